@@ -1,0 +1,19 @@
+"""Settings that every test shares; they must be made before jax starts."""
+
+import os
+import pathlib
+
+# Eight virtual devices let one CPU stand for a sharded machine.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+
+_CACHE = pathlib.Path(
+    os.environ.get("AKIN_CACHE", pathlib.Path.home() / ".cache" / "akin")
+)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(_CACHE / "xla-tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
