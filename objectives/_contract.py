@@ -1,0 +1,104 @@
+"""What every training method is: four pure functions, and the pieces they share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Tree = Any
+
+
+class Objective(NamedTuple):
+    """A training method as pure functions, after optax's GradientTransformation.
+
+    Attributes:
+        init: `(rng, batch) -> (params, extra)`; `params` is what the gradient trains,
+            `extra` all other state. `batch` holds one or more records with views.
+        loss: `(params, extra, batch, rng, step) -> (loss, (extra, metrics))`, the value
+            of this device's rows; the mean over devices is the loss of the global batch.
+        embed: `(params, extra, batch) -> [n, d]` unit-norm rows, from running statistics.
+        chance: `(global_batch) -> float`, the loss of a network that knows nothing.
+    """
+
+    init: Callable[..., tuple[Tree, Tree]]
+    loss: Callable[..., tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]]
+    embed: Callable[..., jax.Array]
+    chance: Callable[[int], float]
+
+
+def in_chunks(
+    encode: Callable[[jax.Array, jax.Array], tuple[Tree, Tree]],
+    x: jax.Array,
+    rng: jax.Array,
+    chunks: int,
+) -> tuple[Tree, Tree]:
+    """Encodes a batch a chunk at a time, so that memory is that of one chunk.
+
+    The activations of a chunk are dropped and computed again for its gradient, with
+    the same key, while the embeddings of all chunks stay: a loss over them is the loss
+    of the full batch, and so is its gradient (GradCache, arXiv 2101.06983). Networks
+    with BatchNorm normalise each chunk by its own statistics; the new running statistics
+    are the mean over chunks, which moves them once a step however many chunks there are.
+
+    Args:
+        encode: `(x [c, ...], rng) -> (outputs with leading axis c, statistics)`.
+        x: `[n, ...]`.
+        rng: Key; each chunk draws from its own.
+        chunks: How many; must divide n.
+
+    Returns:
+        Outputs with leading axis n, and statistics.
+    """
+    if chunks == 1:
+        return encode(x, rng)
+    n = x.shape[0]
+    if n % chunks:
+        raise ValueError(f"got {n} rows on a device; expected a multiple of {chunks}")
+    x = x.reshape(chunks, n // chunks, *x.shape[1:])  # [chunks, c, ...]
+
+    def body(_, item):
+        return None, encode(*item)
+
+    keys = jax.random.split(rng, chunks)
+    _, (outputs, stats) = lax.scan(jax.checkpoint(body), None, (x, keys))
+    outputs = jax.tree.map(lambda y: y.reshape(n, *y.shape[2:]), outputs)
+    return outputs, jax.tree.map(lambda s: s.mean(0), stats)
+
+
+def gather(x: Tree, axis_name: str | None) -> Tree:
+    """Rows of all devices in order of their index, `[n, ...] -> [devices * n, ...]`."""
+    if axis_name is None:
+        return x
+    return jax.tree.map(lambda a: lax.all_gather(a, axis_name, tiled=True), x)
+
+
+def mean_over_devices(x: Tree, axis_name: str | None) -> Tree:
+    """Mean over devices; the identity where there is no axis."""
+    return x if axis_name is None else lax.pmean(x, axis_name)
+
+
+def first_row(n: int, axis_name: str | None) -> jax.Array | int:
+    """Index of this device's first row among the gathered rows."""
+    return 0 if axis_name is None else lax.axis_index(axis_name) * n
+
+
+def unit_norm(x: jax.Array) -> jax.Array:
+    """Rows divided by their norm, in float32; a zero row stays zero, its gradient finite."""
+    x = x.astype(jnp.float32)
+    return x * lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+
+
+def embedding_std(z: jax.Array, axis_name: str | None) -> jax.Array:
+    """Standard deviation of a channel over the global batch, mean over channels.
+
+    Healthy unit-norm embeddings have 1/sqrt(d); 0 is collapse.
+
+    Args:
+        z: `[n, d]` rows of this device; normalised here.
+        axis_name: Device axis, or None.
+    """
+    z = lax.stop_gradient(unit_norm(z))
+    mean, square = mean_over_devices((z.mean(0), (z * z).mean(0)), axis_name)
+    return jnp.sqrt(jnp.maximum(square - mean * mean, 0.0)).mean()

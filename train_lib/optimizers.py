@@ -1,0 +1,108 @@
+"""Optimisers: AdamW, LARS and SGD, with weight decay masked by parameter name."""
+
+import re
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from train_lib.schedules import Schedule
+
+
+def decay_mask(params: Any, no_decay: tuple[str, ...]) -> Any:
+    """Which parameters decay: those whose path matches none of the patterns.
+
+    Args:
+        params: Tree of parameters.
+        no_decay: Regular expressions searched for in "/"-joined paths, for example
+            "bias$". The name "1d" stands for every parameter of less than two axes.
+    """
+
+    def decays(path, p):
+        name = "/".join(str(key.key) for key in path)
+        patterns = [pattern for pattern in no_decay if pattern != "1d"]
+        short = "1d" in no_decay and jnp.ndim(p) < 2
+        return not short and not any(re.search(x, name) for x in patterns)
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def lars(
+    schedule: Schedule,
+    *,
+    weight_decay: float,
+    momentum: float,
+    trust: float = 1e-3,
+) -> optax.GradientTransformation:
+    """LARS in the order of MoCo v3 (methods: the rate is applied outside the momentum).
+
+    For parameters of two or more axes `g += wd p`, `g *= trust |p| / |g|` (1 where either
+    norm is 0); for all `mu = momentum mu + g`, `p -= lr mu`. optax.lars has the rate
+    inside the momentum buffer, which differs whenever the rate changes, and by default
+    decays and rescales biases too.
+
+    Args:
+        schedule: Learning rate of a step.
+        weight_decay: wd >= 0.
+        momentum: In [0, 1).
+        trust: Trust coefficient.
+
+    Returns:
+        The gradient transformation.
+    """
+
+    def matrices(params):
+        return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
+
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=matrices),
+        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust), matrices),
+        optax.trace(decay=momentum),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def make_optimizer(
+    *,
+    name: Literal["adamw", "lars", "sgd"],
+    schedule: Schedule,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    b2: float = 0.999,
+    clip_norm: float = 0.0,
+    no_decay: tuple[str, ...] = (),
+) -> optax.GradientTransformation:
+    """Builds an optimiser whose updates are to be added to the parameters.
+
+    Args:
+        name: "adamw" (b1 = momentum), "lars" (decay and trust on matrices alone) or "sgd".
+        schedule: Learning rate of a step.
+        weight_decay: Decoupled for AdamW; added to the gradient for LARS and SGD.
+        momentum: Of SGD and LARS, b1 of AdamW.
+        b2: Of AdamW.
+        clip_norm: Gradients of a larger global norm are scaled down to it; 0 for never.
+        no_decay: See `decay_mask`.
+
+    Returns:
+        The gradient transformation.
+    """
+
+    def mask(params):
+        return decay_mask(params, no_decay)
+
+    if name == "adamw":
+        core = optax.adamw(
+            schedule, b1=momentum, b2=b2, weight_decay=weight_decay, mask=mask
+        )
+    elif name == "lars":
+        core = lars(schedule, weight_decay=weight_decay, momentum=momentum)
+    elif name == "sgd":
+        core = optax.chain(
+            optax.add_decayed_weights(weight_decay, mask=mask),
+            optax.trace(decay=momentum),
+            optax.scale_by_learning_rate(schedule),
+        )
+    else:
+        raise ValueError(f"got optimizer {name!r}; choices: adamw, lars, sgd")
+    return optax.chain(optax.clip_by_global_norm(clip_norm), core) if clip_norm else core

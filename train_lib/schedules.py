@@ -1,0 +1,91 @@
+"""Learning rates as functions of the step, and what they do when a run is extended."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array | int], jax.Array]
+
+
+class Horizon(NamedTuple):
+    """The steps that a schedule spans: it starts at `start` and has ended at `end`."""
+
+    start: int
+    end: int
+
+
+def make_schedule(
+    *,
+    name: Literal["cosine", "step", "plateau", "constant"],
+    peak: float,
+    horizon: Horizon,
+    warmup_steps: int,
+    final: float = 0.0,
+    milestones: tuple[float, ...] = (),
+    factor: float = 0.1,
+) -> Schedule:
+    """Builds a learning rate with linear warm-up from 0.
+
+    With s steps after the start, w of warm-up and S to the horizon:
+    warm-up `peak s / w`; cosine `final + (peak - final) (1 + cos(pi (s - w) / (S - w))) / 2`
+    and `final` beyond the horizon; step `peak factor^k` after k milestones; plateau and
+    constant stay at the peak (plateau is lowered by the loop, through the state's scale).
+
+    Args:
+        name: Which curve.
+        peak: Learning rate at the end of the warm-up.
+        horizon: Steps that the curve spans.
+        warmup_steps: Length of the warm-up, from `horizon.start`.
+        final: Learning rate at the horizon (cosine).
+        milestones: Shares of the horizon in (0, 1) where the rate drops (step).
+        factor: What it is multiplied by there (step).
+
+    Returns:
+        A traceable function of the step.
+    """
+    span = max(horizon.end - horizon.start, 1)
+    warmup_steps = min(warmup_steps, span)
+
+    def schedule(step):
+        s = jnp.asarray(step, jnp.float32) - horizon.start
+        warm = peak * s / max(warmup_steps, 1)
+        if name == "cosine":
+            progress = (s - warmup_steps) / max(span - warmup_steps, 1)
+            wave = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))
+            value = final + (peak - final) * wave
+        elif name == "step":
+            passed = sum((s >= m * span).astype(jnp.float32) for m in milestones)
+            value = peak * jnp.power(factor, jnp.float32(passed))
+        else:
+            value = jnp.float32(peak)
+        return jnp.where(s < warmup_steps, warm, value)
+
+    return schedule
+
+
+def extended(
+    policy: Literal["rescale", "continue", "restart"],
+    old: Horizon,
+    step: int,
+    total: int,
+) -> Horizon:
+    """Horizon of a finished run that is to go on to `total` steps.
+
+    Args:
+        policy: "rescale" stretches the curve over the whole new length, so that the rate
+            jumps up to where the longer curve is; "continue" keeps the old curve, whose
+            final rate then holds; "restart" begins a new curve, warm-up and all, here.
+        old: Horizon so far.
+        step: Step at which the run goes on.
+        total: New length of the run.
+    """
+    choices = {
+        "rescale": Horizon(old.start, total),
+        "continue": old,
+        "restart": Horizon(step, total),
+    }
+    if policy not in choices:
+        raise ValueError(f"got policy {policy!r}; choices: {', '.join(choices)}")
+    return choices[policy]

@@ -1,0 +1,97 @@
+"""The one training step, the same for every method."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from objectives._contract import Objective
+
+Batch = dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a step reads and writes.
+
+    Attributes:
+        step: int32, updates made so far.
+        rng: The run's key; never changes, steps fold their number into it.
+        params: What the gradient trains.
+        extra: All other state of the objective.
+        opt_state: State of the optimiser.
+        lr_scale: float32 that multiplies updates, lowered by the plateau schedule.
+    """
+
+    step: jax.Array
+    rng: jax.Array
+    params: Any
+    extra: Any
+    opt_state: Any
+    lr_scale: jax.Array
+
+
+def init_state(
+    objective: Objective, tx: optax.GradientTransformation, seed: int, batch: Batch
+) -> TrainState:
+    """State before the first step; depends on the seed and on the shapes of `batch`."""
+    rng = jax.random.PRNGKey(seed)
+    params, extra = objective.init(jax.random.fold_in(rng, 2**31), batch)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        rng=rng,
+        params=params,
+        extra=extra,
+        opt_state=tx.init(params),
+        lr_scale=jnp.ones(()),
+    )
+
+
+def make_train_step(
+    objective: Objective,
+    tx: optax.GradientTransformation,
+    augment: Callable[[jax.Array, Batch], Batch],
+    axis_name: str | None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds `train_step(state, batch) -> (state, metrics)`, pure and per device.
+
+    Views depend on (seed, step, record) alone; dropout and the like also on the device.
+    Runs under shard_map, pmap and vmap with an axis of that name, or without one.
+
+    Args:
+        objective: The method.
+        tx: The optimiser.
+        augment: `(rng, batch) -> batch` with views.
+        axis_name: Device axis over which gradients and metrics are averaged, or None.
+    """
+
+    def train_step(state: TrainState, batch: Batch):
+        view_key, net_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        if axis_name is not None:
+            net_key = jax.random.fold_in(net_key, lax.axis_index(axis_name))
+        batch = augment(view_key, batch)
+
+        def loss_fn(params):
+            return objective.loss(params, state.extra, batch, net_key, state.step)
+
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (extra, metrics)), grads = grad_fn(state.params)
+        metrics = {"train/loss": loss, **metrics}
+        if axis_name is not None:
+            grads, metrics = lax.pmean((grads, metrics), axis_name)
+        metrics["train/grad_norm"] = optax.global_norm(grads)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updates = jax.tree.map(lambda u: u * state.lr_scale, updates)
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            extra=extra,
+            opt_state=opt_state,
+        )
+        return state, metrics
+
+    return train_step
