@@ -1,0 +1,231 @@
+"""EfficientNet (Tan & Le, 2019, arXiv 1905.11946), without its classifier."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from models import depthwise as depthwise_lib
+
+INITIALIZATIONS = ("torchvision", "timm")
+
+
+class Stage(NamedTuple):
+    """One row of the paper's table 1: `repeats` blocks of one kernel and width."""
+
+    expand: int
+    kernel: int
+    features: int
+    repeats: int
+
+
+B0 = (
+    Stage(1, 3, 16, 1),
+    Stage(6, 3, 24, 2),
+    Stage(6, 5, 40, 2),
+    Stage(6, 3, 80, 3),
+    Stage(6, 5, 112, 3),
+    Stage(6, 5, 192, 4),
+    Stage(6, 3, 320, 1),
+)
+
+
+def round_features(features: float, multiple: int = 8) -> int:
+    """The multiple of 8 nearest to `features`, but never less than 90 % of it."""
+    rounded = max(multiple, int(features + multiple / 2) // multiple * multiple)
+    return rounded + multiple if rounded < 0.9 * features else rounded
+
+
+class _Depthwise(nn.Module):
+    """A depthwise convolution with its kernel `[k, k, 1, c]`."""
+
+    kernel: int
+    stride: int
+    padding: str
+    implementation: str
+    initialization: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        # torch counts k²·c outputs for a grouped kernel, timm divides by the groups.
+        fan = {"torchvision": "fan_out", "timm": "fan_in"}[self.initialization]
+        kernel = self.param(
+            "kernel",
+            nn.initializers.variance_scaling(2.0, fan, "normal"),
+            (self.kernel, self.kernel, 1, x.shape[-1]),
+        )
+        return depthwise_lib.depthwise(
+            x,
+            kernel.astype(self.dtype),
+            stride=self.stride,
+            padding=self.padding,
+            implementation=self.implementation,
+        )
+
+
+class Model(nn.Module):
+    """EfficientNet up to the pooled features.
+
+    Every 1×1 convolution is a `Dense`: on NHWC both are the same matrix product, and a
+    published kernel `[1, 1, in, out]` loads by dropping its first two axes.
+
+    Attributes:
+        width: multiplies every stage's channels (1.0 is B0, 1.1 is B2).
+        depth: multiplies every stage's number of blocks (1.0 is B0, 1.2 is B2).
+        stem_stride: stride of the first convolution; 1 keeps small images large.
+        strides: stride of each of the seven stages.
+        stem_features: channels of the first convolution, before `width`.
+        head_features: channels of the last 1×1 convolution, before `width`; 0 leaves
+            that convolution out.
+        squeeze_excite: gate the channels of each block by their means.
+        dropout: share of pooled features dropped in training, in [0, 1).
+        stochastic_depth: rate r; block i of n is left out of a record with probability
+            r·i/n (Huang et al., 2016, arXiv 1603.09382).
+        padding: "torch" (symmetric) or "tf" (SAME), as the published weights need.
+        epsilon: BatchNorm's; 1e-3 for weights that came from TensorFlow.
+        momentum: BatchNorm's share of the old running value (torch's 0.1 is 0.9 here).
+        axis_name: mapped axis over which BatchNorm's statistics are shared, or None.
+        dtype: "float32" or "bfloat16", of activations; parameters and BatchNorm
+            statistics stay in float32.
+        zero_gamma: start the last BatchNorm of blocks with a skip at 0.
+        depthwise: "auto", "lax" or "shifts", see `models.depthwise`.
+        initialization: "torchvision" or "timm"; they differ in depthwise kernels.
+    """
+
+    width: float = 1.0
+    depth: float = 1.0
+    stem_stride: int = 2
+    strides: tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)
+    stem_features: int = 32
+    head_features: int = 1280
+    squeeze_excite: bool = True
+    dropout: float = 0.2
+    stochastic_depth: float = 0.2
+    padding: str = "torch"
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    axis_name: str | None = None
+    dtype: str = "float32"
+    zero_gamma: bool = False
+    depthwise: str = "auto"
+    initialization: str = "torchvision"
+
+    @property
+    def features(self) -> int:
+        """Length of the pooled feature vector."""
+        return round_features((self.head_features or B0[-1].features) * self.width)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Features of images.
+
+        Args:
+            x: `[n, h, w, 3]`, normalised.
+            train: use and update batch statistics, drop; needs the rng "dropout".
+
+        Returns:
+            `[n, features]`, means over the last feature map.
+
+        Raises:
+            ValueError: an unknown choice in a field.
+        """
+        _expect("initialization", self.initialization, INITIALIZATIONS)
+        _expect("dtype", self.dtype, ("float32", "bfloat16"))
+        x = x.astype(self.dtype)
+        x = nn.silu(self._norm(train, "stem_norm")(self._stem(x)))
+        repeats = [math.ceil(self.depth * stage.repeats) for stage in B0]
+        total, index = sum(repeats), 0
+        for stage, stride, count in zip(B0, self.strides, repeats, strict=True):
+            for repeat in range(count):
+                rate = self.stochastic_depth * index / total
+                step = stride if repeat == 0 else 1
+                x = self._block(x, stage, step, rate, train, f"block_{index:02d}")
+                index += 1
+        if self.head_features:
+            x = self._dense(self.features, "head")(x)
+            x = nn.silu(self._norm(train, "head_norm")(x))
+        x = jnp.mean(x, axis=(1, 2))  # [n, features]
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    def _stem(self, x: jax.Array) -> jax.Array:
+        return nn.Conv(
+            round_features(self.stem_features * self.width),
+            (3, 3),
+            strides=self.stem_stride,
+            padding=depthwise_lib.pads(x.shape[1:3], 3, self.stem_stride, self.padding),
+            use_bias=False,
+            kernel_init=_fan_out(),
+            dtype=self.dtype,
+            name="stem",
+        )(x)
+
+    def _block(
+        self,
+        x: jax.Array,
+        stage: Stage,
+        stride: int,
+        rate: float,
+        train: bool,
+        name: str,
+    ) -> jax.Array:
+        """MBConv: expand, depthwise, squeeze and excite, project, add."""
+        inputs, skip = x.shape[-1], x
+        features = round_features(stage.features * self.width)
+        residual = stride == 1 and inputs == features
+        if stage.expand > 1:
+            x = self._dense(inputs * stage.expand, f"{name}_expand")(x)
+            x = nn.silu(self._norm(train, f"{name}_expand_norm")(x))
+        x = _Depthwise(
+            stage.kernel,
+            stride,
+            self.padding,
+            self.depthwise,
+            self.initialization,
+            jnp.dtype(self.dtype),
+            name=f"{name}_depthwise",
+        )(x)
+        x = nn.silu(self._norm(train, f"{name}_depthwise_norm")(x))
+        if self.squeeze_excite:
+            x = x * self._gate(x, max(1, inputs // 4), name)
+        x = self._dense(features, f"{name}_project")(x)
+        zero = self.zero_gamma and residual
+        x = self._norm(train, f"{name}_project_norm", zero)(x)
+        if not residual:
+            return x
+        # One coin a record: dropping its broadcast axes drops the whole branch.
+        drop = nn.Dropout(rate, broadcast_dims=(1, 2, 3), deterministic=not train)
+        return skip + drop(x)
+
+    def _gate(self, x: jax.Array, squeezed: int, name: str) -> jax.Array:
+        means = jnp.mean(x, axis=(1, 2), keepdims=True)  # [n, 1, 1, c]
+        z = nn.silu(self._dense(squeezed, f"{name}_squeeze", bias=True)(means))
+        return nn.sigmoid(self._dense(x.shape[-1], f"{name}_excite", bias=True)(z))
+
+    def _dense(self, features: int, name: str, bias: bool = False) -> nn.Dense:
+        return nn.Dense(
+            features, use_bias=bias, kernel_init=_fan_out(), dtype=self.dtype, name=name
+        )
+
+    def _norm(self, train: bool, name: str, zero: bool = False) -> nn.BatchNorm:
+        init = nn.initializers.zeros if zero else nn.initializers.ones
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            scale_init=init,
+            name=name,
+        )
+
+
+_fan_out = functools.partial(nn.initializers.variance_scaling, 2.0, "fan_out", "normal")
+
+
+def _expect(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
