@@ -1,0 +1,62 @@
+"""What an alarm is, and what the rules that raise one look at."""
+
+from dataclasses import dataclass
+
+from reporting import history
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a rule speaks up."""
+
+    points: int = 10  # logged points that a trend has to last
+    near_chance: float = 0.03  # share of the loss's reach
+    rising: float = 0.02  # of the chance level
+    thin_spread: float = 0.5  # of 1/√d
+    collapsed_spread: float = 0.05  # of 1/√d
+    collapsed_points: int = 3
+    effective_rank: float = 4.0
+    settling: float = 0.1  # share of the run in which a spread is not judged
+    judging: float = 0.5  # share of the run after which floors have to be beaten
+    input_wait: float = 0.3
+    saturated: float = 0.999
+    horizon: float = 0.02
+    few: int = 100  # queries
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the rules look at."""
+
+    events: list[dict]
+    batch_size: int | None = None
+    total_steps: int | None = None
+    horizon: int | None = None
+    limits: Limits = Limits()
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done; 1 where its length is unknown."""
+        if history.finished(self.events) or not self.total_steps:
+            return 1.0
+        return history.reached(self.events)[0] / self.total_steps
+
+
+def warn(name: str, tag: str, step: float, message: str) -> dict:
+    """An alarm that a person should read."""
+    return _alarm(name, "warn", tag, step, message)
+
+
+def stop(name: str, tag: str, step: float, message: str) -> dict:
+    """An alarm that ends a run."""
+    return _alarm(name, "stop", tag, step, message)
+
+
+def _alarm(name: str, severity: str, tag: str, step: float, message: str) -> dict:
+    return {
+        "name": name,
+        "severity": severity,
+        "tag": tag,
+        "step": int(step),
+        "message": message,
+    }

@@ -1,0 +1,185 @@
+"""Alarms on loss, gradient, embeddings, schedule and input of a run."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from reporting import history
+from reporting._alarm import Run, stop, warn
+from reporting.formatting import count, number, percent
+
+
+def not_finite(run: Run) -> list[dict]:
+    """Loss or gradient norm that is NaN or infinite."""
+    found = []
+    for tag in (history.LOSS, "train/grad_norm"):
+        frame = history.series(run.events, tag, "train")
+        # NaN is a value here: rows exist only where the tag was logged.
+        bad = frame[~np.isfinite(frame["value"])]
+        if len(bad):
+            step, value = int(bad["step"].iloc[0]), float(bad["value"].iloc[0])
+            found.append(
+                stop(
+                    "not_finite",
+                    tag,
+                    step,
+                    f"{tag} is {number(value)} at step {count(step)}. Lower the "
+                    "learning rate, lengthen the warm-up, or clip the gradient.",
+                )
+            )
+    return found
+
+
+def near_chance(run: Run) -> list[dict]:
+    """A loss that stays where a network that knows nothing would be."""
+    frame = _losses(run).tail(run.limits.points)
+    if len(frame) < run.limits.points:
+        return []
+    floor = history.series(run.events, "train/loss_floor", "train")["value"]
+    chance = frame["chance"]
+    reach = chance - floor.iloc[-1] if len(floor) else chance.abs().replace(0, 1)
+    if not (frame["value"] >= chance - run.limits.near_chance * reach).all():
+        return []
+    first, last = frame.iloc[0], frame.iloc[-1]
+    return [
+        warn(
+            "near_chance",
+            history.LOSS,
+            last["step"],
+            f"The loss ({number(last['value'])}) has not left its chance level "
+            f"({number(last['chance'])}) from step {count(first['step'])} to "
+            f"{count(last['step'])}: nothing is being learned. See with `preview` "
+            "whether positives look alike, then raise the learning rate or lower the "
+            "temperature.",
+        )
+    ]
+
+
+def rising(run: Run) -> list[dict]:
+    """A loss that has turned around."""
+    frame = _losses(run)
+    smooth = frame["value"].rolling(run.limits.points).mean().dropna()
+    if len(smooth) <= run.limits.points:
+        return []
+    best, now = smooth.min(), smooth.iloc[-1]
+    if now - best <= run.limits.rising * abs(frame["chance"].iloc[-1]):
+        return []
+    turned = frame["step"][smooth.idxmin()]
+    return [
+        warn(
+            "loss_rising",
+            history.LOSS,
+            frame["step"].iloc[-1],
+            f"The loss has risen from {number(best)} at step {count(turned)} to "
+            f"{number(now)} (means of {run.limits.points} points). The learning rate "
+            "is too high for this stage; let it fall over the run or lower its peak.",
+        )
+    ]
+
+
+def collapse(run: Run) -> list[dict]:
+    """Embeddings that spread over less of the sphere than they should."""
+    found = []
+    if run.progress < run.limits.settling:
+        return found
+    for tag in _tags(run, "embedding_std"):
+        frame = history.series(run.events, tag)
+        # 1/√d, the spread of random directions, comes as the metric's chance level.
+        ratio = (frame["value"] / frame["chance"]).dropna()
+        if ratio.empty or ratio.iloc[-1] >= run.limits.thin_spread:
+            continue
+        step, share = frame["step"].iloc[-1], percent(ratio.iloc[-1])
+        recent = ratio.tail(run.limits.collapsed_points)
+        gone = (recent < run.limits.collapsed_spread).all()
+        if gone and len(recent) == run.limits.collapsed_points:
+            message = (
+                f"Embeddings have collapsed: their standard deviation is {share} of "
+                "1/√d. All records look the same to the network; lower the learning "
+                "rate, and check the predictor, the stopped gradient and BatchNorm."
+            )
+            found.append(stop("collapse", tag, step, message))
+        else:
+            message = (
+                f"Embeddings use little of the sphere: their standard deviation is "
+                f"{share} of 1/√d. Watch it; below "
+                f"{percent(run.limits.collapsed_spread)} they have collapsed."
+            )
+            found.append(warn("thin_spread", tag, step, message))
+    return found
+
+
+def low_rank(run: Run) -> list[dict]:
+    """Embeddings that lie in very few dimensions."""
+    found = []
+    if run.progress < run.limits.settling:
+        return found
+    for tag in _tags(run, "effective_rank"):
+        last = history.series(run.events, tag).iloc[-1]
+        if last["value"] < run.limits.effective_rank:
+            message = (
+                f"The embeddings' effective rank is {number(last['value'])}: all that "
+                "tells records apart lies in that many directions. More negatives, "
+                "a lower temperature or stronger augmentation spread it."
+            )
+            found.append(warn("low_rank", tag, last["step"], message))
+    return found
+
+
+def schedule_horizon(run: Run) -> list[dict]:
+    """A learning-rate schedule that does not end when the run does."""
+    total, horizon = run.total_steps, run.horizon
+    if not total or not horizon or abs(total / horizon - 1) <= run.limits.horizon:
+        return []
+    lead = f"The run ends at step {count(total)}, its schedule at {count(horizon)}: "
+    if total < horizon:
+        fallen = 0.5 * (1 - math.cos(math.pi * total / horizon))
+        what = f"a cosine will have fallen by {percent(fallen)} only."
+    else:
+        what = f"the last {percent(1 - horizon / total)} run at its end value."
+    advice = " Let the schedule's horizon be the run's length."
+    step = history.reached(run.events)[0]
+    return [warn("schedule_horizon", "train/lr", step, lead + what + advice)]
+
+
+def input_bound(run: Run) -> list[dict]:
+    """A step that waits for its data."""
+    tag = "perf/input_wait"
+    # The first point holds compilation and the filling of buffers.
+    frame = history.series(run.events, tag, "train").iloc[1:].tail(run.limits.points)
+    if frame.empty or not (share := frame["value"].median()) > run.limits.input_wait:
+        return []
+    message = (
+        f"{percent(share)} of the time goes by waiting for data. Prepare the data at "
+        "the size that is trained on, and raise `data.threads` or `data.prefetch`."
+    )
+    return [warn("input_bound", tag, frame["step"].iloc[-1], message)]
+
+
+def few_candidates(run: Run) -> list[dict]:
+    """A loss that sees fewer candidates than the batch has records."""
+    tag = "diag/candidates"
+    frame = history.series(run.events, tag).dropna(subset="value")
+    # One less is no fault: losses that leave the record itself out have it so.
+    if frame.empty or not run.batch_size:
+        return []
+    last = frame.iloc[-1]
+    if last["value"] >= run.batch_size - 1:
+        return []
+    message = (
+        f"Each anchor is compared with {count(last['value'])} candidates, though a "
+        f"step holds {count(run.batch_size)} records. The loss is that of the smaller "
+        "batch; gather keys over devices, or accumulate with `train.chunks`."
+    )
+    return [warn("few_candidates", tag, last["step"], message)]
+
+
+def _losses(run: Run) -> pd.DataFrame:
+    """The finite losses with their chance level: columns step, value, chance."""
+    frame = history.series(run.events, history.LOSS, "train")
+    return frame.dropna(subset=["value", "chance"]).reset_index(drop=True)
+
+
+def _tags(run: Run, ending: str) -> list[str]:
+    live = (e for e in run.events if e["kind"] in ("train", "eval"))
+    return sorted({t for e in live for t in e["metrics"] if t.endswith(f"/{ending}")})

@@ -1,0 +1,277 @@
+"""The files of a workdir: their names, how they are written, how they are read.
+
+Everything is UTF-8. JSON files are strict: what is not finite is written as the words
+`nan`, `inf` and `-inf`, and turned back into floats when events are read.
+"""
+
+import json
+import math
+import os
+import socket
+import time as clock
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+CONFIG = "config.json"
+DATA = "data.json"
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.jsonl"
+RESUMES = "resumes.jsonl"
+HEARTBEAT = "heartbeat.json"
+GALLERY = "gallery.json"
+THUMBNAILS = "thumbnails.npz"
+CHECKPOINTS = "checkpoints"
+FIGURES = "figures"
+HISTORY = "history.json"
+CURVES = "curves.csv"
+REPORT = "report"
+
+KINDS = ("train", "eval", "floor", "resume", "alarm")
+# What a run can be doing, or how it ended; in `heartbeat.json` under "state".
+LIVE_STATES = ("starting", "training", "evaluating", "saving", "reporting")
+FINAL_STATES = ("finished", "preempted", "diverged", "collapsed", "failed")
+
+_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def plain(value: Any) -> Any:
+    """The same value in terms of JSON: dicts, lists, strings, numbers, None."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if hasattr(value, "to_dict"):  # ConfigDict
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if not isinstance(value, float) and hasattr(value, "tolist"):  # numpy, jax
+        return plain(value.tolist())
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    raise TypeError(f"{type(value).__name__} has no place in a JSON file: {value!r}")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Replaces a file in one move; a reader or a kill never sees half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(draft, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Writes a value as JSON, in one move."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path | str, default: Any = None) -> Any:
+    """Reads a JSON file; the default where it is missing, empty or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except (ValueError, OSError) as error:
+        logging.warning("%s cannot be read and is taken as absent: %s", path, error)
+        return default
+
+
+def append_line(path: Path | str, value: Any) -> None:
+    """Adds one JSON line; what a kill left unfinished stays a line of its own."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n"
+    with open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write(line.encode("utf-8"))
+
+
+def read_lines(path: Path | str) -> Iterator[dict]:
+    """Yields the JSON objects of a file of lines, passing over unfinished ones."""
+    try:
+        raw = Path(path).read_bytes()
+    except FileNotFoundError:
+        return
+    for index, line in enumerate(raw.split(b"\n")):
+        try:
+            value = json.loads(line) if line.strip() else None
+        except ValueError:  # also UnicodeDecodeError: a cut within a character
+            logging.warning("%s: line %d is incomplete, left out", path, index + 1)
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def append_event(
+    workdir: Path | str,
+    kind: str,
+    *,
+    step: int,
+    epoch: float,
+    metrics: Mapping | None = None,
+    time: float | None = None,
+    **fields: Any,
+) -> dict:
+    """Appends one line to `metrics.jsonl`.
+
+    Args:
+      workdir: the run's directory.
+      kind: one of `KINDS`.
+      step: steps done when the line was written; for `resume`, the step resumed from.
+      epoch: epochs done, fractional.
+      metrics: tag to number or to `Metric`.
+      time: seconds since 1970; now by default.
+      **fields: what the kind carries besides: `floor="pixels"`, `final=True`, an
+        alarm's `name`, `severity`, `message`, `tag`.
+
+    Returns:
+      The event, as `read_events` will give it back.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"got event kind {kind!r}, expected one of {', '.join(KINDS)}")
+    event = {
+        "kind": kind,
+        "step": int(step),
+        "epoch": float(epoch),
+        "time": clock.time() if time is None else float(time),
+        **fields,
+        "metrics": dict(metrics or {}),
+    }
+    append_line(Path(workdir) / METRICS, event)
+    return _decoded(plain(event))
+
+
+def read_events(workdir: Path | str) -> list[dict]:
+    """The history that holds: lines in order, without those that a resume made void.
+
+    After a `resume` line at step k, earlier lines beyond step k describe work that was
+    lost and done again, so they are dropped; the `resume` line itself stays.
+    """
+    events: list[dict] = []
+    for event in read_lines(Path(workdir) / METRICS):
+        if event.get("kind") not in KINDS or not isinstance(event.get("step"), int):
+            continue
+        if event["kind"] == "resume":
+            events = [past for past in events if past["step"] <= event["step"]]
+        events.append(_decoded(event))
+    return events
+
+
+def read_resumes(workdir: Path | str) -> list[dict]:
+    """The segments of the run, one a start or resume, in order."""
+    return [_decoded_value(line) for line in read_lines(Path(workdir) / RESUMES)]
+
+
+def write_heartbeat(workdir: Path | str, state: str, **fields: Any) -> None:
+    """Says what the process is doing and how far it is, at this moment.
+
+    Args:
+      workdir: the run's directory.
+      state: one of `LIVE_STATES` or `FINAL_STATES`.
+      **fields: `step`, `total_steps`, `epoch`, `eta_seconds`, `examples_per_sec`.
+    """
+    if state not in LIVE_STATES + FINAL_STATES:
+        choices = ", ".join(LIVE_STATES + FINAL_STATES)
+        raise ValueError(f"got state {state!r}, expected one of {choices}")
+    beat = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "time": clock.time(),
+        "state": state,
+        **fields,
+    }
+    write_json(Path(workdir) / HEARTBEAT, beat)
+
+
+def read_heartbeat(workdir: Path | str) -> dict | None:
+    """The last heartbeat, or None."""
+    beat = read_json(Path(workdir) / HEARTBEAT)
+    return _decoded_value(beat) if isinstance(beat, dict) else None
+
+
+def read_config(workdir: Path | str) -> dict:
+    """`config.json`: the config, the recipe it came from, the difference from it."""
+    return read_json(Path(workdir) / CONFIG, {}) or {}
+
+
+def read_data(workdir: Path | str) -> dict:
+    """`data.json`: what the dataset said of itself."""
+    return read_json(Path(workdir) / DATA, {}) or {}
+
+
+def read_environment(workdir: Path | str) -> dict:
+    """`environment.json`: versions and devices."""
+    return read_json(Path(workdir) / ENVIRONMENT, {}) or {}
+
+
+def write_gallery(
+    workdir: Path | str, queries: list[dict], pictures: Mapping[int, np.ndarray]
+) -> None:
+    """Writes `gallery.json` and `thumbnails.npz`.
+
+    Args:
+      workdir: the run's directory.
+      queries: what an evaluator's `examples` returns.
+      pictures: uint8 [s, s, 3] by record id, for every id that the queries name.
+    """
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{THUMBNAILS}.{os.getpid()}.tmp"
+    with open(draft, "wb") as file:
+        np.savez_compressed(file, **{str(int(k)): v for k, v in pictures.items()})
+    os.replace(draft, folder / THUMBNAILS)
+    write_json(folder / GALLERY, queries)
+
+
+def read_gallery(workdir: Path | str) -> tuple[list[dict], dict[int, np.ndarray]]:
+    """The queries with their neighbours, and pictures uint8 [s, s, 3] by record id."""
+    queries = read_json(Path(workdir) / GALLERY, []) or []
+    try:
+        with np.load(Path(workdir) / THUMBNAILS, allow_pickle=False) as archive:
+            pictures = {int(key): archive[key] for key in archive.files}
+    except FileNotFoundError:
+        pictures = {}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning("%s cannot be read: %s", THUMBNAILS, error)
+        pictures = {}
+    return queries, pictures
+
+
+def checkpoint_steps(workdir: Path | str) -> list[int]:
+    """Steps that have a checkpoint directory, ascending."""
+    folder = Path(workdir) / CHECKPOINTS
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
+def _decoded(event: dict) -> dict:
+    metrics = event.get("metrics")
+    metrics = metrics if isinstance(metrics, dict) else {}
+    return {**event, "metrics": _decoded_value(metrics)}
+
+
+def _decoded_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _decoded_value(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return _WORDS.get(value, value)
+    return value
