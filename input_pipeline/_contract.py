@@ -1,0 +1,172 @@
+"""What a dataset is: random access to records, and one table of their columns."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# Columns that every table has; further ones (tags, brand, ...) are list[str].
+ARRAY_COLUMNS = ("id", "label", "codes", "code_weights")
+RECORD_COLUMNS = ("id", "label", "codes", "code_weights")
+MISSING = -1
+
+
+class DataError(ValueError):
+    """The input data is at fault; the message says where and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Records of one split with their columns in memory and their images on disk.
+
+    Attributes:
+      source: random access, `source[i] -> {"image": uint8 [S, S, 3], ...}`; picklable.
+        `source.__getitems__(rows)`, where there is one, serves many at once.
+      table: one row a record. `id` int64 [n] is unique over all splits of a dataset
+        and fits int32; `label` int32 [n], -1 for none; `codes` int32 [n, C], padded
+        with -1; `code_weights` float32 [n, C], 0 where padded; `name`, `filename`,
+        `source` and further columns: list[str].
+      label_names: the name of each label.
+      code_names: the name of each code.
+    """
+
+    source: Sequence
+    table: dict[str, Any]
+    label_names: list[str]
+    code_names: list[str]
+
+    def __post_init__(self):
+        lengths = {name: len(column) for name, column in self.table.items()}
+        if set(lengths.values()) != {len(self.source)}:
+            raise ValueError(
+                f"got columns of lengths {lengths} for {len(self.source)} records; "
+                "expected one row a record"
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        record = dict(self.source[row])
+        record.update({name: self.table[name][row] for name in RECORD_COLUMNS})
+        return record
+
+    def read(self, rows: Sequence[int]) -> np.ndarray:
+        """Returns the images of `rows`, uint8 [m, S, S, 3], in that order."""
+        rows = np.asarray(rows, np.int64)
+        if rows.size == 0:
+            return np.zeros((0, *np.shape(self.source[0]["image"])), np.uint8)
+        return np.stack([record["image"] for record in fetch(self.source, rows)])
+
+    def take(self, rows: Sequence[int]) -> "Split":
+        """Returns the split of `rows`, in that order, reading from the same files."""
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        rows = rows.astype(np.int64)
+        table = {}
+        for name, column in self.table.items():
+            if isinstance(column, np.ndarray):
+                table[name] = column[rows]
+            else:
+                table[name] = [column[row] for row in rows]
+        return dataclasses.replace(self, source=_Rows(self.source, rows), table=table)
+
+
+class Data(NamedTuple):
+    """What `load` returns; `facts` holds JSON values for the report."""
+
+    train: Split
+    validation: Split
+    facts: dict
+
+
+def concatenate(a: Split, b: Split) -> Split:
+    """Returns the records of `a` followed by those of `b`, of the same dataset.
+
+    Columns that only one of them has are dropped; ids stay as they are.
+
+    Raises:
+      ValueError: if labels or codes are named differently, so that their numbers
+        would mean different things.
+    """
+    if a.label_names != b.label_names or a.code_names != b.code_names:
+        raise ValueError(
+            "got two splits whose labels or codes are named differently; "
+            "expected splits of one dataset"
+        )
+    table = {}
+    for name in [name for name in a.table if name in b.table]:
+        first, second = a.table[name], b.table[name]
+        if not isinstance(first, np.ndarray):
+            table[name] = list(first) + list(second)
+            continue
+        if first.ndim == 2:
+            width = max(first.shape[1], second.shape[1])
+            empty = MISSING if name == "codes" else 0
+            first, second = _widen(first, width, empty), _widen(second, width, empty)
+        table[name] = np.concatenate([first, second])
+    return Split(_Chain(a.source, b.source), table, a.label_names, a.code_names)
+
+
+def fetch(source: Sequence, rows: np.ndarray) -> list[dict]:
+    """Returns `[source[row] for row in rows]`, in one call where it can."""
+    if hasattr(source, "__getitems__"):
+        return source.__getitems__([int(row) for row in rows])
+    return [source[int(row)] for row in rows]
+
+
+def _widen(column: np.ndarray, width: int, empty: int) -> np.ndarray:
+    pad = ((0, 0), (0, width - column.shape[1]))
+    return np.pad(column, pad, constant_values=empty)
+
+
+class _Rows:
+    """Some rows of a source, in the order asked for."""
+
+    def __init__(self, source: Sequence, rows: np.ndarray):
+        if isinstance(source, _Rows):
+            source, rows = source._source, source._rows[rows]
+        if rows.size and (rows.min() < 0 or rows.max() >= len(source)):
+            raise IndexError(f"got rows outside 0..{len(source) - 1}")
+        self._source, self._rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> dict:
+        return self._source[int(self._rows[row])]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict]:
+        return fetch(self._source, self._rows[np.asarray(rows, np.int64)])
+
+
+class _Chain:
+    """Two sources one after the other."""
+
+    def __init__(self, first: Sequence, second: Sequence):
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, row: int) -> dict:
+        row = range(len(self))[row]
+        if row < len(self._first):
+            return self._first[row]
+        return self._second[row - len(self._first)]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict]:
+        rows = np.asarray(rows, np.int64)
+        late = rows >= len(self._first)
+        records = np.empty(len(rows), object)
+        for where, source, offset in (
+            (np.flatnonzero(~late), self._first, 0),
+            (np.flatnonzero(late), self._second, len(self._first)),
+        ):
+            for slot, record in zip(
+                where, fetch(source, rows[where] - offset), strict=True
+            ):
+                records[slot] = record
+        return list(records)
