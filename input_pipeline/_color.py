@@ -1,0 +1,73 @@
+"""Changes of colour; traced, on one picture [s, 3, s] with values in [0, 1]."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's mode "L"
+_PERMUTATIONS = np.array(list(itertools.permutations(range(3))), np.int32)
+
+
+def gray(x):
+    """Returns the luma of a picture, [s, 1, s]."""
+    red, green, blue = _LUMA
+    return red * x[:, 0:1] + green * x[:, 1:2] + blue * x[:, 2:3]
+
+
+def blend(x, keep, to_gray, offset):
+    """Returns keep * x + to_gray * gray(x) + offset, clipped to [0, 1]."""
+    return jnp.clip(keep * x + to_gray * gray(x) + offset, 0, 1)
+
+
+def jitter(x, order, brightness, contrast, saturation, hue):
+    """Applies the operations in the given order, clipping after each.
+
+    Args:
+      x: [s, 3, s].
+      order: int [3] or [4], the operations 0 brightness, 1 contrast, 2 saturation,
+        3 hue; without the 3 the hue is left alone.
+      brightness: factor; 1 changes nothing.
+      contrast: weight of the picture against its mean luma.
+      saturation: weight of the picture against its luma.
+      hue: rotation in turns.
+    """
+    keep = jnp.stack([brightness, contrast, saturation, jnp.ones_like(hue)])
+    to_gray = jnp.stack([*jnp.zeros(2), 1 - saturation, 0.0])
+    to_mean = jnp.stack([0.0, 1 - contrast, *jnp.zeros(2)])
+    for step in range(len(order)):
+        op = order[step]
+        offset = to_mean[op] * gray(x).mean()
+        changed = blend(x, keep[op], to_gray[op], offset)
+        if len(order) > 3:
+            changed = jnp.where(op == 3, turn_hue(x, hue), changed)
+        x = changed
+    return x
+
+
+def turn_hue(x, turns):
+    """Rotates the hue of HSV by a share of a turn; value and saturation stay."""
+    red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
+    value = x.max(1, keepdims=True)
+    chroma = value - x.min(1, keepdims=True)
+    safe = jnp.where(chroma > 0, chroma, 1.0)
+    sector = jnp.where(
+        value == red,
+        (green - blue) / safe,
+        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    sector = sector + 6 * turns
+    # A channel falls from the value by chroma times a trapezoid over six sectors.
+    position = jnp.concatenate([(n + sector) % 6 for n in (5, 3, 1)], 1)
+    return value - chroma * jnp.clip(jnp.minimum(position, 4 - position), 0, 1)
+
+
+def solarize(x, threshold):
+    """Inverts what is at or above the threshold."""
+    return jnp.where(x < threshold, x, 1 - x)
+
+
+def permute_channels(x, u):
+    """Puts the colour channels in one of six orders, chosen by u in [0, 1)."""
+    order = jnp.asarray(_PERMUTATIONS)[jnp.floor(6 * u).astype(jnp.int32)]
+    return jnp.take(x, order, axis=1)

@@ -1,0 +1,159 @@
+"""Crops, resampling, blur and rotation as small matrices; traced, per record."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+TRIES = 10  # crops drawn before falling back, as torchvision does
+
+# Share of the full range (0 to 255) by which a pixel must differ from the border
+# to be part of the mark and not of its background.
+_INK_THRESHOLD = 0.1
+
+
+def crop_box(u, image, *, scale, ratio, min_content):
+    """Draws a crop in whole pixels: top, left, height, width, float32 [4].
+
+    Area is uniform in `scale` times the picture's, width / height log-uniform in
+    `ratio`. The first of ten tries that fits is taken, else the centre. With
+    `min_content`, a try must also hold that share of the picture's ink; if none
+    does, the one with most ink is taken.
+
+    Args:
+      u: [4, TRIES] uniform numbers in [0, 1).
+      image: uint8 [S, S', 3].
+      scale: (low, high) share of the area.
+      ratio: (low, high) width / height.
+      min_content: share of the ink in [0, 1]; 0 does not look at the picture.
+    """
+    high, wide = image.shape[:2]
+    area = high * wide * _between(u[0], *scale)
+    shape = jnp.exp(_between(u[1], *(jnp.log(jnp.float32(r)) for r in ratio)))
+    h = jnp.round(jnp.sqrt(area / shape))  # [TRIES]
+    w = jnp.round(jnp.sqrt(area * shape))
+    fits = (h >= 1) & (h <= high) & (w >= 1) & (w <= wide)
+    top = jnp.floor(u[2] * (high - h + 1))
+    left = jnp.floor(u[3] * (wide - w + 1))
+    boxes = jnp.stack([top, left, h, w], -1)  # [TRIES, 4]
+    if min_content > 0:
+        share = jnp.where(fits, ink_share(image, boxes), -1.0)
+        enough = share >= min_content
+        pick = jnp.where(enough.any(), jnp.argmax(enough), jnp.argmax(share))
+    else:
+        pick = jnp.argmax(fits)
+    return jnp.where(fits.any(), boxes[pick], _centre_box(high, wide, ratio))
+
+
+def ink_share(image, boxes):
+    """Returns the share of the picture's ink inside each box; [t, 4] -> [t].
+
+    Ink is whatever differs from the background, the median of eight border pixels.
+    A picture without ink counts as full everywhere.
+    """
+    high, wide = image.shape[:2]
+    rows = jnp.array([0, 0, 0, high // 2, high // 2, high - 1, high - 1, high - 1])
+    cols = jnp.array([0, wide // 2, wide - 1, 0, wide - 1, 0, wide // 2, wide - 1])
+    border = jnp.sort(image[rows, cols].astype(jnp.float32), axis=0)  # [8, 3]
+    background = (border[3] + border[4]) / 2
+    away = jnp.abs(image.astype(jnp.float32) - background[None, None, :])
+    ink = (away.max(-1) > 255 * _INK_THRESHOLD).astype(jnp.float32)  # [S, S']
+    top, left, h, w = (x[:, None] for x in jnp.moveaxis(boxes, -1, 0))
+    y, x = jnp.arange(high)[None, :], jnp.arange(wide)[None, :]
+    in_rows = ((y >= top) & (y < top + h)).astype(jnp.float32)  # [t, S]
+    in_cols = ((x >= left) & (x < left + w)).astype(jnp.float32)
+    total = ink.sum()
+    inside = ((in_rows @ ink) * in_cols).sum(-1)
+    return jnp.where(total > 0, inside / jnp.maximum(total, 1), 1.0)
+
+
+def resampling_matrix(start, length, source, size):
+    """Returns [size, source]: `length` pixels from `start` resized to `size`.
+
+    Bilinear with antialiasing as in Pillow: a triangle as wide as an output pixel,
+    at least as wide as an input pixel, cut off at the crop's edges and normalised.
+    """
+    step = length / size
+    centre = (jnp.arange(size, dtype=jnp.float32)[:, None] + 0.5) * step
+    pixel = jnp.arange(source, dtype=jnp.float32)[None, :] - start
+    distance = jnp.abs(pixel + 0.5 - centre) / jnp.maximum(step, 1.0)
+    inside = (pixel >= 0) & (pixel < length)
+    weight = jnp.where(inside, jnp.maximum(1 - distance, 0), 0)  # [size, source]
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def blur_matrix(sigma, size, sigma_max):
+    """Returns [size, size], a Gaussian of `sigma` pixels with the edge repeated.
+
+    The kernel is cut at three times `sigma_max`, which must be static.
+    """
+    radius = max(1, int(3 * sigma_max + 0.999))
+    rows = jnp.arange(size, dtype=jnp.float32)[:, None] + radius
+    taps = jnp.arange(size + 2 * radius, dtype=jnp.float32)[None, :]
+    kernel = jnp.exp(-0.5 * ((taps - rows) / jnp.maximum(sigma, 1e-3)) ** 2)
+    kernel = kernel / kernel.sum(-1, keepdims=True)
+    inner = kernel[:, radius : radius + size]
+    inner = inner.at[:, 0].add(kernel[:, :radius].sum(-1))
+    return inner.at[:, -1].add(kernel[:, radius + size :].sum(-1))
+
+
+def resample(image, matrices):
+    """Applies (rows [h, S], columns [w, S']) pairs to uint8 [S, S', 3].
+
+    Returns one float32 [w, 3, h] in [0, 1] a pair: columns first, because then both
+    products are plain matrix products without a transposition in between.
+    """
+    high, wide, _ = image.shape
+    pixels = image.reshape(high, wide * 3).astype(jnp.float32) / 255
+    stacked = jnp.concatenate([rows for rows, _ in matrices])
+    tall = pixels.T @ stacked.T  # [S' * 3, sum of h]
+    views, start = [], 0
+    for rows, columns in matrices:
+        part = tall[:, start : start + len(rows)].reshape(wide, 3 * len(rows))
+        views.append((columns @ part).reshape(len(columns), 3, len(rows)))
+        start += len(rows)
+    return tuple(views)
+
+
+def blur(x, matrix):
+    """Applies a blur matrix [s, s] along both sides of a picture [s, 3, s]."""
+    s = len(matrix)
+    x = (matrix @ x.reshape(s, 3 * s)).reshape(3 * s, s)
+    return (x @ matrix.T).reshape(s, 3, s)
+
+
+def rotate(x, degrees):
+    """Rotates a picture [s, 3, s] about its centre; the edge is repeated outside."""
+    s = len(x)
+    angle = jnp.deg2rad(degrees)
+    at = jnp.arange(s, dtype=jnp.float32) - (s - 1) / 2
+    row, col = at[None, :], at[:, None]
+    source_col = jnp.cos(angle) * col - jnp.sin(angle) * row + (s - 1) / 2
+    source_row = jnp.sin(angle) * col + jnp.cos(angle) * row + (s - 1) / 2
+    sample = lambda plane: jax.scipy.ndimage.map_coordinates(  # noqa: E731
+        plane, [source_col, source_row], order=1, mode="nearest"
+    )
+    return jax.vmap(sample, in_axes=1, out_axes=1)(x)
+
+
+def over_records(function, *records):
+    """Maps over the leading axis, one record after another on a CPU.
+
+    XLA:CPU runs a batched product of small matrices several times slower than the
+    same products one by one.
+    """
+    return lax.platform_dependent(
+        *records,
+        cpu=lambda *batch: lax.map(lambda record: function(*record), batch),
+        default=jax.vmap(function),
+    )
+
+
+def _between(u, low, high):
+    return low + u * (high - low)
+
+
+def _centre_box(high, wide, ratio):
+    low, top = ratio
+    w = min(wide, round(high * top)) if wide / high > top else wide
+    h = min(high, round(wide / low)) if wide / high < low else high
+    return jnp.array([(high - h) // 2, (wide - w) // 2, h, w], jnp.float32)

@@ -1,0 +1,268 @@
+"""Random views of a batch of pictures, made on the device inside the step.
+
+A view is, in this order: crop and resize (with flip), rotation, channel permutation,
+inversion, colour jitter, grayscale, blur, solarisation, normalisation. Every field of
+`VIEW_DEFAULTS` is off, so a recipe names all that it wants. Differences from
+torchvision on Pillow images: values are not rounded to 8 bits between operations, the
+mean of the contrast is not rounded, and the blur is a true Gaussian where Pillow takes
+three box filters.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from input_pipeline import _color, _geometry
+
+VIEW_DEFAULTS = {
+    "crop_scale": (1.0, 1.0),  # share of the area, uniform
+    "crop_ratio": (1.0, 1.0),  # width / height, log-uniform
+    "min_content": 0.0,  # share of the picture's ink that a crop must hold
+    "flip": 0.0,  # probability, left to right
+    "rotate": 0.0,  # probability
+    "rotate_degrees": 15.0,  # uniform in both directions
+    "channel_permute": 0.0,  # probability of one of the 6 orders of red, green, blue
+    "invert": 0.0,  # probability of the negative
+    "color_jitter": 0.0,  # probability of the four fields below, in random order
+    "brightness": 0.4,  # factor uniform in 1 -+ this, not below 0
+    "contrast": 0.4,
+    "saturation": 0.2,
+    "hue": 0.0,  # turns, at most 0.5
+    "grayscale": 0.0,  # probability
+    "blur": 0.0,  # probability
+    "blur_sigma": (0.1, 2.0),  # pixels of the view, uniform
+    "solarize": 0.0,  # probability
+    "solarize_threshold": 0.5,  # of the range [0, 1]
+}
+
+_PROBABILITIES = frozenset(
+    "flip rotate channel_permute invert color_jitter grayscale blur solarize".split()
+)
+_UNIT = _PROBABILITIES | {"min_content", "solarize_threshold"}
+_RANGES = frozenset({"crop_scale", "crop_ratio", "blur_sigma"})
+
+# One uniform number each. Every operation has its own, whether it is on or not, so
+# that turning one on leaves the others' draws as they were.
+_DRAWS = (
+    "flip rotate angle channel_permute order invert color_jitter brightness contrast "
+    "saturation hue grayscale blur sigma solarize op0 op1 op2 op3"
+).split()
+
+
+def make_augment(
+    *, size: int, mean, std, view1: Mapping, view2: Mapping
+) -> Callable[[jax.Array, dict], dict]:
+    """Makes the function that adds two random views to a batch.
+
+    Args:
+      size: side of a view in pixels.
+      mean: three numbers in [0, 1], subtracted last.
+      std: three numbers above 0, divided by last.
+      view1: fields of `VIEW_DEFAULTS` for the first view; absent ones are off.
+      view2: the same for the second view.
+
+    Returns:
+      `augment(rng, batch)`. The batch holds `image` uint8 [n, S, S', 3], `id` int [n]
+      and perhaps `partner` like `image`, from which the second view is then made.
+      Returns the batch with `view1` and `view2`, float32 [n, size, size, 3]. A
+      record's views depend on rng, its id and its picture, on nothing else.
+
+    Raises:
+      ValueError: on a field that does not exist or a value out of range.
+
+    Source: Chen et al., "An empirical study of training self-supervised vision
+    transformers", arXiv 2104.02057, with the augmentation of BYOL, arXiv 2006.07733.
+    """
+    _check_size(size)
+    views = (view_fields(view1, "view1"), view_fields(view2, "view2"))
+    shift, scale = _normalisation(mean, std)
+
+    def augment(rng, batch):
+        images = [batch["image"], batch.get("partner", batch["image"])]
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch["id"])
+        drawn = [jax.vmap(lambda key, i=i: _draw(key, i))(keys) for i in range(2)]
+        matrices = [
+            jax.vmap(lambda u, image, view=view: _sampling(view, size, u, image))(u, x)
+            for view, u, x in zip(views, drawn, images, strict=True)
+        ]
+        crops = _resample(images, matrices, shared="partner" not in batch)
+        made = [
+            _finish(view, u, x, shift, scale)
+            for view, u, x in zip(views, drawn, crops, strict=True)
+        ]
+        return {**batch, "view1": made[0], "view2": made[1]}
+
+    return augment
+
+
+def make_center(*, size: int, mean, std) -> Callable[[dict], dict]:
+    """Makes the function that turns a batch's pictures into network input, unaltered.
+
+    Args:
+      size: side in pixels; the whole picture is resized to it, with antialiasing.
+      mean: three numbers in [0, 1].
+      std: three numbers above 0.
+
+    Returns:
+      `center(batch)`: the batch with `image` float32 [n, size, size, 3] in place of
+      uint8 [n, S, S', 3].
+    """
+    _check_size(size)
+    shift, scale = _normalisation(mean, std)
+
+    def center(batch):
+        high, wide = batch["image"].shape[1:3]
+        matrices = [
+            _geometry.resampling_matrix(0.0, float(side), side, size)
+            for side in (high, wide)
+        ]
+        crops = _geometry.over_records(
+            lambda image: _geometry.resample(image, [matrices])[0], batch["image"]
+        )
+        return {**batch, "image": _normalise(crops, shift, scale)}
+
+    return center
+
+
+def view_fields(fields: Mapping, name: str = "view") -> dict:
+    """Returns the fields of one view, completed from `VIEW_DEFAULTS` and checked.
+
+    Raises:
+      ValueError: on an unknown field, with the nearest name, or a value out of range.
+    """
+    given = dict(fields)
+    for key in given:
+        if key not in VIEW_DEFAULTS:
+            near = difflib.get_close_matches(key, VIEW_DEFAULTS, 1, 0.0)[0]
+            raise ValueError(f"{name}.{key} is no field of a view; nearest: {near}")
+    view = VIEW_DEFAULTS | given
+    for key, value in view.items():
+        if key in _RANGES:
+            value = view[key] = tuple(value)
+            if len(value) != 2 or not 0 < value[0] <= value[1]:
+                raise ValueError(f"{name}.{key}: 0 < low <= high, got {value}")
+        elif key in _UNIT and not 0 <= value <= 1:
+            raise ValueError(f"{name}.{key} must be in [0, 1], got {value}")
+        elif not value >= 0:
+            raise ValueError(f"{name}.{key} must not be negative, got {value}")
+    if view["crop_scale"][1] > 1:
+        raise ValueError(f"{name}.crop_scale goes to 1, got {view['crop_scale']}")
+    if view["hue"] > 0.5:
+        raise ValueError(f"{name}.hue is at most 0.5 turns, got {view['hue']}")
+    return view
+
+
+def _draw(key, index):
+    """Returns a record's uniform numbers for view `index`, by name."""
+    count = 4 * _geometry.TRIES
+    u = jax.random.uniform(jax.random.fold_in(key, index), (count + len(_DRAWS),))
+    crop = u[:count].reshape(4, _geometry.TRIES)
+    return {"crop": crop} | {name: u[count + i] for i, name in enumerate(_DRAWS)}
+
+
+def _sampling(view, size, u, image):
+    """Returns the resampling matrices of one record's crop, flip included."""
+    top, left, h, w = _geometry.crop_box(
+        u["crop"],
+        image,
+        scale=view["crop_scale"],
+        ratio=view["crop_ratio"],
+        min_content=view["min_content"],
+    )
+    high, wide = image.shape[:2]
+    rows = _geometry.resampling_matrix(top, h, high, size)
+    columns = _geometry.resampling_matrix(left, w, wide, size)
+    if view["flip"]:
+        columns = jnp.where(u["flip"] < view["flip"], columns[::-1], columns)
+    return rows, columns
+
+
+def _resample(images, matrices, shared):
+    """Returns the crops of both views, float32 [n, size, 3, size]."""
+    if shared:  # one pass over the picture for both
+        return _geometry.over_records(_geometry.resample, images[0], matrices)
+    return [
+        _geometry.over_records(lambda x, m: _geometry.resample(x, [m])[0], image, m)
+        for image, m in zip(images, matrices, strict=True)
+    ]
+
+
+def _finish(view, u, x, shift, scale):
+    """Does everything after the crop; x [n, size, 3, size] -> [n, size, size, 3]."""
+    x = jax.vmap(lambda u, x: _recolor(view, u, x))(u, x)
+    if view["blur"]:
+        x = _geometry.over_records(lambda u, x: _blur(view, u, x), u, x)
+    if view["solarize"]:
+        on = (u["solarize"] < view["solarize"])[:, None, None, None]
+        x = jnp.where(on, _color.solarize(x, view["solarize_threshold"]), x)
+    return _normalise(x, shift, scale)
+
+
+def _recolor(view, u, x):
+    """Rotation and all changes of colour before the blur, for one record."""
+
+    def on(name):
+        return u[name] < view[name]
+
+    if view["rotate"]:
+        degrees = (2 * u["angle"] - 1) * view["rotate_degrees"]
+        x = _geometry.rotate(x, jnp.where(on("rotate"), degrees, 0.0))
+    if view["channel_permute"]:
+        permuted = _color.permute_channels(x, u["order"])
+        x = jnp.where(on("channel_permute"), permuted, x)
+    if view["invert"]:
+        x = jnp.where(on("invert"), 1 - x, x)
+    if view["color_jitter"]:
+        x = _jitter(view, u, x, on("color_jitter"))
+    if view["grayscale"]:
+        gate = on("grayscale").astype(x.dtype)
+        x = _color.blend(x, 1 - gate, gate, 0.0)
+    return x
+
+
+def _jitter(view, u, x, on):
+    def factor(name):
+        low, high = max(0.0, 1 - view[name]), 1 + view[name]
+        return jnp.where(on, low + (high - low) * u[name], 1.0)
+
+    names = ("brightness", "contrast", "saturation")
+    hue = jnp.where(on, (2 * u["hue"] - 1) * view["hue"], 0.0)
+    ops = 4 if view["hue"] else 3  # an absent hue costs nothing
+    order = jnp.argsort(jnp.stack([u[f"op{i}"] for i in range(ops)]))
+    return _color.jitter(x, order, *map(factor, names), hue)
+
+
+def _blur(view, u, x):
+    low, high = view["blur_sigma"]
+    sigma = low + (high - low) * u["sigma"]
+    # One record at a time (on a CPU) the branch not taken is not computed.
+    return lax.cond(
+        u["blur"] < view["blur"],
+        lambda x: _geometry.blur(x, _geometry.blur_matrix(sigma, len(x), high)),
+        lambda x: x,
+        x,
+    )
+
+
+def _normalise(x, shift, scale):
+    """Turns [n, columns, 3, rows] into normalised [n, rows, columns, 3]."""
+    x = (x - shift[None, None, :, None]) * scale[None, None, :, None]
+    return x.transpose(0, 3, 1, 2)
+
+
+def _normalisation(mean, std):
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():
+        raise ValueError(
+            f"mean and std: three numbers each, std > 0; got {mean}, {std}"
+        )
+    return mean, 1 / std
+
+
+def _check_size(size):
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
