@@ -1,0 +1,1 @@
+"""Evaluators: figures with sample size, chance level and interval."""
