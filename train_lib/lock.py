@@ -1,0 +1,49 @@
+"""One process a workdir."""
+
+import contextlib
+import fcntl
+import pathlib
+import socket
+import time
+from collections.abc import Iterator
+
+from reporting import workdir as files
+
+
+class WorkdirBusy(ValueError):
+    """Another process is at work in the workdir."""
+
+
+# A heartbeat is written every ten seconds; on another machine's file system it is the
+# only sign of life.
+FRESH_SECONDS = 60
+
+
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the workdir for this process; the system lets go of it however we end.
+
+    Raises:
+        WorkdirBusy: A process on this machine holds it, or one elsewhere has given a
+            sign of life within the last minute.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    beat = files.read_heartbeat(workdir) or {}
+    who = f"process {beat.get('pid')} on {beat.get('host')}"
+    with open(workdir / ".lock", "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise WorkdirBusy(
+                f"got {workdir}, where {who} is at work; expected a workdir of its own. "
+                "Wait for it, stop it, or choose another --workdir"
+            ) from error
+        elsewhere = beat.get("host") not in (None, socket.gethostname())
+        fresh = time.time() - beat.get("time", 0) < FRESH_SECONDS
+        if elsewhere and fresh and beat.get("state") in files.LIVE_STATES:
+            raise WorkdirBusy(
+                f"got {workdir}, where {who} was at work "
+                f"{time.time() - beat['time']:.0f} s ago; expected a workdir that no "
+                f"other machine uses. If it is gone, try again in {FRESH_SECONDS} s"
+            )
+        yield

@@ -1,0 +1,296 @@
+"""A run's beginnings: its parts, its first state, and how it takes up where it left off."""
+
+import dataclasses
+import pathlib
+import platform
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from input_pipeline import loader
+from objectives._contract import Objective
+from reporting import workdir as files
+from reporting.formatting import number
+from train_lib import builders, evaluation, parallel, schedules, train_step
+from train_lib.checkpoints import Checkpoints
+from train_lib.config import ConfigError, Recipe, difference
+from train_lib.progress import Progress
+from train_lib.schedules import Horizon
+
+# What may change between two starts on a workdir: none of it alters the steps made.
+FREE = (
+    "train.epochs", "schedule.epochs", "train.log_every_steps", "train.threads",
+    "train.checkpoint_every_epochs", "train.keep_checkpoints", "train.prefetch",
+    "train.patience", "evaluate.", "gates.", "data.path", "data.cache",
+)  # fmt: skip
+PACKAGES = (
+    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
+    "tensorflow-datasets", "ml-collections", "clu",
+)  # fmt: skip
+
+
+@dataclasses.dataclass
+class Session:
+    """The parts of a run, built once; arrays of its state are not among them."""
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    data: Any
+    mesh: Mesh
+    epoch_steps: int
+    total_steps: int
+    objective: Objective
+    schedule: schedules.Schedule
+    step: Callable
+    embed: Callable
+    evaluators: dict[str, Any]
+    checkpoints: Checkpoints
+    progress: Progress
+
+    def epoch(self, step: int) -> float:
+        """Epochs done after a step."""
+        return step / self.epoch_steps
+
+
+@dataclasses.dataclass
+class Start:
+    """Where a run takes up: state on devices, the loader in place, and why."""
+
+    state: train_step.TrainState
+    batches: Any
+    step: int
+    why: str
+
+
+def remember(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
+    """Writes config.json; returns what changed since the workdir's last start.
+
+    Raises:
+        ConfigError: Something changed that would make it another run.
+    """
+    old = files.read_config(workdir).get("config")
+    new = files.plain(recipe.config)
+    changed = difference(ConfigDict(new), ConfigDict(old)) if old else {}
+    wrong = {k: v for k, v in changed.items() if not k.startswith(FREE)}
+    if wrong:
+        raise ConfigError(
+            [
+                f"config.{name}: got {now!r} in a workdir that was started with {then!r}; "
+                "expected the same, or another --workdir"
+                for name, (then, now) in wrong.items()
+            ]
+        )
+    described = {
+        "config": new,
+        "recipe": recipe.source,
+        "difference": difference(recipe.config, recipe.default),
+        "learning_rate": builders.peak_learning_rate(recipe.config),
+    }
+    files.write_json(workdir / files.CONFIG, described)
+    return changed
+
+
+def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:
+    """Writes versions and devices."""
+    device = mesh.devices.flat[0]
+    described = {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "device": device.device_kind,
+        "platform": device.platform,
+        "devices": mesh.size,
+        "processes": jax.process_count(),
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
+    files.write_json(workdir / files.ENVIRONMENT, described)
+
+
+def open_session(
+    config: ConfigDict, workdir: pathlib.Path, extend: str | None
+) -> Session:
+    """Builds all parts of a run; reads the data and the newest checkpoint's `host`.
+
+    Raises:
+        ConfigError: The run is longer or shorter than before without being told how.
+        ValueError: The data is too small, or no checkpoint can be read.
+    """
+    data = builders.load_data(config)
+    mesh = parallel.make_mesh()
+    epoch_steps = builders.steps_per_epoch(config, len(data.train))
+    total = round(config.train.epochs * epoch_steps)
+    files.write_json(
+        workdir / files.DATA,
+        data.facts
+        | {
+            "training_records": len(data.train),
+            "validation_records": len(data.validation),
+            "steps_per_epoch": epoch_steps,
+            "total_steps": total,
+        },
+    )
+    write_environment(workdir, mesh)
+    horizon = find_horizon(workdir, total, extend)
+    schedule = builders.make_schedule(config, epoch_steps, horizon)
+    objective = builders.make_objective(config, horizon.end)
+    step = train_step.make_train_step(
+        objective,
+        builders.make_optimizer(config, schedule),
+        builders.make_augment(config),
+        parallel.AXIS,
+    )
+    return Session(
+        config=config,
+        workdir=workdir,
+        data=data,
+        mesh=mesh,
+        epoch_steps=epoch_steps,
+        total_steps=total,
+        objective=objective,
+        schedule=schedule,
+        step=parallel.parallel_step(step, mesh),
+        embed=evaluation.make_embed(
+            objective,
+            builders.make_center(config),
+            builders.make_query_view(config),
+            mesh,
+            seed=config.seed,
+            batch_size=config.evaluate.batch_size,
+            threads=config.train.threads,
+        ),
+        evaluators=builders.make_evaluators(config, data),
+        checkpoints=Checkpoints(
+            workdir / files.CHECKPOINTS, config.train.keep_checkpoints
+        ),
+        progress=Progress(horizon.start, horizon.end),
+    )
+
+
+def find_horizon(workdir: pathlib.Path, total: int, extend: str | None) -> Horizon:
+    """The steps that the learning rate spans, which an extended run has to be told.
+
+    Raises:
+        ConfigError: The length changed and `extend` does not say what that means.
+    """
+    segments = files.read_resumes(workdir)
+    if not segments:
+        return Horizon(0, total)
+    last = segments[-1]
+    old = Horizon(*last["horizon"])
+    if last["total_steps"] == total:
+        return old
+    step = max(files.checkpoint_steps(workdir), default=0)
+    if not step:
+        return Horizon(0, total)
+    if total < step:
+        raise ConfigError(
+            [
+                f"config.train.epochs: got a run of {total} steps in a workdir that is at "
+                f"step {step}; expected more"
+            ]
+        )
+    if extend is None:
+        raise ConfigError(
+            [
+                f"config.train.epochs: got a run of {total} steps in a workdir whose "
+                f"learning rate ends at step {old.end}; say how it goes on: "
+                "--extend=rescale (the curve stretched over the new length), "
+                "--extend=continue (the old curve, then its final rate) or "
+                "--extend=restart (a new warm-up and curve from here)"
+            ]
+        )
+    return schedules.extended(extend, old, step, total)
+
+
+def first_state(session: Session) -> train_step.TrainState:
+    """State before the first step, on the host."""
+    config, size = session.config, session.config.augment.size
+    batch = {"view1": jnp.zeros((2, size, size, 3))}
+    # The optimiser's state depends on shapes alone, so any schedule will do.
+    tx = builders.make_optimizer(config, session.schedule)
+    # Outside the mesh no axis has a name.
+    objective = builders.make_objective(config, session.total_steps, axis_name=None)
+    return jax.jit(
+        lambda: train_step.init_state(objective, tx, config.seed, batch)
+    )()
+
+
+def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Start:
+    """Restores the newest readable checkpoint, or begins with `fresh`."""
+    config, progress = session.config, session.progress
+    batches = loader.train_batches(
+        session.data.train,
+        batch_size=config.train.batch_size // jax.process_count(),
+        seed=config.seed,
+        positives=config.objective.get("positives", "instance"),
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.train.threads,
+        prefetch=config.train.prefetch,
+    )
+    found = session.checkpoints.restore(fresh)
+    horizon = Horizon(progress.horizon_start, progress.horizon_end)
+    if found is None:
+        state, step, why, skipped = fresh, 0, "start", []
+    else:
+        batches.set_state(found.data)
+        session.progress = Progress.from_json(found.host)
+        session.progress.horizon_start, session.progress.horizon_end = horizon
+        state = found.state.replace(
+            lr_scale=np.float32(session.progress.lr_scale)
+        )
+        step, skipped = found.step, found.skipped
+        why = "extended" if "train.epochs" in changed else "resumed"
+    describe_segment(session, step, why, changed, skipped)
+    return Start(parallel.put_state(state, session.mesh), batches, step, why)
+
+
+def describe_segment(
+    session: Session, step: int, why: str, changed: dict, skipped: list[str]
+) -> dict:
+    """Appends a line to resumes.jsonl: steps, horizon, the rate before and after."""
+    past = files.read_resumes(session.workdir)
+    old = Horizon(*past[-1]["horizon"]) if past else None
+    now = Horizon(session.progress.horizon_start, session.progress.horizon_end)
+    before = (
+        builders.make_schedule(session.config, session.epoch_steps, old)
+        if old
+        else session.schedule
+    )
+    scale = session.progress.lr_scale
+    segment = {
+        "segment": len(past),
+        "why": why,
+        "time": time.time(),
+        "from_step": step,
+        "total_steps": session.total_steps,
+        "horizon": list(now),
+        "learning_rate_before": float(before(step)) * scale,
+        "learning_rate_after": float(session.schedule(step)) * scale,
+        "changed": changed,
+        "unreadable_checkpoints": skipped,
+    }
+    files.append_line(session.workdir / files.RESUMES, segment)
+    return segment
+
+
+def tell_start(segment: dict) -> str:
+    """A sentence on where a run takes up."""
+    if segment["why"] == "start":
+        return f"Starting a run of {segment['total_steps']} steps"
+    before, after = segment["learning_rate_before"], segment["learning_rate_after"]
+    text = (
+        f"{segment['why'].capitalize()} at step {segment['from_step']} of "
+        f"{segment['total_steps']}; learning rate {number(before)} before, "
+        f"{number(after)} now, horizon {segment['horizon'][1]}"
+    )
+    if segment["unreadable_checkpoints"]:
+        text += "; passed over: " + "; ".join(segment["unreadable_checkpoints"])
+    return text
+

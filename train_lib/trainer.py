@@ -1,0 +1,286 @@
+"""The loop: steps, logging, evaluation, checkpoints, and how a run ends."""
+
+import dataclasses
+import math
+import pathlib
+import signal
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from reporting import alarms, report
+from reporting import workdir as files
+from train_lib import evaluation, lock, parallel, session, validation
+from train_lib.cadence import due
+from train_lib.config import Recipe
+from train_lib.session import Session, Start
+from train_lib.train_step import TrainState
+from train_lib.writers import Writer
+
+PREEMPTED, DIVERGED = 75, 4
+
+
+class Ended(Exception):
+    """Training stops here; `state` is how the run ended."""
+
+    def __init__(self, state: str, message: str):
+        self.state = state
+        super().__init__(message)
+
+
+class StopSignal:
+    """Notes SIGTERM and SIGINT, so that the loop can save before it ends."""
+
+    def __init__(self):
+        self.received = ""
+
+    def __enter__(self) -> "StopSignal":
+        self._before = {
+            s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number).name
+        logging.warning("%s: saving, then stopping; again to stop at once", self.received)
+
+
+@dataclasses.dataclass
+class Interval:
+    """What happened since the last log line."""
+
+    pending: list[tuple[int, dict[str, jax.Array]]]
+    began: float
+    waited: float = 0.0
+    paused: float = 0.0
+
+
+def train(recipe: Recipe, workdir: pathlib.Path, extend: str | None = None) -> int:
+    """Trains, evaluates and reports; resumes where the workdir has a checkpoint.
+
+    Args:
+        recipe: Config with its faults not yet raised.
+        workdir: Directory of the run.
+        extend: "rescale", "continue" or "restart", where the run got longer.
+
+    Returns:
+        The exit code: 0, 3, 4 or 75.
+
+    Raises:
+        ConfigError: The config is at fault; nothing was touched.
+        ValueError: Data or workdir are at fault.
+    """
+    validation.check(recipe, jax.device_count())
+    with lock.hold(workdir), StopSignal() as stop:
+        changed = session.remember(recipe, workdir)
+        run = session.open_session(recipe.config, workdir, extend)
+        fresh = session.first_state(run)
+        begin = session.start(run, fresh, changed)
+        with Writer(workdir, run.total_steps, begin.step) as writer:
+            segment = files.read_resumes(workdir)[-1]
+            writer.tell("%s", session.tell_start(segment))
+            state = _run(run, begin, fresh, writer, stop)
+            run.checkpoints.close()
+            writer.state("reporting")
+            writer.state(state)
+            summary = report.write(workdir)
+    logging.info("%s", summary["verdict"])
+    logging.info("Report: %s", workdir / "report.html")
+    return report.exit_code(summary)
+
+
+def _run(
+    run: Session, begin: Start, fresh: TrainState, writer: Writer, stop: StopSignal
+) -> str:
+    """Floors, loop and last evaluation; returns how the run ended."""
+    epoch = run.epoch(begin.step)
+    if begin.why != "start":
+        writer.event("resume", begin.step, epoch, {}, why=begin.why)
+    try:
+        _measure_floors(run, fresh, writer)
+        state = _loop(run, begin, writer, stop)
+        if not _has_final(run):
+            _evaluate(run, state, writer, final=True)
+            _save(run, state, begin.batches)
+    except Ended as end:
+        writer.tell("%s", end)
+        return end.state
+    return "finished"
+
+
+def _has_final(run: Session) -> bool:
+    events = files.read_events(run.workdir)
+    return any(e.get("final") and e["step"] >= run.total_steps for e in events)
+
+
+def _measure_floors(run: Session, fresh: TrainState, writer: Writer) -> None:
+    """Evaluates raw pixels and the untrained network, once a workdir."""
+    known = {
+        e.get("floor") for e in files.read_events(run.workdir) if e["kind"] == "floor"
+    }
+    missing = [name for name in run.config.evaluate.floors if name not in known]
+    if not missing:
+        return
+    writer.state("evaluating")
+    untrained = parallel.put_state((fresh.params, fresh.extra), run.mesh)
+    embeds = evaluation.floor_embeds(tuple(missing), run.embed(*untrained))
+    for name, embed in embeds.items():
+        metrics = evaluation.evaluate(run.evaluators, embed)
+        writer.event("floor", 0, 0.0, metrics, floor=name)
+
+
+def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> TrainState:
+    """Trains to the end; returns the last state."""
+    config, total = run.config.train, run.total_steps
+    evaluate_every = round(run.config.evaluate.every_epochs * run.epoch_steps)
+    save_every = round(config.checkpoint_every_epochs * run.epoch_steps)
+    state, step = begin.state, begin.step
+    interval = Interval([], time.perf_counter())
+    writer.state("training", step=step, epoch=run.epoch(step))
+    while step < total:
+        if stop.received:
+            _log(run, interval, writer)
+            _save(run, state, begin.batches)
+            raise Ended("preempted", f"{stop.received} at step {step}: saved")
+        asked = time.perf_counter()
+        batch = next(begin.batches)
+        interval.waited += time.perf_counter() - asked
+        if interval.pending:
+            # One step ahead of the device and no more, so that waiting means waiting.
+            jax.block_until_ready(interval.pending[-1][1])
+        state, metrics = run.step(state, parallel.put_batch(batch, run.mesh))
+        step += 1
+        interval.pending.append((step, metrics))
+        evaluating = due(step, evaluate_every, total, last=False)
+        saving = due(step, save_every, total)
+        if due(step, config.log_every_steps, total) or evaluating or saving:
+            _log(run, interval, writer)
+            interval = Interval([], time.perf_counter())
+        if evaluating:
+            state = _evaluate(run, state, writer)
+        if saving or evaluating:
+            _save(run, state, begin.batches)
+        if evaluating and 0 < config.patience <= run.progress.waited:
+            raise Ended(
+                "finished",
+                f"{config.monitor} has not improved for {run.progress.waited} "
+                f"evaluations: stopped at step {step}",
+            )
+        if evaluating or saving:
+            interval.began = time.perf_counter()
+            writer.state("training")
+    return state
+
+
+def _log(run: Session, interval: Interval, writer: Writer) -> None:
+    """Fetches the interval's metrics, checks them, and writes their means.
+
+    Raises:
+        Ended: A loss or gradient is not finite, or an alarm says to stop.
+    """
+    if not interval.pending:
+        return
+    steps, fetched = zip(*interval.pending, strict=True)
+    fetched = jax.device_get(fetched)
+    seconds = time.perf_counter() - interval.began
+    _check_finite(run, steps, fetched, writer)
+    step, count = steps[-1], len(steps)
+    means = {
+        tag: float(np.mean([m[tag] for m in fetched], dtype=np.float64))
+        for tag in fetched[0]
+    }
+    batch_size = run.config.train.batch_size
+    scale = run.progress.lr_scale
+    means |= {
+        "train/loss_chance": run.objective.chance(batch_size),
+        "train/lr": float(run.schedule(step - 1)) * scale,
+        "perf/examples_per_sec": count * batch_size / max(seconds, 1e-9),
+        "perf/input_wait": interval.waited / max(seconds, 1e-9),
+    }
+    eta = (run.total_steps - step) * seconds / count
+    writer.trained(step, run.epoch(step), means, eta)
+    _raise_alarms(run, writer, step)
+
+
+def _check_finite(run: Session, steps, fetched, writer: Writer) -> None:
+    for step, metrics in zip(steps, fetched, strict=True):
+        for tag in ("train/loss", "train/grad_norm"):
+            if not math.isfinite(metrics[tag]):
+                kept = max(run.checkpoints.steps(), default=None)
+                where = f"step {kept}" if kept is not None else "none was saved yet"
+                message = (
+                    f"{tag} is {metrics[tag]} at step {step}. The last good checkpoint "
+                    f"is kept ({where}). A lower optimizer.learning_rate, a longer "
+                    "warm-up or optimizer.clip_norm are what to try first"
+                )
+                alarm = {"name": "not_finite", "severity": "stop", "tag": tag}
+                writer.alarm(
+                    alarm | {"step": step, "message": message}, run.epoch(step)
+                )
+                raise Ended("diverged", message)
+
+
+def _raise_alarms(run: Session, writer: Writer, step: int) -> None:
+    """Says alarms that have not been said; stops on those that say so."""
+    events = files.read_events(run.workdir)
+    found = alarms.check(
+        events,
+        batch_size=run.config.train.batch_size,
+        total_steps=run.total_steps,
+        horizon=run.progress.horizon_end,
+    )
+    for alarm in alarms.unseen(found, events):
+        writer.alarm(alarm, run.epoch(step))
+        if alarm["severity"] == "stop":
+            raise Ended("collapsed", alarm["message"])
+
+
+def _evaluate(
+    run: Session, state: TrainState, writer: Writer, final: bool = False
+) -> TrainState:
+    """Evaluates, notes the best, lowers the rate on a plateau; returns the state."""
+    writer.state("evaluating")
+    step = int(state.step)
+    metrics = evaluation.evaluate(run.evaluators, run.embed(state.params, state.extra))
+    writer.event("eval", step, run.epoch(step), metrics, **({"final": True} if final else {}))
+    _raise_alarms(run, writer, step)
+    config, progress = run.config, run.progress
+    monitored = metrics[config.train.monitor].value
+    progress.observe(monitored, step, config.train.monitor_mode)
+    if config.schedule.name == "plateau" and progress.lower_rate(
+        config.schedule.patience, config.schedule.factor
+    ):
+        writer.tell(
+            "%s has not improved: learning rate times %.3g",
+            config.train.monitor, progress.lr_scale,
+        )  # fmt: skip
+        scale = np.float32(progress.lr_scale)
+        state = state.replace(lr_scale=parallel.put_state(scale, run.mesh))
+    if final and config.evaluate.gallery:
+        evaluation.write_gallery(
+            run.workdir,
+            run.evaluators[config.evaluate.gallery],
+            run.data,
+            config.evaluate.gallery_queries,
+        )
+    return state
+
+
+def _save(run: Session, state: TrainState, batches: Any) -> None:
+    step = int(state.step)
+    run.checkpoints.save(
+        step,
+        jax.device_get(state),
+        batches.get_state(),
+        run.progress.to_json(),
+        run.progress.best_step,
+    )

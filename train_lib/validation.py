@@ -1,0 +1,286 @@
+"""Finding every fault of a config at once, before any data is touched."""
+
+import dataclasses
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from ml_collections import ConfigDict
+
+from input_pipeline import augment as augment_lib
+from reporting import gates
+from train_lib import builders, optimizers, schedules
+from train_lib.config import ConfigError, Recipe, nearest
+
+# Keyword arguments that the builders supply and no config sets.
+SUPPLIED = {
+    "axis_name", "backbone", "total_steps", "chunks", "seed", "progress", "schedule",
+    "peak", "horizon", "warmup_steps", "data", "prefix", "self", "parent",
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class _Train:
+    """Fields of `config.train`, their types and least values."""
+
+    batch_size: int
+    epochs: float
+    chunks: int
+    log_every_steps: int
+    checkpoint_every_epochs: float
+    keep_checkpoints: int
+    monitor: str
+    monitor_mode: Literal["max", "min"]
+    patience: int
+    threads: int
+    prefetch: int
+
+
+@dataclasses.dataclass
+class _Evaluate:
+    """Fields of `config.evaluate`."""
+
+    every_epochs: float
+    batch_size: int
+    floors: tuple
+    gallery: str
+    gallery_queries: int
+    sets: dict
+
+
+@dataclasses.dataclass
+class _Loop:
+    """What the builders themselves read, beside the fields of the part."""
+
+    name: str = ""
+    learning_rate: float = 0.0
+    epochs: float = 0.0
+    warmup_epochs: float = 0.0
+    patience: int = 0
+    sync_batchnorm: bool = False
+
+
+SECTIONS = (
+    "seed", "model", "objective", "data", "augment", "optimizer", "schedule", "train",
+    "evaluate", "gates",
+)  # fmt: skip
+LEAST = {
+    "train.batch_size": 2,
+    "train.chunks": 1,
+    "train.log_every_steps": 1,
+    "train.keep_checkpoints": 1,
+    "train.threads": 0,
+    "train.prefetch": 0,
+    "evaluate.batch_size": 1,
+    "schedule.warmup_epochs": 0,
+    "optimizer.weight_decay": 0,
+}
+
+
+def check(recipe: Recipe, devices: int) -> None:
+    """Raises one error with every fault of a recipe.
+
+    Args:
+        recipe: Config, with what could not be set in it.
+        devices: Devices of all processes.
+
+    Raises:
+        ConfigError: There is at least one fault.
+    """
+    config, faults = recipe.config, list(recipe.faults)
+    missing = [name for name in SECTIONS if name not in config]
+    faults += [f"config.{name} is missing; every recipe has it" for name in missing]
+    faults += [
+        f"unknown section config.{name}{nearest(name, SECTIONS)}"
+        for name in config
+        if name not in SECTIONS
+    ]
+    if not missing:
+        faults += _section_faults(config)
+        for rule in RULES:
+            try:
+                faults += rule(config, devices)
+            except (AttributeError, KeyError, TypeError):
+                # The rule tripped over a field that is reported already.
+                if not faults:
+                    raise
+    if faults:
+        raise ConfigError(faults)
+
+
+def _section_faults(config: ConfigDict) -> Iterator[str]:
+    for name, kind in (("train", _Train), ("evaluate", _Evaluate)):
+        hints = _hints(kind)
+        yield from _fields(name, config[name], hints)
+        for field in hints.keys() - config[name].keys():
+            yield f"config.{name}.{field} is missing"
+    augment = _hints(augment_lib.make_augment)
+    yield from _fields("augment", config.augment, augment)
+    yield from _fields(
+        "optimizer",
+        config.optimizer,
+        _hints(optimizers.make_optimizer) | _picked("name", "learning_rate"),
+    )
+    yield from _fields(
+        "schedule",
+        config.schedule,
+        _hints(schedules.make_schedule)
+        | _picked("epochs", "warmup_epochs", "patience"),
+    )
+    parts = {"model": "models", "objective": "objectives", "data": "input_pipeline"}
+    for section, folder in parts.items():
+        yield from _part(section, folder, config[section])
+    for name, spec in config.evaluate.sets.items():
+        yield from _part(f"evaluate.sets.{name}", "evaluators", spec)
+
+
+def _part(where: str, folder: str, section: ConfigDict) -> Iterator[str]:
+    """Faults of a section that names a file: the name, then its fields."""
+    try:
+        part = builders.find(folder, section.get("name", ""))
+    except ValueError as error:
+        yield f"config.{where}.name: {error}"
+        return
+    extra = _picked("name", *(["sync_batchnorm"] if folder == "models" else []))
+    yield from _fields(where, section, _hints(part) | extra)
+
+
+def _picked(*names: str) -> dict[str, Any]:
+    hints = typing.get_type_hints(_Loop)
+    return {name: hints[name] for name in names}
+
+
+def _hints(part: Callable) -> dict[str, Any]:
+    """Fields of a part and their types: its signature is the schema."""
+    is_module = dataclasses.is_dataclass(part)
+    call = part if is_module or inspect.isfunction(part) else part.__init__
+    hints = typing.get_type_hints(call)
+    if is_module:
+        names = [f.name for f in dataclasses.fields(part)]
+    else:
+        names = list(inspect.signature(call).parameters)
+    return {n: hints.get(n, Any) for n in names if n not in SUPPLIED and n != "name"} | (
+        {"name": hints["name"]} if "name" in hints and not is_module else {}
+    )
+
+
+def _fields(where: str, section: ConfigDict, hints: dict[str, Any]) -> Iterator[str]:
+    for name, value in section.items():
+        if name not in hints:
+            hint = nearest(name, hints) or f"; choices: {', '.join(sorted(hints))}"
+            yield f"unknown field config.{where}.{name}{hint}"
+        elif not _fits(value, hints[name]):
+            expected = _describe(hints[name])
+            yield f"config.{where}.{name}: got {value!r}; expected {expected}"
+        elif isinstance(value, (int, float)) and f"{where}.{name}" in LEAST:
+            least = LEAST[f"{where}.{name}"]
+            if value < least:
+                yield f"config.{where}.{name}: got {value}; expected at least {least}"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or hint is inspect.Parameter.empty:
+        return True
+    if origin is Literal:
+        return value in arguments
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, a) for a in arguments)
+    if hint is type(None) or hint is None:
+        return value is None
+    kind = origin or hint
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if kind in (int, bool, str):
+        return type(value) is kind
+    if kind is tuple:
+        inner = [a for a in arguments if a is not Ellipsis]
+        fits = not inner or all(_fits(v, inner[0]) for v in value)
+        return isinstance(value, tuple | list) and fits
+    if isinstance(kind, type) and issubclass(kind, typing.Mapping):
+        return isinstance(value, ConfigDict | dict)
+    return True
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "a choice of " + ", ".join(repr(a) for a in typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_describe(a) for a in typing.get_args(hint))
+    name = getattr(hint, "__name__", str(hint))
+    return "nothing" if name == "NoneType" else f"a {name}"
+
+
+def _batch_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+    batch, chunks = config.train.batch_size, config.train.chunks
+    if batch % (devices * chunks):
+        yield (
+            f"config.train.batch_size: got {batch}; expected a multiple of "
+            f"{devices} devices x {chunks} chunks = {devices * chunks}"
+        )
+    if config.evaluate.batch_size % devices:
+        yield (
+            f"config.evaluate.batch_size: got {config.evaluate.batch_size}; expected a "
+            f"multiple of {devices} devices"
+        )
+
+
+def _length_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+    del devices
+    epochs, horizon = config.train.epochs, config.schedule.epochs
+    if not epochs > 0:
+        yield f"config.train.epochs: got {epochs}; expected more than 0"
+    if horizon != epochs:
+        yield (
+            f"config.schedule.epochs: got a horizon of {horizon:g} epochs for a run of "
+            f"{epochs:g}; expected the same, or the learning rate reaches its final "
+            "value too early or never"
+        )
+    if config.schedule.warmup_epochs >= epochs > 0:
+        yield (
+            f"config.schedule.warmup_epochs: got {config.schedule.warmup_epochs:g}; "
+            f"expected less than the run's {epochs:g} epochs"
+        )
+
+
+def _view_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+    del devices
+    try:
+        builders.make_augment(config)
+    except ValueError as error:
+        yield f"config.augment: {error}"
+
+
+def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+    del devices
+    try:
+        tags = builders.promised_tags(config)
+    except ValueError as error:
+        yield f"config.evaluate.sets: {error}"
+        return
+    floors = tuple(config.evaluate.floors)
+    for name in set(floors) - set(gates.FLOORS):
+        yield f"config.evaluate.floors: got {name!r}; choices: {', '.join(gates.FLOORS)}"
+    if (tag := config.train.monitor) not in tags:
+        yield (
+            f"config.train.monitor: got {tag!r}, which nobody emits{nearest(tag, tags)}"
+        )
+    sets = list(config.evaluate.sets)
+    if config.evaluate.gallery not in ["", *sets]:
+        yield (
+            f"config.evaluate.gallery: got {config.evaluate.gallery!r}; choices: "
+            f"{', '.join(sets)}, or '' for none"
+        )
+    specs = config.gates.to_dict()
+    yield from (
+        f"config.gates: {fault}"
+        for fault in gates.check_specs(
+            specs, tags, epochs=config.train.epochs, floors=floors
+        )
+    )
+
+
+RULES = (_batch_faults, _length_faults, _view_faults, _metric_faults)

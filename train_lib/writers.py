@@ -1,0 +1,130 @@
+"""Where measurements go: metrics.jsonl, TensorBoard, the terminal and the heartbeat."""
+
+import pathlib
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+from tqdm import tqdm
+
+from reporting import formatting
+from reporting import workdir as files
+
+HEARTBEAT_SECONDS = 10
+
+
+class Writer:
+    """Writes events of one run; a context manager.
+
+    On a terminal there is a progress bar with the time left, elsewhere a line of text
+    at every log step. The heartbeat goes on from a thread of its own, also while an
+    evaluation or a compilation takes minutes.
+    """
+
+    def __init__(self, workdir: pathlib.Path, total_steps: int, step: int):
+        self.workdir, self.total_steps = workdir, total_steps
+        self._beat: dict[str, Any] = {
+            "step": step,
+            "total_steps": total_steps,
+            "epoch": 0.0,
+            "eta_seconds": None,
+            "examples_per_sec": None,
+        }
+        self._state = "starting"
+        self._boards: dict[str, Any] = {}
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._bar = tqdm(
+            total=total_steps,
+            initial=step,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> "Writer":
+        self.state("starting")
+        threading.Thread(target=self._keep_beating, daemon=True).start()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self._stopped.set()
+        self._bar.close()
+        for board in self._boards.values():
+            board.close()
+        if kind is not None and self._state in files.LIVE_STATES:
+            self.state("failed")
+
+    def state(self, state: str, **fields: Any):
+        """Says what the process is doing, or how it ended."""
+        with self._lock:
+            self._state = state
+            self._beat.update(fields)
+            files.write_heartbeat(self.workdir, state, **self._beat)
+
+    def _keep_beating(self):
+        while not self._stopped.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                if not self._stopped.is_set():
+                    files.write_heartbeat(self.workdir, self._state, **self._beat)
+
+    def event(
+        self, kind: str, step: int, epoch: float, metrics: Mapping, **fields: Any
+    ) -> dict:
+        """Appends an event; train and eval events also go to TensorBoard."""
+        event = files.append_event(
+            self.workdir, kind, step=step, epoch=epoch, metrics=metrics, **fields
+        )
+        if kind in ("train", "eval"):
+            scalars = {k: _value(v) for k, v in event["metrics"].items()}
+            self._board(kind).write_scalars(step, scalars)
+        return event
+
+    def _board(self, kind: str):
+        if kind not in self._boards:
+            # clu imports tensorflow, which takes seconds: not before it is needed.
+            from clu import metric_writers
+
+            self._boards[kind] = metric_writers.SummaryWriter(str(self.workdir / kind))
+        return self._boards[kind]
+
+    def trained(self, step: int, epoch: float, metrics: Mapping, eta: float):
+        """Logs an interval of training."""
+        speed = metrics["perf/examples_per_sec"]
+        self._beat.update(
+            step=step, epoch=epoch, eta_seconds=eta, examples_per_sec=speed
+        )
+        self.event("train", step, epoch, metrics)
+        loss, chance = metrics["train/loss"], metrics["train/loss_chance"]
+        told = (
+            f"loss {formatting.number(loss)} (chance {formatting.number(chance)}), "
+            f"lr {formatting.number(metrics['train/lr'])}, "
+            f"{formatting.number(speed)} images/s"
+        )
+        if self._bar.disable:
+            logging.info(
+                "step %d of %d, epoch %.1f: %s, %s left",
+                step, self.total_steps, epoch, told, formatting.duration(eta),
+            )  # fmt: skip
+        else:
+            self._bar.update(step - self._bar.n)
+            self._bar.set_postfix_str(told)
+
+    def tell(self, text: str, *values: Any):
+        """Logs a sentence without tearing the progress bar."""
+        with self._bar.external_write_mode():
+            logging.info(text, *values)
+
+    def alarm(self, alarm: Mapping, epoch: float):
+        """Appends an alarm and says it."""
+        fields = {k: v for k, v in alarm.items() if k != "step"}
+        self.event("alarm", int(alarm["step"]), epoch, {}, **fields)
+        with self._bar.external_write_mode():
+            logging.warning("ALARM %s: %s", alarm["name"], alarm["message"])
+
+
+def _value(metric: Any) -> float:
+    value = metric["value"] if isinstance(metric, Mapping) else metric
+    return float("nan") if value is None else float(value)
