@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reporting import history
-from reporting._alarm import Run, stop, warn
+from reporting._alarm import Limits, Run, stop, warn
 from reporting.formatting import count, number, percent
 
 
@@ -80,33 +80,39 @@ def rising(run: Run) -> list[dict]:
 
 def collapse(run: Run) -> list[dict]:
     """Embeddings that spread over less of the sphere than they should."""
-    found = []
     if run.progress < run.limits.settling:
-        return found
-    for tag in _tags(run, "embedding_std"):
+        return []
+    found = []
+    for tag in history.tags(run.events, "embedding_std", "embedding_std_ratio"):
         frame = history.series(run.events, tag)
         # 1/√d, the spread of random directions, comes as the metric's chance level.
-        ratio = (frame["value"] / frame["chance"]).dropna()
-        if ratio.empty or ratio.iloc[-1] >= run.limits.thin_spread:
-            continue
-        step, share = frame["step"].iloc[-1], percent(ratio.iloc[-1])
-        recent = ratio.tail(run.limits.collapsed_points)
-        gone = (recent < run.limits.collapsed_spread).all()
-        if gone and len(recent) == run.limits.collapsed_points:
-            message = (
-                f"Embeddings have collapsed: their standard deviation is {share} of "
-                "1/√d. All records look the same to the network; lower the learning "
-                "rate, and check the predictor, the stopped gradient and BatchNorm."
-            )
-            found.append(stop("collapse", tag, step, message))
-        else:
-            message = (
-                f"Embeddings use little of the sphere: their standard deviation is "
-                f"{share} of 1/√d. Watch it; below "
-                f"{percent(run.limits.collapsed_spread)} they have collapsed."
-            )
-            found.append(warn("thin_spread", tag, step, message))
+        unit = 1.0 if tag.endswith("_ratio") else frame["chance"]
+        ratio = (frame["value"] / unit).dropna()
+        if len(ratio) and ratio.iloc[-1] < run.limits.thin_spread:
+            found.append(_spread(run.limits, tag, frame["step"].iloc[-1], ratio))
     return found
+
+
+def _spread(limits: Limits, tag: str, step: float, ratio: pd.Series) -> dict:
+    share = percent(ratio.iloc[-1])
+    recent = ratio.tail(limits.collapsed_points)
+    long_enough = len(recent) == limits.collapsed_points
+    if long_enough and (recent < limits.collapsed_spread).all():
+        return stop(
+            "collapse",
+            tag,
+            step,
+            f"Embeddings have collapsed: their standard deviation is {share} of 1/√d. "
+            "All records look the same to the network; lower the learning rate, and "
+            "check the predictor, the stopped gradient and BatchNorm.",
+        )
+    return warn(
+        "thin_spread",
+        tag,
+        step,
+        f"Embeddings use little of the sphere: their standard deviation is {share} of "
+        f"1/√d. Below {percent(limits.collapsed_spread)} they have collapsed.",
+    )
 
 
 def low_rank(run: Run) -> list[dict]:
@@ -114,7 +120,7 @@ def low_rank(run: Run) -> list[dict]:
     found = []
     if run.progress < run.limits.settling:
         return found
-    for tag in _tags(run, "effective_rank"):
+    for tag in history.tags(run.events, "effective_rank"):
         last = history.series(run.events, tag).iloc[-1]
         if last["value"] < run.limits.effective_rank:
             message = (
@@ -178,8 +184,3 @@ def _losses(run: Run) -> pd.DataFrame:
     """The finite losses with their chance level: columns step, value, chance."""
     frame = history.series(run.events, history.LOSS, "train")
     return frame.dropna(subset=["value", "chance"]).reset_index(drop=True)
-
-
-def _tags(run: Run, ending: str) -> list[str]:
-    live = (e for e in run.events if e["kind"] in ("train", "eval"))
-    return sorted({t for e in live for t in e["metrics"] if t.endswith(f"/{ending}")})

@@ -48,28 +48,27 @@ def check_specs(
       floors: the floors that the run will measure.
 
     Returns:
-      One sentence a fault; empty where all is well.
+      One line a fault, `name.key: what is wrong`; empty where all is well.
     """
     tags, floors, faults = list(tags), list(floors), []
     for name, spec in gates.items():
-        where = f"gates.{name}"
         if not hasattr(spec, "items"):
             faults.append(
-                f"{where}: got {spec!r}, expected dict(metric=..., op=..., value=...)"
+                f"{name}: got {spec!r}, expected dict(metric=..., op=..., value=...)"
             )
             continue
         spec = dict(spec.items())
-        faults += [f"{where}: {fault}" for fault in _key_faults(spec)]
-        faults += [f"{where}.{fault}" for fault in _type_faults(spec, epochs)]
+        faults += [f"{name}: {fault}" for fault in _key_faults(spec)]
+        faults += [f"{name}.{fault}" for fault in _type_faults(spec, epochs)]
         if isinstance(metric := spec.get("metric"), str):
             if metric not in tags:
                 faults.append(
-                    f"{where}.metric: nothing in this run measures {metric!r}"
+                    f"{name}.metric: nothing in this run measures {metric!r}"
                     f"{_nearest(metric, tags)}"
                 )
             else:
                 faults += [
-                    f"{where}.value: {fault}"
+                    f"{name}.value: {fault}"
                     for fault in _level_faults(spec.get("value"), metric, tags, floors)
                 ]
     return faults

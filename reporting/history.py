@@ -6,24 +6,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from reporting import workdir as files
+from reporting import files, workdir
 
+# Kinds of event that measure the network in training.
+LIVE = ("train", "eval")
 PARTS = ("value", "n", "chance", "low", "high")
+# Last parts of tags that describe embeddings and not how well they retrieve.
+SPREAD = ("embedding_std", "embedding_std_ratio", "effective_rank")
+GEOMETRY = (*SPREAD, "alignment", "uniformity")
 EVENT_COLUMNS = ["kind", "floor", "step", "epoch", "time"]
 LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
 
 
-def as_metric(value: Mapping | float) -> dict:
-    """A dict with all of `PARTS`; what a plain number does not have is None."""
-    if isinstance(value, Mapping):
-        return {part: value.get(part) for part in PARTS}
-    return dict.fromkeys(PARTS) | {"value": value}
+def as_metric(value: Mapping | float | None) -> dict:
+    """A dict with all of `PARTS`; what is not there or has no meaning is None."""
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(PARTS) | {"value": value}
+    metric = {part: value.get(part) for part in PARTS}
+    for part in ("chance", "low", "high"):
+        metric[part] = metric[part] if is_finite(metric[part]) else None
+    return metric
 
 
 def measure(events: Iterable[dict], until: float | None = None) -> dict[str, dict]:
     """The latest measurement of every tag, with its chance level and its floors.
 
-    A train tag has the chance level that is logged beside it as `<tag>_chance`.
+    A tag that has no chance level of its own has the one logged as `<tag>_chance`.
 
     Args:
       events: a run's history.
@@ -32,21 +40,35 @@ def measure(events: Iterable[dict], until: float | None = None) -> dict[str, dic
     Returns:
       `{tag: {value, n, chance, low, high, floors: {name: {value, n, ...}}}}`.
     """
-    latest: dict[str, dict] = {}
-    floors: dict[str, dict[str, dict]] = {}
-    for event in events:
-        if until is not None and event["epoch"] > until + 1e-9:
-            continue
-        for tag, value in event["metrics"].items():
-            if event["kind"] == "floor":
-                floors.setdefault(tag, {})[event.get("floor")] = as_metric(value)
-            elif event["kind"] in ("train", "eval"):
-                latest[tag] = as_metric(value)
+    events = [e for e in events if until is None or e["epoch"] <= until + 1e-9]
+    known = floors(events)
+    latest = {
+        tag: as_metric(value)
+        for event in events
+        if event["kind"] in LIVE
+        for tag, value in event["metrics"].items()
+    }
     for tag, metric in latest.items():
-        metric["floors"] = floors.get(tag, {})
+        metric["floors"] = known.get(tag, {})
         if metric["chance"] is None and f"{tag}_chance" in latest:
             metric["chance"] = latest[f"{tag}_chance"]["value"]
     return latest
+
+
+def floors(events: Iterable[dict]) -> dict[str, dict[str, dict]]:
+    """`{tag: {floor: metric}}`, the latest measurement of each floor."""
+    found: dict[str, dict[str, dict]] = {}
+    for event in events:
+        if event["kind"] == "floor":
+            for tag, value in event["metrics"].items():
+                found.setdefault(tag, {})[event.get("floor")] = as_metric(value)
+    return found
+
+
+def tags(events: Iterable[dict], *endings: str) -> list[str]:
+    """Measured tags whose last part is one of `endings`, in the order of those."""
+    live = {tag for e in events if e["kind"] in LIVE for tag in e["metrics"]}
+    return [t for end in endings for t in sorted(live) if t.rpartition("/")[2] == end]
 
 
 def finished(events: list[dict]) -> bool:
@@ -68,7 +90,7 @@ def series(events: list[dict], tag: str, kind: str | None = None) -> pd.DataFram
 
     Chance levels that are logged beside the tag, as `<tag>_chance`, fill its column.
     """
-    kinds = (kind,) if kind else ("train", "eval")
+    kinds = (kind,) if kind else LIVE
     rows, beside = [], []
     for event in events:
         if event["kind"] in kinds and tag in event["metrics"]:
@@ -102,17 +124,16 @@ def curves(events: list[dict]) -> pd.DataFrame:
     return frame[EVENT_COLUMNS + sorted(set(frame.columns) - set(EVENT_COLUMNS))]
 
 
-def write(workdir: Path | str, events: list[dict]) -> None:
+def write(folder: Path | str, events: list[dict]) -> None:
     """Writes `history.json`, {tag: {step, epoch, value...}}, and `curves.csv`."""
-    tags = {t for e in events if e["kind"] in ("train", "eval") for t in e["metrics"]}
     history = {}
-    for tag in sorted(tags):
+    for tag in sorted({t for e in events if e["kind"] in LIVE for t in e["metrics"]}):
         frame = series(events, tag).dropna(axis="columns", how="all")
         columns = {name: frame[name].tolist() for name in frame}
         history[tag] = columns | {"step": [int(step) for step in frame["step"]]}
-    files.write_json(Path(workdir) / files.HISTORY, history)
+    files.write_json(Path(folder) / workdir.HISTORY, history)
     text = curves(events).to_csv(index=False, lineterminator="\n", na_rep="")
-    files.write_text(Path(workdir) / files.CURVES, text)
+    files.write_text(Path(folder) / workdir.CURVES, text)
 
 
 def is_finite(value: float | None) -> bool:

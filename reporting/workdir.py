@@ -1,21 +1,24 @@
-"""The files of a workdir: their names, how they are written, how they are read.
+"""The files of a workdir: their names, how they are written, how they are read."""
 
-Everything is UTF-8. JSON files are strict: what is not finite is written as the words
-`nan`, `inf` and `-inf`, and turned back into floats when events are read.
-"""
-
-import json
-import math
 import os
 import socket
 import time as clock
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
+
+from reporting.files import (
+    append_line,
+    decoded,
+    plain,
+    read_json,
+    read_lines,
+    write_json,
+)
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -35,89 +38,6 @@ KINDS = ("train", "eval", "floor", "resume", "alarm")
 # What a run can be doing, or how it ended; in `heartbeat.json` under "state".
 LIVE_STATES = ("starting", "training", "evaluating", "saving", "reporting")
 FINAL_STATES = ("finished", "preempted", "diverged", "collapsed", "failed")
-
-_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
-def plain(value: Any) -> Any:
-    """The same value in terms of JSON: dicts, lists, strings, numbers, None."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        value = value._asdict()
-    if hasattr(value, "to_dict"):  # ConfigDict
-        value = value.to_dict()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if not isinstance(value, float) and hasattr(value, "tolist"):  # numpy, jax
-        return plain(value.tolist())
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    raise TypeError(f"{type(value).__name__} has no place in a JSON file: {value!r}")
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Replaces a file in one move; a reader or a kill never sees half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(draft, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
-
-
-def write_json(path: Path | str, value: Any) -> None:
-    """Writes a value as JSON, in one move."""
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
-
-
-def read_json(path: Path | str, default: Any = None) -> Any:
-    """Reads a JSON file; the default where it is missing, empty or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return default
-    except (ValueError, OSError) as error:
-        logging.warning("%s cannot be read and is taken as absent: %s", path, error)
-        return default
-
-
-def append_line(path: Path | str, value: Any) -> None:
-    """Adds one JSON line; what a kill left unfinished stays a line of its own."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n"
-    with open(path, "ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = "\n" + line
-        file.write(line.encode("utf-8"))
-
-
-def read_lines(path: Path | str) -> Iterator[dict]:
-    """Yields the JSON objects of a file of lines, passing over unfinished ones."""
-    try:
-        raw = Path(path).read_bytes()
-    except FileNotFoundError:
-        return
-    for index, line in enumerate(raw.split(b"\n")):
-        try:
-            value = json.loads(line) if line.strip() else None
-        except ValueError:  # also UnicodeDecodeError: a cut within a character
-            logging.warning("%s: line %d is incomplete, left out", path, index + 1)
-            continue
-        if isinstance(value, dict):
-            yield value
 
 
 def append_event(
@@ -175,9 +95,45 @@ def read_events(workdir: Path | str) -> list[dict]:
     return events
 
 
+def append_resume(
+    workdir: Path | str,
+    *,
+    step: int,
+    total_steps: int,
+    horizon: int,
+    why: str,
+    lr_before: float | None = None,
+    lr_after: float | None = None,
+    **fields: Any,
+) -> None:
+    """Adds a segment to the ledger of starts and resumes.
+
+    Args:
+      workdir: the run's directory.
+      step: steps done when the segment began; 0 for a fresh start.
+      total_steps: step at which the segment is to end.
+      horizon: step at which the learning-rate schedule ends.
+      why: `"start"`, `"resume"`, `"extend=rescale"` and the like.
+      lr_before: learning rate of the last step before, None at a fresh start.
+      lr_after: learning rate of the segment's first step.
+      **fields: whatever else a reader should know, such as `devices`.
+    """
+    line = {
+        "step": step,
+        "total_steps": total_steps,
+        "horizon": horizon,
+        "lr_before": lr_before,
+        "lr_after": lr_after,
+        "why": why,
+        "time": clock.time(),
+        **fields,
+    }
+    append_line(Path(workdir) / RESUMES, line)
+
+
 def read_resumes(workdir: Path | str) -> list[dict]:
     """The segments of the run, one a start or resume, in order."""
-    return [_decoded_value(line) for line in read_lines(Path(workdir) / RESUMES)]
+    return [decoded(line) for line in read_lines(Path(workdir) / RESUMES)]
 
 
 def write_heartbeat(workdir: Path | str, state: str, **fields: Any) -> None:
@@ -204,11 +160,30 @@ def write_heartbeat(workdir: Path | str, state: str, **fields: Any) -> None:
 def read_heartbeat(workdir: Path | str) -> dict | None:
     """The last heartbeat, or None."""
     beat = read_json(Path(workdir) / HEARTBEAT)
-    return _decoded_value(beat) if isinstance(beat, dict) else None
+    return decoded(beat) if isinstance(beat, dict) else None
+
+
+def write_config(
+    workdir: Path | str,
+    *,
+    config: Mapping,
+    recipe: str,
+    difference: Mapping[str, list],
+) -> None:
+    """Writes `config.json`.
+
+    Args:
+      workdir: the run's directory.
+      config: all fields, as a ConfigDict or nested dicts.
+      recipe: `configs/file.py:variant`.
+      difference: dotted name to `[default, here]`.
+    """
+    parts = {"recipe": recipe, "difference": difference, "config": config}
+    write_json(Path(workdir) / CONFIG, parts)
 
 
 def read_config(workdir: Path | str) -> dict:
-    """`config.json`: the config, the recipe it came from, the difference from it."""
+    """`config.json`: `config`, `recipe`, `difference`, as `write_config` has them."""
     return read_json(Path(workdir) / CONFIG, {}) or {}
 
 
@@ -266,12 +241,4 @@ def checkpoint_steps(workdir: Path | str) -> list[int]:
 def _decoded(event: dict) -> dict:
     metrics = event.get("metrics")
     metrics = metrics if isinstance(metrics, dict) else {}
-    return {**event, "metrics": _decoded_value(metrics)}
-
-
-def _decoded_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _decoded_value(item) for key, item in value.items()}
-    if isinstance(value, str):
-        return _WORDS.get(value, value)
-    return value
+    return {**event, "metrics": decoded(metrics)}

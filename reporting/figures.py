@@ -1,0 +1,205 @@
+"""Pictures of a run: curves with their chance levels and floors, and the gallery."""
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reporting import history, workdir
+from reporting.formatting import number
+
+# Told apart by lightness too, for eyes that do not see red and green apart.
+BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d9822b", "#3c8c5a", "#6b7280"
+FLOOR_STYLES = {"pixels": (ORANGE, "--"), "untrained": (GREEN, "-.")}
+FLOOR_NAMES = {"pixels": "raw pixels", "untrained": "untrained network"}
+MANY_POINTS = 150
+PANELS = 6
+
+_STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.8,
+    "axes.edgecolor": "#9ca3af",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "font.family": "DejaVu Sans",
+}
+
+
+def write(folder: Path | str, events: list[dict]) -> dict[str, Path]:
+    """Draws every figure that the history has something for.
+
+    Args:
+      folder: the workdir.
+      events: its history.
+
+    Returns:
+      Name to PNG, in the order in which a reader wants them: `loss`, one
+      `retrieval-<set>` a set, `embeddings`, `throughput`.
+    """
+    target = Path(folder) / workdir.FIGURES
+    target.mkdir(parents=True, exist_ok=True)
+    written = {}
+    with matplotlib.rc_context(_STYLE):
+        for name, figure in _draw(events):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+            written[name] = target / f"{name}.png"
+            written[name].write_bytes(buffer.getvalue())
+    return written
+
+
+def _draw(events: list[dict]) -> Iterable[tuple[str, Figure]]:
+    if (figure := loss(events)) is not None:
+        yield "loss", figure
+    for name, tags in evaluation_sets(events).items():
+        figure = retrieval(events, name, tags)
+        yield f"retrieval-{name.replace('/', '-')}", figure
+    for name, endings in (
+        ("embeddings", history.GEOMETRY),
+        ("throughput", ("examples_per_sec", "input_wait")),
+    ):
+        tags = history.tags(events, *endings)
+        if tags:
+            yield name, panels(events, tags[:PANELS])
+
+
+def loss(events: list[dict]) -> Figure | None:
+    """Loss with its chance level and floor, over the learning rate."""
+    frame = history.series(events, history.LOSS, "train")
+    if frame.empty:
+        return None
+    rate = history.series(events, "train/lr", "train")
+    rows = 2 if len(rate) else 1
+    figure = Figure(figsize=(7.2, 2.6 + 1.3 * rows), layout="constrained")
+    axes = figure.subplots(
+        rows, sharex=True, squeeze=False, height_ratios=[3, 1.2][:rows]
+    )[:, 0]
+    _curve(axes[0], frame["step"], frame["value"])
+    axes[0].set_title("Loss")
+    lowest = history.series(events, "train/loss_floor", "train")["value"].dropna()
+    if frame["chance"].notna().any():
+        _level(axes[0], frame["chance"].dropna().iloc[-1], "chance", GREY, ":")
+    if len(lowest):
+        _level(axes[0], lowest.iloc[-1], "lowest possible", GREEN, "-.")
+    _mark_failures(axes[0], frame)
+    if len(rate):
+        axes[1].plot(rate["step"], rate["value"], color=BLUE, linewidth=1.5)
+        axes[1].set_title("Learning rate")
+        axes[1].set_ylim(bottom=0)
+    for axis in axes:
+        _resumes(axis, events)
+    axes[-1].set_xlabel("step")
+    return figure
+
+
+def retrieval(events: list[dict], name: str, tags: Sequence[str]) -> Figure:
+    """The metrics of one set over epochs, with intervals, chance level and floors."""
+    floors = history.floors(events)
+    figure, axes = _grid(len(tags))
+    figure.suptitle(name, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    for axis, tag in zip(axes, tags, strict=True):
+        frame = history.series(events, tag, "eval")
+        axis.set_title(tag.rpartition("/")[2])
+        axis.fill_between(
+            frame["epoch"], frame["low"], frame["high"], color=BLUE, alpha=0.18, lw=0
+        )
+        axis.plot(frame["epoch"], frame["value"], "o-", ms=3.5, color=BLUE, lw=1.6)
+        for floor, metric in floors.get(tag, {}).items():
+            color, dash = FLOOR_STYLES.get(floor, (GREY, "--"))
+            label = FLOOR_NAMES.get(floor, floor)
+            _level(axis, metric["value"], label, color, dash)
+            if metric["low"] is not None and metric["high"] is not None:
+                axis.axhspan(
+                    metric["low"], metric["high"], color=color, alpha=0.12, lw=0
+                )
+        if frame["chance"].notna().any():
+            _level(axis, frame["chance"].dropna().iloc[-1], "chance", GREY, ":")
+        axis.margins(x=0.08)
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend(loc="best", fontsize=7, handlelength=1.8)
+    for axis in axes[-3:]:
+        axis.set_xlabel("epoch")
+    return figure
+
+
+def panels(events: list[dict], tags: Sequence[str]) -> Figure:
+    """One small curve a tag over steps, with its chance level where it has one."""
+    figure, axes = _grid(len(tags))
+    for axis, tag in zip(axes, tags, strict=True):
+        frame = history.series(events, tag)
+        _curve(axis, frame["step"], frame["value"])
+        axis.set_title(tag)
+        if frame["chance"].notna().any():
+            label = "random directions" if tag.endswith("embedding_std") else "chance"
+            _level(axis, frame["chance"].dropna().iloc[-1], label, GREY, ":")
+            axis.legend(loc="best")
+        if tag.endswith(("_std", "_ratio", "_rank", "per_sec", "_wait")):
+            axis.set_ylim(bottom=0)
+        axis.set_xlabel("step")
+    return figure
+
+
+def evaluation_sets(events: list[dict]) -> dict[str, list[str]]:
+    """`{set: tags}` of the retrieval metrics, in the order of their evaluator."""
+    found: dict[str, list[str]] = {}
+    for tag, metric in history.measure(events).items():
+        name, _, last = tag.removeprefix("eval/").rpartition("/")
+        if tag.startswith("eval/") and metric["n"] and last not in history.GEOMETRY:
+            found.setdefault(name or "all", []).append(tag)
+    return {name: tags[:PANELS] for name, tags in found.items()}
+
+
+def _curve(axis: Axes, x: pd.Series, y: pd.Series) -> None:
+    if len(y) <= MANY_POINTS:
+        axis.plot(x, y, color=BLUE, linewidth=1.6, marker="o" if len(y) < 3 else None)
+        return
+    axis.plot(x, y, color=BLUE, linewidth=0.7, alpha=0.35)
+    smooth = y.rolling(len(y) // 50, center=True, min_periods=1).mean()
+    axis.plot(x, smooth, color=BLUE, linewidth=1.8)
+
+
+def _level(axis: Axes, y: float | None, label: str, color: str, dash: str) -> None:
+    if history.is_finite(y):
+        axis.axhline(
+            y, color=color, linestyle=dash, lw=1.3, label=f"{label} {number(y)}"
+        )
+
+
+def _mark_failures(axis: Axes, frame: pd.DataFrame) -> None:
+    bad = frame.loc[~np.isfinite(frame["value"]), "step"]
+    if len(bad):
+        label = f"not finite from step {int(bad.iloc[0])}"
+        axis.axvline(bad.iloc[0], color="#b91c1c", lw=1.5, label=label)
+    if axis.get_legend_handles_labels()[1]:
+        axis.legend(loc="best")
+
+
+def _resumes(axis: Axes, events: list[dict]) -> None:
+    for event in events:
+        if event["kind"] == "resume":
+            axis.axvline(event["step"], color="#9ca3af", lw=0.8, ls=(0, (1, 2)))
+
+
+def _grid(n: int) -> tuple[Figure, list[Axes]]:
+    columns = min(n, 3)
+    rows = -(-n // columns)
+    size = (max(2.9 * columns, 4.4), 2.5 * rows + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[n:]:
+        axis.remove()
+    return figure, axes[:n]

@@ -1,0 +1,106 @@
+"""Text and JSON files that survive a kill.
+
+Everything is UTF-8. JSON is strict: what is not finite is written as the words `nan`,
+`inf` and `-inf`, which `decoded` turns back into floats.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def plain(value: Any) -> Any:
+    """The same value in terms of JSON: dicts, lists, strings, numbers, None."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if hasattr(value, "to_dict"):  # ConfigDict
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if not isinstance(value, float) and hasattr(value, "tolist"):  # numpy, jax
+        return plain(value.tolist())
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    raise TypeError(f"{type(value).__name__} has no place in a JSON file: {value!r}")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Replaces a file in one move; a reader or a kill never sees half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(draft, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Writes a value as JSON, in one move."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path | str, default: Any = None) -> Any:
+    """Reads a JSON file; the default where it is missing, empty or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except (ValueError, OSError) as error:
+        logging.warning("%s cannot be read and is taken as absent: %s", path, error)
+        return default
+
+
+def append_line(path: Path | str, value: Any) -> None:
+    """Adds one JSON line; what a kill left unfinished stays a line of its own."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n"
+    with open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write(line.encode("utf-8"))
+
+
+def read_lines(path: Path | str) -> Iterator[dict]:
+    """Yields the JSON objects of a file of lines, passing over unfinished ones."""
+    try:
+        raw = Path(path).read_bytes()
+    except FileNotFoundError:
+        return
+    for index, line in enumerate(raw.split(b"\n")):
+        try:
+            value = json.loads(line) if line.strip() else None
+        except ValueError:  # also UnicodeDecodeError: a cut within a character
+            logging.warning("%s: line %d is incomplete, left out", path, index + 1)
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def decoded(value: Any) -> Any:
+    """The same value with the words for what is not finite as floats."""
+    if isinstance(value, dict):
+        return {key: decoded(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return _WORDS.get(value, value)
+    return value

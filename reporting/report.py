@@ -1,0 +1,185 @@
+"""The report of a run, from the files in its workdir: report.md, .html and .json."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+from reporting import alarms as alarming
+from reporting import figures, gallery, gates, history, sections, verdict, workdir
+from reporting.files import write_json, write_text
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write(folder: Path | str) -> dict:
+    """Writes the report, the figures, `history.json` and `curves.csv`.
+
+    Works on whatever a workdir holds: a run that was killed, diverged or has only begun
+    gets a report that says so.
+
+    Args:
+      folder: the workdir.
+
+    Returns:
+      The content of `report.json`.
+
+    Raises:
+      FileNotFoundError: If there is no such directory.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
+    events = workdir.read_events(folder)
+    report = assemble(folder, events)
+    history.write(folder, events)
+    pictures = figures.write(folder, events)
+    if (path := gallery.write(folder)) is not None:
+        pictures["gallery"] = path
+    page = {
+        "report": report,
+        "title": report["recipe"] or folder.resolve().name,
+        "folder": folder.resolve().name,
+        "sections": sections.build(folder, report, events, pictures),
+    }
+    environment = _environment()
+    for kind in ("md", "html"):
+        text = environment.get_template(f"report.{kind}.j2").render(page)
+        write_text(folder / f"{workdir.REPORT}.{kind}", text)
+    write_json(folder / f"{workdir.REPORT}.json", report)
+    return report
+
+
+def assemble(folder: Path | str, events: list[dict]) -> dict:
+    """The content of `report.json`: everything that the report says, as plain values.
+
+    Args:
+      folder: the workdir.
+      events: its history.
+    """
+    config = workdir.read_config(folder)
+    fields = config.get("config") or {}
+    heartbeat = workdir.read_heartbeat(folder)
+    standing, cleared = _alarms(folder, events, fields, heartbeat)
+    judged = gates.judge_run(fields.get("gates") or {}, events)
+    word, reason, code = verdict.decide(events, judged, standing, heartbeat)
+    step, epoch = history.reached(events)
+    return {
+        "verdict": word,
+        "reason": reason,
+        "exit_code": code,
+        "finished": history.finished(events),
+        "step": step,
+        "epoch": epoch,
+        "recipe": config.get("recipe") or "",
+        "gates": judged,
+        "metrics": _metrics(events),
+        "alarms": standing,
+        "alarms_cleared": cleared,
+        "throughput": throughput(events, _batch_size(fields)),
+        "data": workdir.read_data(folder),
+        "difference": config.get("difference") or {},
+        "resumes": workdir.read_resumes(folder),
+        "versions": workdir.read_environment(folder),
+    }
+
+
+def exit_code(report: Mapping) -> int:
+    """The exit code that a run's report asks for: 0, 1, 3, 4 or 75."""
+    return int(report["exit_code"])
+
+
+def throughput(events: list[dict], batch_size: int | None = None) -> dict:
+    """How fast the run was: medians over logged points, and time spent.
+
+    The first logged point is left out of medians where there are others, since it
+    holds compilation; `seconds` leaves out the time between a stop and its resume.
+    """
+    result = {}
+    for tag in ("perf/examples_per_sec", "perf/input_wait"):
+        values = history.series(events, tag, "train")["value"]
+        values = values.iloc[1:] if len(values) > 1 else values
+        name = tag.removeprefix("perf/")
+        result[name] = float(values.median()) if len(values) else None
+    seconds = sum(
+        max(now["time"] - before["time"], 0.0)
+        for before, now in zip(events, events[1:], strict=False)
+        if now["kind"] != "resume"
+    )
+    step, _ = history.reached(events)
+    examples = step * batch_size if batch_size else None
+    return result | {"seconds": seconds, "steps": step, "examples": examples}
+
+
+def lift(metric: Mapping) -> float | None:
+    """A metric as a multiple of its higher floor, or of chance where it has none."""
+    levels = [floor["value"] for floor in metric["floors"].values()]
+    levels = [v for v in levels if history.is_finite(v)] or [metric["chance"]]
+    best = max((v for v in levels if history.is_finite(v)), default=0.0)
+    if best <= 0 or not history.is_finite(metric["value"]):
+        return None
+    return metric["value"] / best
+
+
+def _metrics(events: list[dict]) -> dict[str, dict]:
+    return {
+        tag: metric | {"lift": lift(metric) if metric["n"] else None}
+        for tag, metric in history.measure(events).items()
+    }
+
+
+def _alarms(
+    folder: Path | str, events: list[dict], fields: Mapping, heartbeat: Mapping | None
+) -> tuple[list[dict], list[dict]]:
+    """Alarms that stand at the end, and those raised on the way that no longer do."""
+    segments = workdir.read_resumes(folder)
+    segment = segments[-1] if segments else {}
+    cosine = (fields.get("schedule") or {}).get("name") == "cosine"
+    standing = alarming.check(
+        events,
+        batch_size=_batch_size(fields),
+        total_steps=(heartbeat or {}).get("total_steps") or segment.get("total_steps"),
+        horizon=segment.get("horizon") if cosine else None,
+    )
+    last_step = max((e["step"] for e in events if e["kind"] == "train"), default=0)
+    keys = ("name", "severity", "tag", "step", "message")
+    known = {(alarm["name"], alarm["tag"]) for alarm in standing}
+    cleared = []
+    for event in events:
+        if event["kind"] != "alarm" or (event.get("name"), event.get("tag")) in known:
+            continue
+        known.add((event.get("name"), event.get("tag")))
+        alarm = {key: event.get(key) for key in keys}
+        # What stopped the run stands, though no rule here may know of it.
+        ended = alarm["severity"] == "stop" and event["step"] >= last_step
+        (standing if ended else cleared).append(alarm)
+    return standing, cleared
+
+
+def _batch_size(fields: Mapping) -> int | None:
+    return (fields.get("train") or {}).get("batch_size")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        # Names of files and labels come from strangers.
+        autoescape=jinja2.select_autoescape(["html", "html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = _cell
+    environment.filters["base64"] = _base64
+    return environment
+
+
+def _cell(text: object) -> str:
+    """Text as a cell of a Markdown table."""
+    flat = " ".join(str(text).split())
+    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(Path(path).read_bytes()).decode("ascii")

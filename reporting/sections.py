@@ -1,0 +1,279 @@
+"""What a report says, in order: titles, sentences, tables and pictures as text."""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reporting import gallery, history
+from reporting.figures import FLOOR_NAMES
+from reporting.formatting import (
+    ABSENT,
+    count,
+    duration,
+    interval,
+    number,
+    percent,
+    plural,
+)
+
+LISTED = 8  # names shown of a long list
+
+RULES = (
+    "A record never retrieves itself: it is removed from its own ranking by id. Another "
+    "rendition of it, with an id of its own, stays.",
+    "Queries without a relevant record are left out of every mean; n is what is left.",
+    "R@k (recall@k) is the share of queries with at least one relevant record among the "
+    "first k, also called hit rate or CMC@k.",
+    "Ties are broken by score, then by id.",
+    "Chance is what a ranking in random order would score on the same queries. Floors "
+    "come from the same evaluation with raw pixels, and with the network before "
+    "training, in place of the embeddings.",
+    "Intervals are 95 % intervals of the figure beside them.",
+)
+
+
+@dataclass
+class Table:
+    """Cells of text; `tones` colours rows: "good", "bad", "wait" or ""."""
+
+    header: list[str]
+    rows: list[list[str]]
+    tones: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.tones = self.tones or [""] * len(self.rows)
+
+
+@dataclass
+class Section:
+    """A part of the report."""
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    items: list[tuple[str, str]] = field(default_factory=list)  # (tone, sentence)
+    tables: list[Table] = field(default_factory=list)
+    figures: list[tuple[str, Path]] = field(default_factory=list)  # (caption, PNG)
+
+    @property
+    def slug(self) -> str:
+        """The section's name in a link."""
+        return self.title.lower().replace(" ", "-")
+
+
+def build(
+    folder: Path | str, report: Mapping, events: list[dict], pictures: Mapping[str, Path]
+) -> list[Section]:
+    """The sections of a report, without its verdict.
+
+    Args:
+      folder: the workdir.
+      report: what `report.assemble` gives.
+      events: the run's history.
+      pictures: name to PNG; the gallery under "gallery".
+    """
+    return [
+        _gates(report["gates"]),
+        _alarms(report["alarms"], report["alarms_cleared"]),
+        _metrics(report["metrics"]),
+        _curves(pictures),
+        _gallery(folder, pictures),
+        _data(report["data"]),
+        _config(report["recipe"], report["difference"]),
+        Section("Rules", items=[("", rule) for rule in RULES]),
+        _timing(report["throughput"], events),
+        _resumes(report["resumes"]),
+        Section("Versions", **_facts(report["versions"], "environment.json is missing.")),
+    ]
+
+
+def _gates(judged: Mapping[str, dict]) -> Section:
+    if not judged:
+        return Section("Gates", ["The config has no gates."])
+    words = {True: ("passed", "good"), False: ("FAILED", "bad"), None: ("waits", "wait")}
+    rows = [
+        [
+            words[gate["passed"]][0],
+            name,
+            gate["metric"],
+            number(gate["value"]),
+            f"{gate['op']} {number(gate['bound'])}",
+            "yes" if gate["required"] else "advisory",
+            str(gate["at"]),
+            gate["note"],
+        ]
+        for name, gate in judged.items()
+    ]
+    tones = [words[gate["passed"]][1] for gate in judged.values()]
+    header = ["", "gate", "metric", "value", "bound", "required", "at", "why"]
+    return Section("Gates", tables=[Table(header, rows, tones)])
+
+
+def _alarms(standing: list[dict], cleared: list[dict]) -> Section:
+    section = Section("Alarms")
+    if not standing:
+        section.text.append("None stands.")
+    section.items = [
+        ("bad" if alarm["severity"] == "stop" else "wait", alarm["message"])
+        for alarm in standing
+    ]
+    if cleared:
+        said = ", ".join(
+            f"{a['name']} ({a['tag']}, step {count(a['step'])})" for a in cleared
+        )
+        section.text.append(f"Raised on the way, and no longer true: {said}.")
+    return section
+
+
+def _metrics(metrics: Mapping[str, dict]) -> Section:
+    scored = {tag: m for tag, m in metrics.items() if m["n"]}
+    others = {tag: m for tag, m in metrics.items() if tag not in scored}
+    section = Section("Metrics")
+    if not scored:
+        section.text.append("No evaluation has been made yet.")
+    else:
+        names = sorted({name for m in scored.values() for name in m["floors"]})
+        header = ["metric", "value", "95 % interval", "n", "chance"]
+        header += [FLOOR_NAMES.get(name, name) for name in names] + ["lift"]
+        rows = [_metric_row(tag, metric, names) for tag, metric in scored.items()]
+        section.tables.append(Table(header, rows))
+        section.text.append(
+            "Lift is the value over the higher floor, or over chance where there is no "
+            "floor."
+        )
+    if others:
+        rows = [
+            [t, number(m["value"]), number(m["chance"])] for t, m in others.items()
+        ]
+        section.tables.append(Table(["last logged", "value", "chance"], rows))
+    return section
+
+
+def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
+    row = [
+        tag.removeprefix("eval/"),
+        number(metric["value"]),
+        interval(metric["low"], metric["high"]),
+        count(metric["n"]),
+        number(metric["chance"]),
+    ]
+    for name in floors:
+        floor = metric["floors"].get(name, {})
+        extent = interval(floor.get("low"), floor.get("high"))
+        extent = "" if extent == ABSENT else f" ({extent})"
+        row.append(number(floor.get("value")) + extent)
+    times = metric["lift"]
+    return [*row, ABSENT if times is None else f"{number(times)} ×"]
+
+
+def _curves(pictures: Mapping[str, Path]) -> Section:
+    captions = {
+        "loss": "Loss with the level of a network that knows nothing; resumes dotted.",
+        "embeddings": "Spread of the embeddings.",
+        "throughput": "Speed, and the share of time spent waiting for data.",
+    }
+    shown = [
+        (captions.get(name, f"{name.removeprefix('retrieval-')}: band 95 %."), path)
+        for name, path in pictures.items()
+        if name != "gallery"
+    ]
+    text = [] if shown else ["Nothing has been logged yet."]
+    return Section("Curves", text, figures=shown)
+
+
+def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:
+    if "gallery" not in pictures:
+        return Section("Gallery", ["The run has left no gallery."])
+    caption = "Queries on the left, neighbours by rank: right framed green, wrong red."
+    section = Section("Gallery", figures=[(caption, pictures["gallery"])])
+    if said := gallery.summary(folder):
+        section.text.append(said)
+    return section
+
+
+def _data(facts: Mapping[str, Any]) -> Section:
+    return Section("Data", **_facts(facts, "data.json is missing: no data was read."))
+
+
+def _config(recipe: str, difference: Mapping[str, list]) -> Section:
+    lead = f"Recipe `{recipe}`." if recipe else "The recipe is not known."
+    if not difference:
+        return Section("Config", [f"{lead} Nothing was changed from its default."])
+    rows = [
+        [name, *(_value(v) for v in (pair if isinstance(pair, list) else [None, pair]))]
+        for name, pair in difference.items()
+    ]
+    text = f"{lead} {plural(len(rows), 'field differs', 'fields differ')} from its default."
+    table = Table(["field", "default", "here"], rows)
+    return Section("Config", [text + " All fields are in `config.json`."], tables=[table])
+
+
+def _timing(speed: Mapping[str, Any], events: list[dict]) -> Section:
+    rows = [
+        ["time", duration(speed["seconds"])],
+        ["steps", count(speed["steps"])],
+        ["examples seen", count(speed["examples"])],
+        ["examples a second (median)", number(speed["examples_per_sec"])],
+        ["share of time waiting for data", percent(speed["input_wait"])],
+        ["evaluations", count(sum(e["kind"] == "eval" for e in events))],
+    ]
+    return Section("Timing", tables=[Table(["", "value"], rows)])
+
+
+def _resumes(segments: list[dict]) -> Section:
+    if not segments:
+        return Section("Segments", ["No ledger of starts and resumes was kept."])
+    rows = [
+        [
+            str(segment.get("why", ABSENT)),
+            count(segment.get("step")),
+            count(segment.get("total_steps")),
+            count(segment.get("horizon")),
+            number(segment.get("lr_before")),
+            number(segment.get("lr_after")),
+            _moment(segment.get("time")),
+        ]
+        for segment in segments
+    ]
+    header = ["why", "from step", "to step", "schedule ends", "rate before", "rate after"]
+    return Section("Segments", tables=[Table([*header, "time"], rows)])
+
+
+def _facts(facts: Mapping[str, Any], missing: str) -> dict[str, list]:
+    if not facts:
+        return {"text": [missing]}
+    rows = [[name, text] for name, text in _flat(facts)]
+    return {"tables": [Table(["", "value"], rows)]}
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(item, Mapping) and item:
+            yield from _flat(item, f"{name}.")
+        else:
+            yield name, _value(item)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list | tuple):
+        shown = ", ".join(_value(item) for item in value[:LISTED])
+        more = len(value) - LISTED
+        return f"{shown}, and {count(more)} more" if more > 0 else shown or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_value(v)}" for k, v in value.items()) or "none"
+    return str(value)
+
+
+def _moment(seconds: float | None) -> str:
+    if not history.is_finite(seconds):
+        return ABSENT
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,72 @@
+"""The one sentence that a run ends with, and the exit code that goes with it."""
+
+from collections.abc import Mapping, Sequence
+
+from reporting import gates as gating
+from reporting import history
+from reporting.formatting import count, number, plural
+
+PASS, FAIL, DIVERGED, UNFINISHED = "PASS", "FAIL", "DIVERGED", "UNFINISHED"
+EXIT_CODES = {PASS: 0, FAIL: 3, DIVERGED: 4, UNFINISHED: 75}
+FAULT = 1
+
+
+def decide(
+    events: list[dict],
+    judged: Mapping[str, dict],
+    alarms: Sequence[dict],
+    heartbeat: Mapping | None,
+) -> tuple[str, str, int]:
+    """Judges a run.
+
+    Args:
+      events: its history.
+      judged: its gates, as `gates.judge_run` gives them.
+      alarms: the alarms that stand at its end.
+      heartbeat: its last sign of life, or None.
+
+    Returns:
+      The word, the reason as a sentence, and the exit code.
+    """
+    state = (heartbeat or {}).get("state")
+    stops = [alarm for alarm in alarms if alarm["severity"] == "stop"]
+    if stops or state in ("diverged", "collapsed"):
+        said = stops[0]["message"] if stops else f"The run stopped as {state}."
+        return DIVERGED, said, EXIT_CODES[DIVERGED]
+    if not history.finished(events):
+        code = FAULT if state == "failed" else EXIT_CODES[UNFINISHED]
+        return UNFINISHED, _unfinished(events, heartbeat), code
+    failures = gating.required_failures(judged)
+    if failures:
+        missed = "; ".join(f"{name}: {judged[name]['note']}" for name in failures)
+        word = plural(len(failures), "required gate")
+        return FAIL, f"{word} failed. {missed}.", EXIT_CODES[FAIL]
+    return PASS, _passed(events, judged), EXIT_CODES[PASS]
+
+
+def _unfinished(events: list[dict], heartbeat: Mapping | None) -> str:
+    step, epoch = history.reached(events)
+    state = (heartbeat or {}).get("state")
+    total = (heartbeat or {}).get("total_steps")
+    ways = {
+        "preempted": "The run was preempted and saved",
+        "failed": "The run ended with an error",
+    }
+    lead = ways.get(state, "There is no final evaluation")
+    of = f" of {count(total)}" if total else ""
+    return (
+        f"{lead}, at step {count(step)}{of} (epoch {number(epoch)}). What follows is "
+        "what is known so far; the same command on the same workdir goes on from the "
+        "last checkpoint."
+    )
+
+
+def _passed(events: list[dict], judged: Mapping[str, dict]) -> str:
+    step, epoch = history.reached(events)
+    lead = f"Finished at step {count(step)}, epoch {number(epoch)}; "
+    required = sum(gate["required"] for gate in judged.values())
+    if not required:
+        return lead + "no gate was required of it."
+    missed = [n for n, gate in judged.items() if not gate["passed"]]
+    advisory = f" Advisory and not passed: {', '.join(missed)}." if missed else ""
+    return f"{lead}all of {plural(required, 'required gate')} passed.{advisory}"
