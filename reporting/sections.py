@@ -21,11 +21,11 @@ from reporting.formatting import (
 LISTED = 8  # names shown of a long list
 
 RULES = (
-    "A record never retrieves itself: it is removed from its own ranking by id. Another "
-    "rendition of it, with an id of its own, stays.",
+    "A record never retrieves itself: it is removed from its own ranking by id. "
+    "Another rendition of it, with an id of its own, stays.",
     "Queries without a relevant record are left out of every mean; n is what is left.",
-    "R@k (recall@k) is the share of queries with at least one relevant record among the "
-    "first k, also called hit rate or CMC@k.",
+    "R@k (recall@k) is the share of queries with at least one relevant record among "
+    "the first k, also called hit rate or CMC@k.",
     "Ties are broken by score, then by id.",
     "Chance is what a ranking in random order would score on the same queries. Floors "
     "come from the same evaluation with raw pixels, and with the network before "
@@ -63,7 +63,10 @@ class Section:
 
 
 def build(
-    folder: Path | str, report: Mapping, events: list[dict], pictures: Mapping[str, Path]
+    folder: Path | str,
+    report: Mapping,
+    events: list[dict],
+    pictures: Mapping[str, Path],
 ) -> list[Section]:
     """The sections of a report, without its verdict.
 
@@ -84,14 +87,18 @@ def build(
         Section("Rules", items=[("", rule) for rule in RULES]),
         _timing(report["throughput"], events),
         _resumes(report["resumes"]),
-        Section("Versions", **_facts(report["versions"], "environment.json is missing.")),
+        Section("Versions", **_facts(report["versions"], "They were not noted.")),
     ]
 
 
 def _gates(judged: Mapping[str, dict]) -> Section:
     if not judged:
         return Section("Gates", ["The config has no gates."])
-    words = {True: ("passed", "good"), False: ("FAILED", "bad"), None: ("waits", "wait")}
+    words = {
+        True: ("passed", "good"),
+        False: ("FAILED", "bad"),
+        None: ("waits", "wait"),
+    }
     rows = [
         [
             words[gate["passed"]][0],
@@ -143,9 +150,7 @@ def _metrics(metrics: Mapping[str, dict]) -> Section:
             "floor."
         )
     if others:
-        rows = [
-            [t, number(m["value"]), number(m["chance"])] for t, m in others.items()
-        ]
+        rows = [[t, number(m["value"]), number(m["chance"])] for t, m in others.items()]
         section.tables.append(Table(["last logged", "value", "chance"], rows))
     return section
 
@@ -204,9 +209,10 @@ def _config(recipe: str, difference: Mapping[str, list]) -> Section:
         [name, *(_value(v) for v in (pair if isinstance(pair, list) else [None, pair]))]
         for name, pair in difference.items()
     ]
-    text = f"{lead} {plural(len(rows), 'field differs', 'fields differ')} from its default."
+    differ = plural(len(rows), "field differs", "fields differ")
+    text = f"{lead} {differ} from its default; all are in `config.json`."
     table = Table(["field", "default", "here"], rows)
-    return Section("Config", [text + " All fields are in `config.json`."], tables=[table])
+    return Section("Config", [text], tables=[table])
 
 
 def _timing(speed: Mapping[str, Any], events: list[dict]) -> Section:
@@ -236,8 +242,9 @@ def _resumes(segments: list[dict]) -> Section:
         ]
         for segment in segments
     ]
-    header = ["why", "from step", "to step", "schedule ends", "rate before", "rate after"]
-    return Section("Segments", tables=[Table([*header, "time"], rows)])
+    header = ["why", "from step", "to step", "schedule ends", "rate before"]
+    header += ["rate after", "time"]
+    return Section("Segments", tables=[Table(header, rows)])
 
 
 def _facts(facts: Mapping[str, Any], missing: str) -> dict[str, list]:

@@ -1,0 +1,76 @@
+"""Search results as a table, as JSON, and as a picture."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+from reporting.files import plain
+from reporting.formatting import number
+
+COLUMNS = ("rank", "score", "id", "filename", "name", "codes")
+TIED = 0.01  # cosine; closer scores than this do not tell records apart
+WIDEST = 40  # characters of a cell
+
+
+def table(results: Sequence[Mapping], *, query: str) -> str:
+    """The results of one query as text, best first.
+
+    Args:
+      results: one dict a neighbour with the keys `COLUMNS`; of these `score` is a
+        cosine, `codes` a list of code names, and all but rank, score and id may be
+        missing or empty.
+      query: what was searched for, for the heading.
+
+    Returns:
+      A table with a heading, and a note where the order means little.
+    """
+    if not results:
+        return f"{query}: nothing found."
+    columns = [c for c in COLUMNS if any(_filled(r.get(c)) for r in results)]
+    rows = [[_cell(c, result.get(c)) for c in columns] for result in results]
+    align = ["right" if c in ("rank", "score", "id") else "left" for c in columns]
+    text = tabulate(rows, columns, "simple", colalign=align, disable_numparse=True)
+    note = tie_note([result["score"] for result in results])
+    return "\n".join(filter(None, [query, text, note]))
+
+
+def as_json(results: Sequence[Mapping], *, query: str) -> str:
+    """The same as one JSON object: `query`, `results`, `note`."""
+    rows = [{c: result.get(c) for c in COLUMNS} for result in results]
+    note = tie_note([result["score"] for result in results])
+    said = {"query": query, "results": plain(rows), "note": note}
+    return json.dumps(said, ensure_ascii=False, indent=2)
+
+
+def tie_note(scores: Sequence[float], tied: float = TIED) -> str | None:
+    """A sentence where the best scores lie too close to be ranked by, else None.
+
+    Args:
+      scores: cosines, best first.
+      tied: scores within this of the best count as tied with it.
+    """
+    together = sum(scores[0] - score < tied for score in scores) if len(scores) else 0
+    if together < 2:
+        return None
+    return (
+        f"The first {together} scores lie within {number(tied)} of each other "
+        f"({number(scores[0])} to {number(scores[together - 1])}): their order says "
+        "little."
+    )
+
+
+def _filled(value: object) -> bool:
+    return value is not None and value != "" and value != []
+
+
+def _cell(column: str, value: object) -> str:
+    if not _filled(value):
+        return ""
+    if column == "score":
+        return number(value)
+    if column == "codes" and not isinstance(value, str):
+        value = ", ".join(map(str, value))
+    # A file name may hold line breaks or control characters of a stranger's choice.
+    text = "".join(c if c.isprintable() else "?" for c in str(value))
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

@@ -1,0 +1,171 @@
+"""Is a run alive, where is it, and when will it end: read from its workdir alone."""
+
+import os
+import socket
+import time as clock
+from collections.abc import Mapping
+from pathlib import Path
+
+from reporting import alarms, gates, history, workdir
+from reporting.formatting import ABSENT, count, duration, measured, number
+
+SILENT_AFTER = 300.0  # seconds; compiling a large network takes a minute or two
+SHOWN = 6  # metrics of the last evaluation
+
+
+def liveness(beat: Mapping | None, now: float | None = None) -> str:
+    """What a heartbeat says of its process.
+
+    Args:
+      beat: what `workdir.read_heartbeat` gives.
+      now: seconds since 1970; the present by default.
+
+    Returns:
+      "absent": none was ever written; "ended": the run said that it ended; "alive";
+      "silent": the process is there but has said nothing for `SILENT_AFTER` seconds;
+      "stale": the process is gone, or is on another host and silent.
+    """
+    if not beat:
+        return "absent"
+    if beat.get("state") in workdir.FINAL_STATES:
+        return "ended"
+    age = (clock.time() if now is None else now) - (beat.get("time") or 0.0)
+    if beat.get("host") != socket.gethostname():
+        return "alive" if age <= SILENT_AFTER else "stale"
+    if not _exists(beat.get("pid")):
+        return "stale"
+    return "alive" if age <= SILENT_AFTER else "silent"
+
+
+def describe(folder: Path | str, now: float | None = None) -> dict:
+    """The state of a run as plain values, for `--json`.
+
+    Args:
+      folder: the workdir.
+      now: seconds since 1970; the present by default.
+
+    Raises:
+      FileNotFoundError: If there is no such directory.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
+    now = clock.time() if now is None else now
+    beat = workdir.read_heartbeat(folder) or {}
+    events = workdir.read_events(folder)
+    step, epoch = history.reached(events)
+    step = max(step, beat.get("step") or 0)
+    epoch = max(epoch, beat.get("epoch") or 0.0)
+    total, eta = beat.get("total_steps"), beat.get("eta_seconds")
+    life = liveness(beat, now)
+    age = now - beat["time"] if beat.get("time") else None
+    eta = max(eta - age, 0.0) if life == "alive" and eta is not None else None
+    metrics = history.measure(events)
+    specs = (workdir.read_config(folder).get("config") or {}).get("gates") or {}
+    saved = workdir.checkpoint_steps(folder)
+    return {
+        "liveness": life,
+        "state": beat.get("state"),
+        "pid": beat.get("pid"),
+        "host": beat.get("host"),
+        "heartbeat_age": age,
+        "step": step,
+        "total_steps": total,
+        "epoch": epoch,
+        "total_epochs": epoch * total / step if total and step else None,
+        "eta_seconds": eta,
+        "examples_per_sec": beat.get("examples_per_sec"),
+        "loss": metrics.get(history.LOSS),
+        "evaluation": {t: m for t, m in metrics.items() if m["n"]},
+        "gates": gates.judge_run(specs, events),
+        "alarms": alarms.check(events, total_steps=total),
+        "checkpoint": saved[-1] if saved else None,
+    }
+
+
+def status(folder: Path | str, now: float | None = None) -> str:
+    """The state of a run in a few lines of text."""
+    return render(describe(folder, now))
+
+
+def render(said: Mapping) -> str:
+    """The text of what `describe` found."""
+    rows = [("run", _life(said)), ("progress", _progress(said))]
+    if (loss := said["loss"]) is not None:
+        versus = f", chance {number(loss['chance'])}" if loss["chance"] else ""
+        rows.append(("loss", number(loss["value"]) + versus))
+    shown = list(said["evaluation"].items())
+    for tag, metric in shown[:SHOWN]:
+        rows.append((tag.removeprefix("eval/"), _with_levels(metric)))
+    if len(shown) > SHOWN:
+        rows.append(("", f"and {len(shown) - SHOWN} more; see the report"))
+    rows.append(("next gate", _next_gate(said)))
+    saved = said["checkpoint"]
+    rows.append(("checkpoint", "none yet" if saved is None else f"step {count(saved)}"))
+    rows += [("alarm", alarm["message"]) for alarm in said["alarms"]]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def _life(said: Mapping) -> str:
+    who = f"process {said['pid']} on {said['host']}"
+    ago = f"last heartbeat {duration(said['heartbeat_age'])} ago"
+    return {
+        "absent": "no heartbeat: nothing has been started in this workdir",
+        "ended": f"ended: {said['state']}, {ago}",
+        "alive": f"alive: {said['state']}, {who}, {ago}",
+        "silent": f"SILENT: {who} is there, {ago}",
+        "stale": f"STALE: {who} is gone, {ago}; the same command resumes",
+    }[said["liveness"]]
+
+
+def _progress(said: Mapping) -> str:
+    text = f"step {count(said['step'])}"
+    if said["total_steps"]:
+        text += f" of {count(said['total_steps'])}"
+    text += f", epoch {number(said['epoch'])}"
+    if said["total_epochs"]:
+        text += f" of {number(said['total_epochs'])}"
+    if said["examples_per_sec"]:
+        text += f", {number(said['examples_per_sec'])} examples/s"
+    if said["eta_seconds"] is not None:
+        text += f", {duration(said['eta_seconds'])} left"
+    return text
+
+
+def _with_levels(metric: Mapping) -> str:
+    levels = {"chance": metric["chance"]}
+    levels |= {name: floor["value"] for name, floor in metric["floors"].items()}
+    known = [f"{k} {number(v)}" for k, v in levels.items() if history.is_finite(v)]
+    return "; ".join([measured(metric), *known])
+
+
+def _next_gate(said: Mapping) -> str:
+    """The gate that is judged next, and a forecast of when that will be."""
+    total = said["total_epochs"] or float("inf")
+    waiting = [
+        (total if gate["at"] == "end" else gate["at"], name, gate["note"])
+        for name, gate in said["gates"].items()
+        if gate["passed"] is None
+    ]
+    if not waiting:
+        return ABSENT
+    at, name, note = min(waiting)
+    left = total - said["epoch"]
+    when = ""
+    if said["eta_seconds"] is not None and 0 < left < float("inf"):
+        ahead = max(at - said["epoch"], 0.0) / left * said["eta_seconds"]
+        when = f" (in {duration(ahead)})"
+    return f"{name}: {note}{when}"
+
+
+def _exists(pid: int | None) -> bool:
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
