@@ -7,8 +7,6 @@ from reporting import history
 from reporting._alarm import Run, warn
 from reporting.formatting import count, interval, number, percent
 
-# Shares of a ranking or of queries, 1 being perfect.
-SCORE = re.compile(r"^(recall|precision|map|mrr|ndcg|hit|accuracy|p@|r@)", re.I)
 # One figure a set is enough to raise an alarm on; R@100 is easy nearly everywhere.
 HEADLINE = re.compile(r"^(recall@1|r@1|hit@1|accuracy|map|mrr)(@r)?$", re.I)
 
@@ -78,8 +76,7 @@ def no_hits(run: Run) -> list[dict]:
 def _scores(run: Run) -> Iterable[tuple[str, dict, int]]:
     step = max((e["step"] for e in run.events if e["kind"] == "eval"), default=0)
     for tag, metric in history.measure(run.events).items():
-        named = tag.startswith("eval/") and SCORE.match(_name(tag))
-        if named and history.is_finite(metric["value"]):
+        if history.is_score(tag) and history.is_finite(metric["value"]):
             yield tag, metric, step
 
 

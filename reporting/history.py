@@ -1,6 +1,7 @@
 """What a run measured, read out of its events: one value a tag, and curves."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ PARTS = ("value", "n", "chance", "low", "high")
 # Last parts of tags that describe embeddings and not how well they retrieve.
 SPREAD = ("embedding_std", "embedding_std_ratio", "effective_rank")
 GEOMETRY = (*SPREAD, "alignment", "uniformity")
+# Shares of a ranking or of queries: 0 is worst and 1 perfect.
+SCORE = re.compile(r"^(recall|precision|map|mrr|ndcg|hit|accuracy|p@|r@)", re.I)
 EVENT_COLUMNS = ["kind", "floor", "step", "epoch", "time"]
 LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
 
@@ -139,3 +142,8 @@ def write(folder: Path | str, events: list[dict]) -> None:
 def is_finite(value: float | None) -> bool:
     """Whether a number is there and finite."""
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def is_score(tag: str) -> bool:
+    """Whether a tag is an evaluator's score, where more is better and 1 is perfect."""
+    return tag.startswith("eval/") and bool(SCORE.match(tag.rpartition("/")[2]))

@@ -1,6 +1,7 @@
 """The report of a run, from the files in its workdir: report.md, .html and .json."""
 
 import base64
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def assemble(folder: Path | str, events: list[dict]) -> dict:
     word, reason, code = verdict.decide(events, judged, standing, heartbeat)
     step, epoch = history.reached(events)
     return {
-        "verdict": word,
+        "verdict": f"{word}: {reason}",
+        "outcome": word,
         "reason": reason,
         "exit_code": code,
         "finished": history.finished(events),
@@ -124,7 +126,7 @@ def lift(metric: Mapping) -> float | None:
 
 def _metrics(events: list[dict]) -> dict[str, dict]:
     return {
-        tag: metric | {"lift": lift(metric) if metric["n"] else None}
+        tag: metric | {"lift": lift(metric) if history.is_score(tag) else None}
         for tag, metric in history.measure(events).items()
     }
 
@@ -140,7 +142,7 @@ def _alarms(
         events,
         batch_size=_batch_size(fields),
         total_steps=(heartbeat or {}).get("total_steps") or segment.get("total_steps"),
-        horizon=segment.get("horizon") if cosine else None,
+        horizon=segment["horizon"][1] if cosine and "horizon" in segment else None,
     )
     last_step = max((e["step"] for e in events if e["kind"] == "train"), default=0)
     keys = ("name", "severity", "tag", "step", "message")
@@ -178,7 +180,8 @@ def _environment() -> jinja2.Environment:
 def _cell(text: object) -> str:
     """Text as a cell of a Markdown table."""
     flat = " ".join(str(text).split())
-    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    flat = flat.replace("\\", "\\\\").replace("|", "\\|")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", flat)
 
 
 def _base64(path: Path) -> str:

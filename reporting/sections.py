@@ -135,7 +135,11 @@ def _alarms(standing: list[dict], cleared: list[dict]) -> Section:
 
 def _metrics(metrics: Mapping[str, dict]) -> Section:
     scored = {tag: m for tag, m in metrics.items() if m["n"]}
-    others = {tag: m for tag, m in metrics.items() if tag not in scored}
+    others = {
+        tag: m
+        for tag, m in metrics.items()
+        if tag not in scored and not tag.endswith("_chance")
+    }
     section = Section("Metrics")
     if not scored:
         section.text.append("No evaluation has been made yet.")
@@ -146,8 +150,7 @@ def _metrics(metrics: Mapping[str, dict]) -> Section:
         rows = [_metric_row(tag, metric, names) for tag, metric in scored.items()]
         section.tables.append(Table(header, rows))
         section.text.append(
-            "Lift is the value over the higher floor, or over chance where there is no "
-            "floor."
+            "Lift is a score over its higher floor, or over chance where it has no floor."
         )
     if others:
         rows = [[t, number(m["value"]), number(m["chance"])] for t, m in others.items()]
@@ -233,18 +236,21 @@ def _resumes(segments: list[dict]) -> Section:
     rows = [
         [
             str(segment.get("why", ABSENT)),
-            count(segment.get("step")),
+            count(segment.get("from_step")),
             count(segment.get("total_steps")),
-            count(segment.get("horizon")),
-            number(segment.get("lr_before")),
-            number(segment.get("lr_after")),
+            _value(segment.get("horizon", ABSENT)),
+            number(segment.get("learning_rate_before")),
+            number(segment.get("learning_rate_after")),
             _moment(segment.get("time")),
         ]
         for segment in segments
     ]
-    header = ["why", "from step", "to step", "schedule ends", "rate before"]
-    header += ["rate after", "time"]
-    return Section("Segments", tables=[Table(header, rows)])
+    header = ["why", "from step", "to step", "schedule from, to", "rate before"]
+    section = Section("Segments", tables=[Table([*header, "rate after", "time"], rows)])
+    for segment in segments:
+        for said in segment.get("unreadable_checkpoints") or []:
+            section.items.append(("wait", f"A checkpoint was passed over: {said}"))
+    return section
 
 
 def _facts(facts: Mapping[str, Any], missing: str) -> dict[str, list]:

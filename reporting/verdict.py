@@ -69,4 +69,5 @@ def _passed(events: list[dict], judged: Mapping[str, dict]) -> str:
         return lead + "no gate was required of it."
     missed = [n for n, gate in judged.items() if not gate["passed"]]
     advisory = f" Advisory and not passed: {', '.join(missed)}." if missed else ""
-    return f"{lead}all of {plural(required, 'required gate')} passed.{advisory}"
+    which = "its required gate" if required == 1 else f"all {required} required gates"
+    return f"{lead}{which} passed.{advisory}"

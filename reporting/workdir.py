@@ -95,44 +95,12 @@ def read_events(workdir: Path | str) -> list[dict]:
     return events
 
 
-def append_resume(
-    workdir: Path | str,
-    *,
-    step: int,
-    total_steps: int,
-    horizon: int,
-    why: str,
-    lr_before: float | None = None,
-    lr_after: float | None = None,
-    **fields: Any,
-) -> None:
-    """Adds a segment to the ledger of starts and resumes.
-
-    Args:
-      workdir: the run's directory.
-      step: steps done when the segment began; 0 for a fresh start.
-      total_steps: step at which the segment is to end.
-      horizon: step at which the learning-rate schedule ends.
-      why: `"start"`, `"resume"`, `"extend=rescale"` and the like.
-      lr_before: learning rate of the last step before, None at a fresh start.
-      lr_after: learning rate of the segment's first step.
-      **fields: whatever else a reader should know, such as `devices`.
-    """
-    line = {
-        "step": step,
-        "total_steps": total_steps,
-        "horizon": horizon,
-        "lr_before": lr_before,
-        "lr_after": lr_after,
-        "why": why,
-        "time": clock.time(),
-        **fields,
-    }
-    append_line(Path(workdir) / RESUMES, line)
-
-
 def read_resumes(workdir: Path | str) -> list[dict]:
-    """The segments of the run, one a start or resume, in order."""
+    """The segments of the run, one a start or resume, in order.
+
+    Each has `why`, `time`, `from_step`, `total_steps`, `horizon` [start, end],
+    `learning_rate_before` and `learning_rate_after`, `unreadable_checkpoints`.
+    """
     return [decoded(line) for line in read_lines(Path(workdir) / RESUMES)]
 
 
@@ -163,27 +131,8 @@ def read_heartbeat(workdir: Path | str) -> dict | None:
     return decoded(beat) if isinstance(beat, dict) else None
 
 
-def write_config(
-    workdir: Path | str,
-    *,
-    config: Mapping,
-    recipe: str,
-    difference: Mapping[str, list],
-) -> None:
-    """Writes `config.json`.
-
-    Args:
-      workdir: the run's directory.
-      config: all fields, as a ConfigDict or nested dicts.
-      recipe: `configs/file.py:variant`.
-      difference: dotted name to `[default, here]`.
-    """
-    parts = {"recipe": recipe, "difference": difference, "config": config}
-    write_json(Path(workdir) / CONFIG, parts)
-
-
 def read_config(workdir: Path | str) -> dict:
-    """`config.json`: `config`, `recipe`, `difference`, as `write_config` has them."""
+    """`config.json`: `config`, `recipe`, and `difference` {name: [default, here]}."""
     return read_json(Path(workdir) / CONFIG, {}) or {}
 
 
