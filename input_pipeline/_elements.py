@@ -372,10 +372,10 @@ def _gear(rng):
     return [*teeth, Part(circle(0.75), 0), Part(circle(0.32), PAPER)]
 
 
-SHIELD = curve(
-    *[(-0.8, -0.85), (-0.78, -0.86), (0.78, -0.86), (0.8, -0.85), (0.8, 0.05)],
-    *[(0.0, 1.0), (0.0, 1.0), (-0.8, 0.05)],
-    count=64,
+_FLANK = np.linspace(0, 1, 16)[:, None]
+_FLANK = np.concatenate([0.8 * np.cos(_FLANK * np.pi / 2), 0.1 + 0.9 * _FLANK], 1)
+SHIELD = np.concatenate(
+    [[[-0.8, -0.85], [0.8, -0.85]], _FLANK, _FLANK[-2::-1] * [[-1, 1]]]
 )
 
 ELEMENTS = (

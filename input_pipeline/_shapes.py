@@ -55,12 +55,13 @@ def render(parts: Sequence[Part], style: Style, size: int) -> np.ndarray:
     image = Image.new("RGB", (side, side), style.paper)
     draw = ImageDraw.Draw(image)
     for part in parts:
-        color = style.paper if part.ink == PAPER else style.inks[part.ink]
+        # Without areas there is nothing to cut from, so a hole becomes a line.
+        hole = part.ink == PAPER
+        ink = style.inks[0 if hole else part.ink]
+        color = style.paper if hole and not style.outlined else ink
         corners = np.rint((part.points + 1.0) * (side / 2)).astype(int)
         corners = [tuple(corner) for corner in corners.tolist()]
         if part.width or style.outlined:
-            if not part.width and part.ink == PAPER:
-                color = style.inks[0]
             width = part.width or style.stroke
             _stroke(draw, corners, color, max(1, round(width * side / 2)), part.closed)
         else:

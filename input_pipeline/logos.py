@@ -148,7 +148,7 @@ def draw(brand: Brand, rng: np.random.Generator, size: int, plain: bool) -> np.n
     """
     with_word = bool(brand.word) and (plain or rng.random() < 0.5)
     outlined = not plain and rng.random() < 0.35
-    inverted = not plain and rng.random() < 0.4
+    inverted = not plain and rng.random() < 0.45
     style = _style(rng, outlined, inverted)
     parts = place(brand.emblem, scale=0.84)
     if with_word and brand.word_beside:
@@ -159,8 +159,8 @@ def draw(brand: Brand, rng: np.random.Generator, size: int, plain: bool) -> np.n
         parts = place(brand.emblem, scale=0.62, at=(0.0, -0.26))
         line = _letters.word(brand.word, brand.stroke)
         parts += place(line, scale=0.86, at=(0.0, 0.7))
-    jitter = 0.0 if plain else 0.04
-    scale = 1.0 if plain else rng.uniform(0.86, 1.02)
+    jitter = 0.0 if plain else 0.06
+    scale = 1.0 if plain else rng.uniform(0.78, 1.02)
     parts = place(parts, scale=scale, at=tuple(rng.uniform(-jitter, jitter, 2)))
     return _shapes.render(parts, style, size)
 

@@ -1,0 +1,232 @@
+"""Batches from splits through Grain: shuffled and sharded, or in order."""
+
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from input_pipeline import _contract
+
+_IDS = np.iinfo(np.int32)
+
+
+def steps_per_epoch(split: _contract.Split, batch_size: int) -> int:
+    """Returns the number of whole global batches in one pass over `split`."""
+    return len(split) // batch_size
+
+
+def train_batches(
+    split: _contract.Split,
+    *,
+    batch_size: int,
+    seed: int,
+    positives: str = "instance",
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 2,
+    prefetch: int = 4,
+) -> grain.DatasetIterator:
+    """Returns endless batches, reshuffled every epoch.
+
+    A batch never crosses an epoch, so that no record is in it twice; what is left of
+    an epoch after the last whole batch is dropped. The global batch of a step does not
+    depend on the number of processes: process p holds its rows p, p + P, p + 2P, ...
+
+    Args:
+      split: the records.
+      batch_size: records of a global batch; each process yields its share of them.
+      seed: decides order and partners; same seed, same batches.
+      positives: "instance", or "codes": adds "partner", the image of another record
+        that shares a code (see `Partners`).
+      process_index: of this process.
+      process_count: number of processes.
+      threads: threads that read ahead.
+      prefetch: batches read ahead.
+
+    Returns:
+      An iterator with `get_state()` and `set_state(state)`, which yields dicts of
+      numpy arrays [b, ...] with b = batch_size / process_count: "image" uint8
+      [b, S, S, 3], "id" int32, "label" int32, "codes" int32 [b, C], "code_weights"
+      float32 [b, C], and "partner" uint8 [b, S, S, 3] where asked for. After
+      `set_state` the batches that follow equal those that followed `get_state`.
+
+    Raises:
+      ValueError: if the batch cannot be filled or divided.
+    """
+    _check(split, batch_size, positives, process_index, process_count)
+    steps = steps_per_epoch(split, batch_size)
+    reader = _Reader(split, seed, steps, positives)
+    return iter(
+        grain.MapDataset.range(len(split))
+        .shuffle(seed=seed % 2**32)
+        .slice(slice(0, steps * batch_size))
+        .repeat()
+        .slice(slice(process_index, None, process_count))
+        .batch(batch_size // process_count, drop_remainder=True)
+        .map_with_index(reader)
+        .to_iter_dataset(
+            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+        )
+    )
+
+
+def read_batches(
+    split: _contract.Split, *, batch_size: int, threads: int = 2
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Yields (batch, valid) over `split` once, in order.
+
+    Args:
+      split: the records.
+      batch_size: rows of every batch; the last one repeats its last record.
+      threads: threads that read ahead.
+
+    Yields:
+      The batch as in `train_batches`, and `valid` bool [batch_size], false where the
+      row is padding.
+    """
+    if batch_size < 1:
+        raise ValueError(f"got batch_size={batch_size}; expected 1 or more")
+    if not len(split):
+        return
+    batches = (
+        grain.MapDataset.range(-(-len(split) // batch_size))
+        .map(_InOrder(split, batch_size))
+        .to_iter_dataset(
+            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        )
+    )
+    yield from batches
+
+
+class Partners:
+    """Draws for each record another one that shares a code with it.
+
+    The code is drawn among the record's codes with probability proportional to its
+    weight n_c^-rarity, the partner uniformly among the other records that carry it.
+    Codes that no other record carries are left out; a record without any other code
+    is its own partner. The draw is a function of (seed, epoch, row).
+
+    Args:
+      split: the records; weights are its "code_weights".
+      seed: of the draws.
+    """
+
+    def __init__(self, split: _contract.Split, seed: int):
+        codes = np.asarray(split.table["codes"])  # [n, C]
+        rows, slots = np.nonzero(codes >= 0)
+        carried = codes[rows, slots]
+        order = np.argsort(carried, kind="stable")
+        counts = np.bincount(carried, minlength=1)
+        self._codes, self._seed = codes, seed
+        self._carriers = rows[order]  # rows that carry code 0, then code 1, ...
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._counts = counts
+        # Position of each record among the carriers of each of its codes.
+        self._place = np.zeros(codes.shape, np.int64)
+        within = np.arange(len(order)) - self._starts[carried[order]]
+        self._place[rows[order], slots[order]] = within
+        shared = (codes >= 0) & (counts[codes] > 1)
+        weights = np.where(shared, split.table["code_weights"], 0.0).astype(np.float64)
+        total = weights.sum(1, keepdims=True)
+        self.alone = total[:, 0] <= 0  # bool [n]: no partner but itself
+        share = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+        self._cumulative = np.cumsum(share, 1)
+        self._last = codes.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+
+    def draw(self, rows: np.ndarray, epoch: int) -> np.ndarray:
+        """Returns the partner of each of `rows`, int64 [m], for one epoch."""
+        rows = np.asarray(rows, np.int64)
+        pick, member = _uniform(self._seed, epoch, rows)
+        slot = (pick[:, None] >= self._cumulative[rows]).sum(1)
+        slot = np.minimum(slot, self._last[rows])  # rounding may leave the sum below 1
+        code = np.maximum(self._codes[rows, slot], 0)
+        others = np.maximum(self._counts[code] - 1, 1)
+        index = np.minimum((member * others).astype(np.int64), others - 1)
+        index += index >= self._place[rows, slot]  # skip the record itself
+        index = np.where(self.alone[rows], 0, index)
+        return np.where(
+            self.alone[rows], rows, self._carriers[self._starts[code] + index]
+        )
+
+
+class _Reader:
+    """Step and rows -> batch."""
+
+    def __init__(self, split, seed: int, steps: int, positives: str):
+        self._split, self._steps = split, steps
+        self._partners = Partners(split, seed) if positives == "codes" else None
+
+    def __call__(self, step: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+        rows = np.asarray(rows)
+        batch = read(self._split, rows)
+        if self._partners is not None:
+            partner = self._partners.draw(rows, step // self._steps)
+            batch["partner"] = self._split.read(partner)
+        return batch
+
+
+class _InOrder:
+    """Number of a batch -> (batch, valid)."""
+
+    def __init__(self, split, batch_size: int):
+        self._split, self._size = split, batch_size
+
+    def __call__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        rows = index * self._size + np.arange(self._size)
+        valid = rows < len(self._split)
+        return read(self._split, np.minimum(rows, len(self._split) - 1)), valid
+
+
+def read(split: _contract.Split, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the records of `rows` as one batch."""
+    table = split.table
+    return {
+        "image": split.read(rows),
+        "id": table["id"][rows].astype(np.int32),
+        "label": table["label"][rows],
+        "codes": table["codes"][rows],
+        "code_weights": table["code_weights"][rows],
+    }
+
+
+def _uniform(seed: int, epoch: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns two numbers in [0, 1) a row, by splitmix64 of (seed, epoch, row)."""
+    mask = 2**64 - 1
+    start = _mix(np.array([(seed * 0x9E3779B97F4A7C15 + epoch) & mask], np.uint64))
+    first = _mix(start + rows.astype(np.uint64))
+    return tuple(
+        (value >> 11).astype(np.float64) * 2.0**-53 for value in (first, _mix(first))
+    )
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The splitmix64 step, uint64 [m] (Steele, Lea, Flood 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _check(split, batch_size, positives, process_index, process_count) -> None:
+    if positives not in ("instance", "codes"):
+        raise ValueError(f"got positives={positives!r}; expected 'instance' or 'codes'")
+    if not 0 <= process_index < process_count:
+        raise ValueError(
+            f"got process_index={process_index} of {process_count}; expected 0 .. "
+            f"{process_count - 1}"
+        )
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"got batch_size={batch_size} for {process_count} processes; expected a "
+            "positive multiple"
+        )
+    if batch_size > len(split):
+        raise ValueError(
+            f"got batch_size={batch_size} for {len(split)} records; expected no more "
+            "than there are"
+        )
+    ids = split.table["id"]
+    if ids.min() < 0 or ids.max() > _IDS.max:
+        raise ValueError(
+            f"got ids {ids.min()} .. {ids.max()}; expected 0 .. {_IDS.max}"
+        )
