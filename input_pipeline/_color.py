@@ -50,15 +50,20 @@ def turn_hue(x, turns):
     red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
     value = x.max(1, keepdims=True)
     chroma = value - x.min(1, keepdims=True)
-    safe = jnp.where(chroma > 0, chroma, 1.0)
-    sector = jnp.where(
+    per_chroma = 1 / jnp.where(chroma > 0, chroma, 1.0)
+    sector = 6 * turns + jnp.where(
         value == red,
-        (green - blue) / safe,
-        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        (green - blue) * per_chroma,
+        jnp.where(
+            value == green,
+            2 + (blue - red) * per_chroma,
+            4 + (red - green) * per_chroma,
+        ),
     )
-    sector = sector + 6 * turns
-    # A channel falls from the value by chroma times a trapezoid over six sectors.
-    position = jnp.concatenate([(n + sector) % 6 for n in (5, 3, 1)], 1)
+    # A channel lies below the value by chroma times a trapezoid over six sectors.
+    position = jnp.array([5.0, 3.0, 1.0])[None, :, None] + sector
+    # The remainder by floor: that of XLA:CPU (fmod) is not vectorised.
+    position = position - 6 * jnp.floor(position / 6)
     return value - chroma * jnp.clip(jnp.minimum(position, 4 - position), 0, 1)
 
 

@@ -99,13 +99,13 @@ def blur_matrix(sigma, size, sigma_max):
 def resample(image, matrices):
     """Applies (rows [h, S], columns [w, S']) pairs to uint8 [S, S', 3].
 
-    Returns one float32 [w, 3, h] in [0, 1] a pair: columns first, because then both
-    products are plain matrix products without a transposition in between.
+    Returns one float32 [w, 3, h] in [0, 1] a pair: columns first, so that no more
+    than the half-made picture is ever transposed.
     """
     high, wide, _ = image.shape
     pixels = image.reshape(high, wide * 3).astype(jnp.float32) / 255
     stacked = jnp.concatenate([rows for rows, _ in matrices])
-    tall = pixels.T @ stacked.T  # [S' * 3, sum of h]
+    tall = (stacked @ pixels).T  # [S' * 3, sum of h]
     views, start = [], 0
     for rows, columns in matrices:
         part = tall[:, start : start + len(rows)].reshape(wide, 3 * len(rows))

@@ -83,6 +83,8 @@ def make_augment(
 
     def augment(rng, batch):
         images = [batch["image"], batch.get("partner", batch["image"])]
+        for image in images:
+            _check_bytes(image)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch["id"])
         drawn = [jax.vmap(lambda key, i=i: _draw(key, i))(keys) for i in range(2)]
         matrices = [
@@ -115,6 +117,7 @@ def make_center(*, size: int, mean, std) -> Callable[[dict], dict]:
     shift, scale = _normalisation(mean, std)
 
     def center(batch):
+        _check_bytes(batch["image"])
         high, wide = batch["image"].shape[1:3]
         matrices = [
             _geometry.resampling_matrix(0.0, float(side), side, size)
@@ -261,6 +264,13 @@ def _normalisation(mean, std):
             f"mean and std: three numbers each, std > 0; got {mean}, {std}"
         )
     return mean, 1 / std
+
+
+def _check_bytes(image):
+    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[3] != 3:
+        raise ValueError(
+            f"pictures must be uint8 [n, S, S', 3], got {image.dtype} {image.shape}"
+        )
 
 
 def _check_size(size):
