@@ -100,6 +100,7 @@ def loss(events: list[dict]) -> Figure | None:
         axes[1].plot(rate["step"], rate["value"], color=BLUE, linewidth=1.5)
         axes[1].set_title("Learning rate")
         axes[1].set_ylim(bottom=0)
+        axes[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
     for axis in axes:
         _resumes(axis, events)
     axes[-1].set_xlabel("step")

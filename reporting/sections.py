@@ -150,7 +150,7 @@ def _metrics(metrics: Mapping[str, dict]) -> Section:
         rows = [_metric_row(tag, metric, names) for tag, metric in scored.items()]
         section.tables.append(Table(header, rows))
         section.text.append(
-            "Lift is a score over its higher floor, or over chance where it has no floor."
+            "Lift is a score over its higher floor, or over chance without a floor."
         )
     if others:
         rows = [[t, number(m["value"]), number(m["chance"])] for t, m in others.items()]

@@ -1,0 +1,1 @@
+"""Verdicts on runs, read from the files in their workdirs."""

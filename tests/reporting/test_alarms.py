@@ -1,0 +1,222 @@
+"""Every alarm fires on the history it is for, and on no healthy one."""
+
+import dataclasses
+import math
+
+import pytest
+
+from reporting import alarms, workdir
+from reporting._alarm import Limits
+from tests.reporting import fake
+
+CHANCE = math.log(256)
+
+
+def events(losses=(), *, tag=None, values=(), kind="train", every=10, **beside):
+    """A history with a loss, or with one other tag, at every tenth step."""
+    history = []
+    for i, loss in enumerate(losses):
+        metrics = {"train/loss": loss, "train/loss_chance": CHANCE}
+        history.append(event("train", (i + 1) * every, metrics))
+    for i, value in enumerate(values):
+        history.append(event(kind, (i + 1) * every, {tag: value} | beside))
+    return history
+
+
+def event(kind, step, metrics, **fields):
+    base = {"kind": kind, "step": step, "epoch": step / 10, "time": float(step)}
+    return base | fields | {"metrics": metrics}
+
+
+def names(history, **fields):
+    return [alarm["name"] for alarm in alarms.check(history, **fields)]
+
+
+def evaluated(value, pixels=None, untrained=None, n=500, name="recall@1", **fields):
+    tag = f"eval/brand/{name}"
+    history = [
+        event("floor", 0, {tag: floor}, floor=which)
+        for which, floor in (("pixels", pixels), ("untrained", untrained))
+        if floor
+    ]
+    metric = fake.metric(value, n) | fields
+    return [*history, event("eval", 50, {tag: metric}, final=True)]
+
+
+def test_a_healthy_run_raises_nothing(tmp_path):
+    folder = fake.make(tmp_path)
+    history = workdir.read_events(folder)
+    assert alarms.check(history, batch_size=256, total_steps=100, horizon=100) == []
+    assert alarms.check([]) == []
+
+
+def test_loss_at_chance_for_long_enough():
+    stuck = [CHANCE * 0.99] * 10
+    (alarm,) = alarms.check(events(stuck))
+    assert alarm["name"] == "near_chance"
+    assert alarm["severity"] == "warn"
+    assert alarm["step"] == 100
+    assert "from step 10 to 100" in alarm["message"]
+    assert "5.49" in alarm["message"]
+    assert "5.55" in alarm["message"]
+    assert names(events(stuck[:9])) == []
+    assert names(events([*stuck[:9], CHANCE * 0.96])) == []
+    assert names(events([CHANCE * 0.5, *stuck])) == ["near_chance"]
+
+
+def test_reach_of_the_loss_counts_where_its_floor_is_known():
+    # At τ 1 the loss cannot fall below 93 % of chance: 2 % down is a quarter of that.
+    history = events([CHANCE * 0.98] * 10)
+    for e in history:
+        e["metrics"]["train/loss_floor"] = CHANCE * 0.93
+    assert names(history) == []
+
+
+def test_chance_of_zero():
+    history = [
+        event("train", i, {"train/loss": x, "train/loss_chance": 0.0})
+        for i, x in enumerate([-0.01] * 10)
+    ]
+    assert names(history) == ["near_chance"]
+    for e in history:
+        e["metrics"]["train/loss"] = -0.5
+    assert names(history) == []
+
+
+def test_loss_that_turns_around():
+    # The second phase of a real log: 7.00 at its best, then 7.22.
+    falling = [CHANCE * (0.9 - 0.02 * i) for i in range(15)]
+    risen = [*falling, *[CHANCE * 0.75] * 12]
+    assert "loss_rising" in names(events(risen))
+    assert names(events(falling)) == []
+    assert names(events([*falling, *[falling[-1]] * 12])) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_not_finite_stops(value):
+    (alarm,) = alarms.check(events([1.0, 1.0, value]))
+    assert alarm["name"] == "not_finite"
+    assert alarm["severity"] == "stop"
+    assert alarm["step"] == 30
+    history = events(tag="train/grad_norm", values=[1.0, value])
+    assert names(history) == ["not_finite"]
+
+
+def spread(ratios, d=256):
+    unit = 1 / math.sqrt(d)
+    tag = "diag/embedding_std"
+    values = [ratio * unit for ratio in ratios]
+    return events(tag=tag, values=values, **{f"{tag}_chance": unit})
+
+
+def test_collapse_stops_and_thin_spread_warns():
+    (alarm,) = alarms.check(spread([1.0, 0.04, 0.03, 0.0]))
+    assert (alarm["name"], alarm["severity"]) == ("collapse", "stop")
+    (alarm,) = alarms.check(spread([1.0, 0.6, 0.4]))
+    assert (alarm["name"], alarm["severity"]) == ("thin_spread", "warn")
+    assert "40.0 %" in alarm["message"]
+    assert names(spread([0.04, 0.03])) == ["thin_spread"]  # two points are no proof
+    assert names(spread([0.0, 0.0, 0.0, 0.9])) == []
+    # Embeddings of a network that has hardly begun may well lie close together.
+    assert names(spread([0.04] * 4), total_steps=1000) == []
+    assert names(spread([0.04] * 4), total_steps=400) == ["collapse"]
+
+
+def test_spread_as_a_ratio_and_as_a_metric():
+    ratio = events(tag="eval/g/embedding_std_ratio", values=[0.01] * 3, kind="eval")
+    assert names(ratio) == ["collapse"]
+    low = {"value": 0.001, "chance": 1 / 16, "n": 100}
+    metric = events(tag="eval/g/embedding_std", values=[low] * 3, kind="eval")
+    assert names(metric) == ["collapse"]
+    bare = events(tag="diag/embedding_std", values=[0.001] * 3)
+    assert names(bare) == []  # without 1/√d nothing can be said
+
+
+def test_low_rank():
+    tag = "eval/g/effective_rank"
+    assert names(events(tag=tag, values=[20.0, 2.0], kind="eval")) == ["low_rank"]
+    assert names(events(tag=tag, values=[2.0, 20.0], kind="eval")) == []
+
+
+def test_schedule_that_does_not_end_with_the_run():
+    (alarm,) = alarms.check([], total_steps=1000, horizon=10000)
+    # ½ (1 - cos(π/10)) = 2.447 %
+    assert "fallen by 2.45 %" in alarm["message"]
+    (alarm,) = alarms.check([], total_steps=1000, horizon=800)
+    assert "last 20.0 %" in alarm["message"]
+    assert names([], total_steps=1000, horizon=1000) == []
+
+
+def test_waiting_for_data():
+    tag = "perf/input_wait"
+    assert names(events(tag=tag, values=[0.1, 0.5, 0.5, 0.4])) == ["input_bound"]
+    assert names(events(tag=tag, values=[0.9, 0.1, 0.1])) == []
+    assert names(events(tag=tag, values=[0.9])) == []
+
+
+def test_fewer_candidates_than_the_batch_claims():
+    history = events(tag="diag/candidates", values=[256.0])
+    assert names(history, batch_size=1024) == ["few_candidates"]
+    assert names(history, batch_size=256) == []
+    assert names(history, batch_size=257) == []  # the record itself left out
+    assert names(history) == []
+
+
+def test_saturated_metric_tells_what_pixels_score():
+    (alarm,) = alarms.check(evaluated(1.0, pixels=fake.metric(0.93)))
+    assert alarm["name"] == "saturated"
+    assert "raw pixels: 0.930" in alarm["message"]
+    assert names(evaluated(0.99)) == []
+    assert names(evaluated(1.0, name="recall@100")) == []
+
+
+def test_perfect_score_that_raw_pixels_reach():
+    found = names(evaluated(1.0, pixels=fake.metric(1.0)))
+    assert found == ["under_floor_pixels", "saturated"]
+
+
+def test_metric_within_its_floors():
+    pixels, untrained = fake.metric(0.5), fake.metric(0.2)  # ± .04
+    assert names(evaluated(0.55, pixels, untrained)) == []
+    assert names(evaluated(0.53, pixels, untrained)) == ["under_floor_pixels"]
+    both = ["under_floor_pixels", "under_floor_untrained"]
+    assert names(evaluated(0.2, pixels, untrained)) == both
+    bare = {"value": 0.5}  # a floor without an interval
+    assert names(evaluated(0.5, bare)) == ["under_floor_pixels"]
+    assert names(evaluated(0.51, bare)) == []
+
+
+def test_floors_are_held_against_a_run_in_its_second_half_only():
+    history = evaluated(0.2, fake.metric(0.5))
+    history[-1] = {key: v for key, v in history[-1].items() if key != "final"}
+    assert names(history, total_steps=200) == []
+    assert names(history, total_steps=100) == ["under_floor_pixels"]
+
+
+def test_zero_hits_in_a_few_queries():
+    # 0 of 10: the upper end of a Wilson interval is z²/(n + z²) = .278.
+    (alarm,) = alarms.check(evaluated(0.0, n=10, low=0.0, high=0.278))
+    assert alarm["name"] == "no_hits"
+    assert "0 in 10 queries" in alarm["message"]
+    assert "below 0.278" in alarm["message"]
+    assert "evaluate on more" in alarm["message"]
+    (alarm,) = alarms.check(evaluated(0.0, n=5000, low=0.0, high=0.001))
+    assert "do not find" in alarm["message"]
+    nothing = evaluated(math.nan, n=0, low=math.nan, high=math.nan)
+    assert names(nothing) == []
+
+
+def test_stops_come_first_and_limits_can_be_set():
+    history = [*events([CHANCE] * 10), *spread([0.0] * 3)]
+    assert names(history) == ["collapse", "near_chance"]
+    patient = dataclasses.replace(Limits(), points=11, collapsed_points=9)
+    assert names(history, limits=patient) == ["thin_spread"]
+
+
+def test_each_alarm_is_new_once():
+    history = events([CHANCE] * 10)
+    found = alarms.check(history)
+    (alarm,) = alarms.unseen(found, history)
+    said = {key: alarm[key] for key in ("name", "severity", "tag", "message")}
+    history.append(event("alarm", alarm["step"], {}, **said))
+    assert alarms.unseen(alarms.check(history), history) == []

@@ -1,0 +1,75 @@
+"""Values and curves read out of events."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from reporting import history, workdir
+from tests.reporting import fake
+
+
+def event(kind, step, metrics, **fields):
+    base = {"kind": kind, "step": step, "epoch": step / 10, "time": float(step)}
+    return base | fields | {"metrics": metrics}
+
+
+def test_measure_takes_the_latest_value_with_its_chance_and_floors():
+    events = [
+        event("floor", 0, {"eval/a/recall@1": fake.metric(0.3)}, floor="pixels"),
+        event("train", 10, {"train/loss": 5.0, "train/loss_chance": 5.5}),
+        event("eval", 10, {"eval/a/recall@1": fake.metric(0.4)}),
+        event("train", 20, {"train/loss": 4.0, "train/loss_chance": 5.5}),
+        event("eval", 20, {"eval/a/recall@1": fake.metric(0.6)}),
+    ]
+    now = history.measure(events)
+    assert now["train/loss"]["value"] == 4.0
+    assert now["train/loss"]["chance"] == 5.5
+    assert now["eval/a/recall@1"]["value"] == 0.6
+    assert now["eval/a/recall@1"]["floors"]["pixels"]["value"] == 0.3
+    assert history.measure(events, until=1.0)["eval/a/recall@1"]["value"] == 0.4
+
+
+def test_a_run_is_finished_by_its_final_evaluation_until_it_goes_on():
+    final = event("eval", 20, {}, final=True)
+    assert not history.finished([])
+    assert not history.finished([event("eval", 20, {})])
+    assert history.finished([event("train", 20, {}), final])
+    assert history.finished([final, event("resume", 20, {})])
+    assert not history.finished([final, event("train", 30, {})])
+    assert not history.finished([final, event("eval", 30, {})])
+
+
+def test_series_takes_chance_from_the_tag_beside():
+    events = [
+        event("train", 1, {"x": 2.0, "x_chance": 4.0}),
+        event("train", 2, {"x": math.nan}),
+        event("floor", 0, {"x": 9.0}),
+        event("eval", 3, {"x": {"value": 1.0, "chance": 3.0}}),
+    ]
+    frame = history.series(events, "x")
+    assert frame["step"].tolist() == [1, 2, 3]
+    assert frame["chance"].tolist() == [4.0, 4.0, 3.0]
+    assert math.isnan(frame["value"][1])
+    assert history.series([], "x").empty
+
+
+def test_files_hold_every_measurement(tmp_path):
+    fake.make(tmp_path)
+    events = workdir.read_events(tmp_path)
+    history.write(tmp_path, events)
+    curves = pd.read_csv(tmp_path / workdir.CURVES)
+    assert len(curves) == len(events)
+    evals = curves[curves["kind"] == "eval"]
+    assert evals["eval/brand/recall@1"].iloc[-1] == pytest.approx(0.9)
+    assert evals["eval/brand/recall@1.n"].iloc[-1] == 400
+    assert curves[curves["floor"] == "pixels"]["eval/brand/recall@1"].item() == 0.3
+    read = fake.strict_json(tmp_path / workdir.HISTORY)
+    assert read["train/loss"]["step"] == list(range(1, 101))
+    assert read["eval/brand/recall@1"]["high"][-1] == pytest.approx(0.94)
+
+
+def test_empty_history_writes_empty_files(tmp_path):
+    history.write(tmp_path, [])
+    assert fake.strict_json(tmp_path / workdir.HISTORY) == {}
+    assert pd.read_csv(tmp_path / workdir.CURVES).empty
