@@ -131,7 +131,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
         }
     )
-    config.schedule.epochs = config.train.get_ref("epochs")
+    config.schedule.epochs = config.train.get_oneway_ref("epochs")
     variants = {"full": _full, "marks": _marks, "codes": _codes, "smoke": _smoke}
     for name in filter(None, arg.split(",")):
         if name not in variants:

@@ -47,7 +47,8 @@ def train_batches(
       An iterator with `get_state()` and `set_state(state)`, which yields dicts of
       numpy arrays [b, ...] with b = batch_size / process_count: "image" uint8
       [b, S, S, 3], "id" int32, "label" int32, "codes" int32 [b, C], "code_weights"
-      float32 [b, C], and "partner" uint8 [b, S, S, 3] where asked for. After
+      float32 [b, C], and where asked for "partner" uint8 [b, S, S, 3] with its
+      "partner_codes" and "partner_code_weights". After
       `set_state` the batches that follow equal those that followed `get_state`.
 
     Raises:
@@ -162,6 +163,8 @@ class _Reader:
         if self._partners is not None:
             partner = self._partners.draw(rows, step // self._steps)
             batch["partner"] = self._split.read(partner)
+            for name in ("codes", "code_weights"):
+                batch[f"partner_{name}"] = self._split.table[name][partner]
         return batch
 
 

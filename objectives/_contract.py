@@ -17,8 +17,8 @@ class Objective(NamedTuple):
         init: `(rng, batch) -> (params, extra)`; `params` is what the gradient trains,
             `extra` all other state. `batch` holds one or more records with views.
         loss: `(params, extra, batch, rng, step) -> (loss, (extra, metrics))`, the value
-            of this device's rows; the mean over devices is the loss of the global batch.
-        embed: `(params, extra, batch) -> [n, d]` unit-norm rows, from running statistics.
+            of this device's rows; its mean over devices is the global batch's.
+        embed: `(params, extra, batch) -> [n, d]`, unit norm, from running statistics.
         chance: `(global_batch) -> float`, the loss of a network that knows nothing.
     """
 
@@ -39,8 +39,8 @@ def in_chunks(
     The activations of a chunk are dropped and computed again for its gradient, with
     the same key, while the embeddings of all chunks stay: a loss over them is the loss
     of the full batch, and so is its gradient (GradCache, arXiv 2101.06983). Networks
-    with BatchNorm normalise each chunk by its own statistics; the new running statistics
-    are the mean over chunks, which moves them once a step however many chunks there are.
+    with BatchNorm normalise each chunk by its own statistics; the new running ones are
+    the mean over chunks, which moves them once a step however many chunks there are.
 
     Args:
         encode: `(x [c, ...], rng) -> (outputs with leading axis c, statistics)`.
@@ -85,7 +85,7 @@ def first_row(n: int, axis_name: str | None) -> jax.Array | int:
 
 
 def unit_norm(x: jax.Array) -> jax.Array:
-    """Rows divided by their norm, in float32; a zero row stays zero, its gradient finite."""
+    """Rows divided by their norm, in float32; a zero row stays zero."""
     x = x.astype(jnp.float32)
     return x * lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 

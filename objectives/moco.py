@@ -109,8 +109,8 @@ def make(
 ) -> contract.Objective:
     """Builds MoCo v3 (arXiv 2104.02057, Algorithm 1).
 
-    `L = 2 tau [ctr(q1, k2) + ctr(q2, k1)]`, `q = predictor(projector(backbone(x)))`, k the
-    projections of the target network, whose parameters are averaged towards the online
+    `L = 2 tau [ctr(q1, k2) + ctr(q2, k1)]`, `q = predictor(projector(backbone(x)))`, k
+    the projections of the target network, whose parameters are averaged towards the online
     ones before the keys are computed, and whose BatchNorm statistics are its own.
 
     Args:
@@ -123,7 +123,7 @@ def make(
         momentum_schedule: "cosine" from m0 to 1, or "constant".
         positives: "instance": the other view of the record. "codes": every key in
             proportion to the weighted Jaccard of its codes with the anchor's.
-        false_negatives: "mask" leaves keys with the anchor's label out of the negatives.
+        false_negatives: "mask" takes keys with the anchor's label out of the negatives.
         features: Width of projections.
         hidden: Width of the hidden layer of both heads.
         layer: What is embedded after training: "backbone" features or "projector".
@@ -166,9 +166,7 @@ def make(
 
     def queries(params, stats, x, rng):
         def encode(x, rng):
-            (h, z), new = run(
-                encoder, params["encoder"], stats["encoder"], x, rng
-            )
+            (h, z), new = run(encoder, params["encoder"], stats["encoder"], x, rng)
             q, head = run(predictor, params["predictor"], stats["predictor"], z, rng)
             return (h, z, q), {
                 "encoder": new["batch_stats"],
@@ -190,9 +188,7 @@ def make(
         columns = contract.first_row(n, axis_name) + jnp.arange(n)
         pairs = _pair_functions(batch, other, positives, false_negatives, axis_name)
         k = contract.gather(k, axis_name)  # [devices * n, d]
-        return nce.info_nce(
-            q, k, columns, temperature=temperature, tile=tile, **pairs
-        )
+        return nce.info_nce(q, k, columns, temperature=temperature, tile=tile, **pairs)
 
     def loss(params, extra, batch, rng, step):
         rngs = jax.random.split(rng, 4)
@@ -240,7 +236,7 @@ def make(
 
 
 def _swapped(batch: dict) -> dict:
-    """The batch with the roles of records and partners exchanged, for the second term."""
+    """The batch with records and partners exchanged, for the second term."""
     names = [k.removeprefix("partner_") for k in batch if k.startswith("partner_")]
     swapped = {k: batch[f"partner_{k}"] for k in names}
     swapped |= {f"partner_{k}": batch[k] for k in names}

@@ -13,6 +13,7 @@ from input_pipeline import augment as augment_lib
 from objectives._contract import Objective
 from train_lib import optimizers, schedules
 from train_lib.config import nearest
+from train_lib.errors import InputError
 from train_lib.parallel import AXIS
 from train_lib.schedules import Horizon
 
@@ -54,7 +55,7 @@ def find(folder: str, name: str) -> Callable:
 
 
 def fields(section: ConfigDict, *without: str) -> dict[str, Any]:
-    """A section as keyword arguments, less `name` and others that are not the part's."""
+    """A section as keyword arguments, less `name` and what else is not the part's."""
     plain = section.to_dict() if isinstance(section, ConfigDict) else dict(section)
     return {k: v for k, v in plain.items() if k not in ("name", *without)}
 
@@ -69,10 +70,10 @@ def steps_per_epoch(config: ConfigDict, records: int) -> int:
     """Full batches in an epoch.
 
     Raises:
-        ValueError: The split is smaller than one batch.
+        InputError: The split is smaller than one batch.
     """
     if records < config.train.batch_size:
-        raise ValueError(
+        raise InputError(
             f"got {records} training records; expected at least one batch of "
             f"train.batch_size = {config.train.batch_size}"
         )

@@ -1,4 +1,4 @@
-"""Checkpoints: saving in the background, keeping the newest and the best, falling back."""
+"""Checkpoints: saved in the background; the newest and the best kept; falling back."""
 
 import pathlib
 import shutil
@@ -8,6 +8,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+
+from train_lib.errors import InputError
 
 _policies = ocp.checkpoint_managers
 
@@ -94,7 +96,7 @@ class Checkpoints:
             step: A step, or None for the newest.
 
         Raises:
-            ValueError: No readable checkpoint, though there are some.
+            InputError: No readable checkpoint, though there are some.
         """
         template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
         skipped = []
@@ -118,10 +120,10 @@ class Checkpoints:
             self._set_aside([s for s in steps if s > candidate])
             return Restored(found.state, found.data, found.host, candidate, skipped)
         if skipped:
-            raise ValueError(
+            raise InputError(
                 f"got no readable checkpoint in {self.directory} "
-                f"({'; '.join(skipped)}); expected at least one. Was model, objective or "
-                "optimizer changed? Then train in a new workdir"
+                f"({'; '.join(skipped)}); expected at least one. Was model, objective "
+                "or optimizer changed? Then train in a new workdir"
             )
         return None
 

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from train_lib.errors import InputError
 
-class ConfigError(ValueError):
+
+class ConfigError(InputError):
     """Everything that is wrong with a configuration, found before data is touched."""
 
     def __init__(self, faults: list[str]):
@@ -146,4 +148,6 @@ def difference(config: ConfigDict, default: ConfigDict) -> dict[str, list]:
     """Fields in which two configs differ: name -> [default, here]."""
     here, there = flatten(config), flatten(default)
     names = sorted(here.keys() | there.keys())
-    return {n: [there.get(n), here.get(n)] for n in names if here.get(n) != there.get(n)}
+    return {
+        n: [there.get(n), here.get(n)] for n in names if here.get(n) != there.get(n)
+    }

@@ -108,4 +108,3 @@ def write_gallery(
         for neighbour in example["neighbours"]:
             neighbour["name"] = names.get(neighbour["id"], "")
     files.write_gallery(workdir, examples, pictures)
-

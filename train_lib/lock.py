@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 
 from reporting import workdir as files
+from train_lib.errors import InputError
 
 
-class WorkdirBusy(ValueError):
+class WorkdirBusy(InputError):
     """Another process is at work in the workdir."""
 
 
@@ -35,7 +36,7 @@ def hold(workdir: pathlib.Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise WorkdirBusy(
-                f"got {workdir}, where {who} is at work; expected a workdir of its own. "
+                f"got {workdir}, where {who} is at work; expected a free one. "
                 "Wait for it, stop it, or choose another --workdir"
             ) from error
         elsewhere = beat.get("host") not in (None, socket.gethostname())

@@ -37,8 +37,8 @@ def lars(
 ) -> optax.GradientTransformation:
     """LARS in the order of MoCo v3 (methods: the rate is applied outside the momentum).
 
-    For parameters of two or more axes `g += wd p`, `g *= trust |p| / |g|` (1 where either
-    norm is 0); for all `mu = momentum mu + g`, `p -= lr mu`. optax.lars has the rate
+    For parameters of two or more axes `g += wd p`, `g *= trust |p| / |g|` (1 where
+    either norm is 0); for all `mu = momentum mu + g`, `p -= lr mu`. optax.lars has the rate
     inside the momentum buffer, which differs whenever the rate changes, and by default
     decays and rescales biases too.
 
@@ -76,7 +76,7 @@ def make_optimizer(
     """Builds an optimiser whose updates are to be added to the parameters.
 
     Args:
-        name: "adamw" (b1 = momentum), "lars" (decay and trust on matrices alone) or "sgd".
+        name: "adamw" (b1 = momentum), "lars" (decay and trust on matrices) or "sgd".
         schedule: Learning rate of a step.
         weight_decay: Decoupled for AdamW; added to the gradient for LARS and SGD.
         momentum: Of SGD and LARS, b1 of AdamW.
@@ -105,4 +105,6 @@ def make_optimizer(
         )
     else:
         raise ValueError(f"got optimizer {name!r}; choices: adamw, lars, sgd")
-    return optax.chain(optax.clip_by_global_norm(clip_norm), core) if clip_norm else core
+    return (
+        optax.chain(optax.clip_by_global_norm(clip_norm), core) if clip_norm else core
+    )

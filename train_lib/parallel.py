@@ -20,8 +20,8 @@ def parallel_step(step: Callable, mesh: Mesh) -> Callable:
     """Compiles `step(state, batch)` for a mesh: state on every device, rows divided.
 
     `check_vma=False` gives the step the semantics of pmap and vmap(axis_name). With the
-    default, the transposed broadcast of the parameters already adds the gradients of all
-    devices, and averaging them afterwards leaves them too large by the device count.
+    default, the transposed broadcast of the parameters already adds the gradients of
+    all devices, and averaging them afterwards leaves them too large by the device count.
     """
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False

@@ -1,4 +1,4 @@
-"""What the loop decides from measurements: best, patience, plateau; plain JSON values."""
+"""What the loop decides from measurements: best, patience, plateau."""
 
 import dataclasses
 import math

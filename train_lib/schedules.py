@@ -29,9 +29,9 @@ def make_schedule(
     """Builds a learning rate with linear warm-up from 0.
 
     With s steps after the start, w of warm-up and S to the horizon:
-    warm-up `peak s / w`; cosine `final + (peak - final) (1 + cos(pi (s - w) / (S - w))) / 2`
-    and `final` beyond the horizon; step `peak factor^k` after k milestones; plateau and
-    constant stay at the peak (plateau is lowered by the loop, through the state's scale).
+    warm-up `peak s / w`; cosine
+    `final + (peak - final) (1 + cos(pi (s - w) / (S - w))) / 2` and `final` beyond the horizon; step `peak factor^k` after k milestones; plateau and
+    constant stay at the peak (the loop lowers plateau through the state's scale).
 
     Args:
         name: Which curve.
@@ -74,8 +74,8 @@ def extended(
     """Horizon of a finished run that is to go on to `total` steps.
 
     Args:
-        policy: "rescale" stretches the curve over the whole new length, so that the rate
-            jumps up to where the longer curve is; "continue" keeps the old curve, whose
+        policy: "rescale" stretches the curve over the whole new length, so that the
+            rate jumps up to where the longer curve is; "continue" keeps the old curve, whose
             final rate then holds; "restart" begins a new curve, warm-up and all, here.
         old: Horizon so far.
         step: Step at which the run goes on.

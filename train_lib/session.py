@@ -1,4 +1,4 @@
-"""A run's beginnings: its parts, its first state, and how it takes up where it left off."""
+"""How a run begins: its parts, its first state, and where it takes up."""
 
 import dataclasses
 import pathlib
@@ -82,7 +82,7 @@ def remember(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
     if wrong:
         raise ConfigError(
             [
-                f"config.{name}: got {now!r} in a workdir that was started with {then!r}; "
+                f"config.{name}: got {now!r} in a workdir started with {then!r}; "
                 "expected the same, or another --workdir"
                 for name, (then, now) in wrong.items()
             ]
@@ -191,8 +191,8 @@ def find_horizon(workdir: pathlib.Path, total: int, extend: str | None) -> Horiz
     if total < step:
         raise ConfigError(
             [
-                f"config.train.epochs: got a run of {total} steps in a workdir that is at "
-                f"step {step}; expected more"
+                f"config.train.epochs: got a run of {total} steps in a workdir that "
+                f"is at step {step}; expected more"
             ]
         )
     if extend is None:
@@ -216,9 +216,7 @@ def first_state(session: Session) -> train_step.TrainState:
     tx = builders.make_optimizer(config, session.schedule)
     # Outside the mesh no axis has a name.
     objective = builders.make_objective(config, session.total_steps, axis_name=None)
-    return jax.jit(
-        lambda: train_step.init_state(objective, tx, config.seed, batch)
-    )()
+    return jax.jit(lambda: train_step.init_state(objective, tx, config.seed, batch))()
 
 
 def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Start:
@@ -226,7 +224,7 @@ def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Star
     config, progress = session.config, session.progress
     batches = loader.train_batches(
         session.data.train,
-        batch_size=config.train.batch_size // jax.process_count(),
+        batch_size=config.train.batch_size,
         seed=config.seed,
         positives=config.objective.get("positives", "instance"),
         process_index=jax.process_index(),
@@ -242,9 +240,7 @@ def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Star
         batches.set_state(found.data)
         session.progress = Progress.from_json(found.host)
         session.progress.horizon_start, session.progress.horizon_end = horizon
-        state = found.state.replace(
-            lr_scale=np.float32(session.progress.lr_scale)
-        )
+        state = found.state.replace(lr_scale=np.float32(session.progress.lr_scale))
         step, skipped = found.step, found.skipped
         why = "extended" if "train.epochs" in changed else "resumed"
     describe_segment(session, step, why, changed, skipped)
@@ -293,4 +289,3 @@ def tell_start(segment: dict) -> str:
     if segment["unreadable_checkpoints"]:
         text += "; passed over: " + "; ".join(segment["unreadable_checkpoints"])
     return text
-

@@ -51,7 +51,9 @@ class StopSignal:
         if self.received:
             raise KeyboardInterrupt
         self.received = signal.Signals(number).name
-        logging.warning("%s: saving, then stopping; again to stop at once", self.received)
+        logging.warning(
+            "%s: saving, then stopping; again to stop at once", self.received
+        )
 
 
 @dataclasses.dataclass
@@ -108,18 +110,21 @@ def _run(
     try:
         _measure_floors(run, fresh, writer)
         state = _loop(run, begin, writer, stop)
-        if not _has_final(run):
+        if not _has_final(run, int(state.step)):
             _evaluate(run, state, writer, final=True)
-            _save(run, state, begin.batches)
     except Ended as end:
         writer.tell("%s", end)
         return end.state
     return "finished"
 
 
-def _has_final(run: Session) -> bool:
+def _has_final(run: Session, step: int) -> bool:
     events = files.read_events(run.workdir)
-    return any(e.get("final") and e["step"] >= run.total_steps for e in events)
+    return any(e.get("final") and e["step"] == step for e in events)
+
+
+def _exhausted(run: Session) -> bool:
+    return 0 < run.config.train.patience <= run.progress.waited
 
 
 def _measure_floors(run: Session, fresh: TrainState, writer: Writer) -> None:
@@ -146,7 +151,7 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
     state, step = begin.state, begin.step
     interval = Interval([], time.perf_counter())
     writer.state("training", step=step, epoch=run.epoch(step))
-    while step < total:
+    while step < total and not _exhausted(run):
         if stop.received:
             _log(run, interval, writer)
             _save(run, state, begin.batches)
@@ -169,12 +174,6 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
             state = _evaluate(run, state, writer)
         if saving or evaluating:
             _save(run, state, begin.batches)
-        if evaluating and 0 < config.patience <= run.progress.waited:
-            raise Ended(
-                "finished",
-                f"{config.monitor} has not improved for {run.progress.waited} "
-                f"evaluations: stopped at step {step}",
-            )
         if evaluating or saving:
             interval.began = time.perf_counter()
             writer.state("training")
@@ -249,13 +248,19 @@ def _evaluate(
 ) -> TrainState:
     """Evaluates, notes the best, lowers the rate on a plateau; returns the state."""
     writer.state("evaluating")
-    step = int(state.step)
+    step, config, progress = int(state.step), run.config, run.progress
     metrics = evaluation.evaluate(run.evaluators, run.embed(state.params, state.extra))
-    writer.event("eval", step, run.epoch(step), metrics, **({"final": True} if final else {}))
-    _raise_alarms(run, writer, step)
-    config, progress = run.config, run.progress
     monitored = metrics[config.train.monitor].value
     progress.observe(monitored, step, config.train.monitor_mode)
+    if _exhausted(run):
+        final = True
+        writer.tell(
+            "%s has not improved for %d evaluations: stopping at step %d",
+            config.train.monitor, progress.waited, step,
+        )  # fmt: skip
+    last = {"final": True} if final else {}
+    writer.event("eval", step, run.epoch(step), metrics, **last)
+    _raise_alarms(run, writer, step)
     if config.schedule.name == "plateau" and progress.lower_rate(
         config.schedule.patience, config.schedule.factor
     ):

@@ -113,7 +113,7 @@ def check(recipe: Recipe, devices: int) -> None:
 
 def _section_faults(config: ConfigDict) -> Iterator[str]:
     for name, kind in (("train", _Train), ("evaluate", _Evaluate)):
-        hints = _hints(kind)
+        hints = typing.get_type_hints(kind)
         yield from _fields(name, config[name], hints)
         for field in hints.keys() - config[name].keys():
             yield f"config.{name}.{field} is missing"
@@ -162,9 +162,9 @@ def _hints(part: Callable) -> dict[str, Any]:
         names = [f.name for f in dataclasses.fields(part)]
     else:
         names = list(inspect.signature(call).parameters)
-    return {n: hints.get(n, Any) for n in names if n not in SUPPLIED and n != "name"} | (
-        {"name": hints["name"]} if "name" in hints and not is_module else {}
-    )
+    return {
+        n: hints.get(n, Any) for n in names if n not in SUPPLIED and n != "name"
+    } | ({"name": hints["name"]} if "name" in hints and not is_module else {})
 
 
 def _fields(where: str, section: ConfigDict, hints: dict[str, Any]) -> Iterator[str]:
@@ -263,7 +263,8 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         return
     floors = tuple(config.evaluate.floors)
     for name in set(floors) - set(gates.FLOORS):
-        yield f"config.evaluate.floors: got {name!r}; choices: {', '.join(gates.FLOORS)}"
+        known = ", ".join(gates.FLOORS)
+        yield f"config.evaluate.floors: got {name!r}; choices: {known}"
     if (tag := config.train.monitor) not in tags:
         yield (
             f"config.train.monitor: got {tag!r}, which nobody emits{nearest(tag, tags)}"

@@ -1,0 +1,191 @@
+"""Akin: train embeddings, find neighbours, end every run with a verdict.
+
+python main.py --config=configs/moco_effnet.py --workdir=runs/x     train (the default)
+python main.py status|report --workdir=runs/x
+python main.py embed --workdir=runs/x --input=DIR --output=emb/
+python main.py search --workdir=runs/x --query=logo.png --top=10 [--json]
+python main.py preview --config=configs/moco_effnet.py --output=DIR
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import traceback
+
+from absl import logging
+
+EXIT_INTERNAL, EXIT_INPUT = 1, 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_INPUT)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="main.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    workdir = _Parser(add_help=False)
+    workdir.add_argument("--workdir", required=True, help="directory of the run")
+    config = _Parser(add_help=False)
+    config.add_argument("--config", required=True, help="configs/x.py[:variant]")
+
+    train = commands.add_parser("train", parents=[config, workdir], help="the default")
+    train.add_argument("--extend", choices=("rescale", "continue", "restart"))
+    status = commands.add_parser("status", parents=[workdir], help="alive? where?")
+    status.add_argument("--json", action="store_true")
+    commands.add_parser("report", parents=[workdir], help="write the report again")
+    embed = commands.add_parser("embed", parents=[workdir], help="npy + parquet")
+    embed.add_argument("--input", required=True, help="directory of images")
+    embed.add_argument("--output", required=True, help="directory to write")
+    search = commands.add_parser("search", parents=[workdir], help="nearest records")
+    search.add_argument("--query", required=True, help="an image file")
+    search.add_argument("--top", type=int, default=10)
+    search.add_argument(
+        "--gallery", default="", help="--output of embed; else own data"
+    )
+    search.add_argument("--json", action="store_true")
+    for command in (embed, search):
+        command.add_argument("--checkpoint", default="latest", help="latest|best|STEP")
+    preview = commands.add_parser("preview", parents=[config], help="views on paper")
+    preview.add_argument("--output", required=True, help="directory to write")
+    preview.add_argument("--count", type=int, default=12, help="records to show")
+    return parser
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Arguments, and fields of the config that they set, `{"train.epochs": "5"}`."""
+    commands = ("train", "status", "report", "embed", "search", "preview")
+    if not argv or argv[0] not in (*commands, "-h", "--help"):
+        argv = ["train", *argv]
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = {}
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name.startswith("--config."):
+            overrides[name.removeprefix("--config.")] = value if equals else "True"
+        elif name.startswith("--noconfig."):
+            overrides[name.removeprefix("--noconfig.")] = "False"
+        elif equals and not name.startswith("-"):
+            parser.error(f"got {word}; fields are set as --config.{word}")
+        else:
+            parser.error(f"got {word}, which {arguments.command} does not know")
+    if overrides and arguments.command not in ("train", "preview"):
+        parser.error(f"{arguments.command} reads the config of the workdir")
+    return arguments, overrides
+
+
+def _prepare_jax() -> None:
+    """Process-wide settings, made before jax starts its devices."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from train_lib import allocator
+
+    allocator.keep_large_buffers()
+    import jax
+
+    cache = os.environ.get("AKIN_CACHE") or pathlib.Path.home() / ".cache" / "akin"
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    _prepare_jax()
+    from train_lib import trainer
+    from train_lib.config import load_recipe
+
+    recipe = load_recipe(arguments.config, overrides)
+    return trainer.train(recipe, pathlib.Path(arguments.workdir), arguments.extend)
+
+
+def _status(arguments: argparse.Namespace, _) -> int:
+    from reporting import status
+    from reporting.files import plain
+
+    if arguments.json:
+        print(json.dumps(plain(status.describe(arguments.workdir)), indent=2))
+    else:
+        print(status.status(arguments.workdir))
+    return 0
+
+
+def _report(arguments: argparse.Namespace, _) -> int:
+    from reporting import report
+
+    summary = report.write(arguments.workdir)
+    print(summary["verdict"])
+    return report.exit_code(summary)
+
+
+def _embed(arguments: argparse.Namespace, _) -> int:
+    _prepare_jax()
+    from train_lib import serving
+
+    network = serving.restore(arguments.workdir, arguments.checkpoint)
+    print(serving.embed_folder(network, arguments.input, arguments.output))
+    return 0
+
+
+def _search(arguments: argparse.Namespace, _) -> int:
+    _prepare_jax()
+    from train_lib import serving
+
+    network = serving.restore(arguments.workdir, arguments.checkpoint)
+    print(
+        serving.search(
+            network,
+            arguments.query,
+            top=arguments.top,
+            gallery=arguments.gallery,
+            as_json=arguments.json,
+        )
+    )
+    return 0
+
+
+def _preview(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    _prepare_jax()
+    from train_lib import preview
+    from train_lib.config import load_recipe
+
+    recipe = load_recipe(arguments.config, overrides)
+    print(preview.write(recipe, pathlib.Path(arguments.output), arguments.count))
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Runs a command; returns its exit code (docs/design.md)."""
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    arguments, overrides = parse(argv)
+    commands = {
+        "train": _train,
+        "status": _status,
+        "report": _report,
+        "embed": _embed,
+        "search": _search,
+        "preview": _preview,
+    }
+    try:
+        return commands[arguments.command](arguments, overrides)
+    except Exception as error:
+        from input_pipeline._contract import DataError
+        from train_lib.errors import InputError
+
+        if isinstance(error, InputError | DataError | FileNotFoundError):
+            print(f"main.py: {error}", file=sys.stderr)
+            return EXIT_INPUT
+        traceback.print_exc()
+        return EXIT_INTERNAL
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""Checkpoints: what is kept, what is restored, what happens to broken ones."""
+
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train_lib import parallel
+from train_lib.checkpoints import Checkpoints
+from train_lib.errors import InputError
+
+
+def state(value):
+    return {"a": jnp.full((8, 2), float(value)), "n": jnp.int32(value), "none": ()}
+
+
+def saved(folder, steps, keep=2, best=None):
+    checkpoints = Checkpoints(folder, keep)
+    for step in steps:
+        checkpoints.save(step, state(step), {"position": step}, {"x": 0.1}, best)
+        checkpoints.wait()
+    return checkpoints
+
+
+def test_keeps_the_newest_and_the_best_across_restarts(tmp_path):
+    saved(tmp_path, [1, 2, 3], best=1).close()
+    again = saved(tmp_path, [4, 5], best=1)
+    assert again.steps() == [1, 4, 5]
+    found = again.restore(state(0))
+    assert (found.step, found.data, found.host) == (5, {"position": 5}, {"x": 0.1})
+    np.testing.assert_array_equal(found.state["a"], np.full((8, 2), 5.0))
+    assert again.restore(state(0), step=1).state["n"] == 1
+
+
+def test_a_donated_buffer_does_not_change_what_is_being_saved(tmp_path):
+    checkpoints = Checkpoints(tmp_path, 1)
+    value = {"a": jnp.arange(1 << 20, dtype=jnp.float32)}
+    expected = np.array(value["a"])
+    step = jax.jit(lambda s: jax.tree.map(lambda x: -x, s), donate_argnums=0)
+    checkpoints.save(1, jax.device_get(value), {}, {}, None)
+    for _ in range(5):
+        value = step(value)
+    found = checkpoints.restore({"a": expected})
+    np.testing.assert_array_equal(found.state["a"], expected)
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut"])
+def test_a_broken_newest_checkpoint_falls_back_and_says_so(tmp_path, damage):
+    folder = tmp_path / "checkpoints"
+    saved(folder, [1, 2]).close()
+    if damage == "emptied":
+        shutil.rmtree(folder / "2" / "state")
+    else:
+        for path in (folder / "2" / "state").rglob("*"):
+            if path.is_file():
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    again = Checkpoints(folder, 2)
+    found = again.restore(state(0))
+    assert found.step == 1
+    assert "step 2" in found.skipped[0]
+    assert (tmp_path / "broken" / "2").is_dir()
+    again.save(2, state(2), {}, {}, None)
+    again.wait()
+    assert again.restore(state(0)).step == 2
+
+
+def test_nothing_readable_is_an_error_and_nothing_at_all_is_none(tmp_path):
+    assert Checkpoints(tmp_path / "none", 1).restore(state(0)) is None
+    saved(tmp_path / "x", [1]).close()
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        Checkpoints(tmp_path / "x", 1).restore({"other": jnp.zeros(3)})
+
+
+def test_half_written_checkpoints_are_no_checkpoints(tmp_path):
+    saved(tmp_path, [1]).close()
+    half = tmp_path / "2.orbax-checkpoint-tmp-123"
+    shutil.copytree(tmp_path / "1", half)
+    assert Checkpoints(tmp_path, 2).steps() == [1]
+
+
+def test_restores_on_another_number_of_devices(tmp_path):
+    small = parallel.make_mesh(jax.devices()[:2])
+    saved_state = parallel.put_state(state(3), small)
+    checkpoints = Checkpoints(pathlib.Path(tmp_path), 1)
+    checkpoints.save(3, jax.device_get(saved_state), {}, {}, None)
+    found = checkpoints.restore(state(0))
+    placed = parallel.put_state(found.state, parallel.make_mesh())
+    assert len(placed["a"].sharding.device_set) == 8
+    np.testing.assert_array_equal(placed["a"], np.full((8, 2), 3.0))

@@ -1,0 +1,5 @@
+"""What the user can mend: these end the process with exit code 2 and no traceback."""
+
+
+class InputError(ValueError):
+    """A configuration, a file or a workdir is at fault; the message says what to do."""

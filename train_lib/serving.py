@@ -1,0 +1,223 @@
+"""A trained network at work: embedding folders, searching for one picture."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from evaluators import neighbours
+from input_pipeline import _contract as records
+from input_pipeline import image_folder
+from reporting import gallery as drawing
+from reporting import search_table
+from reporting import workdir as files
+from train_lib import builders, evaluation, parallel, train_step
+from train_lib.checkpoints import Checkpoints
+from train_lib.errors import InputError
+from train_lib.schedules import Horizon
+
+
+class Network(NamedTuple):
+    """A trained network with what it was trained on.
+
+    Attributes:
+        config: Of its run.
+        workdir: Of its run.
+        step: Step of the checkpoint.
+        embed: `(split, rows, augmented) -> [m, d]`.
+    """
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    step: int
+    embed: evaluation.Embed
+
+
+def restore(workdir: str, checkpoint: str = "latest") -> Network:
+    """Restores a run's network.
+
+    Args:
+        workdir: Of the run.
+        checkpoint: "latest", "best" (of the monitored metric) or a step.
+
+    Raises:
+        InputError: No run, or no such checkpoint.
+    """
+    folder = pathlib.Path(workdir)
+    described = files.read_config(folder)
+    if not described:
+        raise InputError(
+            f"got {workdir} without a {files.CONFIG}; expected the --workdir of a run"
+        )
+    config = _tuples(ConfigDict(described["config"]))
+    objective = builders.make_objective(config, 1, axis_name=None)
+    tx = builders.make_optimizer(
+        config, builders.make_schedule(config, 1, Horizon(0, 1))
+    )
+    size = config.augment.size
+    batch = {"view1": np.zeros((2, size, size, 3), np.float32)}
+    shapes = jax.eval_shape(
+        lambda: train_step.init_state(objective, tx, config.seed, batch)
+    )
+    checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
+    found = checkpoints.restore(shapes, _step(checkpoints, shapes, checkpoint))
+    if found is None:
+        raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
+    mesh = parallel.make_mesh()
+    bind = evaluation.make_embed(
+        objective,
+        builders.make_center(config),
+        builders.make_query_view(config),
+        mesh,
+        seed=config.seed,
+        batch_size=config.evaluate.batch_size,
+        threads=config.train.threads,
+    )
+    variables = parallel.put_state((found.state.params, found.state.extra), mesh)
+    return Network(config, folder, found.step, bind(*variables))
+
+
+def _tuples(config: ConfigDict) -> ConfigDict:
+    """JSON has no tuples; Linen fields and views expect them."""
+    with config.ignore_type():
+        for key, value in config.items():
+            if isinstance(value, ConfigDict):
+                _tuples(value)
+            elif isinstance(value, list):
+                config[key] = tuple(value)
+    return config
+
+
+def _step(checkpoints: Checkpoints, shapes: Any, wanted: str) -> int | None:
+    steps = checkpoints.steps()
+    if wanted == "latest":
+        return None
+    if wanted == "best" and steps:
+        best = checkpoints.restore(shapes).host["best_step"]
+        return best if best in steps else None
+    if not wanted.isdigit() or int(wanted) not in steps:
+        raise InputError(
+            f"got --checkpoint={wanted}; choices: latest, best, "
+            f"{', '.join(map(str, steps))}"
+        )
+    return int(wanted)
+
+
+def _own_records(network: Network) -> records.Split:
+    data = builders.load_data(network.config)
+    return records.concatenate(data.train, data.validation)
+
+
+def _write(network: Network, split: records.Split, folder: pathlib.Path) -> None:
+    """Writes `embeddings.npy` and `records.parquet`, row for row."""
+    folder.mkdir(parents=True, exist_ok=True)
+    z = network.embed(split, np.arange(len(split)))
+    np.save(folder / "embeddings.npy", z)
+    columns = {k: list(v) for k, v in split.table.items() if k != "code_weights"}
+    columns["codes"] = [
+        [split.code_names[c] for c in codes if c >= 0] for codes in split.table["codes"]
+    ]
+    columns["label_name"] = [
+        split.label_names[i] if i >= 0 else "" for i in split.table["label"]
+    ]
+    frame = pd.DataFrame(columns)
+    frame.attrs = {"workdir": str(network.workdir), "checkpoint": network.step}
+    frame.to_parquet(folder / "records.parquet")
+
+
+def embed_folder(network: Network, source: str, output: str) -> str:
+    """Embeds every image under a directory; returns a sentence on what was written."""
+    config = network.config
+    data = image_folder.load(
+        path=source,
+        size=config.data.size,
+        cache=config.data.cache,
+        seed=config.seed,
+        holdout=0.0,
+        max_rejected=1.0,
+    )
+    folder = pathlib.Path(output)
+    _write(network, data.train, folder)
+    rejected = data.facts.get("rejected_total", 0)
+    return (
+        f"{len(data.train)} records embedded with checkpoint {network.step} into "
+        f"{folder / 'embeddings.npy'} and {folder / 'records.parquet'}; "
+        f"{rejected} files left out"
+    )
+
+
+def search(
+    network: Network, query: str, *, top: int, gallery: str, as_json: bool
+) -> str:
+    """Finds the records most like a picture; writes a picture of them.
+
+    Args:
+        network: What embeds the query.
+        query: An image file.
+        top: How many records.
+        gallery: Directory that `embed_folder` wrote, or "" for the run's own records,
+            which are embedded once a checkpoint and kept in the workdir.
+        as_json: Return JSON rather than a table.
+    """
+    image = image_folder.decode(query, network.config.data.size)
+    folder = pathlib.Path(gallery) if gallery else _own_gallery(network)
+    if not (folder / "embeddings.npy").is_file():
+        raise InputError(
+            f"got --gallery={gallery}, which has no embeddings.npy; expected the "
+            "--output of `main.py embed`"
+        )
+    z = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+    frame = pd.read_parquet(folder / "records.parquet")
+    q = network.embed(_one(image), np.zeros(1, np.int64))
+    if q.shape[1] != z.shape[1]:
+        raise InputError(
+            f"got a gallery of {z.shape[1]}-d embeddings for a network of "
+            f"{q.shape[1]}; expected one that this network wrote"
+        )
+    scores, rows = neighbours.top_k(q, z, min(top, len(z)))
+    found = frame.iloc[rows[0]].to_dict("records")
+    results = [
+        {**record, "rank": rank, "score": float(score)}
+        for rank, (record, score) in enumerate(zip(found, scores[0], strict=True), 1)
+    ]
+    pictures = _pictures(network, found, gallery)
+    shown = {int(r["id"]): p for r, p in zip(found, pictures, strict=True)}
+    path = network.workdir / "search" / f"{pathlib.Path(query).stem}.png"
+    path.parent.mkdir(exist_ok=True)
+    row = {"query": -1, "name": "query", "neighbours": results}
+    drawing.draw([row], shown | {-1: image}).save(path)
+    if as_json:
+        return search_table.as_json(results, query=query)
+    return f"{search_table.table(results, query=query)}\n{path}"
+
+
+def _own_gallery(network: Network) -> pathlib.Path:
+    folder = network.workdir / "embeddings" / str(network.step)
+    if not (folder / "records.parquet").is_file():
+        _write(network, _own_records(network), folder)
+    return folder
+
+
+def _one(image: np.ndarray) -> records.Split:
+    table = {
+        "id": np.zeros(1, np.int64),
+        "label": np.full(1, -1, np.int32),
+        "codes": np.full((1, 1), -1, np.int32),
+        "code_weights": np.zeros((1, 1), np.float32),
+    }
+    return records.Split([{"image": image}], table, [], [])
+
+
+def _pictures(network: Network, found: list[dict], gallery: str) -> list[np.ndarray]:
+    """Pictures of found records: from the files themselves, or from the run's data."""
+    if gallery:
+        return [
+            image_folder.decode(record["path"], network.config.data.size)
+            for record in found
+        ]
+    split = _own_records(network)
+    row_of = {int(i): row for row, i in enumerate(split.table["id"])}
+    return list(split.read([row_of[int(record["id"])] for record in found]))
