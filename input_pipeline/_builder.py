@@ -1,9 +1,8 @@
-"""TFDS builder over ready ArrayRecord shards, and random access to their images."""
+"""ArrayRecord files of images: a TFDS builder that writes them, random access."""
 
 import functools
 import os
 import pathlib
-import shutil
 import types
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +12,8 @@ from array_record.python import array_record_data_source, array_record_module
 from tensorflow_datasets.core import dataset_builder, example_serializer
 
 SPLITS = ("train", "validation")
+_OPTIONS = "group_size:1"  # random access to single records
+_SHARD_BYTES = 512 * 2**20
 
 
 @functools.cache
@@ -39,7 +40,7 @@ def write_shard(path: pathlib.Path, images: np.ndarray, ids: np.ndarray) -> None
     """
     spec = features(images.shape[1])
     serializer = example_serializer.ExampleSerializer(spec.get_serialized_info())
-    writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1")
+    writer = array_record_module.ArrayRecordWriter(os.fspath(path), _OPTIONS)
     for image, id_ in zip(images, ids, strict=True):
         example = spec.encode_example({"image": image, "id": int(id_)})
         writer.write(serializer.serialize_example(example))
@@ -52,11 +53,12 @@ class Images:
     Args:
       paths: ArrayRecord files, in order.
       size: side of the images in pixels.
+      memory: bytes; if all images fit into it, each is decoded once and kept.
     """
 
-    def __init__(self, paths: Iterable[str | os.PathLike], size: int):
+    def __init__(self, paths: Iterable[str | os.PathLike], size: int, memory: int = 0):
         self._paths = [os.fspath(path) for path in paths]
-        self.size = size
+        self.size, self._memory = size, memory
         self._open()
 
     def _open(self) -> None:
@@ -65,9 +67,13 @@ class Images:
             if self._paths
             else []
         )
+        self._kept = None
+        if len(self) * self.size**2 * 3 <= self._memory:
+            self._kept = np.empty((len(self), self.size, self.size, 3), np.uint8)
+            self._known = np.zeros(len(self), bool)
 
     def __getstate__(self) -> dict:
-        return {"_paths": self._paths, "size": self.size}
+        return {name: getattr(self, name) for name in ("_paths", "size", "_memory")}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -77,49 +83,53 @@ class Images:
         return len(self._records)
 
     def __getitem__(self, row: int) -> dict:
-        return self._decode(self._records[range(len(self))[row]])
+        return {"image": self.read([range(len(self))[row]])[0]}
 
-    def __getitems__(self, rows: Sequence[int]) -> list[dict]:
-        if not rows:
-            return []
-        return [self._decode(record) for record in self._records.__getitems__(rows)]
+    def read(self, rows: Sequence[int]) -> np.ndarray:
+        """Returns the images of `rows`, uint8 [m, S, S, 3]."""
+        rows = np.asarray(rows, np.int64)
+        if self._kept is None:
+            return self._decode(rows)
+        missing = np.unique(rows[~self._known[rows]])
+        # Threads may decode the same record twice, which is harmless; a record is
+        # called known only after its pixels are there.
+        self._kept[missing] = self._decode(missing)
+        self._known[missing] = True
+        return self._kept[rows]
 
-    def _decode(self, record: bytes) -> dict:
-        return features(self.size).deserialize_example_np(record)
+    def _decode(self, rows: np.ndarray) -> np.ndarray:
+        images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
+        if len(rows):
+            spec = features(self.size)
+            records = self._records.__getitems__(rows.tolist())
+            for image, record in zip(images, records, strict=True):
+                image[...] = spec.deserialize_example_np(record)["image"]
+        return images
 
 
-class ShardBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
-    """Adopts shards that were written block by block, which is what resumes.
+class ImageBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
+    """A TFDS builder that gathers the files of finished blocks into shards.
 
     TFDS's own writer starts again from nothing after an interruption, and holds a
-    whole dataset in memory when records must keep their order. Here the shards are
-    linked into TFDS's folder and described to it, so that
-    `tfds.builder_from_directory` reads the result.
+    whole dataset in memory when records must keep their order. Blocks resume, and
+    are copied record by record; `tfds.builder_from_directory` reads the result.
 
     Args:
       size: side of the images in pixels.
-      shards: split -> [(path, number of records)].
-      description: one line for `dataset_info.json`.
+      blocks: split -> ArrayRecord files, in order.
       **kwargs: of `tfds.core.DatasetBuilder`; `data_dir` above all.
     """
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(
-        self,
-        *,
-        size: int,
-        shards: dict[str, list[tuple[pathlib.Path, int]]],
-        description: str,
-        **kwargs,
-    ):
-        self._size, self._shards, self._description = size, shards, description
+    def __init__(self, *, size: int, blocks: dict[str, list[pathlib.Path]], **kwargs):
+        self._size, self._blocks = size, blocks
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self._description,
+            description=f"{self.name}, {self._size} x {self._size} pixels",
             features=features(self._size),
             disable_shuffling=True,
         )
@@ -128,11 +138,17 @@ class ShardBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         # Nothing is downloaded; the real one makes folders in the user's home.
         return types.SimpleNamespace(downloaded_size=0)
 
+    def _log_download_bytes(self) -> None:
+        pass  # TFDS would print to the terminal
+
+    def _log_download_done(self) -> None:
+        pass
+
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         del dl_manager, download_config
         infos = []
-        for split, shards in self._shards.items():
-            if not shards:
+        for split, paths in self._blocks.items():
+            if not paths:
                 continue
             template = tfds.core.ShardedFileTemplate(
                 dataset_name=self.name,
@@ -140,31 +156,43 @@ class ShardBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
                 split=split,
                 filetype_suffix="array_record",
             )
-            for index, (path, _) in enumerate(shards):
-                target = template.sharded_filepath(
-                    shard_index=index, num_shards=len(shards)
-                )
-                link_or_copy(path, pathlib.Path(target))
+            lengths, total = _gather(paths, template)
             infos.append(
                 tfds.core.SplitInfo(
                     name=split,
-                    shard_lengths=[count for _, count in shards],
-                    num_bytes=sum(path.stat().st_size for path, _ in shards),
+                    shard_lengths=lengths,
+                    num_bytes=total,
                     filename_template=template,
                 )
             )
         self.info.set_splits(tfds.core.splits.SplitDict(infos))
 
-    def paths(self, split: str) -> list[str]:
-        """Returns the files of `split` in order; none if it has no records."""
-        if split not in self.info.splits:
-            return []
-        return [os.fspath(path) for path in self.info.splits[split].filepaths]
 
-
-def link_or_copy(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Gives `source` a second name, or a copy where links are not possible."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+def _gather(
+    paths: list[pathlib.Path], template: tfds.core.ShardedFileTemplate
+) -> tuple[list[int], int]:
+    """Copies records into shards of some 512 MiB; returns their lengths and bytes."""
+    shards, current = [], []
+    held = 0
+    for path in paths:
+        current.append(path)
+        held += path.stat().st_size
+        if held >= _SHARD_BYTES or path is paths[-1]:
+            shards.append(current)
+            current, held = [], 0
+    lengths, total = [], 0
+    for index, files in enumerate(shards):
+        target = template.sharded_filepath(shard_index=index, num_shards=len(shards))
+        writer = array_record_module.ArrayRecordWriter(os.fspath(target), _OPTIONS)
+        count = 0
+        for path in files:
+            source = array_record_data_source.ArrayRecordDataSource([os.fspath(path)])
+            for start in range(0, len(source), 256):
+                rows = range(start, min(start + 256, len(source)))
+                for record in source.__getitems__(rows):
+                    writer.write(record)
+            count += len(source)
+        writer.close()
+        lengths.append(count)
+        total += os.path.getsize(target)
+    return lengths, total

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Columns that every table has; further ones (tags, brand, ...) are list[str].
-ARRAY_COLUMNS = ("id", "label", "codes", "code_weights")
 RECORD_COLUMNS = ("id", "label", "codes", "code_weights")
 MISSING = -1
 
@@ -22,7 +20,7 @@ class Split:
 
     Attributes:
       source: random access, `source[i] -> {"image": uint8 [S, S, 3], ...}`; picklable.
-        `source.__getitems__(rows)`, where there is one, serves many at once.
+        `source.read(rows)`, where there is one, returns many images at once.
       table: one row a record. `id` int64 [n] is unique over all splits of a dataset
         and fits int32; `label` int32 [n], -1 for none; `codes` int32 [n, C], padded
         with -1; `code_weights` float32 [n, C], 0 where padded; `name`, `filename`,
@@ -54,10 +52,7 @@ class Split:
 
     def read(self, rows: Sequence[int]) -> np.ndarray:
         """Returns the images of `rows`, uint8 [m, S, S, 3], in that order."""
-        rows = np.asarray(rows, np.int64)
-        if rows.size == 0:
-            return np.zeros((0, *np.shape(self.source[0]["image"])), np.uint8)
-        return np.stack([record["image"] for record in fetch(self.source, rows)])
+        return read_images(self.source, np.asarray(rows, np.int64))
 
     def take(self, rows: Sequence[int]) -> "Split":
         """Returns the split of `rows`, in that order, reading from the same files."""
@@ -110,11 +105,14 @@ def concatenate(a: Split, b: Split) -> Split:
     return Split(_Chain(a.source, b.source), table, a.label_names, a.code_names)
 
 
-def fetch(source: Sequence, rows: np.ndarray) -> list[dict]:
-    """Returns `[source[row] for row in rows]`, in one call where it can."""
-    if hasattr(source, "__getitems__"):
-        return source.__getitems__([int(row) for row in rows])
-    return [source[int(row)] for row in rows]
+def read_images(source: Sequence, rows: np.ndarray) -> np.ndarray:
+    """Returns the images of `rows`, uint8 [m, S, S, 3]; at once where it can."""
+    if hasattr(source, "read"):
+        return source.read(rows)
+    if not len(rows):
+        size = len(source[0]["image"]) if len(source) else 0
+        return np.zeros((0, size, size, 3), np.uint8)
+    return np.stack([source[int(row)]["image"] for row in rows])
 
 
 def _widen(column: np.ndarray, width: int, empty: int) -> np.ndarray:
@@ -138,8 +136,8 @@ class _Rows:
     def __getitem__(self, row: int) -> dict:
         return self._source[int(self._rows[row])]
 
-    def __getitems__(self, rows: Sequence[int]) -> list[dict]:
-        return fetch(self._source, self._rows[np.asarray(rows, np.int64)])
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        return read_images(self._source, self._rows[rows])
 
 
 class _Chain:
@@ -157,16 +155,13 @@ class _Chain:
             return self._first[row]
         return self._second[row - len(self._first)]
 
-    def __getitems__(self, rows: Sequence[int]) -> list[dict]:
-        rows = np.asarray(rows, np.int64)
+    def read(self, rows: np.ndarray) -> np.ndarray:
         late = rows >= len(self._first)
-        records = np.empty(len(rows), object)
-        for where, source, offset in (
-            (np.flatnonzero(~late), self._first, 0),
-            (np.flatnonzero(late), self._second, len(self._first)),
-        ):
-            for slot, record in zip(
-                where, fetch(source, rows[where] - offset), strict=True
-            ):
-                records[slot] = record
-        return list(records)
+        if not late.any():
+            return read_images(self._first, rows)
+        second = read_images(self._second, rows[late] - len(self._first))
+        images = np.empty((len(rows), *second.shape[1:]), np.uint8)
+        images[late] = second
+        if not late.all():
+            images[~late] = read_images(self._first, rows[~late])
+        return images
