@@ -44,7 +44,7 @@ def load(
       seed: of the split.
       holdout: share of groups held back for validation, 0 <= holdout < 1. A group is
         the files with the same finest code; a file without codes is its own group.
-      max_rejected: files that may be left out: a share if below 1, else a number.
+      max_rejected: files that may be left out: a share if at most 1, else a number.
       max_pixels: larger pictures are left out.
       rarity: exponent of the code weights n_c^-rarity.
       memory_mb: decoded pictures are kept in memory if they all fit into this.
@@ -98,7 +98,23 @@ def load(
     _Tally(tally.total, max_rejected).add(
         data.facts["rejected"], data.facts["rejected_total"]
     )
+    for split in (data.train, data.validation):
+        split.table["path"] = [str(root / name) for name in split.table["filename"]]
     return data
+
+
+def decode(path: str, size: int, max_pixels: int = 64_000_000) -> np.ndarray:
+    """Returns one picture prepared as `load` does it, uint8 [size, size, 3].
+
+    Raises:
+      DataError: if the file cannot be used.
+    """
+    try:
+        return _decode.decode(path, size, max_pixels).pixels
+    except _decode.Rejected as reason:
+        raise _contract.DataError(
+            f"got {path}, which cannot be used: {reason}; expected a picture"
+        ) from None
 
 
 class _Index(NamedTuple):
@@ -146,7 +162,7 @@ class _Tally:
 
     def __init__(self, total: int, limit: float):
         self.total = total
-        self._limit = int(limit) if limit >= 1 else int(limit * total)
+        self._limit = int(limit) if limit > 1 else int(limit * total)
         self._shown: list = []
         self._count = 0
 
@@ -165,8 +181,8 @@ class _Tally:
             f"the {self._limit} that data.max_rejected allows"
             + self.listing(self._shown)
             + "\n"
-            "Mend or remove them, or raise data.max_rejected (a share below 1, or a "
-            "number of files)"
+            "Mend or remove them, or raise data.max_rejected (a share up to 1, or a "
+            "number of files above 1)"
         )
 
     @staticmethod

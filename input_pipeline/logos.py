@@ -48,24 +48,10 @@ def load(
       Train and validation splits, label = brand, and the facts.
 
     Raises:
-      DataError: if a path is given, since it would be ignored.
+      DataError: if a field is out of range, or a path is given and would be ignored.
     """
     del max_rejected
-    if path:
-        raise _contract.DataError(
-            f"got data.path={path!r} with data.name='logos', which draws its marks; "
-            "expected no path, or data.name='image_folder' to read pictures"
-        )
-    for name, value, low, high in (
-        ("size", size, 16, 512),
-        ("brands", brands, 2, 10**6),
-        ("renditions", renditions, 1, 1000),
-        ("holdout", holdout, 0, 1),
-    ):
-        if not low <= value <= high:
-            raise _contract.DataError(
-                f"got data.{name}={value}; expected {low}..{high}"
-            )
+    _check_fields(path, size, holdout, brands, renditions)
     held = held_brands(brands, holdout, seed)
     starts = range(0, brands, _BLOCK)
     plan = _prepare.Preparation(
@@ -98,9 +84,30 @@ def load(
     )
 
 
+def _check_fields(path, size, holdout, brands, renditions) -> None:
+    faults = []
+    if path:
+        faults.append(
+            f"data.path: got {path!r} with data.name='logos', which draws its marks; "
+            "expected no path, or data.name='image_folder' to read pictures"
+        )
+    for name, value, low, high in (
+        ("size", size, 16, 512),
+        ("brands", brands, 2, 10**6),
+        ("renditions", renditions, 1, 1000),
+    ):
+        if not low <= value <= high:
+            faults.append(f"data.{name}: got {value}; expected {low}..{high}")
+    if not 0 <= holdout < 1:
+        faults.append(f"data.holdout: got {holdout}; expected 0 <= holdout < 1")
+    if faults:
+        raise _contract.DataError("\n".join(faults))
+
+
 def held_brands(brands: int, holdout: float, seed: int) -> np.ndarray:
-    """Returns which brands are held back, bool [brands]; at least one if any."""
-    count = max(round(holdout * brands), 1 if holdout else 0)
+    """Returns which brands are held back, bool [brands]; not all, and one at least."""
+    count = max(round(holdout * brands), 1) if holdout else 0
+    count = min(count, brands - 1)
     order = np.random.default_rng([seed, 1]).permutation(brands)
     held = np.zeros(brands, bool)
     held[order[:count]] = True
