@@ -1,21 +1,19 @@
 """Alarms on what an evaluation found: floors, ceilings and zeros."""
 
-import re
 from collections.abc import Iterable
 
 from reporting import history
 from reporting._alarm import Run, warn
-from reporting.formatting import count, interval, number, percent
+from reporting.formatting import count, measured, number, percent
 
-# One figure a set is enough to raise an alarm on; R@100 is easy nearly everywhere.
-HEADLINE = re.compile(r"^(recall@1|r@1|hit@1|accuracy|map|mrr)(@r)?$", re.I)
+FLOOR_WORDS = {"pixels": "raw pixels", "untrained": "the untrained network"}
 
 
 def saturated(run: Run) -> list[dict]:
     """A metric that has nowhere left to go."""
     found = []
-    for tag, metric, step in _scores(run):
-        if metric["value"] < run.limits.saturated or not HEADLINE.match(_name(tag)):
+    for tag, metric, step in _headlines(run):
+        if metric["value"] < run.limits.saturated:
             continue
         pixels = metric["floors"].get("pixels", {}).get("value")
         known = f" (raw pixels: {number(pixels)})" if pixels is not None else ""
@@ -33,21 +31,20 @@ def under_floor(run: Run) -> list[dict]:
     found = []
     if run.progress < run.limits.judging:
         return found
-    said = {"pixels": "what raw pixels score", "untrained": "the untrained network"}
-    for tag, metric, step in _scores(run):
-        if not HEADLINE.match(_name(tag)):
+    for tag, metric, step in _headlines(run):
+        unbeaten = [
+            f"{FLOOR_WORDS.get(name, name)} ({measured(floor)})"
+            for name, floor in metric["floors"].items()
+            if not _above(metric["value"], floor)
+        ]
+        if not unbeaten:
             continue
-        for name, floor in metric["floors"].items():
-            top = floor["high"] if history.is_finite(floor["high"]) else floor["value"]
-            if not history.is_finite(top) or metric["value"] > top:
-                continue
-            message = (
-                f"{tag} is {number(metric['value'])}, not above {said.get(name, name)} "
-                f"({number(floor['value'])}, {interval(floor['low'], floor['high'])}). "
-                "Training has added nothing to this task yet; train longer, or "
-                "choose positives that are nearer to it."
-            )
-            found.append(warn(f"under_floor_{name}", tag, step, message))
+        message = (
+            f"{tag} is {number(metric['value'])}, not above the interval of "
+            f"{' or '.join(unbeaten)}. For this task training has added nothing yet; "
+            "train longer, or choose positives that are nearer to it."
+        )
+        found.append(warn("under_floor", tag, step, message))
     return found
 
 
@@ -73,12 +70,18 @@ def no_hits(run: Run) -> list[dict]:
     return found
 
 
+def _above(value: float, floor: dict) -> bool:
+    top = floor["high"] if floor["high"] is not None else floor["value"]
+    return not history.is_finite(top) or value > top
+
+
+def _headlines(run: Run) -> list[tuple[str, dict, int]]:
+    scores = {tag: (tag, metric, step) for tag, metric, step in _scores(run)}
+    return [scores[tag] for tag in history.headlines(scores)]
+
+
 def _scores(run: Run) -> Iterable[tuple[str, dict, int]]:
     step = max((e["step"] for e in run.events if e["kind"] == "eval"), default=0)
     for tag, metric in history.measure(run.events).items():
         if history.is_score(tag) and history.is_finite(metric["value"]):
             yield tag, metric, step
-
-
-def _name(tag: str) -> str:
-    return tag.rpartition("/")[2]

@@ -19,6 +19,7 @@ FLOOR_STYLES = {"pixels": (ORANGE, "--"), "untrained": (GREEN, "-.")}
 FLOOR_NAMES = {"pixels": "raw pixels", "untrained": "untrained network"}
 MANY_POINTS = 150
 PANELS = 6
+TELLING = ("recall", "map", "nar", "ndcg")
 
 _STYLE = {
     "axes.spines.top": False,
@@ -67,7 +68,7 @@ def _draw(events: list[dict]) -> Iterable[tuple[str, Figure]]:
         yield "loss", figure
     for name, tags in evaluation_sets(events).items():
         figure = retrieval(events, name, tags)
-        yield f"retrieval-{name.replace('/', '-')}", figure
+        yield f"retrieval-{name.replace(', ', '-')}", figure
     for name, endings in (
         ("embeddings", history.GEOMETRY),
         ("throughput", ("examples_per_sec", "input_wait")),
@@ -114,7 +115,7 @@ def retrieval(events: list[dict], name: str, tags: Sequence[str]) -> Figure:
     figure.suptitle(name, fontsize=11, fontweight="bold", x=0.01, ha="left")
     for axis, tag in zip(axes, tags, strict=True):
         frame = history.series(events, tag, "eval")
-        axis.set_title(tag.rpartition("/")[2])
+        axis.set_title(tag.split("/", 2)[2])
         axis.fill_between(
             frame["epoch"], frame["low"], frame["high"], color=BLUE, alpha=0.18, lw=0
         )
@@ -155,13 +156,24 @@ def panels(events: list[dict], tags: Sequence[str]) -> Figure:
 
 
 def evaluation_sets(events: list[dict]) -> dict[str, list[str]]:
-    """`{set: tags}` of the retrieval metrics, in the order of their evaluator."""
+    """`{set: tags}` of the retrieval metrics, the most telling first.
+
+    Parts of a set, `eval/<set>/<part>/<metric>`, come as a set of their own.
+    """
     found: dict[str, list[str]] = {}
-    for tag, metric in history.measure(events).items():
-        name, _, last = tag.removeprefix("eval/").rpartition("/")
-        if tag.startswith("eval/") and metric["n"] and last not in history.GEOMETRY:
-            found.setdefault(name or "all", []).append(tag)
-    return {name: tags[:PANELS] for name, tags in found.items()}
+    for tag in history.measure(events):
+        _, name, *rest = [*tag.split("/"), ""]
+        if history.is_score(tag) or tag.endswith("/nar"):
+            found.setdefault(f"{name}, parts" if len(rest) > 2 else name, []).append(
+                tag
+            )
+
+    def rank(tag: str) -> int:
+        last = tag.rpartition("/")[2]
+        telling = (i for i, start in enumerate(TELLING) if last.startswith(start))
+        return next(telling, len(TELLING))
+
+    return {name: sorted(tags, key=rank)[:PANELS] for name, tags in found.items()}
 
 
 def _curve(axis: Axes, x: pd.Series, y: pd.Series) -> None:

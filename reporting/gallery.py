@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from reporting import workdir
+from reporting import contact_sheet, workdir
 from reporting.formatting import number, plural
 
 QUERY, RIGHT, WRONG = (75, 85, 99), (46, 125, 80), (190, 50, 40)
 COLUMNS = 10
-CELL, FRAME, TEXT = 96, 4, 15  # pixels
 
 
 def write(folder: Path | str) -> Path | None:
@@ -25,9 +24,7 @@ def write(folder: Path | str) -> Path | None:
     if not queries or not pictures:
         return None
     path = Path(folder) / workdir.FIGURES / "gallery.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw(queries, pictures).save(path)
-    return path
+    return contact_sheet.save_png(draw(queries, pictures), path)
 
 
 def draw(queries: Sequence[dict], pictures: dict[int, np.ndarray]) -> Image.Image:
@@ -38,7 +35,7 @@ def draw(queries: Sequence[dict], pictures: dict[int, np.ndarray]) -> Image.Imag
         a neighbour without `relevant` is neither right nor wrong.
       pictures: uint8 [s, s, 3] by record id; ids without one are drawn blank.
     """
-    blank = np.full_like(next(iter(pictures.values())), 235)
+    blank = np.full((8, 8, 3), 235, np.uint8)
     rows, captions, colors = [], [], []
     for query in queries:
         near = query["neighbours"][:COLUMNS]
@@ -48,7 +45,10 @@ def draw(queries: Sequence[dict], pictures: dict[int, np.ndarray]) -> Image.Imag
             [query.get("name") or str(query["query"]), *map(_caption, near)]
         )
         colors.append([QUERY, *map(_color, near)])
-    return _sheet(rows, captions, colors)
+    titles = ["query", *map(str, range(1, max(map(len, rows))))]
+    return contact_sheet.contact_sheet(
+        rows, captions=captions, colors=colors, titles=titles, border=4
+    )
 
 
 def summary(folder: Path | str) -> str:
@@ -75,22 +75,3 @@ def _caption(neighbour: dict) -> str:
 def _color(neighbour: dict) -> tuple[int, int, int]:
     relevant = neighbour.get("relevant")
     return QUERY if relevant is None else RIGHT if relevant else WRONG
-
-
-def _sheet(rows: list, captions: list, colors: list) -> Image.Image:
-    wide, high = CELL + 2 * FRAME + 6, CELL + 2 * FRAME + TEXT + 4
-    size = (wide * max(map(len, rows)), high * len(rows))
-    sheet = Image.new("RGB", size, "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for r, row in enumerate(rows):
-        for c, image in enumerate(row):
-            x, y = c * wide, r * high
-            edge = CELL + 2 * FRAME - 1
-            pen.rectangle((x, y, x + edge, y + edge), fill=colors[r][c])
-            tile = Image.fromarray(image).resize((CELL, CELL), Image.Resampling.BICUBIC)
-            sheet.paste(tile, (x + FRAME, y + FRAME))
-            text = captions[r][c]
-            while len(text) > 1 and font.getlength(text) > edge:
-                text = text[:-1]
-            pen.text((x, y + edge + 2), text, fill="black", font=font)
-    return sheet

@@ -17,6 +17,8 @@ SPREAD = ("embedding_std", "embedding_std_ratio", "effective_rank")
 GEOMETRY = (*SPREAD, "alignment", "uniformity")
 # Shares of a ranking or of queries: 0 is worst and 1 perfect.
 SCORE = re.compile(r"^(recall|precision|map|mrr|ndcg|hit|accuracy|p@|r@)", re.I)
+# What speaks for a set: one figure is enough, and R@100 is easy nearly everywhere.
+HEADLINES = ("recall@1", "accuracy", "map")
 EVENT_COLUMNS = ["kind", "floor", "step", "epoch", "time"]
 LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
 
@@ -147,3 +149,13 @@ def is_finite(value: float | None) -> bool:
 def is_score(tag: str) -> bool:
     """Whether a tag is an evaluator's score, where more is better and 1 is perfect."""
     return tag.startswith("eval/") and bool(SCORE.match(tag.rpartition("/")[2]))
+
+
+def headlines(tags: Iterable[str]) -> list[str]:
+    """One score for each `eval/<set>`; the parts of a set are not among them."""
+    scores = [tag for tag in tags if is_score(tag)]
+    found = []
+    for name in dict.fromkeys(tag.split("/")[1] for tag in scores):
+        wanted = [f"eval/{name}/{headline}" for headline in HEADLINES]
+        found += [tag for tag in wanted if tag in scores][:1]
+    return found

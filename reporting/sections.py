@@ -30,7 +30,10 @@ RULES = (
     "Chance is what a ranking in random order would score on the same queries. Floors "
     "come from the same evaluation with raw pixels, and with the network before "
     "training, in place of the embeddings.",
-    "Intervals are 95 % intervals of the figure beside them.",
+    "Intervals are 95 % intervals: Wilson's for shares of independent queries, else a "
+    "bootstrap that draws queries of one label together.",
+    "NAR, the normalised average rank, is 0 for a perfect ranking and .5 for a random "
+    "one; ties count against it.",
 )
 
 
@@ -134,16 +137,11 @@ def _alarms(standing: list[dict], cleared: list[dict]) -> Section:
 
 
 def _metrics(metrics: Mapping[str, dict]) -> Section:
-    scored = {tag: m for tag, m in metrics.items() if m["n"]}
-    others = {
-        tag: m
-        for tag, m in metrics.items()
-        if tag not in scored and not tag.endswith("_chance")
-    }
+    left_out = {t: m for t, m in metrics.items() if t.endswith("/left_out")}
+    known = {t: m for t, m in metrics.items() if t not in left_out}
+    scored = {t: m for t, m in known.items() if m["n"] is not None}
     section = Section("Metrics")
-    if not scored:
-        section.text.append("No evaluation has been made yet.")
-    else:
+    if scored:
         names = sorted({name for m in scored.values() for name in m["floors"]})
         header = ["metric", "value", "95 % interval", "n", "chance"]
         header += [FLOOR_NAMES.get(name, name) for name in names] + ["lift"]
@@ -152,15 +150,29 @@ def _metrics(metrics: Mapping[str, dict]) -> Section:
         section.text.append(
             "Lift is a score over its higher floor, or over chance without a floor."
         )
+    else:
+        section.text.append("No evaluation has been made yet.")
+    lost = [
+        f"{tag.split('/')[1]} {count(m['value'])} of {count(m['n'])}"
+        for tag, m in left_out.items()
+        if m["value"]
+    ]
+    if lost:
+        said = "Queries left out, having no relevant record: "
+        section.text.append(f"{said}{'; '.join(lost)}.")
+    others = [
+        [tag, number(m["value"]), number(m["chance"])]
+        for tag, m in known.items()
+        if tag not in scored and not tag.endswith("_chance")
+    ]
     if others:
-        rows = [[t, number(m["value"]), number(m["chance"])] for t, m in others.items()]
-        section.tables.append(Table(["last logged", "value", "chance"], rows))
+        section.tables.append(Table(["last logged", "value", "chance"], others))
     return section
 
 
 def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
     row = [
-        tag.removeprefix("eval/"),
+        tag.removeprefix("eval/") + (" (0 is best)" if tag.endswith("/nar") else ""),
         number(metric["value"]),
         interval(metric["low"], metric["high"]),
         count(metric["n"]),
@@ -182,12 +194,17 @@ def _curves(pictures: Mapping[str, Path]) -> Section:
         "throughput": "Speed, and the share of time spent waiting for data.",
     }
     shown = [
-        (captions.get(name, f"{name.removeprefix('retrieval-')}: band 95 %."), path)
+        (captions.get(name, _caption(name)), path)
         for name, path in pictures.items()
         if name != "gallery"
     ]
     text = [] if shown else ["Nothing has been logged yet."]
     return Section("Curves", text, figures=shown)
+
+
+def _caption(name: str) -> str:
+    what = name.removeprefix("retrieval-").replace("-parts", ", its parts")
+    return f"Retrieval, {what}: bands are 95 % intervals."
 
 
 def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:

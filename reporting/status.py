@@ -10,7 +10,6 @@ from reporting import alarms, gates, history, workdir
 from reporting.formatting import ABSENT, count, duration, measured, number
 
 SILENT_AFTER = 300.0  # seconds; compiling a large network takes a minute or two
-SHOWN = 6  # metrics of the last evaluation
 
 
 def liveness(beat: Mapping | None, now: float | None = None) -> str:
@@ -76,7 +75,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "eta_seconds": eta,
         "examples_per_sec": beat.get("examples_per_sec"),
         "loss": metrics.get(history.LOSS),
-        "evaluation": {t: m for t, m in metrics.items() if m["n"]},
+        "evaluation": {t: m for t, m in metrics.items() if history.is_score(t)},
         "gates": gates.judge_run(specs, events),
         "alarms": alarms.check(events, total_steps=total),
         "checkpoint": saved[-1] if saved else None,
@@ -94,11 +93,9 @@ def render(said: Mapping) -> str:
     if (loss := said["loss"]) is not None:
         versus = f", chance {number(loss['chance'])}" if loss["chance"] else ""
         rows.append(("loss", number(loss["value"]) + versus))
-    shown = list(said["evaluation"].items())
-    for tag, metric in shown[:SHOWN]:
+    for tag in history.headlines(said["evaluation"]):
+        metric = said["evaluation"][tag]
         rows.append((tag.removeprefix("eval/"), _with_levels(metric)))
-    if len(shown) > SHOWN:
-        rows.append(("", f"and {len(shown) - SHOWN} more; see the report"))
     rows.append(("next gate", _next_gate(said)))
     saved = said["checkpoint"]
     rows.append(("checkpoint", "none yet" if saved is None else f"step {count(saved)}"))

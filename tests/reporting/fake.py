@@ -67,6 +67,9 @@ def evaluation(folder, kind, step, brand, **fields):
         metrics={
             "eval/brand/recall@1": metric(brand),
             "eval/brand/recall@10": metric(min(brand * 1.5, 1.0), chance=0.2),
+            "eval/brand/nar": metric(0.5 - brand / 2, chance=0.5),
+            "eval/brand/noto_to_twemoji/recall@1": metric(brand),
+            "eval/brand/left_out": metric(12.0, 412, math.nan, 0.0),
             "eval/geometry/effective_rank": metric(40.0, chance=math.nan, spread=1.0),
         },
         time=1000.5 + step,

@@ -168,21 +168,23 @@ def test_saturated_metric_tells_what_pixels_score():
     assert "raw pixels: 0.930" in alarm["message"]
     assert names(evaluated(0.99)) == []
     assert names(evaluated(1.0, name="recall@100")) == []
+    assert names(evaluated(1.0, name="map")) == ["saturated"]
+    assert names(evaluated(1.0, name="noto_to_twemoji/recall@1")) == []
 
 
 def test_perfect_score_that_raw_pixels_reach():
     found = names(evaluated(1.0, pixels=fake.metric(1.0)))
-    assert found == ["under_floor_pixels", "saturated"]
+    assert found == ["under_floor", "saturated"]
 
 
 def test_metric_within_its_floors():
     pixels, untrained = fake.metric(0.5), fake.metric(0.2)  # ± .04
     assert names(evaluated(0.55, pixels, untrained)) == []
-    assert names(evaluated(0.53, pixels, untrained)) == ["under_floor_pixels"]
-    both = ["under_floor_pixels", "under_floor_untrained"]
-    assert names(evaluated(0.2, pixels, untrained)) == both
+    assert names(evaluated(0.53, pixels, untrained)) == ["under_floor"]
+    (alarm,) = alarms.check(evaluated(0.2, pixels, untrained))
+    assert "raw pixels (0.500 (0.460 … 0.540), n 400) or the un" in alarm["message"]
     bare = {"value": 0.5}  # a floor without an interval
-    assert names(evaluated(0.5, bare)) == ["under_floor_pixels"]
+    assert names(evaluated(0.5, bare)) == ["under_floor"]
     assert names(evaluated(0.51, bare)) == []
 
 
@@ -190,7 +192,7 @@ def test_floors_are_held_against_a_run_in_its_second_half_only():
     history = evaluated(0.2, fake.metric(0.5))
     history[-1] = {key: v for key, v in history[-1].items() if key != "final"}
     assert names(history, total_steps=200) == []
-    assert names(history, total_steps=100) == ["under_floor_pixels"]
+    assert names(history, total_steps=100) == ["under_floor"]
 
 
 def test_zero_hits_in_a_few_queries():

@@ -1,0 +1,62 @@
+"""The table of search results."""
+
+import json
+
+from reporting import search_table
+
+
+def results(*scores, **fields):
+    return [
+        {
+            "rank": i + 1,
+            "score": score,
+            "id": 100 + i,
+            "filename": f"{i}.png",
+            "name": f"mark {i}",
+            "codes": ["26.1.1", "27.5"],
+        }
+        | fields
+        for i, score in enumerate(scores)
+    ]
+
+
+def test_table_lists_results_in_order():
+    text = search_table.table(results(0.91, 0.5, 0.00001), query="logo.png")
+    lines = text.splitlines()
+    assert lines[0] == "logo.png"
+    assert lines[1].split() == ["rank", "score", "id", "filename", "name", "codes"]
+    assert lines[3].split() == ["1", "0.910", "100", "0.png", "mark", "0"] + [
+        "26.1.1,", "27.5",
+    ]  # fmt: skip
+    assert "1.00e-05" in lines[5]
+    assert len(lines) == 6
+
+
+def test_columns_without_content_are_left_out():
+    text = search_table.table(results(0.9, 0.1, name="", codes=[]), query="q")
+    assert text.splitlines()[1].split() == ["rank", "score", "id", "filename"]
+    assert search_table.table([], query="q") == "q: nothing found."
+
+
+def test_near_ties_are_said():
+    # Scores of a real report: its first five lie within .003.
+    scores = [0.4460, 0.4459, 0.4448, 0.4443, 0.4442, 0.43]
+    text = search_table.table(results(*scores), query="q")
+    assert "The first 5 scores lie within 0.0100 of each other" in text
+    assert search_table.tie_note([0.9, 0.8]) is None
+    assert search_table.tie_note([0.9]) is None
+    assert search_table.tie_note([]) is None
+
+
+def test_numbers_in_names_stay_as_they_are_and_controls_do_not():
+    odd = "0001\x1b[31m\n"
+    text = search_table.table(results(0.9, filename=odd, name="x" * 99), query="q")
+    assert "0001?[31m?" in text
+    assert "x" * 39 + "…" in text
+
+
+def test_json():
+    read = json.loads(search_table.as_json(results(0.9, 0.899), query="標.png"))
+    assert read["query"] == "標.png"
+    assert read["results"][1]["codes"] == ["26.1.1", "27.5"]
+    assert read["note"].startswith("The first 2 scores")
