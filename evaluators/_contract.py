@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+SPLITS = ("train", "validation")
+
 
 class Metric(NamedTuple):
     """A figure with what is needed to judge it.
@@ -45,7 +47,7 @@ def check_ranks(name: str, values: Sequence[int]) -> tuple[int, ...]:
     bad = [k for k in values if isinstance(k, bool) or int(k) != k or k < 1]
     if bad or not len(values):
         raise ValueError(
-            f"{name} is {tuple(values)}; expected one or more whole numbers from 1 up, "
+            f"got {name}={tuple(values)}; expected one or more whole numbers >= 1, "
             "for example (1, 10, 100)"
         )
     return tuple(sorted({int(k) for k in values}))

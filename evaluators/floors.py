@@ -1,0 +1,58 @@
+"""Embeddings that no training went into; what they score is a run's floor."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+CHUNK = 256  # pictures in memory at once
+BLANK = 1e-3  # a length below which a picture holds nothing but rounding
+
+
+def pixels(
+    size: int = 32, *, ground: float = 1.0, view: Callable | None = None
+) -> Callable[..., np.ndarray | None]:
+    """Return an embed function: raw pixels, averaged over squares, compared by cosine.
+
+    z = (ground - A x A^T) / |...|, A the averages over `size` equal parts of a side.
+
+    Args:
+        size: Side of the square that an image is shrunk to.
+        ground: Brightness in 0..1 that counts for nothing: 1 for marks on white. Two
+            marks are then compared by their ink and not by the paper around it.
+        view: (split, rows) -> [m, S, S, 3], uint8 or float in 0..1: augmented pictures.
+
+    Returns:
+        (split, rows, augmented) -> float32 [m, size * size * 3], unit norm (0 for a
+        picture that is all ground); None for augmented pictures without a `view`.
+    """
+
+    def embed(split, rows, augmented: bool = False) -> np.ndarray | None:
+        if augmented and view is None:
+            return None
+        read = view if augmented else (lambda split, rows: split.read(rows))
+        parts = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+        return np.concatenate([_ink(read(split, part), size, ground) for part in parts])
+
+    return embed
+
+
+def _ink(images: np.ndarray, size: int, ground: float) -> np.ndarray:
+    """Return unit vectors [m, size * size * c] of images [m, h, w, c]."""
+    m, h, w, c = images.shape
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    down, across = _averages(h, size), _averages(w, size)
+    x = down @ images.reshape(m, h, w * c).astype(np.float32)  # [m, size, w * c]
+    x = across @ x.reshape(m, size, w, c)  # [m, size, size, c]
+    z = (ground - x / scale).reshape(m, -1)
+    norm = np.linalg.norm(z, axis=1, keepdims=True)
+    return np.where(norm > BLANK, z / np.maximum(norm, BLANK), 0).astype(np.float32)
+
+
+def _averages(side: int, size: int) -> np.ndarray:
+    """Return [size, side]: the overlap of each pixel with each of `size` equal parts."""
+    edges = np.linspace(0, side, size + 1)
+    pixel = np.arange(side)[None, :]
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(
+        edges[:-1, None], pixel
+    )
+    return (np.clip(overlap, 0, None) * size / side).astype(np.float32)
