@@ -136,18 +136,18 @@ class Partners:
 
     def draw(self, rows: np.ndarray, epoch: int) -> np.ndarray:
         """Returns the partner of each of `rows`, int64 [m], for one epoch."""
-        rows = np.asarray(rows, np.int64)
+        partners = np.array(rows, np.int64)
+        social = ~self.alone[partners]
+        rows = partners[social]
         pick, member = _uniform(self._seed, epoch, rows)
         slot = (pick[:, None] >= self._cumulative[rows]).sum(1)
         slot = np.minimum(slot, self._last[rows])  # rounding may leave the sum below 1
-        code = np.maximum(self._codes[rows, slot], 0)
-        others = np.maximum(self._counts[code] - 1, 1)
+        code = self._codes[rows, slot]
+        others = self._counts[code] - 1
         index = np.minimum((member * others).astype(np.int64), others - 1)
         index += index >= self._place[rows, slot]  # skip the record itself
-        index = np.where(self.alone[rows], 0, index)
-        return np.where(
-            self.alone[rows], rows, self._carriers[self._starts[code] + index]
-        )
+        partners[social] = self._carriers[self._starts[code] + index]
+        return partners
 
 
 class _Reader:
