@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from reporting import history
@@ -14,29 +13,25 @@ def not_finite(run: Run) -> list[dict]:
     """Loss or gradient norm that is NaN or infinite."""
     found = []
     for tag in (history.LOSS, "train/grad_norm"):
-        frame = history.series(run.events, tag, "train")
-        # NaN is a value here: rows exist only where the tag was logged.
-        bad = frame[~np.isfinite(frame["value"])]
-        if len(bad):
-            step, value = int(bad["step"].iloc[0]), float(bad["value"].iloc[0])
-            found.append(
-                stop(
-                    "not_finite",
-                    tag,
-                    step,
-                    f"{tag} is {number(value)} at step {count(step)}. Lower the "
-                    "learning rate, lengthen the warm-up, or clip the gradient.",
-                )
-            )
+        train = (e for e in run.events if e["kind"] == "train" and tag in e["metrics"])
+        bad = (e for e in train if not history.is_finite(e["metrics"][tag]))
+        if (event := next(bad, None)) is None:
+            continue
+        step, value = event["step"], event["metrics"][tag]
+        message = (
+            f"{tag} is {number(value)} at step {count(step)}. Lower the learning rate, "
+            "lengthen the warm-up, or clip the gradient."
+        )
+        found.append(stop("not_finite", tag, step, message))
     return found
 
 
 def near_chance(run: Run) -> list[dict]:
     """A loss that stays where a network that knows nothing would be."""
-    frame = _losses(run).tail(run.limits.points)
+    frame = _losses(run, run.limits.points)
     if len(frame) < run.limits.points:
         return []
-    floor = history.series(run.events, "train/loss_floor", "train")["value"]
+    floor = history.series(run.events, "train/loss_floor", "train", 1)["value"]
     chance = frame["chance"]
     reach = chance - floor.iloc[-1] if len(floor) else chance.abs().replace(0, 1)
     if not (frame["value"] >= chance - run.limits.near_chance * reach).all():
@@ -84,7 +79,7 @@ def collapse(run: Run) -> list[dict]:
         return []
     found = []
     for tag in history.tags(run.events, "embedding_std", "embedding_std_ratio"):
-        frame = history.series(run.events, tag)
+        frame = history.series(run.events, tag, last=run.limits.collapsed_points)
         # 1/√d, the spread of random directions, comes as the metric's chance level.
         unit = 1.0 if tag.endswith("_ratio") else frame["chance"]
         ratio = (frame["value"] / unit).dropna()
@@ -95,9 +90,8 @@ def collapse(run: Run) -> list[dict]:
 
 def _spread(limits: Limits, tag: str, step: float, ratio: pd.Series) -> dict:
     share = percent(ratio.iloc[-1])
-    recent = ratio.tail(limits.collapsed_points)
-    long_enough = len(recent) == limits.collapsed_points
-    if long_enough and (recent < limits.collapsed_spread).all():
+    long_enough = len(ratio) == limits.collapsed_points
+    if long_enough and (ratio < limits.collapsed_spread).all():
         return stop(
             "collapse",
             tag,
@@ -121,7 +115,7 @@ def low_rank(run: Run) -> list[dict]:
     if run.progress < run.limits.settling:
         return found
     for tag in history.tags(run.events, "effective_rank"):
-        last = history.series(run.events, tag).iloc[-1]
+        last = history.series(run.events, tag, last=1).iloc[-1]
         if last["value"] < run.limits.effective_rank:
             message = (
                 f"The embeddings' effective rank is {number(last['value'])}: all that "
@@ -152,7 +146,7 @@ def input_bound(run: Run) -> list[dict]:
     """A step that waits for its data."""
     tag = "perf/input_wait"
     # The first point holds compilation and the filling of buffers.
-    frame = history.series(run.events, tag, "train").iloc[1:].tail(run.limits.points)
+    frame = history.series(run.events, tag, "train", run.limits.points + 1).iloc[1:]
     if frame.empty or not (share := frame["value"].median()) > run.limits.input_wait:
         return []
     message = (
@@ -165,7 +159,7 @@ def input_bound(run: Run) -> list[dict]:
 def few_candidates(run: Run) -> list[dict]:
     """A loss that sees fewer candidates than the batch has records."""
     tag = "diag/candidates"
-    frame = history.series(run.events, tag).dropna(subset="value")
+    frame = history.series(run.events, tag, last=1).dropna(subset="value")
     # One less is no fault: losses that leave the record itself out have it so.
     if frame.empty or not run.batch_size:
         return []
@@ -180,7 +174,7 @@ def few_candidates(run: Run) -> list[dict]:
     return [warn("few_candidates", tag, last["step"], message)]
 
 
-def _losses(run: Run) -> pd.DataFrame:
+def _losses(run: Run, last: int | None = None) -> pd.DataFrame:
     """The finite losses with their chance level: columns step, value, chance."""
-    frame = history.series(run.events, history.LOSS, "train")
+    frame = history.series(run.events, history.LOSS, "train", last)
     return frame.dropna(subset=["value", "chance"]).reset_index(drop=True)

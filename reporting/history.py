@@ -47,12 +47,11 @@ def measure(events: Iterable[dict], until: float | None = None) -> dict[str, dic
     """
     events = [e for e in events if until is None or e["epoch"] <= until + 1e-9]
     known = floors(events)
-    latest = {
-        tag: as_metric(value)
-        for event in events
-        if event["kind"] in LIVE
-        for tag, value in event["metrics"].items()
-    }
+    raw: dict[str, Mapping | float] = {}
+    for event in events:
+        if event["kind"] in LIVE:
+            raw.update(event["metrics"])
+    latest = {tag: as_metric(value) for tag, value in raw.items()}
     for tag, metric in latest.items():
         metric["floors"] = known.get(tag, {})
         if metric["chance"] is None and f"{tag}_chance" in latest:
@@ -90,22 +89,32 @@ def reached(events: list[dict]) -> tuple[int, float]:
     return (furthest["step"], furthest["epoch"]) if furthest else (0, 0.0)
 
 
-def series(events: list[dict], tag: str, kind: str | None = None) -> pd.DataFrame:
+def series(
+    events: list[dict], tag: str, kind: str | None = None, last: int | None = None
+) -> pd.DataFrame:
     """One tag over the run: columns step, epoch and `PARTS`, one row a measurement.
 
     Chance levels that are logged beside the tag, as `<tag>_chance`, fill its column.
+
+    Args:
+      events: a run's history.
+      tag: what was measured.
+      kind: "train" or "eval" for one of them only.
+      last: where given, no more than so many measurements, the latest.
     """
-    kinds = (kind,) if kind else LIVE
-    rows, beside = [], []
-    for event in events:
-        if event["kind"] in kinds and tag in event["metrics"]:
-            metric = as_metric(event["metrics"][tag])
-            rows.append({"step": event["step"], "epoch": event["epoch"], **metric})
-            beside.append(event["metrics"].get(f"{tag}_chance"))
-    columns = ["step", "epoch", *PARTS]
-    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns, float))
-    beside = pd.Series(beside, index=frame.index, dtype=float).ffill()
-    return frame.assign(chance=frame["chance"].fillna(beside))
+    kinds, rows = (kind,) if kind else LIVE, []
+    for event in reversed(events):
+        metrics = event["metrics"]
+        if event["kind"] in kinds and tag in metrics:
+            parts = as_metric(metrics[tag]).values()
+            beside = metrics.get(f"{tag}_chance")
+            rows.append((event["step"], event["epoch"], *parts, beside))
+            if len(rows) == last:
+                break
+    columns = ["step", "epoch", *PARTS, "beside"]
+    frame = pd.DataFrame(rows[::-1], columns=columns, dtype=float)
+    chance = frame["chance"].fillna(frame.pop("beside").ffill())
+    return frame.assign(chance=chance)
 
 
 def curves(events: list[dict]) -> pd.DataFrame:
