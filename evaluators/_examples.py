@@ -57,7 +57,7 @@ def of_search(
 
 
 def pick(found: list[Found], count: int) -> list[dict]:
-    """Return up to `count` examples: right and wrong by turns, and searches by turns."""
+    """Return up to `count` examples, wrong and right and all searches by turns."""
     right, wrong = (
         [e for e in chain(*zip_longest(*lists)) if e is not None]
         for lists in ([f.right for f in found], [f.wrong for f in found])

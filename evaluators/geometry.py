@@ -131,6 +131,8 @@ class Evaluator:
         z = _unit(_embedded.embed_parts(embed, parts))
         views = _embedded.embed_parts(embed, parts, augmented=True)
         d = z.shape[1]
+        # Rank and uniformity do not change in the span of the rows, which is smaller.
+        span = np.linalg.qr(z.T, mode="r").T if d > len(z) else z
         spread = _measured(embedding_std, z, self.seed)
         found = {
             "embedding_std": spread,
@@ -141,8 +143,8 @@ class Evaluator:
                 spread.low * math.sqrt(d),
                 spread.high * math.sqrt(d),
             ),
-            "effective_rank": _measured(effective_rank, z, self.seed),
-            "uniformity": _measured(uniformity, z, self.seed, uniformity_chance(d)),
+            "effective_rank": _measured(effective_rank, span, self.seed),
+            "uniformity": _measured(uniformity, span, self.seed, uniformity_chance(d)),
             "duplicates": _duplicates(z),
         }
         if views is not None:

@@ -59,7 +59,7 @@ class Evaluator:
         return [f"{prefix}/{name}" for name in _names(_checked(**known))]
 
     def run(self, embed: Embed) -> dict[str, Metric]:
-        """Return a Metric for each tag; nothing if embed cannot make augmented views."""
+        """Return a Metric for each tag; none if embed cannot make augmented views."""
         z = _embedded.embed_parts(embed, [(self.split, self.rows)], augmented=True)
         if z is None:
             return {}

@@ -190,7 +190,7 @@ class Evaluator:
             (query, relevant.row),
             seed=self.seed,
         )
-        # Records of one label are not independent; unlabelled ones stand for themselves.
+        # Records of one label are not independent; others stand for themselves.
         groups = np.where(asked["label"] >= 0, asked["label"], -1 - queries[kept])
         return _figures.Found(name, values, groups, left_out, right, wrong)
 
