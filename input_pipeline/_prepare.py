@@ -18,6 +18,7 @@ from tqdm import auto as tqdm
 from input_pipeline import _blocks, _builder, _contract, _table
 
 _IMAGES = "images"
+_FEW_BLOCKS = 4
 
 
 class Columns(NamedTuple):
@@ -85,7 +86,8 @@ def load(
       rarity: exponent of the code weights n_c^-rarity, 0 or more.
       memory_mb: decoded images are kept if a split's fit into so many MiB.
       progress: show a progress bar.
-      workers: processes that make blocks; None for one a CPU core, 1 for this one.
+      workers: processes that make blocks; 1 for this one, None for one a CPU
+        core where there is enough work.
 
     Returns:
       The two splits and the facts.
@@ -96,12 +98,17 @@ def load(
     if rarity < 0:
         raise _contract.DataError(f"got data.rarity={rarity}; expected 0 or more")
     final = cache_root(cache) / plan.name / fingerprint(plan.spec)
-    if not final.exists():
+    work = final.with_suffix(".work")
+    if work.exists() or not final.exists():
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             with _lock(final.with_suffix(".lock")):
                 if not final.exists():
-                    _prepare(plan, final, progress, workers or os.cpu_count() or 1)
+                    # To start processes takes longer than to make a few blocks.
+                    few = len(plan.blocks) < _FEW_BLOCKS
+                    workers = workers or (1 if few else os.cpu_count() or 1)
+                    _prepare(plan, work, final, progress, workers)
+                shutil.rmtree(work, ignore_errors=True)
         except OSError as error:
             raise _contract.DataError(
                 f"got '{error}' while preparing data in {final.parent}; expected a "
@@ -111,8 +118,14 @@ def load(
     return _open(final, plan.size, rarity, memory_mb * 2**20)
 
 
-def _prepare(plan, final: pathlib.Path, progress: bool, workers: int) -> None:
-    work = final.with_suffix(".work")
+def _prepare(
+    plan: Preparation,
+    work: pathlib.Path,
+    final: pathlib.Path,
+    progress: bool,
+    workers: int,
+) -> None:
+    """Makes the blocks in `work` and puts them together into `final`."""
     blocks, ready = work / "blocks", work / "ready"
     blocks.mkdir(parents=True, exist_ok=True)
     paths = [blocks / f"{index:06d}" for index in range(len(plan.blocks))]
@@ -156,7 +169,6 @@ def _prepare(plan, final: pathlib.Path, progress: bool, workers: int) -> None:
     (ready / "names.json").write_text(json.dumps(names))
     (ready / "facts.json").write_text(json.dumps(facts, indent=1))
     os.rename(ready, final)
-    shutil.rmtree(work)
 
 
 def _builder_of(name: str) -> type[_builder.ImageBuilder]:

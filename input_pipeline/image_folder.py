@@ -48,7 +48,8 @@ def load(
       max_pixels: larger pictures are left out.
       rarity: exponent of the code weights n_c^-rarity.
       memory_mb: decoded pictures are kept in memory if they all fit into this.
-      workers: processes that decode; None for one a CPU core, 1 for this one only.
+      workers: processes that decode; 1 for this one, None for one a CPU core where
+        there is enough work.
       progress: show a progress bar.
 
     Returns:

@@ -12,7 +12,7 @@ import numpy as np
 from input_pipeline import _blocks, _brands, _contract, _prepare, _table
 
 VERSION = 1  # raised whenever a pixel changes, since prepared data is kept
-_BLOCK = 64  # brands
+_BLOCK = 1280  # pictures
 
 
 def load(
@@ -53,7 +53,7 @@ def load(
     del max_rejected
     _check_fields(path, size, holdout, brands, renditions)
     held = held_brands(brands, holdout, seed)
-    starts = range(0, brands, _BLOCK)
+    step = max(1, _BLOCK // renditions)
     plan = _prepare.Preparation(
         name="logos",
         size=size,
@@ -66,21 +66,20 @@ def load(
             "brands": brands,
             "renditions": renditions,
         },
-        blocks=[(start, min(start + _BLOCK, brands)) for start in starts],
+        blocks=[(k, min(k + step, brands)) for k in range(0, brands, step)],
         make=functools.partial(
             _block, size=size, seed=seed, renditions=renditions, held=held
         ),
         columns=functools.partial(_columns, seed=seed, brands=brands, per=renditions),
         facts=functools.partial(_facts, renditions=renditions),
     )
-    # Starting processes costs more than drawing a thousand brands in this one.
     return _prepare.load(
         plan,
         cache=cache,
         rarity=rarity,
         memory_mb=memory_mb,
         progress=progress,
-        workers=1 if brands <= 1000 else None,
+        workers=None,
     )
 
 
