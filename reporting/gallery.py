@@ -10,7 +10,8 @@ from reporting import contact_sheet, workdir
 from reporting.formatting import number, plural
 
 QUERY, RIGHT, WRONG = (75, 85, 99), (46, 125, 80), (190, 50, 40)
-COLUMNS = 10
+COLUMNS = 10  # neighbours a line
+FRAME = 4  # pixels
 
 
 def write(folder: Path | str) -> Path | None:
@@ -28,7 +29,7 @@ def write(folder: Path | str) -> Path | None:
 
 
 def draw(queries: Sequence[dict], pictures: dict[int, np.ndarray]) -> Image.Image:
-    """A row a query: the query, then its neighbours by rank.
+    """The query, then its neighbours by rank, in as many lines as they need.
 
     Args:
       queries: `{query: id, name, neighbours: [{id, name, score, relevant}]}` each;
@@ -38,16 +39,17 @@ def draw(queries: Sequence[dict], pictures: dict[int, np.ndarray]) -> Image.Imag
     blank = np.full((8, 8, 3), 235, np.uint8)
     rows, captions, colors = [], [], []
     for query in queries:
-        near = query["neighbours"][:COLUMNS]
-        ids = [query["query"], *(n["id"] for n in near)]
-        rows.append([pictures.get(int(i), blank) for i in ids])
-        captions.append(
-            [query.get("name") or str(query["query"]), *map(_caption, near)]
-        )
-        colors.append([QUERY, *map(_color, near)])
-    titles = ["query", *map(str, range(1, max(map(len, rows))))]
+        near = query["neighbours"]
+        for start in range(0, len(near), COLUMNS):
+            line = near[start : start + COLUMNS]
+            first = start == 0
+            own = pictures.get(int(query["query"]), blank) if first else None
+            rows.append([own, *(pictures.get(int(n["id"]), blank) for n in line)])
+            name = query.get("name") or str(query["query"])
+            captions.append([name if first else "", *map(_caption, line)])
+            colors.append([QUERY, *map(_color, line)])
     return contact_sheet.contact_sheet(
-        rows, captions=captions, colors=colors, titles=titles, border=4
+        rows, captions=captions, colors=colors, border=FRAME
     )
 
 

@@ -27,6 +27,7 @@ def table(results: Sequence[Mapping], *, query: str) -> str:
     """
     if not results:
         return f"{query}: nothing found."
+    results = plain(results)  # a table of records hands out lists as arrays
     columns = [c for c in COLUMNS if any(_filled(r.get(c)) for r in results)]
     rows = [[_cell(c, result.get(c)) for c in columns] for result in results]
     align = ["right" if c in ("rank", "score", "id") else "left" for c in columns]
@@ -61,7 +62,7 @@ def tie_note(scores: Sequence[float], tied: float = TIED) -> str | None:
 
 
 def _filled(value: object) -> bool:
-    return value is not None and value != "" and value != []
+    return value not in (None, "", "nan", [])
 
 
 def _cell(column: str, value: object) -> str:

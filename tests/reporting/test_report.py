@@ -151,6 +151,16 @@ def test_gallery_frames_right_and_wrong_in_their_colours(good):
     assert counts[0] == 4 * counts[1] > 0
 
 
+def test_all_neighbours_are_drawn_however_many(tmp_path):
+    picture = np.zeros((16, 16, 3), np.uint8)
+    near = [{"id": i, "score": 0.5, "name": "x"} for i in range(23)]
+    query = {"query": -1, "name": "query", "neighbours": near}
+    sheet = gallery.draw([query], {-1: picture} | {n["id"]: picture for n in near})
+    dark = (np.asarray(sheet) == 0).all(-1).sum()
+    assert dark == 24 * 96 * 96  # black pictures of 96 pixels a side, no other black
+    assert gallery.draw([query], {}).size == sheet.size
+
+
 def test_same_files_give_the_same_report(good):
     folder, _ = good
     before = {p.name: p.read_bytes() for p in folder.rglob("*.*") if p.is_file()}

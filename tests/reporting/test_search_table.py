@@ -2,6 +2,8 @@
 
 import json
 
+import pandas as pd
+
 from reporting import search_table
 
 
@@ -36,6 +38,18 @@ def test_columns_without_content_are_left_out():
     text = search_table.table(results(0.9, 0.1, name="", codes=[]), query="q")
     assert text.splitlines()[1].split() == ["rank", "score", "id", "filename"]
     assert search_table.table([], query="q") == "q: nothing found."
+
+
+def test_rows_of_a_pandas_table_will_do(tmp_path):
+    frame = pd.DataFrame(results(0.9, 0.1)).assign(name=["", None])
+    frame["score"] = frame["score"].astype("float32")
+    frame.to_parquet(tmp_path / "records.parquet")
+    rows = pd.read_parquet(tmp_path / "records.parquet").to_dict("records")
+    text = search_table.table(rows, query="q")
+    assert text.splitlines()[1].split() == ["rank", "score", "id", "filename", "codes"]
+    assert "26.1.1, 27.5" in text
+    read = json.loads(search_table.as_json(rows, query="q"))
+    assert read["results"][0]["codes"] == ["26.1.1", "27.5"]
 
 
 def test_near_ties_are_said():
