@@ -102,9 +102,9 @@ def _bad_link(entry: os.DirEntry, top: str) -> str:
     return "link to a folder" if os.path.isdir(target) else ""
 
 
-def digest(files: Files, labels: bytes) -> str:
+def digest(files: Files, labels: bytes | None) -> str:
     """Returns a hash of the names, sizes and times of files and of the labels."""
-    total = hashlib.sha256(labels)
+    total = hashlib.sha256(b"" if labels is None else b"labels\n" + labels)
     for path, size, time in zip(files.paths, files.sizes, files.times, strict=True):
         total.update(f"\n{path}\0{size}\0{time}".encode("utf-8", "surrogateescape"))
     return total.hexdigest()

@@ -29,14 +29,10 @@ class Columns(NamedTuple):
     code_names: list[str]
 
 
-class Preparation(NamedTuple):
-    """What to prepare.
+class Work(NamedTuple):
+    """How to prepare a dataset.
 
     Attributes:
-      name: the dataset's name; a folder in the cache.
-      size: side of the prepared images in pixels.
-      spec: JSON values that decide every pixel and column; their hash is the
-        fingerprint under which the result is kept.
       blocks: work items, picklable.
       make: item -> _blocks.Block; picklable, called in other processes.
       columns: ids int64 [n] -> Columns.
@@ -44,9 +40,6 @@ class Preparation(NamedTuple):
       watch: called with the report of each finished block; may raise DataError.
     """
 
-    name: str
-    size: int
-    spec: dict
     blocks: Sequence[Any]
     make: Callable[[Any], _blocks.Block]
     columns: Callable[[np.ndarray], Columns]
@@ -67,7 +60,8 @@ def fingerprint(spec: dict) -> str:
 
 
 def load(
-    plan: Preparation,
+    spec: dict,
+    plan: Callable[[], Work],
     *,
     cache: str | os.PathLike | None,
     rarity: float,
@@ -75,13 +69,15 @@ def load(
     progress: bool,
     workers: int | None,
 ) -> _contract.Data:
-    """Prepares `plan` unless that was done before, and opens it.
+    """Prepares a dataset unless that was done before, and opens it.
 
     Interrupted at any time, the next call goes on with the first block that is not
     complete. Of two processes that prepare the same, the second waits.
 
     Args:
-      plan: what to prepare.
+      spec: JSON values that decide every pixel and column, "dataset" and "size" among
+        them; their hash is the fingerprint under which the result is kept.
+      plan: how to prepare it; called only if that is still to be done.
       cache: folder for prepared data; see `cache_root`.
       rarity: exponent of the code weights n_c^-rarity, 0 or more.
       memory_mb: decoded images are kept if a split's fit into so many MiB.
@@ -93,21 +89,18 @@ def load(
       The two splits and the facts.
 
     Raises:
-      DataError: if `plan` refuses the data, or the cache cannot be written.
+      DataError: if the plan refuses the data, or the cache cannot be written.
     """
     if rarity < 0:
         raise _contract.DataError(f"got data.rarity={rarity}; expected 0 or more")
-    final = cache_root(cache) / plan.name / fingerprint(plan.spec)
+    final = cache_root(cache) / spec["dataset"] / fingerprint(spec)
     work = final.with_suffix(".work")
     if work.exists() or not final.exists():
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             with _lock(final.with_suffix(".lock")):
                 if not final.exists():
-                    # To start processes takes longer than to make a few blocks.
-                    few = len(plan.blocks) < _FEW_BLOCKS
-                    workers = workers or (1 if few else os.cpu_count() or 1)
-                    _prepare(plan, work, final, progress, workers)
+                    _prepare(spec, plan(), work, final, progress, workers)
                 shutil.rmtree(work, ignore_errors=True)
         except OSError as error:
             raise _contract.DataError(
@@ -115,25 +108,30 @@ def load(
                 "folder that can be written, with space left; choose another with "
                 "data.cache or AKIN_CACHE, finished blocks are kept"
             ) from error
-    return _open(final, plan.size, rarity, memory_mb * 2**20)
+    return _open(final, spec["size"], rarity, memory_mb * 2**20)
 
 
 def _prepare(
-    plan: Preparation,
+    spec: dict,
+    plan: Work,
     work: pathlib.Path,
     final: pathlib.Path,
     progress: bool,
-    workers: int,
+    workers: int | None,
 ) -> None:
     """Makes the blocks in `work` and puts them together into `final`."""
+    name, size = spec["dataset"], spec["size"]
     blocks, ready = work / "blocks", work / "ready"
     blocks.mkdir(parents=True, exist_ok=True)
     paths = [blocks / f"{index:06d}" for index in range(len(plan.blocks))]
+    # To start processes takes longer than to make a few blocks.
+    few = len(paths) < _FEW_BLOCKS
+    workers = workers or (1 if few else os.cpu_count() or 1)
     made = _blocks.make(plan.blocks, paths, plan.make, workers)
     for path in tqdm.tqdm(
         made,
         total=len(paths),
-        desc=f"preparing {plan.name}",
+        desc=f"preparing {name}",
         unit="block",
         disable=not progress,
     ):
@@ -150,18 +148,18 @@ def _prepare(
         ]
         tables[split] = plan.columns(np.concatenate(per_block))
     facts = {
-        "name": plan.name,
+        "name": name,
         "fingerprint": final.name,
         "builder_version": str(_builder.ImageBuilder.VERSION),
-        "size": plan.size,
+        "size": size,
         **_table_facts({split: columns.table for split, columns in tables.items()}),
         **plan.facts(
             [_blocks.report(path) for path in paths],
             *(tables[split].table["id"] for split in _builder.SPLITS),
         ),
     }
-    _builder_of(plan.name)(
-        size=plan.size, blocks=shards, data_dir=os.fspath(ready / _IMAGES)
+    _builder_of(name)(
+        size=size, blocks=shards, data_dir=os.fspath(ready / _IMAGES)
     ).download_and_prepare()
     for split, columns in tables.items():
         _table.write(ready / f"{split}.npz", columns.table)

@@ -64,31 +64,32 @@ def load(
     files = _folder.scan(root)
     labels_path = root / _folder.LABELS
     content = labels_path.read_bytes() if labels_path.is_file() else None
-    index = _index(root, files, content)
-    tally = _Tally(len(index.paths) + len(index.rejected), max_rejected)
-    tally.add(index.rejected)
-    held = hold_back(index.groups, holdout, seed)
-    plan = _prepare.Preparation(
-        name="image_folder",
-        size=size,
-        spec={
-            "dataset": "image_folder",
-            "version": VERSION,
-            "size": size,
-            "seed": seed,
-            "holdout": holdout,
-            "max_pixels": max_pixels,
-            "content": _folder.digest(files, content or b""),
-        },
-        blocks=_cut(index.paths, held, size),
-        make=functools.partial(
-            _block, root=str(root), size=size, max_pixels=max_pixels
-        ),
-        columns=index.columns,
-        facts=functools.partial(_facts, index=index, root=str(root)),
-        watch=lambda report: tally.add(report["rejected"]),
-    )
+    spec = {
+        "dataset": "image_folder",
+        "version": VERSION,
+        "size": size,
+        "seed": seed,
+        "holdout": holdout,
+        "max_pixels": max_pixels,
+        "content": _folder.digest(files, content),
+    }
+
+    def plan() -> _prepare.Work:
+        index = _index(root, files, content)
+        tally = _Tally(index.total, max_rejected)
+        tally.add(index.rejected)
+        return _prepare.Work(
+            blocks=_cut(index.paths, hold_back(index.groups, holdout, seed), size),
+            make=functools.partial(
+                _block, root=str(root), size=size, max_pixels=max_pixels
+            ),
+            columns=index.columns,
+            facts=functools.partial(_facts, index=index, root=root),
+            watch=lambda report: tally.add(report["rejected"]),
+        )
+
     data = _prepare.load(
+        spec,
         plan,
         cache=cache,
         rarity=rarity,
@@ -96,12 +97,13 @@ def load(
         progress=progress,
         workers=workers,
     )
-    _Tally(tally.total, max_rejected).add(
+    # The limit may be stricter now than when the data was prepared.
+    _Tally(data.facts["files"], max_rejected).add(
         data.facts["rejected"], data.facts["rejected_total"]
     )
     for split in (data.train, data.validation):
         split.table["path"] = [str(root / name) for name in split.table["filename"]]
-    return data
+    return data._replace(facts={**data.facts, "path": str(root)})
 
 
 def decode(path: str, size: int, max_pixels: int = 64_000_000) -> np.ndarray:
@@ -127,6 +129,11 @@ class _Index(NamedTuple):
     groups: list[str]
     rejected: list[tuple[str, str]]
     ignored: list[str]
+
+    @property
+    def total(self) -> int:
+        """Number of files and of labels without one."""
+        return len(self.paths) + len(self.rejected)
 
     def columns(self, ids: np.ndarray) -> _prepare.Columns:
         """Returns the table of the records `ids`."""
@@ -297,7 +304,7 @@ def _block(item: tuple, *, root: str, size: int, max_pixels: int) -> _blocks.Blo
     return _blocks.Block(images, ids, held[ids - start], report)
 
 
-def _facts(reports, train, validation, *, index: _Index, root: str) -> dict:
+def _facts(reports, train, validation, *, index: _Index, root: pathlib.Path) -> dict:
     rejected = index.rejected + [tuple(r) for part in reports for r in part["rejected"]]
     sizes = np.array([size for part in reports for size in part["sizes"]])
     records = len(train) + len(validation)
@@ -315,7 +322,7 @@ def _facts(reports, train, validation, *, index: _Index, root: str) -> dict:
         "max": sizes.max(0).tolist(),
     }
     return {
-        "path": root,
+        "files": index.total,
         "groups": {
             "train": len({index.groups[k] for k in train.tolist()}),
             "validation": len({index.groups[k] for k in validation.tolist()}),

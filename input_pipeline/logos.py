@@ -52,34 +52,36 @@ def load(
     """
     del max_rejected
     _check_fields(path, size, holdout, brands, renditions)
+    spec = {
+        "dataset": "logos",
+        "version": VERSION,
+        "size": size,
+        "seed": seed,
+        "holdout": holdout,
+        "brands": brands,
+        "renditions": renditions,
+    }
+    return _prepare.load(
+        spec,
+        functools.partial(_plan, size, seed, brands, renditions, holdout),
+        cache=cache,
+        rarity=rarity,
+        memory_mb=memory_mb,
+        progress=progress,
+        workers=None,
+    )
+
+
+def _plan(size, seed, brands, renditions, holdout) -> _prepare.Work:
     held = held_brands(brands, holdout, seed)
     step = max(1, _BLOCK // renditions)
-    plan = _prepare.Preparation(
-        name="logos",
-        size=size,
-        spec={
-            "dataset": "logos",
-            "version": VERSION,
-            "size": size,
-            "seed": seed,
-            "holdout": holdout,
-            "brands": brands,
-            "renditions": renditions,
-        },
+    return _prepare.Work(
         blocks=[(k, min(k + step, brands)) for k in range(0, brands, step)],
         make=functools.partial(
             _block, size=size, seed=seed, renditions=renditions, held=held
         ),
         columns=functools.partial(_columns, seed=seed, brands=brands, per=renditions),
         facts=functools.partial(_facts, renditions=renditions),
-    )
-    return _prepare.load(
-        plan,
-        cache=cache,
-        rarity=rarity,
-        memory_mb=memory_mb,
-        progress=progress,
-        workers=None,
     )
 
 
