@@ -54,7 +54,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 "cache": "",
                 "size": 80,
                 "holdout": 0.2,
-                "max_rejected": 0.01,
+                "brands": 600,
+                "renditions": 5,
             },
             "augment": {
                 "size": 64,
@@ -113,16 +114,19 @@ def get_config(arg: str = "") -> ConfigDict:
                     "op": "<=",
                     "value": "chance",
                     "times": 0.7,
+                    "required": True,
                 },
                 "not_collapsed": {
                     "metric": "eval/geometry/embedding_std_ratio",
                     "op": ">=",
                     "value": 0.5,
+                    "required": True,
                 },
                 "instance": {
                     "metric": "eval/instance/recall@1",
                     "op": ">=",
                     "value": 0.9,
+                    "required": True,
                 },
                 "brand_above_pixels": _above("eval/brand/recall@1", "floor:pixels"),
                 "brand_above_untrained": _above(
@@ -158,13 +162,33 @@ def _view(*, blur: float, solarize: float) -> dict:
     }
 
 
+def _folder(*, size: int) -> ConfigDict:
+    return ConfigDict(
+        {
+            "name": "image_folder",
+            "path": "",
+            "cache": "",
+            "size": size,
+            "holdout": 0.2,
+            "max_rejected": 0.01,
+            "max_pixels": 100_000_000,
+        }
+    )
+
+
 def _above(metric: str, level: str) -> dict:
-    return {"metric": metric, "op": ">", "value": level, "outside_interval": True}
+    return {
+        "metric": metric,
+        "op": ">",
+        "value": level,
+        "outside_interval": True,
+        "required": True,
+    }
 
 
 def _marks(config: ConfigDict) -> None:
     """A folder of marks; the same concept drawn by another artist is to be found."""
-    config.data.name = "image_folder"
+    config.data = _folder(size=80)
 
 
 def _codes(config: ConfigDict) -> None:
@@ -173,10 +197,19 @@ def _codes(config: ConfigDict) -> None:
 
 def _full(config: ConfigDict) -> None:
     """EfficientNet-B0 as published, MoCo v3's heads, for a GPU."""
-    config.data.name = "image_folder"
+    config.data = _folder(size=256)
 
 
 def _smoke(config: ConfigDict) -> None:
-    """Seconds instead of minutes; learns nothing."""
+    """Seconds instead of minutes: every part runs, nothing is learnt or required."""
     config.model.update(width=0.25, depth=0.1, head_features=64)
     config.objective.update(hidden=32, features=16)
+    config.data.size = 32
+    if config.data.name == "logos":
+        config.data.brands = 60
+    config.augment.size = 32
+    config.train.update(batch_size=32, epochs=1.0, log_every_steps=1)
+    config.schedule.warmup_epochs = 0.1
+    config.evaluate.update(batch_size=64, gallery_queries=4)
+    for gate in config.gates.values():
+        gate.required = False

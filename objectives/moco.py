@@ -110,8 +110,8 @@ def make(
     """Builds MoCo v3 (arXiv 2104.02057, Algorithm 1).
 
     `L = 2 tau [ctr(q1, k2) + ctr(q2, k1)]`, `q = predictor(projector(backbone(x)))`, k
-    the projections of the target network, whose parameters are averaged towards the online
-    ones before the keys are computed, and whose BatchNorm statistics are its own.
+    the projections of the target network. Its parameters are averaged towards the
+    online ones before the keys are computed; its BatchNorm statistics are its own.
 
     Args:
         backbone: Network `(x, train) -> [n, f]`.
@@ -211,6 +211,7 @@ def make(
             "train/accuracy": aux.accuracy,
             "diag/candidates": aux.candidates,
             "diag/embedding_std": contract.embedding_std(embedded, axis_name),
+            "diag/embedding_std_chance": jnp.float32(embedded.shape[-1] ** -0.5),
             "train/target_momentum": m,
         }
         stats = contract.mean_over_devices((stats, target_stats), axis_name)

@@ -38,9 +38,9 @@ def lars(
     """LARS in the order of MoCo v3 (methods: the rate is applied outside the momentum).
 
     For parameters of two or more axes `g += wd p`, `g *= trust |p| / |g|` (1 where
-    either norm is 0); for all `mu = momentum mu + g`, `p -= lr mu`. optax.lars has the rate
-    inside the momentum buffer, which differs whenever the rate changes, and by default
-    decays and rescales biases too.
+    either norm is 0); for all `mu = momentum mu + g`, `p -= lr mu`. optax.lars has the
+    rate inside the momentum buffer, which differs whenever the rate changes, and by
+    default decays and rescales biases too.
 
     Args:
         schedule: Learning rate of a step.

@@ -21,7 +21,7 @@ def parallel_step(step: Callable, mesh: Mesh) -> Callable:
 
     `check_vma=False` gives the step the semantics of pmap and vmap(axis_name). With the
     default, the transposed broadcast of the parameters already adds the gradients of
-    all devices, and averaging them afterwards leaves them too large by the device count.
+    all devices; averaged afterwards, they stay too large by the device count.
     """
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False

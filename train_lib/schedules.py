@@ -30,8 +30,9 @@ def make_schedule(
 
     With s steps after the start, w of warm-up and S to the horizon:
     warm-up `peak s / w`; cosine
-    `final + (peak - final) (1 + cos(pi (s - w) / (S - w))) / 2` and `final` beyond the horizon; step `peak factor^k` after k milestones; plateau and
-    constant stay at the peak (the loop lowers plateau through the state's scale).
+    `final + (peak - final) (1 + cos(pi (s - w) / (S - w))) / 2`, and `final` beyond the
+    horizon; step `peak factor^k` after k milestones; plateau and constant stay at the
+    peak (the loop lowers plateau through the state's scale).
 
     Args:
         name: Which curve.
@@ -75,8 +76,9 @@ def extended(
 
     Args:
         policy: "rescale" stretches the curve over the whole new length, so that the
-            rate jumps up to where the longer curve is; "continue" keeps the old curve, whose
-            final rate then holds; "restart" begins a new curve, warm-up and all, here.
+            rate jumps up to where the longer curve is; "continue" keeps the old curve,
+            whose final rate then holds; "restart" begins a new curve here, warm-up and
+            all.
         old: Horizon so far.
         step: Step at which the run goes on.
         total: New length of the run.

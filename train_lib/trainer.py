@@ -110,7 +110,7 @@ def _run(
     try:
         _measure_floors(run, fresh, writer)
         state = _loop(run, begin, writer, stop)
-        if not _has_final(run, int(state.step)):
+        if not _has_final(writer, int(state.step)):
             _evaluate(run, state, writer, final=True)
     except Ended as end:
         writer.tell("%s", end)
@@ -118,9 +118,8 @@ def _run(
     return "finished"
 
 
-def _has_final(run: Session, step: int) -> bool:
-    events = files.read_events(run.workdir)
-    return any(e.get("final") and e["step"] == step for e in events)
+def _has_final(writer: Writer, step: int) -> bool:
+    return any(e.get("final") and e["step"] == step for e in writer.events)
 
 
 def _exhausted(run: Session) -> bool:
@@ -129,9 +128,7 @@ def _exhausted(run: Session) -> bool:
 
 def _measure_floors(run: Session, fresh: TrainState, writer: Writer) -> None:
     """Evaluates raw pixels and the untrained network, once a workdir."""
-    known = {
-        e.get("floor") for e in files.read_events(run.workdir) if e["kind"] == "floor"
-    }
+    known = {e.get("floor") for e in writer.events if e["kind"] == "floor"}
     missing = [name for name in run.config.evaluate.floors if name not in known]
     if not missing:
         return
@@ -230,15 +227,16 @@ def _check_finite(run: Session, steps, fetched, writer: Writer) -> None:
 
 def _raise_alarms(run: Session, writer: Writer, step: int) -> None:
     """Says alarms that have not been said; stops on those that say so."""
-    events = files.read_events(run.workdir)
+    cosine = run.config.schedule.name == "cosine"
     found = alarms.check(
-        events,
+        writer.events,
         batch_size=run.config.train.batch_size,
         total_steps=run.total_steps,
-        horizon=run.progress.horizon_end,
+        horizon=run.progress.horizon_end if cosine else None,
     )
-    for alarm in alarms.unseen(found, events):
+    for alarm in alarms.unseen(found, writer.events):
         writer.alarm(alarm, run.epoch(step))
+    for alarm in found:
         if alarm["severity"] == "stop":
             raise Ended("collapsed", alarm["message"])
 

@@ -277,7 +277,7 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         )
     specs = config.gates.to_dict()
     yield from (
-        f"config.gates: {fault}"
+        f"config.gates.{fault}"
         for fault in gates.check_specs(
             specs, tags, epochs=config.train.epochs, floors=floors
         )

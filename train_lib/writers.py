@@ -34,6 +34,8 @@ class Writer:
         }
         self._state = "starting"
         self._boards: dict[str, Any] = {}
+        # The history as the files have it, kept so that alarms need not read it again.
+        self.events = files.read_events(workdir)
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._bar = tqdm(
@@ -77,6 +79,9 @@ class Writer:
         event = files.append_event(
             self.workdir, kind, step=step, epoch=epoch, metrics=metrics, **fields
         )
+        if kind == "resume":
+            self.events = [past for past in self.events if past["step"] <= step]
+        self.events.append(event)
         if kind in ("train", "eval"):
             scalars = {k: _value(v) for k, v in event["metrics"].items()}
             self._board(kind).write_scalars(step, scalars)
