@@ -7,13 +7,11 @@ import functools
 import hashlib
 import os
 import pathlib
-import posixpath
 from collections import Counter
-from typing import NamedTuple
 
 import numpy as np
 
-from input_pipeline import _blocks, _contract, _decode, _folder, _prepare, _table
+from input_pipeline import _blocks, _contract, _decode, _folder, _index, _prepare
 
 VERSION = 1  # raised whenever a pixel or a column changes, since data is kept
 _BLOCK_BYTES = 32 * 2**20
@@ -75,11 +73,12 @@ def load(
     }
 
     def plan() -> _prepare.Work:
-        index = _index(root, files, content)
-        tally = _Tally(index.total, max_rejected)
+        index = _index.build(root, files, content)
+        tally = _index.Tally(index.total, max_rejected)
         tally.add(index.rejected)
+        held = _index.hold_back(index.groups, holdout, seed)
         return _prepare.Work(
-            blocks=_cut(index.paths, hold_back(index.groups, holdout, seed), size),
+            blocks=_cut(index.paths, held, size),
             make=functools.partial(
                 _block, root=str(root), size=size, max_pixels=max_pixels
             ),
@@ -98,7 +97,7 @@ def load(
         workers=workers,
     )
     # The limit may be stricter now than when the data was prepared.
-    _Tally(data.facts["files"], max_rejected).add(
+    _index.Tally(data.facts["files"], max_rejected).add(
         data.facts["rejected"], data.facts["rejected_total"]
     )
     for split in (data.train, data.validation):
@@ -120,92 +119,6 @@ def decode(path: str, size: int, max_pixels: int = 64_000_000) -> np.ndarray:
         ) from None
 
 
-class _Index(NamedTuple):
-    """What is known of the files before any is opened; an id is a position in it."""
-
-    paths: list[str]
-    labels: dict[str, _folder.Label]
-    extra: list[str]
-    groups: list[str]
-    rejected: list[tuple[str, str]]
-    ignored: list[str]
-
-    @property
-    def total(self) -> int:
-        """Number of files and of labels without one."""
-        return len(self.paths) + len(self.rejected)
-
-    def columns(self, ids: np.ndarray) -> _prepare.Columns:
-        """Returns the table of the records `ids`."""
-        rows = [self.labels.get(path, _UNLABELLED) for path in self.paths]
-        label_names = sorted({row.codes[-1] for row in rows if row.codes})
-        code_names = sorted({code for row in rows for code in row.codes})
-        label_of = {name: k for k, name in enumerate(label_names)}
-        code_of = {name: k for k, name in enumerate(code_names)}
-        paths = [self.paths[k] for k in ids.tolist()]
-        rows = [rows[k] for k in ids.tolist()]
-        labels = [label_of[row.codes[-1]] if row.codes else -1 for row in rows]
-        table = {
-            "id": ids,
-            "label": np.array(labels, np.int32),
-            "codes": _table.pad_codes(
-                [[code_of[code] for code in dict.fromkeys(row.codes)] for row in rows]
-            ),
-            "filename": [_folder.shown(path) for path in paths],
-            "name": [
-                row.extra.get("name") or _folder.shown(posixpath.basename(path))
-                for row, path in zip(rows, paths, strict=True)
-            ],
-            "source": [row.extra.get("source", "") for row in rows],
-        }
-        for name in self.extra:
-            column = f"labels_{name}" if name in _RESERVED else name
-            if column not in table:
-                table[column] = [row.extra.get(name, "") for row in rows]
-        return _prepare.Columns(table, label_names, code_names)
-
-
-class _Tally:
-    """Counts what is left out and refuses too much of it."""
-
-    def __init__(self, total: int, limit: float):
-        self.total = total
-        self._limit = int(limit) if limit > 1 else int(limit * total)
-        self._shown: list = []
-        self._count = 0
-
-    def add(self, rejected: list, count: int | None = None) -> None:
-        """Adds (file, reason) pairs, of which there may be more than are listed.
-
-        Raises:
-          DataError: if more than the limit have been added.
-        """
-        self._shown += rejected[: 10 - len(self._shown)]
-        self._count += len(rejected) if count is None else count
-        if self._count <= self._limit:
-            return
-        raise _contract.DataError(
-            f"got {self._count} files of {self.total} that cannot be used, more than "
-            f"the {self._limit} that data.max_rejected allows"
-            + self.listing(self._shown)
-            + "\n"
-            "Mend or remove them, or raise data.max_rejected (a share up to 1, or a "
-            "number of files above 1)"
-        )
-
-    @staticmethod
-    def listing(rejected: list) -> str:
-        """Returns lines that name the first ten files with their reasons."""
-        if not rejected:
-            return ""
-        lines = [f"\n  {name}: {reason}" for name, reason in rejected[:10]]
-        return "; the first left out are:" + "".join(lines)
-
-
-_UNLABELLED = _folder.Label(0, "", (), {})
-_RESERVED = {"id", "label", "codes", "code_weights", "filename", "image", "partner"}
-
-
 def _check_fields(path, size, holdout, max_rejected, max_pixels) -> None:
     faults = []
     if not path:
@@ -222,60 +135,6 @@ def _check_fields(path, size, holdout, max_rejected, max_pixels) -> None:
         raise _contract.DataError("\n".join(faults))
 
 
-def _index(root: pathlib.Path, files: _folder.Files, content: bytes | None) -> _Index:
-    """Decides which files are candidates, and what is known of them."""
-    labels, extra, rejected, ignored = {}, [], list(files.rejected), []
-    paths = files.paths
-    if content is not None:
-        rows, extra = _folder.read_labels(root / _folder.LABELS, content)
-        labels, lost = _folder.match(files, rows)
-        rejected += lost
-        # Papers that lie beside a labelled collection are no pictures gone bad.
-        ignored = [p for p in paths if p not in labels and not _folder.is_picture(p)]
-        skipped = set(ignored)
-        paths = [path for path in paths if path not in skipped]
-    if not paths:
-        kinds = Counter(posixpath.splitext(path)[1] or "(none)" for path in files.paths)
-        raise _contract.DataError(
-            f"got {root} with {len(files.paths)} files (endings: "
-            f"{dict(kinds.most_common(5))}) and no picture; expected pictures in it or "
-            "in its sub-folders" + _Tally.listing(rejected)
-        )
-    rejected = [(_folder.shown(name), reason) for name, reason in rejected]
-    groups = [
-        f"code {labels[path].codes[-1]}"
-        if path in labels and labels[path].codes
-        else f"file {path}"
-        for path in paths
-    ]
-    return _Index(paths, labels, extra, groups, rejected, ignored)
-
-
-def hold_back(groups: list[str], holdout: float, seed: int) -> np.ndarray:
-    """Returns which records are held back, bool [n], whole groups at a time.
-
-    Groups are ranked by a hash of seed and name, so that a group tends to stay on its
-    side when others are added.
-
-    Args:
-      groups: the group of each record.
-      holdout: share of groups; at least one is held back and one is not, where
-        there are two and the share is not 0.
-      seed: of the ranking.
-    """
-    ranked = sorted(
-        set(groups),
-        key=lambda name: hashlib.sha256(
-            f"{seed} {name}".encode("utf-8", "surrogateescape")
-        ).digest(),
-    )
-    count = round(holdout * len(ranked))
-    if holdout and len(ranked) > 1:
-        count = min(max(count, 1), len(ranked) - 1)
-    chosen = set(ranked[:count])
-    return np.array([group in chosen for group in groups], bool)
-
-
 def _cut(paths: list[str], held: np.ndarray, size: int) -> list[tuple]:
     """Cuts the files into blocks whose pictures fit into some 32 MiB."""
     length = min(max(_BLOCK_BYTES // (3 * size * size), 16), _BLOCK_FILES)
@@ -287,7 +146,7 @@ def _cut(paths: list[str], held: np.ndarray, size: int) -> list[tuple]:
 
 def _block(item: tuple, *, root: str, size: int, max_pixels: int) -> _blocks.Block:
     start, paths, held = item
-    pixels, ids, rejected, sizes, grey = [], [], [], [], 0
+    pixels, ids, rejected, sizes, hashes, grey = [], [], [], [], [], 0
     for offset, path in enumerate(paths):
         try:
             picture = _decode.decode(os.path.join(root, path), size, max_pixels)
@@ -297,44 +156,72 @@ def _block(item: tuple, *, root: str, size: int, max_pixels: int) -> _blocks.Blo
         pixels.append(picture.pixels)
         ids.append(start + offset)
         sizes.append((picture.width, picture.height))
+        content = hashlib.blake2b(picture.pixels.tobytes(), digest_size=8)
+        hashes.append(content.hexdigest())
         grey += picture.grey
     images = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
     ids = np.array(ids, np.int64)
+    held = held[ids - start]
     report = {"rejected": rejected, "sizes": sizes, "grey": grey}
-    return _blocks.Block(images, ids, held[ids - start], report)
+    for split, rows in (("train", ~held), ("validation", held)):
+        report[split] = [hashes[row] for row in np.flatnonzero(rows)]
+    return _blocks.Block(images, ids, held, report)
 
 
-def _facts(reports, train, validation, *, index: _Index, root: pathlib.Path) -> dict:
+def _facts(
+    reports, train, validation, *, index: _index.Index, root: pathlib.Path
+) -> dict:
     rejected = index.rejected + [tuple(r) for part in reports for r in part["rejected"]]
     sizes = np.array([size for part in reports for size in part["sizes"]])
     records = len(train) + len(validation)
     if not records:
         raise _contract.DataError(
             f"got {root} without one picture that can be read; expected some"
-            + _Tally.listing(rejected)
+            + _index.Tally.listing(rejected)
         )
-    reasons = Counter(reason.split(" (")[0].split(":")[0] for _, reason in rejected)
     ids = np.concatenate([train, validation])
-    rows = [index.labels.get(index.paths[k], _UNLABELLED) for k in ids.tolist()]
-    summary = {
-        "min": sizes.min(0).tolist(),
-        "median": np.median(sizes, axis=0).tolist(),
-        "max": sizes.max(0).tolist(),
-    }
+    rows = [index.labels.get(index.paths[k]) for k in ids.tolist()]
+    sources = Counter(row.extra.get("source", "") for row in rows if row)
     return {
         "files": index.total,
         "groups": {
             "train": len({index.groups[k] for k in train.tolist()}),
             "validation": len({index.groups[k] for k in validation.tolist()}),
         },
-        "without_codes": sum(not row.codes for row in rows),
-        "not_listed": sum(row is _UNLABELLED for row in rows) if index.labels else 0,
-        "per_source": dict(Counter(row.extra.get("source", "") for row in rows)),
+        "without_codes": sum(not (row and row.codes) for row in rows),
+        "not_listed": rows.count(None) if index.labels else 0,
+        "per_source": dict(sources),
         "grey_share": sum(part["grey"] for part in reports) / records,
-        "picture_sizes": summary,
+        "picture_sizes": {
+            "min": sizes.min(0).tolist(),
+            "median": np.median(sizes, axis=0).tolist(),
+            "max": sizes.max(0).tolist(),
+        },
+        **_duplicates(reports),
+        **_left_out(rejected, index.ignored),
+    }
+
+
+def _duplicates(reports: list[dict]) -> dict:
+    """Counts pictures that are pixel for pixel one that came before."""
+    train, validation = (
+        Counter(content for part in reports for content in part[split])
+        for split in ("train", "validation")
+    )
+    return {
+        "duplicates": (train + validation).total() - len(train | validation),
+        "duplicates_across_splits": sum(
+            validation[k] for k in validation if k in train
+        ),
+    }
+
+
+def _left_out(rejected: list[tuple[str, str]], ignored: list[str]) -> dict:
+    reasons = Counter(reason.split(" (")[0].split(":")[0] for _, reason in rejected)
+    return {
         "rejected_total": len(rejected),
         "rejected_by_reason": dict(reasons.most_common()),
         "rejected": rejected[:_LISTED],
-        "ignored_total": len(index.ignored),
-        "ignored": [_folder.shown(path) for path in index.ignored[:_LISTED]],
+        "ignored_total": len(ignored),
+        "ignored": [_folder.shown(path) for path in ignored[:_LISTED]],
     }

@@ -108,6 +108,20 @@ def test_a_seed_decides_the_split(folder):
     assert len(splits) > 1
 
 
+def test_duplicates_are_counted(folder):
+    for k in (1, 3):
+        picture(folder / f"copy{k}.png", 20 * k)
+    picture(folder / "again.png", 20)
+    data = load(folder, holdout=0.5)
+    seen = {
+        split: [image.tobytes() for image in getattr(data, split).read(range(n))]
+        for split, n in data.facts["records"].items()
+    }
+    across = sum(image in seen["train"] for image in seen["validation"])
+    assert data.facts["duplicates"] == 3
+    assert data.facts["duplicates_across_splits"] == across
+
+
 # What is left out.
 
 
