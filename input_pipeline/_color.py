@@ -51,11 +51,13 @@ def turn_hue(x, turns):
     value = x.max(1, keepdims=True)
     chroma = value - x.min(1, keepdims=True)
     per_chroma = 1 / jnp.where(chroma > 0, chroma, 1.0)
+    # Compared in order and not with `value`: XLA may compute a channel twice, with
+    # other rounding, and an equality then fails for both.
     sector = 6 * turns + jnp.where(
-        value == red,
+        red >= jnp.maximum(green, blue),
         (green - blue) * per_chroma,
         jnp.where(
-            value == green,
+            green >= blue,
             2 + (blue - red) * per_chroma,
             4 + (red - green) * per_chroma,
         ),

@@ -93,10 +93,12 @@ def blur_matrix(sigma, size, sigma_max):
 
     The kernel is cut at three times `sigma_max`, which must be static.
     """
-    radius = max(1, int(3 * sigma_max + 0.999))
+    radius = max(1, math.ceil(3 * sigma_max))
     rows = jnp.arange(size, dtype=jnp.float32)[:, None] + radius
     taps = jnp.arange(size + 2 * radius, dtype=jnp.float32)[None, :]
-    kernel = jnp.exp(-0.5 * ((taps - rows) / jnp.maximum(sigma, 1e-3)) ** 2)
+    away = taps - rows
+    kernel = jnp.exp(-0.5 * (away / jnp.maximum(sigma, 1e-3)) ** 2)
+    kernel = jnp.where(jnp.abs(away) <= radius, kernel, 0)
     kernel = kernel / kernel.sum(-1, keepdims=True)
     inner = kernel[:, radius : radius + size]
     inner = inner.at[:, 0].add(kernel[:, :radius].sum(-1))
