@@ -9,12 +9,13 @@ python main.py preview --config=configs/moco_effnet.py --output=DIR
 
 import argparse
 import json
+import logging
 import os
 import pathlib
 import sys
 import traceback
 
-from absl import logging
+from absl import logging as absl_logging
 
 EXIT_INTERNAL, EXIT_INPUT = 1, 2
 
@@ -82,6 +83,20 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     if overrides and arguments.command not in ("train", "preview"):
         parser.error(f"{arguments.command} reads the config of the workdir")
     return arguments, overrides
+
+
+def _ours_or_warning(record: logging.LogRecord) -> bool:
+    """Libraries speak at INFO of every file that they move; users need not hear it."""
+    ours = record.pathname.startswith(str(pathlib.Path(__file__).resolve().parent))
+    return record.levelno >= logging.WARNING or (ours and "venv" not in record.pathname)
+
+
+def _set_up_logging() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(_ours_or_warning)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    absl_logging.set_verbosity(absl_logging.INFO)
 
 
 def _prepare_jax() -> None:
@@ -163,9 +178,8 @@ def _preview(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 def main(argv: list[str]) -> int:
     """Runs a command; returns its exit code (docs/design.md)."""
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
     arguments, overrides = parse(argv)
+    _set_up_logging()
     commands = {
         "train": _train,
         "status": _status,

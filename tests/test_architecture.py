@@ -27,8 +27,8 @@ ALLOWED = {
     },
     "train_lib": {
         "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
-        "clu", "pandas", "losses", "models", "objectives", "input_pipeline", "evaluators",
-        "reporting",
+        "clu", "pandas", "losses", "models", "objectives", "input_pipeline",
+        "evaluators", "reporting",
     },
     "main": {"jax", "absl", "train_lib", "reporting", "input_pipeline"},
 }  # fmt: skip

@@ -1,0 +1,72 @@
+"""The command line: what it understands, and what it says when it does not."""
+
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+import main
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def test_no_subcommand_means_train():
+    arguments, overrides = main.parse(
+        ["--config=a.py", "--workdir=w", "--config.train.epochs=5", "--noconfig.x.y"]
+    )
+    assert (arguments.command, arguments.config, arguments.workdir) == (
+        "train", "a.py", "w",
+    )  # fmt: skip
+    assert overrides == {"train.epochs": "5", "x.y": "False"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--config=a.py", "--workdir=w", "train.epochs=5"], "--config.train.epochs=5"),
+        (["--config=a.py"], "--workdir"),
+        (["status", "--workdir=w", "--config.seed=1"], "reads the config"),
+        (["--config=a.py", "--workdir=w", "--extend=more"], "rescale"),
+        (["search", "--workdir=w"], "--query"),
+    ],
+)
+def test_wrong_arguments_exit_with_2_and_say_what_is_right(argv, told, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.main(argv)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_config_with_five_faults_lists_them_and_exits_with_2(tmp_path):
+    began = time.perf_counter()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "main.py",
+            "--config=configs/moco_effnet.py",
+            f"--workdir={tmp_path / 'run'}",
+            "--config.train.batchsize=64",
+            "--config.optimizer.learning_rate=fast",
+            "--config.train.batch_size=33",
+            "--config.train.chunks=2",
+            "--config.schedule.epochs=100",
+            "--config.train.monitor=eval/brand/recal@1",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "5 faults" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+    assert time.perf_counter() - began < 60
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_a_workdir_that_does_not_exist_is_an_input_error(command, tmp_path, capsys):
+    assert main.main([command, f"--workdir={tmp_path / 'none'}"]) == 2
+    assert "no directory" in capsys.readouterr().err
