@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from models import depthwise as depthwise_lib
+from models._normalization import BatchNorm
 
 INITIALIZATIONS = ("torchvision", "timm")
 
@@ -136,7 +137,7 @@ class Model(nn.Module):
         _expect("initialization", self.initialization, INITIALIZATIONS)
         _expect("dtype", self.dtype, ("float32", "bfloat16"))
         x = x.astype(self.dtype)
-        x = nn.silu(self._norm(train, "stem_norm")(self._stem(x)))
+        x = self._norm("stem_norm")(self._stem(x), train)
         repeats = [math.ceil(self.depth * stage.repeats) for stage in B0]
         total, index = sum(repeats), 0
         for stage, stride, count in zip(B0, self.strides, repeats, strict=True):
@@ -146,8 +147,8 @@ class Model(nn.Module):
                 x = self._block(x, stage, step, rate, train, f"block_{index:02d}")
                 index += 1
         if self.head_features:
-            x = self._dense(self.features, "head")(x)
-            x = nn.silu(self._norm(train, "head_norm")(x))
+            x = self._pointwise(x, self.features, "head")
+            x = self._norm("head_norm")(x, train)
         x = jnp.mean(x, axis=(1, 2))  # [n, features]
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
@@ -177,8 +178,8 @@ class Model(nn.Module):
         features = round_features(stage.features * self.width)
         residual = stride == 1 and inputs == features
         if stage.expand > 1:
-            x = self._dense(inputs * stage.expand, f"{name}_expand")(x)
-            x = nn.silu(self._norm(train, f"{name}_expand_norm")(x))
+            x = self._pointwise(x, inputs * stage.expand, f"{name}_expand")
+            x = self._norm(f"{name}_expand_norm")(x, train)
         x = _Depthwise(
             stage.kernel,
             stride,
@@ -188,12 +189,12 @@ class Model(nn.Module):
             jnp.dtype(self.dtype),
             name=f"{name}_depthwise",
         )(x)
-        x = nn.silu(self._norm(train, f"{name}_depthwise_norm")(x))
+        x = self._norm(f"{name}_depthwise_norm")(x, train)
         if self.squeeze_excite:
             x = x * self._gate(x, max(1, inputs // 4), name)
-        x = self._dense(features, f"{name}_project")(x)
+        x = self._pointwise(x, features, f"{name}_project")
         zero = self.zero_gamma and residual
-        x = self._norm(train, f"{name}_project_norm", zero)(x)
+        x = self._norm(f"{name}_project_norm", silu=False, zero=zero)(x, train)
         if not residual:
             return x
         # One coin a record: dropping its broadcast axes drops the whole branch.
@@ -201,25 +202,25 @@ class Model(nn.Module):
         return skip + drop(x)
 
     def _gate(self, x: jax.Array, squeezed: int, name: str) -> jax.Array:
-        means = jnp.mean(x, axis=(1, 2), keepdims=True)  # [n, 1, 1, c]
+        means = jnp.mean(x, axis=(1, 2))  # [n, c]
         z = nn.silu(self._dense(squeezed, f"{name}_squeeze", bias=True)(means))
-        return nn.sigmoid(self._dense(x.shape[-1], f"{name}_excite", bias=True)(z))
+        gate = nn.sigmoid(self._dense(x.shape[-1], f"{name}_excite", bias=True)(z))
+        return gate[:, None, None, :]
+
+    def _pointwise(self, x: jax.Array, features: int, name: str) -> jax.Array:
+        # On two axes the kernel's gradient is one matrix product; on four, XLA:CPU
+        # first writes a transposed copy of the outputs' gradient, which takes longer.
+        y = self._dense(features, name)(x.reshape(-1, x.shape[-1]))
+        return y.reshape(*x.shape[:-1], features)
 
     def _dense(self, features: int, name: str, bias: bool = False) -> nn.Dense:
         return nn.Dense(
             features, use_bias=bias, kernel_init=_fan_out(), dtype=self.dtype, name=name
         )
 
-    def _norm(self, train: bool, name: str, zero: bool = False) -> nn.BatchNorm:
-        init = nn.initializers.zeros if zero else nn.initializers.ones
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            scale_init=init,
-            name=name,
+    def _norm(self, name: str, silu: bool = True, zero: bool = False) -> BatchNorm:
+        return BatchNorm(
+            self.momentum, self.epsilon, self.axis_name, silu, zero, name=name
         )
 
 
