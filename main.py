@@ -17,6 +17,8 @@ import traceback
 
 from absl import logging as absl_logging
 
+from train_lib import allocator
+
 EXIT_INTERNAL, EXIT_INPUT = 1, 2
 
 
@@ -102,8 +104,6 @@ def _set_up_logging() -> None:
 def _prepare_jax() -> None:
     """Process-wide settings, made before jax starts its devices."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from train_lib import allocator
-
     allocator.keep_large_buffers()
     import jax
 

@@ -1,53 +1,101 @@
-"""The fast part of an exact search: float32 scores, pruned by a proven bound.
+"""The fast part of an exact search: rough scores, pruned by a proven bound.
 
-A float32 inner product is off by at most gamma_d |q| |g|, gamma_d = d u / (1 - d u),
-u = 2^-24, in whatever order it is summed (Higham, Accuracy and Stability of Numerical
-Algorithms, section 3.1). So a record whose float32 score lies more than twice that
-below the k-th best so far cannot be among the k best. Those that remain, hardly more
-than k a query, are scored again in double precision.
+With queries and gallery rounded to q' and g' (to bfloat16, or left in float32), a score
+summed in float32 is off by at most |q - q'| |g'| + |q| |g - g'| + gamma |q'| |g'|,
+gamma = d u / (1 - d u), u = 2^-24, in whatever order it is summed (Cauchy-Schwarz;
+Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). So a record whose
+rough score lies more than twice that below the k-th best so far cannot be among the k
+best. Those that remain, hardly more than k a query, are scored in double precision.
 
 A tile's scores are looked at through the maxima of groups of columns: only groups that
 reach the bar are opened, and the k-th largest maximum is itself a bar.
 """
 
+import concurrent.futures
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import pathlib
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 GROUP = 32  # columns under one maximum
+SETTLED = 64  # queries that a thread settles at once
+THREADS = 2
 
 
 def worthwhile(search, k: int) -> bool:
     """Say whether a tile has enough groups for their maxima to bound the k-th best."""
-    return search.tile >= 2 * GROUP * (k + _most_skipped(search))
+    return search.tile >= GROUP * (k + _most_skipped(search))
 
 
 def top_k(search, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return scores [q, k], places [q, k], and the queries that were not settled.
 
-    A query is given up when more records stand within rounding of its k-th best than
-    its pool holds, as in a collapsed embedding.
+    A query is given up when too many records stand within rounding of its k-th best,
+    as in a collapsed embedding. What bfloat16 gives up is tried again in float32.
     """
-    pool = _Pool(search, k)
-    blocks = list(search.blocks())
+    scores = np.empty((len(search.queries), k), np.float32)
+    places = np.empty(scores.shape, np.int64)
+    left = np.arange(len(scores))
+    for dtype in dtypes():
+        pools = [_Pool(search, block, k, dtype) for block in search.blocks(left)]
+        norms = np.zeros(2)  # the largest |g'| and |g - g'| so far
+        for pool, start, count, here, rough in _one_ahead(_calls(search, pools)):
+            norms = np.maximum(norms, here)
+            pool.add(start, count, *rough, norms)
+        left = []
+        for pool in pools:
+            scores[pool.block], places[pool.block], given_up = pool.settle(norms)
+            left.append(given_up)
+        left = np.concatenate(left)
+        if not len(left):
+            break
+    return scores, places, left
+
+
+@functools.cache
+def dtypes() -> tuple:
+    """Return what to score in, in turn: bfloat16 only where there are units for it."""
+    fast = jax.default_backend() != "cpu" or "amx_bf16" in _cpu_flags()
+    return (jnp.bfloat16, jnp.float32) if fast else (jnp.float32,)
+
+
+def _cpu_flags() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    return info.read_text() if info.exists() else ""
+
+
+def _calls(search, pools: list["_Pool"]) -> Iterator[tuple]:
+    """Yield the work in order; what jax computes is only started here."""
     width = -(-search.tile // GROUP) * GROUP
-    largest_norm = 0.0
     for start, rows in search.tiles():
         count = len(rows)
         if count < width:
             rows = np.pad(rows, ((0, width - count), (0, 0)))
-        rows = jnp.asarray(rows)
-        largest_norm = max(largest_norm, float(_largest_norm(rows)))
-        calls = (
-            functools.partial(_score, search.queries[block], rows, count)
-            for block in blocks
-        )
-        for block, (scores, maxima) in zip(blocks, _one_ahead(calls), strict=True):
-            pool.add(block, start, count, scores, np.asarray(maxima), largest_norm)
-    return pool.settle(largest_norm)
+        rows, norms = _rounded(rows, pools[0].queries.dtype)
+        for pool in pools:
+            yield pool, start, count, norms, _score(pool.queries, rows, count)
+
+
+def _one_ahead(started: Iterable) -> Iterator:
+    """Start each piece of work before the one in front of it is used."""
+    waiting = []
+    for work in started:
+        waiting.append(work)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _rounded(rows: jax.Array, dtype) -> tuple[jax.Array, jax.Array]:
+    """Return rows in another precision and the largest |g'| and |g - g'| of them."""
+    rough = rows.astype(dtype)
+    back = rough.astype(jnp.float32)
+    squares = jnp.stack([jnp.square(x).sum(axis=1).max() for x in (back, rows - back)])
+    return rough, jnp.sqrt(squares)
 
 
 @jax.jit
@@ -63,23 +111,6 @@ def _score(queries: jax.Array, rows: jax.Array, count: int) -> tuple:
     real = jnp.arange(scores.shape[1])[None, :] < count
     maxima = jnp.where(real, scores, -jnp.inf).reshape(len(scores), -1, GROUP).max(2)
     return scores.reshape(len(scores), -1, GROUP), maxima
-
-
-@jax.jit
-def _largest_norm(rows: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.square(rows).sum(axis=1).max())
-
-
-def _one_ahead(calls: Iterable[Callable]) -> Iterator:
-    """Start each call before the result of the one before it is used."""
-    waiting = None
-    for call in calls:
-        started = call()
-        if waiting is not None:
-            yield waiting
-        waiting = started
-    if waiting is not None:
-        yield waiting
 
 
 def _open_groups(scores: jax.Array, line: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -104,84 +135,102 @@ def _most_skipped(search) -> int:
 
 
 class _Pool:
-    """The best float32 scores so far: k a query, and some room for near ties."""
+    """Candidates of a block of queries: all that may still be among the k best."""
 
-    def __init__(self, search, k: int):
-        self.search, self.k = search, k
-        self.size = k + max(32, k // 2)
+    def __init__(self, search, block: np.ndarray, k: int, dtype):
+        self.search, self.block, self.k = search, block, k
+        self.exact = search.queries[block]
+        self.queries = jnp.asarray(self.exact).astype(dtype)
+        self.skip = [side[block] for side in search.skip]
         self.enough = k + _most_skipped(search)  # so many maxima cover k candidates
-        d = search.queries.shape[1]
-        gamma = (d + 4) * 2.0**-24 / (1 - (d + 4) * 2.0**-24)
-        # Off by gamma on both sides; the + 4 covers norms and the rounding to float32.
-        self.slack = 2 * gamma * np.linalg.norm(search.queries, axis=1)
-        shape = (len(search.queries), self.size)
-        self.scores = np.full(shape, -np.inf, np.float32)
-        self.places = np.full(shape, -1)
-        self.given_up = np.zeros(shape[0], bool)
-        self.kth = np.full(shape[0], -np.inf, np.float32)
+        self.most = 4 * self.enough + 32  # candidates a query before it is given up
+        rough = np.asarray(self.queries, np.float32)
+        d = rough.shape[1] + 4  # + 4: rounding of scores and norms to float32
+        gamma = d * 2.0**-24 / (1 - d * 2.0**-24)
+        own, off = (np.linalg.norm(x, axis=1) for x in (rough, self.exact - rough))
+        # Times the largest |g'| and |g - g'|: twice how far off a score can be.
+        self.doubt = 2 * np.stack(
+            [off + gamma * own, np.linalg.norm(self.exact, axis=1)]
+        )
+        self.bar = np.full(len(block), -np.inf, np.float32)  # inf: given up
+        self.peaks = np.full((len(block), self.enough), -np.inf, np.float32)  # maxima
+        nothing = (np.empty(0, np.int64), np.empty(0, np.int64), self.bar[:0])
+        self.candidates = nothing  # line, place and rough score, sorted by line
+        self.waiting = []  # more of them, not yet merged
 
-    def add(self, block, start, count, scores, maxima, largest_norm) -> None:
+    def add(self, start, count, scores, maxima, norms) -> None:
         """Take in the scores [b, t / GROUP, GROUP] of one tile."""
-        slack = self.slack[block] * largest_norm
-        bar = (self.kth[block] - slack).astype(np.float32)
-        bar[self.given_up[block]] = np.inf
-        line, group = np.nonzero(maxima >= bar[:, None])
-        limit = self.enough + self.size
-        if np.bincount(line, minlength=1).max() > limit:
-            edge = maxima.shape[1] - self.enough
-            own = np.partition(maxima, edge, axis=1)[:, edge]
-            bar = np.maximum(bar, (own - slack).astype(np.float32))
-            hits = maxima >= bar[:, None]
-            crowded = hits.sum(axis=1) > limit
-            self.given_up[block] |= crowded
-            line, group = np.nonzero(hits & ~crowded[:, None])
+        slack, maxima = norms @ self.doubt, np.asarray(maxima)
+        peaks = np.concatenate([self.peaks, maxima], axis=1)
+        edge = peaks.shape[1] - self.enough
+        self.peaks = np.partition(peaks, edge, axis=1)[:, edge:]
+        bar = np.maximum(self.bar, (self.peaks[:, 0] - slack).astype(np.float32))
+        groups = maxima.shape[1]
+        hits = np.flatnonzero(maxima >= bar[:, None])
+        crowded = np.bincount(hits // groups, minlength=len(bar)) > self.most
+        if crowded.any():
+            bar[crowded] = np.inf
+            hits = np.flatnonzero(maxima >= bar[:, None])
+        self.bar = bar
+        line, group = np.divmod(hits, groups)
         opened = _open_groups(scores, line, group)
-        hit, offset = np.nonzero(opened >= bar[line, None])
+        hit, offset = np.divmod(np.flatnonzero(opened >= bar[line, None]), GROUP)
         line, column = line[hit], group[hit] * GROUP + offset
-        first, last = (s[block][line] - start for s in self.search.skip)
+        first, last = (side[line] - start for side in self.skip)
         keep = (column < count) & ((column < first) | (column >= last))
-        self._merge(
-            block, slack, line[keep], start + column[keep], opened[hit, offset][keep]
-        )
+        more = line[keep], start + column[keep], opened[hit, offset][keep]
+        self.waiting.append(more)
+        # Neighbours in one group hide behind its maximum; merging raises the bar.
+        if sum(len(line) for line, *_ in self.waiting) >= 2 * self.k * len(self.bar):
+            self.merge(slack)
 
-    def _merge(self, block, slack, line, places, scores) -> None:
-        """Keep the best of the pool and of new candidates, sorted by line."""
-        counts = np.bincount(line, minlength=len(block))
-        width = int(counts.max(initial=0))
-        if not width:
-            return
+    def merge(self, slack: np.ndarray) -> None:
+        """Raise the bar to the k-th best so far, and drop what lies below."""
+        parts = zip(self.candidates, *self.waiting, strict=True)
+        line, place, score = map(np.concatenate, parts)
+        order = np.argsort(line, kind="stable")
+        line, place, score = line[order], place[order], score[order]
+        counts = np.bincount(line, minlength=len(self.bar))
         slot = np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
-        both = np.full((len(block), width + self.size), -np.inf, np.float32)
-        both[:, width:] = self.scores[block]
-        both[line, slot] = scores
-        both_places = np.full(both.shape, -1)
-        both_places[:, width:] = self.places[block]
-        both_places[line, slot] = places
-        edges = (width - 1, width, both.shape[1] - self.k)
-        order = np.argpartition(both, edges, axis=1)
-        both = np.take_along_axis(both, order, axis=1)
-        self.kth[block] = both[:, edges[2]]
-        dropped = both[:, width - 1]
-        self.given_up[block] |= (dropped >= self.kth[block] - slack) & (
-            dropped > -np.inf
-        )
-        self.scores[block] = both[:, width:]
-        self.places[block] = np.take_along_axis(both_places, order[:, width:], axis=1)
+        table = np.full((len(counts), max(counts.max(), self.k)), -np.inf, np.float32)
+        table[line, slot] = score
+        edge = table.shape[1] - self.k
+        kth = np.partition(table, edge, axis=1)[:, edge]
+        self.bar = np.maximum(self.bar, (kth - slack).astype(np.float32))
+        keep = score >= self.bar[line]
+        kept = np.bincount(line[keep], minlength=len(counts))
+        self.bar[kept > self.most] = np.inf
+        keep &= self.bar[line] < np.inf
+        self.candidates, self.waiting = (line[keep], place[keep], score[keep]), []
 
-    def settle(self, largest_norm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Score the pool in double precision and put it in order."""
-        search = self.search
-        scores = np.full(self.scores.shape, -np.inf, np.float32)
-        bar = self.kth - self.slack * largest_norm
-        for i in np.flatnonzero(~self.given_up):
-            keep = np.flatnonzero((self.scores[i] >= bar[i]) & (self.places[i] >= 0))
-            rows = search.gallery[search.rows_at(self.places[i, keep])]
-            scores[i, keep] = rows.astype(np.float64) @ search.queries[i].astype(float)
-        order = np.lexsort((self.places, -scores), axis=1)[:, : self.k]
-        scores = np.take_along_axis(scores, order, axis=1)
-        places = np.take_along_axis(self.places, order, axis=1)
-        return (
-            scores,
-            np.where(np.isneginf(scores), -1, places),
-            np.flatnonzero(self.given_up),
-        )
+    def settle(self, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Score the candidates in double precision and put them in order.
+
+        Returns:
+            scores [b, k], places [b, k], and the queries that were given up.
+        """
+        self.merge(norms @ self.doubt)
+        line, place, _ = self.candidates
+        rows = self.search.rows_at(place)
+        exact = np.empty(len(line), np.float32)
+        ends = np.searchsorted(line, np.arange(len(self.bar) + 1))
+
+        def score(lines: range) -> None:
+            for i in lines:
+                part = slice(ends[i], ends[i + 1])
+                near = self.search.gallery[rows[part]].astype(np.float64)
+                exact[part] = near @ self.exact[i].astype(np.float64)
+
+        ranges = [
+            range(at, min(at + SETTLED, len(self.bar)))
+            for at in range(0, len(self.bar), SETTLED)
+        ]
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(score, ranges))
+        order = np.lexsort((place, -exact, line))
+        nth = np.arange(len(line)) - ends[line]  # line is sorted: order keeps its ends
+        order, nth = order[nth < self.k], nth[nth < self.k]
+        scores = np.full((len(self.bar), self.k), -np.inf, np.float32)
+        places = np.full(scores.shape, -1)
+        scores[line[order], nth], places[line[order], nth] = exact[order], place[order]
+        return scores, places, self.block[self.bar == np.inf]

@@ -256,9 +256,9 @@ class _Search:
         places[self.order] = np.arange(self.size)
         return places[rows]
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        for start in range(0, len(self.queries), BLOCK):
-            yield np.arange(start, min(start + BLOCK, len(self.queries)))
+    def blocks(self, which: np.ndarray | None = None) -> list[np.ndarray]:
+        which = np.arange(len(self.queries)) if which is None else which
+        return [which[i : i + BLOCK] for i in range(0, len(which), BLOCK)]
 
     def tiles(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first place, float32 [t, d])."""
