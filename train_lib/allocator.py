@@ -34,7 +34,7 @@ def keep_large_buffers() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    done = all([mallopt(option, value) for option, value in _SETTINGS])
-    if not done:
+    results = [mallopt(option, value) for option, value in _SETTINGS]
+    if not all(results):
         logging.warning("malloc did not take the settings that keep large buffers")
-    return done
+    return all(results)

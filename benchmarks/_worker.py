@@ -1,0 +1,110 @@
+"""A process that holds one framework and times its steps when asked.
+
+The two frameworks live in two processes, which are asked by turns, so that neither's
+threads, heap or caches disturb the other and both meet the same weather on the machine.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+# What both sides do in the whole step: MoCo v3's recipe with views for marks.
+VIEW = {
+    "crop_scale": (0.4, 1.0),
+    "crop_ratio": (0.75, 4 / 3),
+    "color_jitter": 0.8,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.2,
+    "grayscale": 0.2,
+    "blur_sigma": (0.1, 1.0),
+}
+RECIPE = {
+    "views": (VIEW | {"blur": 1.0}, VIEW | {"blur": 0.1, "solarize": 0.2}),
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "temperature": 0.2,
+    "momentum": 0.99,
+    "hidden": 4096,
+    "features": 256,
+    "learning_rate": 1e-4,
+    "weight_decay": 0.1,
+}
+
+
+class Worker:
+    """The other end of `serve`: starts it and asks."""
+
+    def __init__(self, module: str, threads: int, allocator: str):
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        if allocator == "hugepages":
+            environment["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        command = [sys.executable, "-m", "benchmarks._worker", module]
+        command += ["--threads", str(threads), "--allocator", allocator]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, **question) -> dict:
+        """Sends one question and waits for its answer.
+
+        Raises:
+            RuntimeError: the process has ended.
+        """
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the worker ended with {self._process.wait()}")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve(module: str, threads: int, allocator: str) -> None:
+    """Answers questions from stdin: first what to prepare, then how often to run it."""
+    if allocator == "keep":
+        from train_lib.allocator import keep_large_buffers
+
+        keep_large_buffers()
+    peer = importlib.import_module(module)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints goes beside the answers
+    peer.start(threads)
+    run = None
+    for line in sys.stdin:
+        question = json.loads(line)
+        if "repeat" in question:
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(question["repeat"]):
+                run()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            answer = {"wall": wall, "cpu": cpu}
+        else:
+            make = {"gradient": peer.gradient, "step": peer.step}[question["work"]]
+            run = None  # frees the last one's memory before the next is made
+            run = make(question["size"], question["batch"])
+            for _ in range(question["warmup"]):
+                run()
+            answer = {"version": peer.VERSION}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("module")
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--allocator", required=True)
+    arguments = parser.parse_args()
+    serve(arguments.module, arguments.threads, arguments.allocator)
