@@ -33,9 +33,8 @@ Embed = Callable[..., np.ndarray]
 def check_choice(name: str, value: object, choices: Sequence) -> None:
     """Raise ValueError unless value is one of choices."""
     if value not in choices:
-        raise ValueError(
-            f"{name} is {value!r}; choices: {', '.join(map(repr, choices))}"
-        )
+        listed = ", ".join(map(repr, choices))
+        raise ValueError(f"got {name}={value!r}; choices: {listed}")
 
 
 def check_ranks(name: str, values: Sequence[int]) -> tuple[int, ...]:
@@ -56,7 +55,5 @@ def check_ranks(name: str, values: Sequence[int]) -> tuple[int, ...]:
 def check_count(name: str, value: int, least: int = 1) -> int:
     """Return value as an int, or raise ValueError if it is below least."""
     if isinstance(value, bool) or int(value) != value or value < least:
-        raise ValueError(
-            f"{name} is {value!r}; expected a whole number from {least} up"
-        )
+        raise ValueError(f"got {name}={value!r}; expected a whole number >= {least}")
     return int(value)

@@ -27,7 +27,7 @@ THREADS = 2
 
 def worthwhile(search, k: int) -> bool:
     """Say whether a tile has enough groups for their maxima to bound the k-th best."""
-    return search.tile >= GROUP * (k + _most_skipped(search))
+    return k > 0 and search.tile >= GROUP * (k + _most_skipped(search))
 
 
 def top_k(search, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,6 +117,10 @@ def _open_groups(scores: jax.Array, line: np.ndarray, group: np.ndarray) -> np.n
     """Return the scores of the chosen groups, [h, GROUP]."""
     if next(iter(scores.devices())).platform == "cpu":
         return np.asarray(scores)[line, group]  # no copy of the whole on a CPU
+    return _gathered(scores, line, group)
+
+
+def _gathered(scores: jax.Array, line: np.ndarray, group: np.ndarray) -> np.ndarray:
     # Few sizes, few compilations.
     room = 1 << max(len(line) - 1, 0).bit_length()
     index = np.zeros((2, room), np.int32)

@@ -154,7 +154,6 @@ def bootstrap(
     groups: np.ndarray,
     strata: np.ndarray,
     seed: int,
-    resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean over strata of their means.
 
@@ -166,7 +165,6 @@ def bootstrap(
         groups: [n] int, what is drawn.
         strata: [n] int, what is averaged within before it is averaged over.
         seed: Of the draws.
-        resamples: Number of draws.
     """
     names, group = np.unique(groups, return_inverse=True)
     kinds, stratum = np.unique(strata, return_inverse=True)
@@ -176,7 +174,7 @@ def bootstrap(
     sums = np.bincount(cell, values, minlength=shape[0] * shape[1]).reshape(shape)
     rng = np.random.default_rng(seed)
     means = []
-    for _ in range(resamples):
+    for _ in range(RESAMPLES):
         drawn = rng.integers(len(names), size=len(names))
         weights = np.bincount(drawn, minlength=len(names))
         size = weights @ counts

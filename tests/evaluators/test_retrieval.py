@@ -1,0 +1,273 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from stand_in import Data, Split, embed, split, unit
+
+from evaluators import _embedded, _relevance, metrics, retrieval
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return Data(split(rng, 60), split(rng, 40, first_id=60), {})
+
+
+def flat(data, names):
+    splits = [getattr(data, name) for name in names]
+    table = {
+        k: np.concatenate([np.asarray(s.table[k]) for s in splits])
+        for k in splits[0].table
+    }
+    return np.concatenate([s.z for s in splits]), table
+
+
+def jaccard(a, i, b, j):
+    """Weighted Jaccard similarity by sets."""
+    left = {
+        c: w for c, w in zip(a["codes"][i], a["code_weights"][i], strict=True) if c >= 0
+    }
+    right = {
+        c: w for c, w in zip(b["codes"][j], b["code_weights"][j], strict=True) if c >= 0
+    }
+    shared = sum(left[c] for c in left if c in right)
+    union = sum((left | right).values())
+    return shared / union if union else 0.0
+
+
+def slowly(data, queries, gallery, k, relevance, threshold=0.5, pair=None):
+    """The evaluator as a loop over queries and sorted lists."""
+    q, asked = flat(data, [queries])
+    g, held = flat(data, gallery)
+    out = {name: [] for name in ("recall", "precision", "map", "map_at_r", "ndcg")}
+    left_out = 0
+    for i in range(len(q)):
+        if pair and asked["source"][i] != pair[0]:
+            continue
+        rows = [
+            j
+            for j in range(len(g))
+            if held["id"][j] != asked["id"][i]
+            and (not pair or held["source"][j] == pair[1])
+        ]
+        rows.sort(key=lambda j: (-np.float32(g[j].astype(float) @ q[i]), held["id"][j]))
+        gains = [jaccard(asked, i, held, j) for j in rows]
+        if relevance == "label":
+            right = [asked["label"][i] == held["label"][j] >= 0 for j in rows]
+        else:
+            right = [gain >= threshold - 1e-9 for gain in gains]
+        if not any(right):
+            left_out += 1
+            continue
+        hits = np.cumsum(right)
+        precise = [hits[p] / (p + 1) for p in range(len(rows)) if right[p]]
+        first = [hits[p] / (p + 1) for p in range(hits[-1]) if right[p]]
+        out["recall"].append(hits[k - 1] > 0)
+        out["precision"].append(hits[k - 1] / k)
+        out["map"].append(np.mean(precise))
+        out["map_at_r"].append(sum(first) / hits[-1])
+        discount = 1 / np.log2(np.arange(k) + 2)
+        ideal = sorted(gains, reverse=True)[:k]
+        out["ndcg"].append(np.dot(gains[:k], discount) / np.dot(ideal, discount))
+    return {name: np.mean(values) for name, values in out.items()}, left_out
+
+
+@pytest.mark.parametrize("relevance", ["label", "codes"])
+@pytest.mark.parametrize("gallery", ["validation", "all"])
+def test_equals_loops(data, relevance, gallery):
+    fields = {"relevance": relevance, "gallery_split": gallery, "k": (1, 3)}
+    evaluator = retrieval.Evaluator(data, prefix="eval/x", seed=0, **fields)
+    found = evaluator.run(embed)
+    names = ["train", "validation"] if gallery == "all" else [gallery]
+    for k in (1, 3):
+        expected, left_out = slowly(data, "validation", names, k, relevance)
+        for name in ("recall", "precision", *(["ndcg"] * (relevance == "codes"))):
+            metric = found[f"eval/x/{name}@{k}"]
+            assert metric.value == pytest.approx(expected[name]), name
+    for name in ("map", "map_at_r"):
+        assert found[f"eval/x/{name}"].value == pytest.approx(expected[name])
+    assert found["eval/x/left_out"].value == left_out
+    assert found["eval/x/map"].n == 40 - left_out
+    assert set(found) == set(evaluator.promises("eval/x", **fields))
+
+
+def test_every_figure_has_chance_and_interval(data):
+    fields = {"relevance": "codes", "threshold": 0.3}
+    found = retrieval.Evaluator(data, prefix="e", seed=0, **fields).run(embed)
+    for tag, metric in found.items():
+        if tag != "e/left_out":
+            assert 0 < metric.chance <= 1, tag
+            assert metric.low <= metric.value <= metric.high, tag
+
+
+def test_random_embeddings_score_about_chance(data, monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 2)  # no interval is looked at
+    rng = np.random.default_rng(5)
+    evaluator = retrieval.Evaluator(
+        data, prefix="e", seed=0, query_split="train", k=(1, 5), relevance="codes"
+    )
+    sums, runs = {}, 50
+    for _ in range(runs):
+        z = {id(s): unit(rng.standard_normal((len(s), 6))) for s in data[:2]}
+        found = evaluator.run(lambda s, rows, augmented=False, z=z: z[id(s)][rows])
+        for tag, metric in found.items():
+            sums.setdefault(tag, []).append(metric.value - metric.chance)
+    for tag in ("recall@1", "recall@5", "precision@5", "map", "map_at_r", "ndcg@5"):
+        off = np.array(sums[f"e/{tag}"])
+        assert abs(off.mean()) < 4 * off.std() / runs**0.5, tag
+
+
+def test_across_sources(data):
+    fields = {"cross": "source", "gallery_split": "all", "k": (1, 2)}
+    evaluator = retrieval.Evaluator(data, prefix="e", seed=0, **fields)
+    found = evaluator.run(embed)
+    values, left_out = [], 0
+    for pair in ((a, b) for a in "abc" for b in "abc" if a != b):
+        expected, out = slowly(
+            data, "validation", ["train", "validation"], 1, "label", pair=pair
+        )
+        name = "e/{}_to_{}/recall@1".format(*pair)
+        assert found[name].value == pytest.approx(expected["recall"])
+        values.append(expected["recall"])
+        left_out += out
+    assert found["e/recall@1"].value == pytest.approx(np.mean(values))
+    assert found["e/left_out"].value == left_out
+    assert set(evaluator.promises("e", **fields)) < set(found)
+
+
+def test_never_itself_and_perfect_when_labels_are_the_embedding():
+    rng = np.random.default_rng(0)
+    z = unit(np.eye(5)[rng.permutation(np.repeat(np.arange(5), 4))])
+    table = {
+        "id": np.arange(20),
+        "label": z.argmax(axis=1).astype(np.int32),
+        "codes": np.full((20, 1), -1, np.int32),
+        "code_weights": np.zeros((20, 1), np.float32),
+    }
+    one = Split(z, table)
+    evaluator = retrieval.Evaluator(Data(one, one, {}), prefix="e", seed=0, k=(3,))
+    found = evaluator.run(embed)
+    for name in ("recall@3", "precision@3", "map", "map_at_r"):
+        assert found[f"e/{name}"].value == 1
+    assert found["e/nar"].value == 0
+    for example in evaluator.examples(20):
+        assert example["query"] not in [n["id"] for n in example["neighbours"]]
+
+
+def test_collapse_is_worst_in_nar_whatever_the_ids():
+    rng = np.random.default_rng(0)
+    one = split(rng, 30, labels=5)
+    one = dataclasses.replace(one, z=np.ones_like(one.z) / 8**0.5)
+    evaluator = retrieval.Evaluator(Data(one, one, {}), prefix="e", seed=0)
+    found = evaluator.run(embed)
+    assert found["e/nar"].value > 0.75
+    assert found["e/nar"].value > 1.5 * found["e/nar"].chance
+
+
+def test_no_query_has_anything_relevant(data):
+    table = data.validation.table | {"label": np.full(40, -1, np.int32)}
+    bare = Data(data.train, dataclasses.replace(data.validation, table=table), {})
+    evaluator = retrieval.Evaluator(bare, prefix="e", seed=0)
+    found = evaluator.run(embed)
+    assert np.isnan(found["e/recall@1"].value)
+    assert found["e/recall@1"].n == 0
+    assert found["e/left_out"].value == 40
+    assert evaluator.examples(3) == []
+
+
+def test_runs_are_repeated_exactly(data):
+    fields = {"relevance": "codes", "max_queries": 15}
+    first, second = (
+        retrieval.Evaluator(data, prefix="e", seed=4, **fields) for _ in range(2)
+    )
+    assert str(first.run(embed)) == str(second.run(embed))
+    assert first.examples(6) == second.examples(6)
+    other = retrieval.Evaluator(data, prefix="e", seed=5, **fields)
+    assert (first.query_rows != other.query_rows).any()
+
+
+def test_examples_mix_right_and_wrong(data):
+    evaluator = retrieval.Evaluator(data, prefix="e", seed=0, gallery_split="all")
+    assert evaluator.examples(4) == []
+    evaluator.run(embed)
+    examples = evaluator.examples(6)
+    assert [e["right"] for e in examples].count(True) == 3
+    _, table = flat(data, ["train", "validation"])
+    label = dict(zip(table["id"].tolist(), table["label"], strict=True))
+    for example in examples:
+        assert len(example["neighbours"]) == 10
+        assert example["right"] == example["neighbours"][0]["relevant"]
+        for near in example["neighbours"]:
+            assert near["relevant"] == (label[near["id"]] == label[example["query"]])
+    json.dumps(examples)
+
+
+def test_shared_codes_in_tiles(data, monkeypatch):
+    tables = [_embedded.columns([s]) for s in (data.validation, data.train)]
+    whole = _relevance.shared_codes(*tables, 0.2, 3)
+    monkeypatch.setattr(_relevance, "TILE", 7)
+    monkeypatch.setattr(_relevance, "BLOCK", 3)
+    tiled = _relevance.shared_codes(*tables, 0.2, 3)
+    pairs = [
+        set(zip(r.query.tolist(), r.row.tolist(), strict=True)) for r in (whole, tiled)
+    ]
+    assert pairs[0] == pairs[1]
+    np.testing.assert_allclose(whole.ideal, tiled.ideal)
+    np.testing.assert_allclose(whole.mean_gain, tiled.mean_gain)
+
+
+def test_large_embeddings_go_to_disk(data, monkeypatch):
+    evaluator = retrieval.Evaluator(data, prefix="e", seed=0, gallery_split="all")
+    expected = evaluator.run(embed)
+    monkeypatch.setattr(_embedded, "IN_MEMORY", 100)
+    monkeypatch.setattr(_embedded, "CHUNK", 9)
+    assert isinstance(
+        _embedded.embed_parts(embed, [(data.train, np.arange(60))]), np.memmap
+    )
+    assert str(evaluator.run(embed)) == str(expected)
+
+
+def test_queries_need_not_be_in_the_gallery(data):
+    evaluator = retrieval.Evaluator(
+        data, prefix="e", seed=0, gallery_split="train", k=(1,)
+    )
+    expected, _ = slowly(data, "validation", ["train"], 1, "label")
+    assert evaluator.run(embed)["e/recall@1"].value == pytest.approx(expected["recall"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"relevance": "brand"}, "'label', 'codes'"),
+        ({"query_split": "test"}, "'train', 'validation'"),
+        ({"gallery_split": "none"}, "'all'"),
+        ({"k": ()}, "whole numbers"),
+        ({"k": (0, 1)}, "whole numbers"),
+        ({"threshold": 0.0}, "more than 0"),
+        ({"max_queries": 0}, ">= 1"),
+        ({"cross": "artist"}, "source"),
+    ],
+)
+def test_faults_name_the_choices(data, fields, message):
+    with pytest.raises(ValueError, match=message):
+        retrieval.Evaluator(data, prefix="e", seed=0, **fields)
+
+
+def test_one_source_cannot_be_crossed():
+    one = split(np.random.default_rng(0), 9, artists=("a",))
+    with pytest.raises(ValueError, match="one value"):
+        retrieval.Evaluator(Data(one, one, {}), prefix="e", seed=0, cross="source")
+
+
+def test_hits_of_independent_queries_get_wilsons_interval(data):
+    one = split(np.random.default_rng(0), 30)
+    table = one.table | {"label": np.repeat(np.arange(15), 2).astype(np.int32)}
+    one = dataclasses.replace(one, table=table)
+    query = dataclasses.replace(
+        one, z=one.z[::2], table={k: v[::2] for k, v in one.table.items()}
+    )
+    found = retrieval.Evaluator(
+        Data(one, query, {}), prefix="e", seed=0, gallery_split="train", k=(5,)
+    ).run(embed)["e/recall@5"]
+    assert (found.low, found.high) == metrics.wilson(found.value, 15)
