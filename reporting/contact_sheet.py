@@ -105,6 +105,7 @@ def _paste(sheet, picture, x, y, cell):
 
 
 def _shortened(text, font, width):
+    text = " ".join(text.split())  # a name from a file may have line breaks
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
