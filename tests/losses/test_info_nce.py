@@ -1,0 +1,365 @@
+"""InfoNCE against a loop in double precision, its chance level and its floor."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from losses import info_nce as nce
+
+N, M, D = 6, 11, 8
+TAU = 0.2
+
+
+def pair(n=N, m=M, d=D, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.float32(rng.normal(size=(n, d))), np.float32(rng.normal(size=(m, d)))
+
+
+def tables(n=N, m=M, seed=1):
+    """A mask and soft targets; row 0 has no weight, row 1 only one."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((n, m)) < 0.6
+    weights = np.where(rng.random((n, m)) < 0.3, rng.random((n, m)), 0)
+    weights[0] = 0
+    weights[1] = np.eye(m)[4] * 0.01
+    return mask, np.float32(weights)
+
+
+def oracle(q, k, positives=None, *, temperature=TAU, weights=None, mask=None):
+    """The loss and its metrics, one row and one column at a time."""
+    q, k = np.float64(q), np.float64(k)
+    losses, right, counts, positive, negative = [], [], [], [], []
+    for i in range(len(q)):
+        s = [a @ q[i] / np.sqrt((a @ a) * (q[i] @ q[i])) for a in k]
+        target = np.zeros(len(k))
+        if positives is not None and positives[i] >= 0:
+            target[positives[i]] = 1
+        if weights is not None and weights[i].sum() > 0:
+            target = np.float64(weights[i]) / np.float64(weights[i]).sum()
+        kept = [j for j in range(len(k)) if mask is None or mask[i][j] or target[j] > 0]
+        counts.append(len(kept))
+        negative += [s[j] for j in kept if target[j] == 0]
+        if target.sum() == 0:
+            losses.append(0.0)
+            continue
+        total = sum(np.exp(s[j] / temperature) for j in kept)
+        losses.append(np.log(total) - sum(target * s) / temperature)
+        right.append(target[max(kept, key=lambda j: s[j])] > 0)
+        positive.append(sum(target * s))
+    values = (right, counts, positive, negative)
+    return np.mean(losses), [np.mean(x) if x else 0.0 for x in values]
+
+
+POSITIVES = np.array([3, 0, 10, 7, 7, 2], np.int32)
+SOME = np.array([3, -1, 10, -1, 7, 2], np.int32)
+MASK, WEIGHTS = tables()
+CASES = {
+    "plain": (POSITIVES, {}),
+    "mask": (POSITIVES, {"mask": MASK}),
+    "weights": (POSITIVES, {"weights": WEIGHTS}),
+    "weights only": (None, {"weights": WEIGHTS}),
+    "both": (POSITIVES, {"weights": WEIGHTS, "mask": MASK}),
+    "rows without positive": (SOME, {"mask": MASK}),
+}
+
+
+@functools.partial(jax.jit, static_argnames="tile")
+def value_and_grad(q, k, positives, tables, tile=0):
+    def loss(q, k):
+        return nce.info_nce(q, k, positives, temperature=TAU, tile=tile, **tables)
+
+    return jax.value_and_grad(loss, (0, 1), has_aux=True)(q, k)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_value_and_metrics_equal_a_loop_over_rows(case):
+    q, k = pair()
+    positives, extra = CASES[case]
+    (loss, metrics), _ = value_and_grad(q, k, positives, extra)
+    expected, expected_metrics = oracle(q, k, positives, **extra)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(metrics, expected_metrics, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["plain", "both"])
+def test_gradient_equals_differences_of_the_loop(case):
+    q, k = pair()
+    positives, extra = CASES[case]
+    _, grads = value_and_grad(q, k, positives, extra)
+    step = 1e-5
+    for which, grad in enumerate(grads):
+        for index in [(0, 0), (2, 5), (5, 7), (3, 1)]:
+            values = []
+            for sign in (1, -1):
+                moved = [np.float64(q), np.float64(k)]
+                moved[which][index] += sign * step
+                values.append(oracle(*moved, positives, **extra)[0])
+            slope = (values[0] - values[1]) / (2 * step)
+            np.testing.assert_allclose(grad[index], slope, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("case", "tile"), [(case, 4) for case in CASES] + [("both", 1), ("both", 11)]
+)
+def test_streaming_equals_dense(case, tile):
+    q, k = pair()
+    positives, extra = CASES[case]
+    (dense, metrics), grads = value_and_grad(q, k, positives, extra)
+    (loss, seen), got = value_and_grad(q, k, positives, extra, tile)
+    np.testing.assert_allclose(loss, dense, rtol=1e-6)
+    np.testing.assert_allclose(seen, metrics, rtol=1e-5, atol=1e-6)
+    for a, b in zip(got, grads, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("tile", [0, 4])
+def test_functions_of_columns_equal_arrays(tile):
+    q, k = pair()
+    (expected, metrics), grads = value_and_grad(q, k, POSITIVES, CASES["both"][1])
+
+    def loss(q, k):
+        return nce.info_nce(
+            q,
+            k,
+            POSITIVES,
+            temperature=TAU,
+            tile=tile,
+            weights=lambda cols: jnp.asarray(WEIGHTS)[:, cols],
+            mask=lambda cols: jnp.asarray(MASK)[:, cols],
+        )
+
+    (got, seen), got_grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(q, k)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    np.testing.assert_allclose(seen, metrics, rtol=1e-5)
+    for a, b in zip(got_grads, grads, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def sizes(jaxpr):
+    """Yields the number of elements of every value, inner programs included."""
+    for equation in jaxpr.eqns:
+        for variable in equation.outvars:
+            yield variable.aval.size
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            yield from sizes(inner)
+
+
+@pytest.mark.parametrize(("tile", "bounded"), [(0, False), (64, True)])
+def test_streaming_never_holds_all_similarities(tile, bounded):
+    n, m, d = 256, 1024, 8
+
+    def gradient(q, k, codes, key_codes):
+        return jax.grad(
+            lambda q, k: nce.info_nce(
+                q,
+                k,
+                jnp.arange(n),
+                temperature=TAU,
+                tile=tile,
+                weights=lambda c: codes[:, None] == key_codes[c][None, :],
+                mask=lambda c: codes[:, None] != key_codes[c][None, :],
+            )[0],
+            (0, 1),
+        )(q, k)
+
+    arrays = (jnp.zeros((n, d)), jnp.zeros((m, d)), jnp.zeros(n), jnp.zeros(m))
+    largest = max(sizes(jax.make_jaxpr(gradient)(*arrays).jaxpr))
+    assert (largest < n * m / 4) == bounded
+    if bounded:
+        memory = jax.jit(gradient).lower(*arrays).compile().memory_analysis()
+        assert memory.temp_size_in_bytes < 4 * n * m
+
+
+@pytest.mark.parametrize("n", [1, 2, 256, 1024])
+def test_equal_embeddings_are_at_chance(n):
+    x = jnp.ones((n, 4))
+    loss, metrics = nce.info_nce(x, x, jnp.arange(n), temperature=TAU)
+    np.testing.assert_allclose(loss, np.log(n), atol=1e-5)
+    assert metrics.accuracy == (1 if n == 1 else 0)
+    np.testing.assert_allclose(nce.chance(n), np.log(n), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "temperature", "expected"),
+    [(256, 0.07, 1.6e-4), (256, 0.2, 1.000), (1024, 0.2, 2.066), (1024, 1.0, 5.933)],
+)
+def test_orthonormal_embeddings_are_at_the_floor(n, temperature, expected):
+    x = jnp.eye(n)
+    loss, metrics = nce.info_nce(x, x, jnp.arange(n), temperature=temperature)
+    floor = nce.floor(n, temperature)
+    np.testing.assert_allclose(floor, expected, rtol=2e-2)
+    np.testing.assert_allclose(loss, floor, atol=3e-6)
+    np.testing.assert_allclose(metrics, (1, n, 1, 0), atol=1e-6)
+
+
+def test_random_unit_vectors_lie_where_the_docstring_says():
+    n, d = 1024, 256
+    q, k = pair(n, n, d)
+    loss, _ = nce.info_nce(q, k, np.arange(n), temperature=TAU)
+    # 6.975 measured elsewhere; the mean over rows has error std / sqrt(n) = 0.01.
+    np.testing.assert_allclose(loss, np.log(n) + 1 / (2 * d * TAU**2), atol=0.03)
+
+
+def test_lengths_do_not_matter_and_columns_may_be_permuted():
+    q, k = pair()
+    (loss, metrics), _ = value_and_grad(q, k, POSITIVES, {})
+    rng = np.random.default_rng(2)
+    scale = np.float32(np.exp(rng.normal(size=(N + M, 1))))
+    (scaled, _), _ = value_and_grad(q * scale[:N], k * scale[N:], POSITIVES, {})
+    np.testing.assert_allclose(scaled, loss, rtol=1e-6)
+    order = rng.permutation(M)
+    where = np.int32(np.argsort(order))
+    (moved, seen), _ = value_and_grad(q, k[order], where[POSITIVES], {})
+    np.testing.assert_allclose(moved, loss, rtol=1e-6)
+    np.testing.assert_allclose(seen, metrics, rtol=1e-5)
+
+
+def test_a_positive_that_the_mask_excludes_stays():
+    q, k = pair()
+    nothing = {"mask": np.zeros((N, M), bool)}
+    (loss, metrics), grads = value_and_grad(q, k, POSITIVES, nothing)
+    np.testing.assert_allclose(loss, 0, atol=1e-6)  # the only candidate wins
+    assert metrics.candidates == 1
+    assert metrics.accuracy == 1
+    np.testing.assert_allclose(grads[0], 0, atol=1e-6)
+
+
+def sharded_loss(q, k, positives, tile):
+    keys = jax.lax.all_gather(k, "data", tiled=True)
+    loss, metrics = nce.info_nce(q, keys, positives, temperature=TAU, tile=tile)
+    return jax.lax.pmean((loss, metrics), "data")
+
+
+@pytest.mark.parametrize("tile", [0, 5])
+def test_eight_devices_equal_one(tile):
+    q, k = pair(16, 16)
+    positives = np.int32(np.roll(np.arange(16), 3))
+    (expected, metrics), grads = value_and_grad(q, k, positives, {})
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+
+    def step(q, k, positives):
+        def loss(q, k):
+            return sharded_loss(q, k, positives, tile)
+
+        (value, seen), grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(q, k)
+        # pmean's transpose hands each device the whole cotangent, hence the mean.
+        return value, seen, jax.tree.map(lambda g: g / 8, grads)
+
+    parts = P("data")
+    run = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(parts,) * 3,
+        out_specs=(P(), P(), parts),
+        check_vma=False,
+    )
+    value, seen, got = jax.jit(run)(q, k, positives)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(seen, metrics, rtol=1e-5)
+    for a, b in zip(got, grads, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [0, 5])
+def test_a_named_axis_under_vmap_equals_one_device(tile):
+    q, k = pair(16, 16)
+    positives = np.arange(16, dtype=np.int32)
+    (expected, _), grads = value_and_grad(q, k, positives, {})
+
+    def total(q, k):
+        split = [x.reshape(4, 4, -1) for x in (q, k)]
+        losses, _ = jax.vmap(
+            lambda q, k, p: sharded_loss(q, k, p, tile), axis_name="data"
+        )(*split, positives.reshape(4, 4))
+        return losses.mean()
+
+    value, got = jax.jit(jax.value_and_grad(total, (0, 1)))(q, k)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    for a, b in zip(got, grads, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [0, 1])
+@pytest.mark.parametrize("degenerate", ["zero", "equal", "opposite", "huge", "one"])
+def test_degenerate_batches_stay_finite(degenerate, tile):
+    q, k = pair(4, 4)
+    positives = np.arange(4, dtype=np.int32)
+    if degenerate == "zero":
+        q[1], k[1], k[2] = 0, 0, 0
+    elif degenerate == "equal":
+        q[:], k[:] = 1, 1
+    elif degenerate == "opposite":
+        k = -q
+    elif degenerate == "huge":
+        q, k = q * np.float32(1e15), k * np.float32(1e-15)
+    else:
+        q, k, positives = q[:1], k[:1], positives[:1]
+    (loss, metrics), grads = value_and_grad(q, k, positives, {}, tile)
+    for x in jax.tree.leaves((loss, metrics, grads)):
+        assert np.isfinite(x).all()
+
+
+def test_a_batch_without_any_positive_has_loss_and_gradient_zero():
+    q, k = pair()
+    none = np.full(N, -1, np.int32)
+    (loss, metrics), grads = value_and_grad(q, k, none, {}, 4)
+    assert loss == 0
+    assert metrics.accuracy == 0
+    for grad in grads:
+        np.testing.assert_array_equal(grad, 0)
+
+
+def test_weights_are_constants_and_their_scale_is_free():
+    q, k = pair()
+
+    def loss(weights):
+        return nce.info_nce(q, k, POSITIVES, temperature=TAU, weights=weights)[0]
+
+    np.testing.assert_array_equal(jax.grad(loss)(jnp.asarray(WEIGHTS)), 0)
+    np.testing.assert_allclose(loss(WEIGHTS * 37), loss(WEIGHTS), rtol=1e-6)
+
+
+def test_short_floats_are_computed_in_float32():
+    q, k = (jnp.asarray(x, jnp.bfloat16) for x in pair())
+    (loss, _), grads = value_and_grad(q, k, POSITIVES, {})
+    assert loss.dtype == jnp.float32
+    assert grads[0].dtype == jnp.bfloat16
+    expected, _ = oracle(
+        np.asarray(q, np.float64), np.asarray(k, np.float64), POSITIVES
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"tile": -1}, "tile"),
+        ({"k": np.ones((M, D + 1), np.float32)}, r"q \[n, d\] and k \[m, d\]"),
+        ({"k": np.ones((0, D), np.float32)}, "empty"),
+        ({"positives": None}, "no target"),
+        ({"positives": np.zeros(N + 1, np.int32)}, r"shape \(6,\)"),
+        ({"positives": np.zeros(N, np.float32)}, "integers"),
+        ({"mask": np.ones((M, N), bool)}, r"mask must have shape \(6, 11\)"),
+        ({"weights": np.ones(M)}, "weights must have shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    q, k = pair()
+    given = {"q": q, "k": k, "positives": POSITIVES, "temperature": TAU} | change
+    with pytest.raises(ValueError, match=message):
+        nce.info_nce(**given)
+
+
+def test_chance_and_floor_refuse_an_empty_choice():
+    with pytest.raises(ValueError, match="candidates"):
+        nce.chance(0)
+    with pytest.raises(ValueError, match="temperature"):
+        nce.floor(4, 0)
+    assert nce.floor(1, 0.1) == nce.chance(1) == 0
