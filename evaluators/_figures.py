@@ -87,8 +87,9 @@ def summarise(
         value, chance = (
             np.concatenate([f.values[name][i] for f in found]) for i in (0, 1)
         )
+        share = name != "mean_rank"
         summary[f"{prefix}/{name}"] = Metric(
-            *metrics.summarise(value, chance, groups, strata, seed)
+            *metrics.summarise(value, chance, groups, strata, seed, share=share)
         )
     return summary
 

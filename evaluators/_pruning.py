@@ -27,7 +27,8 @@ THREADS = 2
 
 def worthwhile(search, k: int) -> bool:
     """Say whether a tile has enough groups for their maxima to bound the k-th best."""
-    return k > 0 and search.tile >= GROUP * (k + _most_skipped(search))
+    enough = search.tile >= GROUP * (k + _most_skipped(search))
+    return enough and k > 0 and len(search.queries) > 0
 
 
 def top_k(search, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

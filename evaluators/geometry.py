@@ -182,7 +182,9 @@ def _alignment(z: np.ndarray, views: np.ndarray, seed: int) -> Metric:
     strangers = 2 - 2 * float(z.mean(axis=0) @ views.mean(axis=0))
     n = np.arange(len(z))
     chances = np.full(len(z), strangers)
-    return Metric(*metrics.summarise(values, chances, n, np.zeros_like(n), seed))
+    return Metric(
+        *metrics.summarise(values, chances, n, np.zeros_like(n), seed, share=False)
+    )
 
 
 def _duplicates(z: np.ndarray) -> Metric:

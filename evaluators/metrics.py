@@ -190,25 +190,53 @@ def summarise(
     groups: np.ndarray,
     strata: np.ndarray,
     seed: int,
+    *,
+    share: bool = True,
 ) -> tuple[float, int, float, float, float]:
     """Return (value, n, chance, low, high) of one value a query.
 
-    Proportions of independent queries get Wilson's interval, everything else the
-    bootstrap over groups. Where all values are 0, or all 1, a resample has no spread;
-    Wilson's interval for the number of groups then says how little that proves.
+    A proportion gets Wilson's interval for its effective number of queries, a mean the
+    bootstrap over groups, and so does a mean over several strata. Where all values are
+    0, or all 1, resamples have no spread; Wilson's interval for the number of groups
+    then says how little that proves.
+
+    Args:
+        values: [n].
+        chances: [n], what chance scores for each.
+        groups: [n] int; values of one group are not independent.
+        strata: [n] int; means are taken within each, and then over them.
+        seed: Of the bootstrap.
+        share: Whether values lie between 0 and 1.
     """
     if not len(values):
         return (np.nan, 0, np.nan, np.nan, np.nan)
     kinds = np.unique(strata)
     value = float(np.mean([values[strata == s].mean() for s in kinds]))
     chance = float(np.mean([chances[strata == s].mean() for s in kinds]))
-    count = len(np.unique(groups))
-    proportion = np.isin(values, (0.0, 1.0)).all()
-    if value in (0.0, 1.0) or (proportion and count == len(values) and len(kinds) == 1):
-        low, high = wilson(value, count)
+    proportion = share and np.isin(values, (0.0, 1.0)).all()
+    if proportion and (value in (0.0, 1.0) or len(kinds) == 1):
+        low, high = wilson(value, effective_count(values, groups))
     else:
         low, high = bootstrap(values, groups, strata, seed)
     return value, len(values), chance, low, high
+
+
+def effective_count(values: np.ndarray, groups: np.ndarray) -> float:
+    """Return how many independent values would give the mean the same variance.
+
+    n / design effect (Kish, Survey Sampling, 1965), at most n; the number of groups
+    where values do not differ.
+
+    Args:
+        values: [n].
+        groups: [n] int; values of one group are not independent.
+    """
+    group = np.unique(groups, return_inverse=True)[1]
+    off = values - values.mean()
+    if not off.any():
+        return float(group.max() + 1)
+    alone, together = np.square(off).sum(), np.square(np.bincount(group, off)).sum()
+    return float(len(values) * alone / max(alone, together))
 
 
 def _nth(ranks: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

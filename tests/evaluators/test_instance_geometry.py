@@ -42,6 +42,7 @@ def test_instance_finds_itself(data):
     found = evaluator.run(lambda split, rows, augmented: split.z[rows])
     assert found["i/recall@1"].value == 1
     assert found["i/recall@1"].n == 12
+    assert tuple(found["i/mean_rank"]) == (1, 12, 20.5, 1, 1)
     for example in evaluator.examples(5):
         assert example["right"]
         near = example["neighbours"]

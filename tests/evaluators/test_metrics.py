@@ -183,6 +183,15 @@ def test_intervals_hold_what_they_promise():
     assert min(inside.values()) >= 52  # 57 expected
 
 
+def test_effective_count():
+    values = np.random.default_rng(0).random(30)
+    assert metrics.effective_count(values, np.arange(30)) == pytest.approx(30)
+    alike = metrics.effective_count(np.repeat(values, 4), np.repeat(np.arange(30), 4))
+    assert alike == pytest.approx(30)  # four times the same says it once
+    opposed = np.tile([0.0, 1.0], 15)
+    assert metrics.effective_count(opposed, np.repeat(np.arange(15), 2)) == 30
+
+
 def test_no_spread_is_no_proof():
     ones = np.ones(20)
     *_, low, high = metrics.summarise(

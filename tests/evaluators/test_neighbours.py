@@ -115,6 +115,8 @@ def test_fewer_candidates_than_k():
         rows, [[1, 2, -1, -1], [0, 2, -1, -1], [0, 1, -1, -1]]
     )
     assert np.isneginf(scores[:, 2:]).all()
+    many = np.ones((99, 3), np.float32)
+    assert neighbours.top_k(g[:0], many, 2)[1].shape == (0, 2)
     _, rows = neighbours.top_k(g[:1], g[:0], 2)
     np.testing.assert_array_equal(rows, [[-1, -1]])
 
