@@ -40,6 +40,12 @@ def round_features(features: float, multiple: int = 8) -> int:
     return rounded + multiple if rounded < 0.9 * features else rounded
 
 
+def drop_branch(x: jax.Array, rate: float, rng: jax.Array) -> jax.Array:
+    """Zeroes records with probability `rate` and divides the others by 1 − rate."""
+    kept = jax.random.bernoulli(rng, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
+    return x * (kept / (1 - rate)).astype(x.dtype)
+
+
 class _Depthwise(nn.Module):
     """A depthwise convolution with its kernel `[k, k, 1, c]`."""
 
@@ -197,9 +203,9 @@ class Model(nn.Module):
         x = self._norm(f"{name}_project_norm", silu=False, zero=zero)(x, train)
         if not residual:
             return x
-        # One coin a record: dropping its broadcast axes drops the whole branch.
-        drop = nn.Dropout(rate, broadcast_dims=(1, 2, 3), deterministic=not train)
-        return skip + drop(x)
+        if train and rate:
+            x = drop_branch(x, rate, self.make_rng("dropout"))
+        return skip + x
 
     def _gate(self, x: jax.Array, squeezed: int, name: str) -> jax.Array:
         means = jnp.mean(x, axis=(1, 2))  # [n, c]

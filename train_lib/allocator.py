@@ -20,11 +20,10 @@ def keep_large_buffers() -> bool:
     freed buffer serves the next step whichever thread runs it. The process keeps its
     peak of memory until it ends.
 
-    Measured, forward and backward of EfficientNet-B0, 64 px, batch 64, 2 cores, in CPU
-    time: 1.0 s of user and 0.03 s of system time a step; with the environment variable
-    GLIBC_TUNABLES=glibc.malloc.hugetlb=1, which keeps the mapping but has larger pages,
-    1.1 s and 0.33 s; with neither, the step took from 2 to 5 times as long. One heap is
-    part of it: without that setting 45 images a second, with it 92.
+    Measured, forward and backward of EfficientNet-B0 at 64 px, batch 64, on 2 busy
+    cores: 193 images/s; 102 with GLIBC_TUNABLES=glibc.malloc.hugetlb=1, which
+    maps as often but in larger pages; 98 with neither. PyTorch in the same rounds: 148,
+    147 and 118. `python -m benchmarks.train_step --allocator=...` measures it again.
 
     Returns:
         Whether it took effect; False on a platform without glibc.
