@@ -15,7 +15,8 @@ import numpy as np
 from evaluators import _pruning
 
 TILE = 8192  # gallery rows in memory at once
-BLOCK = 1024  # queries worked on at once
+# Scores of a block against a tile take 16 MiB: what an allocator still keeps for reuse.
+BLOCK = 512  # queries worked on at once
 FEW = 8  # up to so many relevant records a query, counting is faster than sorting
 
 
