@@ -23,10 +23,12 @@ def get_config(arg: str = "") -> ConfigDict:
             "seed": 0,
             "model": {
                 "name": "efficientnet",
-                "width": 0.35,
+                "width": 0.5,
                 "depth": 0.35,
                 "stem_stride": 2,
-                "head_features": 1280,
+                "strides": (1, 2, 2, 1, 1, 2, 1),
+                "head_features": 640,
+                "pool": 2,
                 "dropout": 0.0,
                 "stochastic_depth": 0.0,
                 "zero_gamma": True,
@@ -38,7 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "objective": {
                 "name": "moco",
-                "temperature": 0.2,
+                "temperature": 0.1,
                 "momentum": 0.9,
                 "momentum_schedule": "cosine",
                 "positives": "instance",
@@ -52,21 +54,21 @@ def get_config(arg: str = "") -> ConfigDict:
                 "name": "logos",
                 "path": "",
                 "cache": "",
-                "size": 80,
+                "size": 48,
                 "holdout": 0.2,
                 "brands": 600,
                 "renditions": 5,
             },
             "augment": {
-                "size": 64,
+                "size": 32,
                 "mean": (0.485, 0.456, 0.406),
                 "std": (0.229, 0.224, 0.225),
-                "view1": _view(blur=1.0, solarize=0.0),
-                "view2": _view(blur=0.1, solarize=0.2),
+                "view1": _view(blur=0.5, solarize=0.0, invert=0.3),
+                "view2": _view(blur=0.1, solarize=0.2, invert=0.0),
             },
             "optimizer": {
                 "name": "adamw",
-                "learning_rate": 1e-3,
+                "learning_rate": 2e-3,
                 "weight_decay": 0.1,
                 "momentum": 0.9,
                 "b2": 0.999,
@@ -76,7 +78,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "schedule": {
                 "name": "cosine",
                 "epochs": 0.0,
-                "warmup_epochs": 3.0,
+                "warmup_epochs": 5.0,
                 "final": 0.0,
                 "milestones": (),
                 "factor": 0.1,
@@ -84,10 +86,10 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "train": {
                 "batch_size": 256,
-                "epochs": 30.0,
+                "epochs": 70.0,
                 "chunks": 1,
                 "log_every_steps": 10,
-                "checkpoint_every_epochs": 5.0,
+                "checkpoint_every_epochs": 10.0,
                 "keep_checkpoints": 2,
                 "monitor": "eval/brand/recall@1",
                 "monitor_mode": "max",
@@ -96,7 +98,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "prefetch": 16,
             },
             "evaluate": {
-                "every_epochs": 10.0,
+                "every_epochs": 35.0,
                 "batch_size": 256,
                 "floors": ("pixels", "untrained"),
                 "gallery": "brand",
@@ -144,10 +146,10 @@ def get_config(arg: str = "") -> ConfigDict:
     return config.lock()
 
 
-def _view(*, blur: float, solarize: float) -> dict:
+def _view(*, blur: float, solarize: float, invert: float) -> dict:
     # Marks: no flip and no hue, which a mirrored or recoloured mark would not survive.
     return {
-        "crop_scale": (0.4, 1.0),
+        "crop_scale": (0.5, 1.0),
         "crop_ratio": (0.75, 4 / 3),
         "color_jitter": 0.8,
         "brightness": 0.4,
@@ -156,8 +158,10 @@ def _view(*, blur: float, solarize: float) -> dict:
         "hue": 0.0,
         "grayscale": 0.2,
         "blur": blur,
-        "blur_sigma": (0.1, 1.0),
+        "blur_sigma": (0.1, 0.5),
         "solarize": solarize,
+        "invert": invert,
+        "channel_permute": 0.2,
         "flip": 0.0,
     }
 
@@ -188,7 +192,37 @@ def _above(metric: str, level: str) -> dict:
 
 def _marks(config: ConfigDict) -> None:
     """A folder of marks; the same concept drawn by another artist is to be found."""
-    config.data = _folder(size=80)
+    config.data = _folder(size=48)
+    for view in (config.augment.view1, config.augment.view2):
+        # Across artists colour is what stays: it is jittered little and never changed.
+        view.update(
+            grayscale=0.0, blur=0.0, solarize=0.0, invert=0.0, channel_permute=0.0,
+            brightness=0.2, contrast=0.2,
+        )  # fmt: skip
+    config.train.update(epochs=70.0, monitor="eval/concept/recall@1")
+    config.evaluate.gallery = "concept"
+    sets = config.evaluate.sets
+    with config.unlocked():
+        del sets["brand"]
+        sets.concept = ConfigDict(
+            {
+                "name": "retrieval",
+                "relevance": "label",
+                "gallery_split": "all",
+                "cross": "source",
+            }
+        )
+        config.gates = ConfigDict(
+            {
+                "learned": config.gates.learned,
+                "not_collapsed": config.gates.not_collapsed,
+                "concept_above_untrained": _above(
+                    "eval/concept/recall@1", "floor:untrained"
+                ),
+                "concept_above_pixels": _above("eval/concept/recall@1", "floor:pixels")
+                | {"times": 1.3},
+            }
+        )
 
 
 def _codes(config: ConfigDict) -> None:
@@ -196,8 +230,31 @@ def _codes(config: ConfigDict) -> None:
 
 
 def _full(config: ConfigDict) -> None:
-    """EfficientNet-B0 as published, MoCo v3's heads, for a GPU."""
+    """EfficientNet-B0 as published, MoCo v3's heads and batch, for a GPU."""
+    _marks(config)
     config.data = _folder(size=256)
+    config.model.update(
+        width=1.0, depth=1.0, strides=(1, 2, 2, 2, 1, 2, 1), head_features=1280, pool=1,
+        dropout=0.2, stochastic_depth=0.2, zero_gamma=False,
+        dtype="bfloat16", sync_batchnorm=True,
+    )  # fmt: skip
+    config.objective.update(temperature=0.2, momentum=0.99, hidden=4096, features=256)
+    config.augment.size = 224
+    for view, blur, solarize in (
+        (config.augment.view1, 1.0, 0.0),
+        (config.augment.view2, 0.1, 0.2),
+    ):
+        view.update(
+            grayscale=0.2, blur=blur, blur_sigma=(0.1, 2.0), solarize=solarize,
+            crop_scale=(0.4, 1.0), brightness=0.4, contrast=0.4,
+        )  # fmt: skip
+    config.optimizer.update(learning_rate=1.5e-4, weight_decay=0.1)
+    config.schedule.warmup_epochs = 5.0
+    config.train.update(
+        batch_size=1024, epochs=50.0, log_every_steps=50, checkpoint_every_epochs=1.0,
+        threads=12, prefetch=32,
+    )  # fmt: skip
+    config.evaluate.update(every_epochs=5.0, batch_size=1024)
 
 
 def _smoke(config: ConfigDict) -> None:

@@ -46,6 +46,22 @@ def drop_branch(x: jax.Array, rate: float, rng: jax.Array) -> jax.Array:
     return x * (kept / (1 - rate)).astype(x.dtype)
 
 
+def grid_means(x: jax.Array, side: int) -> jax.Array:
+    """Means over the cells of a side x side grid, `[n, h, w, c] -> [n, side^2 c]`.
+
+    Raises:
+        ValueError: `side` does not divide height and width.
+    """
+    n, h, w, c = x.shape
+    if h % side or w % side:
+        raise ValueError(
+            f"got a last feature map of {h} x {w} for pool = {side}; expected one that "
+            "it divides: change the size of the views, or strides"
+        )
+    x = x.reshape(n, side, h // side, side, w // side, c)
+    return x.mean((2, 4)).reshape(n, side * side * c)
+
+
 class _Depthwise(nn.Module):
     """A depthwise convolution with its kernel `[k, k, 1, c]`."""
 
@@ -88,6 +104,8 @@ class Model(nn.Module):
         stem_features: channels of the first convolution, before `width`.
         head_features: channels of the last 1×1 convolution, before `width`; 0 leaves
             that convolution out.
+        pool: side p of the grid of cells that the last feature map is averaged over;
+            1 is the usual mean, 2 keeps what is left from what is right.
         squeeze_excite: gate the channels of each block by their means.
         dropout: share of pooled features dropped in training, in [0, 1).
         stochastic_depth: rate r; block i of n is left out of a record with probability
@@ -109,6 +127,7 @@ class Model(nn.Module):
     strides: tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)
     stem_features: int = 32
     head_features: int = 1280
+    pool: int = 1
     squeeze_excite: bool = True
     dropout: float = 0.2
     stochastic_depth: float = 0.2
@@ -124,6 +143,10 @@ class Model(nn.Module):
     @property
     def features(self) -> int:
         """Length of the pooled feature vector."""
+        return self._channels * self.pool**2
+
+    @property
+    def _channels(self) -> int:
         return round_features((self.head_features or B0[-1].features) * self.width)
 
     @nn.compact
@@ -138,7 +161,8 @@ class Model(nn.Module):
             `[n, features]`, means over the last feature map.
 
         Raises:
-            ValueError: an unknown choice in a field.
+            ValueError: an unknown choice in a field, or a feature map that `pool` does
+                not divide.
         """
         _expect("initialization", self.initialization, INITIALIZATIONS)
         _expect("dtype", self.dtype, ("float32", "bfloat16"))
@@ -153,9 +177,9 @@ class Model(nn.Module):
                 x = self._block(x, stage, step, rate, train, f"block_{index:02d}")
                 index += 1
         if self.head_features:
-            x = self._pointwise(x, self.features, "head")
+            x = self._pointwise(x, self._channels, "head")
             x = self._norm("head_norm")(x, train)
-        x = jnp.mean(x, axis=(1, 2))  # [n, features]
+        x = grid_means(x, self.pool)  # [n, features]
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
     def _stem(self, x: jax.Array) -> jax.Array:

@@ -140,7 +140,16 @@ def make_center(config: ConfigDict) -> Callable:
 
 def make_query_view(config: ConfigDict) -> Callable:
     """`view(rng, batch)`: training's first view in place of the picture."""
-    augment = make_augment(config)
+    return _first_view(fields(config.augment))
+
+
+def make_query_pictures(config: ConfigDict) -> Callable:
+    """The same view as a picture in 0..1, before it is normalised."""
+    return _first_view(fields(config.augment) | {"mean": (0.0,) * 3, "std": (1.0,) * 3})
+
+
+def _first_view(augment_fields: dict) -> Callable:
+    augment = augment_lib.make_augment(**augment_fields)
 
     def view(rng: jax.Array, batch: dict) -> dict:
         return batch | {"image": augment(rng, batch)["view1"]}

@@ -58,19 +58,48 @@ def make_embed(
 
     def bind(params: Any, extra: Any) -> Embed:
         def embed(split, rows: np.ndarray, augmented: bool = False) -> np.ndarray:
-            function, parts = compiled[bool(augmented)], []
-            batches = loader.read_batches(
-                split.take(rows), batch_size=batch_size, threads=threads
-            )
-            for batch, valid in batches:
-                arrays = {k: batch[k] for k in ("image", "id")}
-                z = function((params, extra), parallel.put_batch(arrays, mesh))
-                parts.append(np.asarray(z, np.float32)[valid])
-            return np.concatenate(parts)
+            def encode(batch):
+                placed = parallel.put_batch(batch, mesh)
+                return compiled[bool(augmented)]((params, extra), placed)
+
+            return _over_batches(encode, split, rows, batch_size, threads)
 
         return embed
 
     return bind
+
+
+def make_pictures(
+    query_view: Callable, *, seed: int, batch_size: int, threads: int
+) -> Callable[..., np.ndarray]:
+    """Builds `(split, rows) -> [m, s, s, 3]`, the augmented queries as pictures.
+
+    The same views as `make_embed` embeds, if `query_view` draws them from the same key.
+    """
+    key = jax.random.fold_in(jax.random.PRNGKey(seed), QUERY_KEY)
+    draw = jax.jit(lambda batch: query_view(key, batch)["image"])
+
+    def pictures(split, rows: np.ndarray) -> np.ndarray:
+        return _over_batches(draw, split, rows, batch_size, threads)
+
+    return pictures
+
+
+def _over_batches(
+    function: Callable, split: Any, rows: np.ndarray, batch_size: int, threads: int
+) -> np.ndarray:
+    """What a function of batches gives for some rows of a split, in their order."""
+    parts = []
+    batches = loader.read_batches(
+        split.take(rows), batch_size=batch_size, threads=threads
+    )
+    for batch, valid in batches:
+        arrays = {
+            "image": batch["image"],
+            "id": batch["id"].astype(np.int32),
+        }
+        parts.append(np.asarray(function(arrays), np.float32)[valid])
+    return np.concatenate(parts)
 
 
 def evaluate(evaluators: Mapping[str, Any], embed: Embed) -> dict[str, Any]:
@@ -81,10 +110,12 @@ def evaluate(evaluators: Mapping[str, Any], embed: Embed) -> dict[str, Any]:
     return metrics
 
 
-def floor_embeds(names: tuple[str, ...], untrained: Embed) -> dict[str, Embed]:
+def floor_embeds(
+    names: tuple[str, ...], untrained: Embed, pictures: Callable
+) -> dict[str, Embed]:
     """The embeddings that a trained network has to beat, by name."""
-    known = {"pixels": floors.pixels, "untrained": lambda: untrained}
-    return {name: known[name]() for name in names}
+    known = {"pixels": floors.pixels(view=pictures), "untrained": untrained}
+    return {name: known[name] for name in names}
 
 
 def write_gallery(

@@ -69,8 +69,8 @@ class Start:
     why: str
 
 
-def remember(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
-    """Writes config.json; returns what changed since the workdir's last start.
+def compare(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
+    """What changed since the workdir's last start, name -> [then, now].
 
     Raises:
         ConfigError: Something changed that would make it another run.
@@ -87,14 +87,18 @@ def remember(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
                 for name, (then, now) in wrong.items()
             ]
         )
+    return changed
+
+
+def remember(recipe: Recipe, workdir: pathlib.Path) -> None:
+    """Writes config.json."""
     described = {
-        "config": new,
+        "config": files.plain(recipe.config),
         "recipe": recipe.source,
         "difference": difference(recipe.config, recipe.default),
         "learning_rate": builders.peak_learning_rate(recipe.config),
     }
     files.write_json(workdir / files.CONFIG, described)
-    return changed
 
 
 def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:

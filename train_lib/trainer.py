@@ -13,7 +13,7 @@ from absl import logging
 
 from reporting import alarms, report
 from reporting import workdir as files
-from train_lib import evaluation, lock, parallel, session, validation
+from train_lib import builders, evaluation, lock, parallel, session, validation
 from train_lib.cadence import due
 from train_lib.config import Recipe
 from train_lib.session import Session, Start
@@ -83,8 +83,9 @@ def train(recipe: Recipe, workdir: pathlib.Path, extend: str | None = None) -> i
     """
     validation.check(recipe, jax.device_count())
     with lock.hold(workdir), StopSignal() as stop:
-        changed = session.remember(recipe, workdir)
+        changed = session.compare(recipe, workdir)
         run = session.open_session(recipe.config, workdir, extend)
+        session.remember(recipe, workdir)
         fresh = session.first_state(run)
         begin = session.start(run, fresh, changed)
         with Writer(workdir, run.total_steps, begin.step) as writer:
@@ -134,7 +135,14 @@ def _measure_floors(run: Session, fresh: TrainState, writer: Writer) -> None:
         return
     writer.state("evaluating")
     untrained = parallel.put_state((fresh.params, fresh.extra), run.mesh)
-    embeds = evaluation.floor_embeds(tuple(missing), run.embed(*untrained))
+    config = run.config
+    pictures = evaluation.make_pictures(
+        builders.make_query_pictures(config),
+        seed=config.seed,
+        batch_size=config.evaluate.batch_size,
+        threads=config.train.threads,
+    )
+    embeds = evaluation.floor_embeds(tuple(missing), run.embed(*untrained), pictures)
     for name, embed in embeds.items():
         metrics = evaluation.evaluate(run.evaluators, embed)
         writer.event("floor", 0, 0.0, metrics, floor=name)

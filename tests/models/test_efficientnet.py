@@ -221,3 +221,19 @@ def _layers(values):
     found = layers.values()
     kernels = [layer for layer in found if layer["weight"].ndim == 4]
     return kernels, [layer for layer in found if "running_mean" in layer]
+
+
+def test_grid_means_against_a_loop():
+    x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+    expected = [
+        x[:, 2 * i : 2 * i + 2, 3 * j : 3 * j + 3].mean((1, 2))
+        for i in range(2)
+        for j in range(2)
+    ]
+    found = efficientnet.grid_means(jnp.asarray(x), 2)
+    np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        efficientnet.grid_means(jnp.asarray(x), 1), x.mean((1, 2)), rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="4 x 6 for pool = 4"):
+        efficientnet.grid_means(jnp.asarray(x), 4)
