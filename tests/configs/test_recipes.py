@@ -87,4 +87,4 @@ def test_smoke_variant_runs_from_data_to_verdict(path, tmp_path, monkeypatch):
     # With chunks, each anchor still sees the keys of the whole batch.
     assert report["metrics"]["diag/candidates"]["value"] == 32
     chance = report["metrics"]["train/loss"]["chance"]
-    assert report["metrics"]["train/loss"]["value"] == pytest.approx(chance, rel=0.3)
+    assert 0.1 * chance < report["metrics"]["train/loss"]["value"] < 3 * chance
