@@ -1,5 +1,6 @@
 """MoCo v3: contrast of two views against the keys of a slowly moving network."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -66,12 +67,13 @@ def shared_code_weights(
 
 
 def _pair_functions(
-    batch: dict, other: str, positives: str, false_negatives: str, axis_name: str | None
+    batch: dict, positives: str, false_negatives: str, axis_name: str | None
 ) -> dict[str, Callable]:
     """Soft positives or masks for `info_nce`, as functions of the key columns."""
     if positives == "codes":
-        names = (f"{other}codes", f"{other}code_weights")
-        names = names if names[0] in batch else ("codes", "code_weights")
+        # The keys are those of the partners, where records have one.
+        prefix = "partner_" if "partner_codes" in batch else ""
+        names = (f"{prefix}codes", f"{prefix}code_weights")
         keys, values = contract.gather(tuple(batch[k] for k in names), axis_name)
 
         def weights(columns: jax.Array) -> jax.Array:
@@ -88,6 +90,137 @@ def _pair_functions(
 
         return {"mask": mask}
     return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Moco:
+    """The four functions of the objective, over the modules and fields of `make`."""
+
+    encoder: Encoder
+    predictor: Predictor
+    axis_name: str | None
+    total_steps: int
+    chunks: int
+    temperature: float
+    momentum: float
+    momentum_schedule: str
+    positives: str
+    false_negatives: str
+    layer: str
+    tile: int
+
+    def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
+        """Parameters of encoder and predictor; the target starts as their copy."""
+        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
+        x = batch["view1"]
+        (_, z), online = self.encoder.init_with_output(keys, x, train=False)
+        head_keys = {"params": jax.random.fold_in(rng, 2)}
+        heads = self.predictor.init(head_keys, z, train=False)
+        params = {"encoder": online["params"], "predictor": heads["params"]}
+        stats = online["batch_stats"]
+        return params, {
+            "batch_stats": {"encoder": stats, "predictor": heads["batch_stats"]},
+            # Copies: a donated buffer must not be both a parameter and its target.
+            "target_params": jax.tree.map(jnp.copy, online["params"]),
+            "target_batch_stats": jax.tree.map(jnp.copy, stats),
+        }
+
+    def queries(self, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
+        """Features h, projections z and predictions q of views, with new statistics."""
+
+        def encode(x, rng):
+            (h, z), encoder = _apply(
+                self.encoder, params["encoder"], stats["encoder"], x, rng
+            )
+            q, predictor = _apply(
+                self.predictor, params["predictor"], stats["predictor"], z, rng
+            )
+            return (h, z, q), {"encoder": encoder, "predictor": predictor}
+
+        return contract.in_chunks(encode, x, rng, self.chunks)
+
+    def keys(self, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
+        """Projections of the target network, constants to the gradient."""
+
+        def encode(x, rng):
+            (_, k), new = _apply(self.encoder, params, stats, x, rng)
+            return k, new
+
+        k, stats = contract.in_chunks(encode, x, rng, self.chunks)
+        return lax.stop_gradient(k), stats
+
+    def contrast(self, q: jax.Array, k: jax.Array, batch: dict):
+        """InfoNCE of local queries against the keys of all devices."""
+        n = q.shape[0]
+        columns = contract.first_row(n, self.axis_name) + jnp.arange(n)
+        pairs = _pair_functions(
+            batch, self.positives, self.false_negatives, self.axis_name
+        )
+        k = contract.gather(k, self.axis_name)  # [devices * n, d]
+        return nce.info_nce(
+            q, k, columns, temperature=self.temperature, tile=self.tile, **pairs
+        )
+
+    def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
+        """Both directions, after the target has moved towards the online network."""
+        rngs = jax.random.split(rng, 4)
+        m = momentum_at(step, self.momentum, self.total_steps, self.momentum_schedule)
+        target = jax.tree.map(
+            lambda t, p: lax.stop_gradient(m * t + (1.0 - m) * p),
+            extra["target_params"],
+            params["encoder"],
+        )
+        views = batch["view1"], batch["view2"]
+        # Each view has its own pass, so that BatchNorm never mixes them.
+        online = extra["batch_stats"]
+        (h1, z1, q1), online = self.queries(params, online, views[0], rngs[0])
+        (_, _, q2), online = self.queries(params, online, views[1], rngs[1])
+        slow = extra["target_batch_stats"]
+        k1, slow = self.keys(target, slow, views[0], rngs[2])
+        k2, slow = self.keys(target, slow, views[1], rngs[3])
+        loss1, aux = self.contrast(q1, k2, batch)
+        loss2, _ = self.contrast(q2, k1, _swapped(batch))
+        embedded = h1 if self.layer == "backbone" else z1
+        spread = contract.embedding_std(embedded, self.axis_name)
+        metrics = {
+            "train/accuracy": aux.accuracy,
+            "train/target_momentum": m,
+            "diag/candidates": aux.candidates,
+            "diag/embedding_std": spread,
+            "diag/embedding_std_chance": jnp.float32(embedded.shape[-1] ** -0.5),
+        }
+        online, slow = contract.mean_over_devices((online, slow), self.axis_name)
+        extra = {
+            "batch_stats": online,
+            "target_params": target,
+            "target_batch_stats": slow,
+        }
+        return 2.0 * self.temperature * (loss1 + loss2), (extra, metrics)
+
+    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
+        """Unit-norm features or projections of the online network."""
+        variables = {
+            "params": params["encoder"],
+            "batch_stats": extra["batch_stats"]["encoder"],
+        }
+        h, z = self.encoder.apply(variables, batch["image"], train=False)
+        return contract.unit_norm(h if self.layer == "backbone" else z)
+
+    def chance(self, global_batch: int) -> float:
+        """`4 tau ln N`: all keys alike."""
+        return 4.0 * self.temperature * math.log(global_batch)
+
+
+def _apply(module: nn.Module, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
+    """Output in training mode, and new batch statistics."""
+    output, new = module.apply(
+        {"params": params, "batch_stats": stats},
+        x,
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": rng},
+    )
+    return output, new["batch_stats"]
 
 
 def make(
@@ -135,105 +268,26 @@ def make(
     """
     if not 0.0 <= momentum <= 1.0:
         raise ValueError(f"got momentum {momentum}; expected a value in [0, 1]")
-    head = {"axis_name": axis_name if sync_batchnorm else None}
-    encoder = Encoder(backbone, Projector(hidden=hidden, features=features, **head))
-    predictor = Predictor(hidden=hidden, features=features, **head)
-
-    def init(rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
-        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
-        x = batch["view1"]
-        online = encoder.init(keys, x, train=False)
-        z = jnp.zeros((x.shape[0], features))
-        head_keys = {"params": jax.random.fold_in(rng, 2)}
-        heads = predictor.init(head_keys, z, train=False)
-        params = {"encoder": online["params"], "predictor": heads["params"]}
-        stats = online["batch_stats"]
-        return params, {
-            "batch_stats": {"encoder": stats, "predictor": heads["batch_stats"]},
-            # Copies: a donated buffer must not be both a parameter and its target.
-            "target_params": jax.tree.map(jnp.copy, online["params"]),
-            "target_batch_stats": jax.tree.map(jnp.copy, stats),
-        }
-
-    def run(module, params, stats, x, rng):
-        return module.apply(
-            {"params": params, "batch_stats": stats},
-            x,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": rng},
-        )
-
-    def queries(params, stats, x, rng):
-        def encode(x, rng):
-            (h, z), new = run(encoder, params["encoder"], stats["encoder"], x, rng)
-            q, head = run(predictor, params["predictor"], stats["predictor"], z, rng)
-            return (h, z, q), {
-                "encoder": new["batch_stats"],
-                "predictor": head["batch_stats"],
-            }
-
-        return contract.in_chunks(encode, x, rng, chunks)
-
-    def keys(params, stats, x, rng):
-        def encode(x, rng):
-            (_, k), new = run(encoder, params, stats, x, rng)
-            return k, new["batch_stats"]
-
-        k, stats = contract.in_chunks(encode, x, rng, chunks)
-        return lax.stop_gradient(k), stats
-
-    def contrast(q, k, batch, other):
-        n = q.shape[0]
-        columns = contract.first_row(n, axis_name) + jnp.arange(n)
-        pairs = _pair_functions(batch, other, positives, false_negatives, axis_name)
-        k = contract.gather(k, axis_name)  # [devices * n, d]
-        return nce.info_nce(q, k, columns, temperature=temperature, tile=tile, **pairs)
-
-    def loss(params, extra, batch, rng, step):
-        rngs = jax.random.split(rng, 4)
-        m = momentum_at(step, momentum, total_steps, momentum_schedule)
-        target = jax.tree.map(
-            lambda t, p: lax.stop_gradient(m * t + (1.0 - m) * p),
-            extra["target_params"],
-            params["encoder"],
-        )
-        views = batch["view1"], batch["view2"]
-        # Each view has its own pass, so that BatchNorm never mixes them.
-        (h1, z1, q1), stats = queries(params, extra["batch_stats"], views[0], rngs[0])
-        (_, _, q2), stats = queries(params, stats, views[1], rngs[1])
-        k1, target_stats = keys(target, extra["target_batch_stats"], views[0], rngs[2])
-        k2, target_stats = keys(target, target_stats, views[1], rngs[3])
-        loss1, aux = contrast(q1, k2, batch, "partner_")
-        loss2, _ = contrast(q2, k1, _swapped(batch), "partner_")
-        embedded = h1 if layer == "backbone" else z1
-        metrics = {
-            "train/accuracy": aux.accuracy,
-            "diag/candidates": aux.candidates,
-            "diag/embedding_std": contract.embedding_std(embedded, axis_name),
-            "diag/embedding_std_chance": jnp.float32(embedded.shape[-1] ** -0.5),
-            "train/target_momentum": m,
-        }
-        stats = contract.mean_over_devices((stats, target_stats), axis_name)
-        extra = {
-            "batch_stats": stats[0],
-            "target_params": target,
-            "target_batch_stats": stats[1],
-        }
-        return 2.0 * temperature * (loss1 + loss2), (extra, metrics)
-
-    def embed(params, extra, batch):
-        variables = {
-            "params": params["encoder"],
-            "batch_stats": extra["batch_stats"]["encoder"],
-        }
-        h, z = encoder.apply(variables, batch["image"], train=False)
-        return contract.unit_norm(h if layer == "backbone" else z)
-
-    def chance(global_batch: int) -> float:
-        return 4.0 * temperature * math.log(global_batch)
-
-    return contract.Objective(init, loss, embed, chance)
+    head = {
+        "hidden": hidden,
+        "features": features,
+        "axis_name": axis_name if sync_batchnorm else None,
+    }
+    method = _Moco(
+        encoder=Encoder(backbone, Projector(**head)),
+        predictor=Predictor(**head),
+        axis_name=axis_name,
+        total_steps=total_steps,
+        chunks=chunks,
+        temperature=temperature,
+        momentum=momentum,
+        momentum_schedule=momentum_schedule,
+        positives=positives,
+        false_negatives=false_negatives,
+        layer=layer,
+        tile=tile,
+    )
+    return contract.Objective(method.init, method.loss, method.embed, method.chance)
 
 
 def _swapped(batch: dict) -> dict:

@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 import optax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from input_pipeline import augment as augment_lib
 from objectives._contract import Objective
-from train_lib import optimizers, schedules
+from train_lib import evaluation, optimizers, schedules
 from train_lib.config import nearest
 from train_lib.errors import InputError
 from train_lib.parallel import AXIS
@@ -133,19 +134,25 @@ def make_augment(config: ConfigDict) -> Callable:
     return augment_lib.make_augment(**fields(config.augment))
 
 
-def make_center(config: ConfigDict) -> Callable:
-    """`center(batch)`, the whole picture as evaluation sees it."""
-    return augment_lib.make_center(**fields(config.augment, "view1", "view2"))
-
-
-def make_query_view(config: ConfigDict) -> Callable:
-    """`view(rng, batch)`: training's first view in place of the picture."""
-    return _first_view(fields(config.augment))
+def make_embed(config: ConfigDict, objective: Objective, mesh: Mesh) -> Callable:
+    """`bind(params, extra) -> embed(split, rows, augmented)`."""
+    center = augment_lib.make_center(**fields(config.augment, "view1", "view2"))
+    view = _first_view(fields(config.augment))
+    return evaluation.make_embed(objective, center, view, mesh, **_reading(config))
 
 
 def make_query_pictures(config: ConfigDict) -> Callable:
-    """The same view as a picture in 0..1, before it is normalised."""
-    return _first_view(fields(config.augment) | {"mean": (0.0,) * 3, "std": (1.0,) * 3})
+    """`(split, rows)`: what `make_embed` augments, as pictures in 0..1."""
+    plain = fields(config.augment) | {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    return evaluation.make_pictures(_first_view(plain), **_reading(config))
+
+
+def _reading(config: ConfigDict) -> dict[str, int]:
+    return {
+        "seed": config.seed,
+        "batch_size": config.evaluate.batch_size,
+        "threads": config.train.threads,
+    }
 
 
 def _first_view(augment_fields: dict) -> Callable:

@@ -67,15 +67,7 @@ def restore(workdir: str, checkpoint: str = "latest") -> Network:
     if found is None:
         raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
     mesh = parallel.make_mesh()
-    bind = evaluation.make_embed(
-        objective,
-        builders.make_center(config),
-        builders.make_query_view(config),
-        mesh,
-        seed=config.seed,
-        batch_size=config.evaluate.batch_size,
-        threads=config.train.threads,
-    )
+    bind = builders.make_embed(config, objective, mesh)
     variables = parallel.put_state((found.state.params, found.state.extra), mesh)
     return Network(config, folder, found.step, bind(*variables))
 

@@ -18,7 +18,7 @@ from input_pipeline import loader
 from objectives._contract import Objective
 from reporting import workdir as files
 from reporting.formatting import number
-from train_lib import builders, evaluation, parallel, schedules, train_step
+from train_lib import builders, parallel, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import ConfigError, Recipe, difference
 from train_lib.progress import Progress
@@ -159,15 +159,7 @@ def open_session(
         objective=objective,
         schedule=schedule,
         step=parallel.parallel_step(step, mesh),
-        embed=evaluation.make_embed(
-            objective,
-            builders.make_center(config),
-            builders.make_query_view(config),
-            mesh,
-            seed=config.seed,
-            batch_size=config.evaluate.batch_size,
-            threads=config.train.threads,
-        ),
+        embed=builders.make_embed(config, objective, mesh),
         evaluators=builders.make_evaluators(config, data),
         checkpoints=Checkpoints(
             workdir / files.CHECKPOINTS, config.train.keep_checkpoints

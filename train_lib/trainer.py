@@ -135,13 +135,7 @@ def _measure_floors(run: Session, fresh: TrainState, writer: Writer) -> None:
         return
     writer.state("evaluating")
     untrained = parallel.put_state((fresh.params, fresh.extra), run.mesh)
-    config = run.config
-    pictures = evaluation.make_pictures(
-        builders.make_query_pictures(config),
-        seed=config.seed,
-        batch_size=config.evaluate.batch_size,
-        threads=config.train.threads,
-    )
+    pictures = builders.make_query_pictures(run.config)
     embeds = evaluation.floor_embeds(tuple(missing), run.embed(*untrained), pictures)
     for name, embed in embeds.items():
         metrics = evaluation.evaluate(run.evaluators, embed)
