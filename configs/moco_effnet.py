@@ -166,8 +166,8 @@ def _view(*, blur: float) -> dict:
     }
 
 
-# What a brand's renditions differ by. Only the second view has it: queries are drawn like
-# the first, and an inverted query would rightly find the brand's inverted rendition.
+# What a brand's renditions differ by. Only the second view has it: queries are drawn
+# like the first, and an inverted one would rightly find the inverted rendition.
 RECOLOURED = {
     "crop_scale": (0.5, 1.0),
     "grayscale": 0.2,
@@ -204,13 +204,14 @@ def _above(metric: str, level: str) -> dict:
 def _marks(config: ConfigDict) -> None:
     """A folder of marks; the same concept drawn by another artist is to be found."""
     config.data = _folder(size=48)
-    # Across artists colour is what stays: it is jittered little and never changed.
+    # Across artists colour is what stays: it is jittered, but never changed.
     for view in (config.augment.view1, config.augment.view2):
-        view.update(_view(blur=0.0) | {"crop_scale": (0.5, 1.0)})
+        view.update(_view(blur=0.0))
+        view.update(crop_scale=(0.5, 1.0), brightness=0.4, contrast=0.4)
     config.train.update(
         epochs=70.0, checkpoint_every_epochs=10.0, monitor="eval/concept/recall@1"
     )
-    config.schedule.warmup_epochs = 5.0
+    config.schedule.warmup_epochs = 3.0
     config.evaluate.every_epochs = 35.0
     config.evaluate.gallery = "concept"
     sets = config.evaluate.sets
