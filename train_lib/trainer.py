@@ -63,7 +63,6 @@ class Interval:
     pending: list[tuple[int, dict[str, jax.Array]]]
     began: float
     waited: float = 0.0
-    paused: float = 0.0
 
 
 def train(recipe: Recipe, workdir: pathlib.Path, extend: str | None = None) -> int:
@@ -93,7 +92,6 @@ def train(recipe: Recipe, workdir: pathlib.Path, extend: str | None = None) -> i
             writer.tell("%s", session.tell_start(segment))
             state = _run(run, begin, fresh, writer, stop)
             run.checkpoints.close()
-            writer.state("reporting")
             writer.state(state)
             summary = report.write(workdir)
     logging.info("%s", summary["verdict"])

@@ -219,7 +219,7 @@ def test_serving_finds_the_query_itself(whole, tiny, tmp_path, capsys):
     assert main.main(["status", f"--workdir={whole}"]) == 0
 
 
-@pytest.mark.parametrize("moment", ["in a step", "in a save"])
+@pytest.mark.parametrize("moment", ["before a save", "in a step", "in a save"])
 def test_killed_with_9_and_restarted_ends_the_same(moment, whole, tmp_path):
     script = [sys.executable, str(ROOT / "tests/train_lib/tiny_run.py")]
     command = script + tiny_run.arguments(tmp_path)
@@ -232,7 +232,8 @@ def test_killed_with_9_and_restarted_ends_the_same(moment, whole, tmp_path):
         names = [p.name for p in checkpoints.glob("*")] if checkpoints.is_dir() else []
         saving = any("tmp" in name for name in names)
         saved = any(name.isdigit() for name in names)
-        if saving if moment == "in a save" else saved:
+        began = (tmp_path / files.METRICS).is_file()
+        if {"before a save": began, "in a step": saved, "in a save": saving}[moment]:
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.002)

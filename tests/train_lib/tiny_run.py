@@ -9,6 +9,7 @@ import sys
 ROOT = pathlib.Path(__file__).parents[2]
 OVERRIDES = {
     "data.brands": "25",
+    "data.holdout": "0.2",
     "data.size": "16",
     "augment.size": "16",
     "train.batch_size": "16",
