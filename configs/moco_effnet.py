@@ -23,16 +23,17 @@ def get_config(arg: str = "") -> ConfigDict:
             "seed": 0,
             "model": {
                 "name": "efficientnet",
-                "width": 0.5,
-                "depth": 0.35,
+                "width": 0.35,
+                "depth": 0.25,
                 "stem_stride": 2,
-                "strides": (1, 2, 2, 1, 1, 2, 1),
-                "head_features": 640,
-                "pool": 2,
+                "strides": (2, 1, 1, 1, 1, 1, 1),
+                "head_features": 200,
+                "pool": 8,
                 "dropout": 0.0,
                 "stochastic_depth": 0.0,
                 "zero_gamma": True,
                 "padding": "torch",
+                "initialization": "identity",
                 "epsilon": 1e-5,
                 "momentum": 0.9,
                 "dtype": "float32",
@@ -41,7 +42,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "objective": {
                 "name": "moco",
                 "temperature": 0.1,
-                "momentum": 0.9,
+                "momentum": 0.5,
                 "momentum_schedule": "cosine",
                 "positives": "instance",
                 "false_negatives": "keep",
@@ -63,12 +64,12 @@ def get_config(arg: str = "") -> ConfigDict:
                 "size": 32,
                 "mean": (0.485, 0.456, 0.406),
                 "std": (0.229, 0.224, 0.225),
-                "view1": _view(blur=0.5),
+                "view1": _view(blur=0.5) | NEARLY_WHOLE,
                 "view2": _view(blur=0.1) | RECOLOURED,
             },
             "optimizer": {
                 "name": "adamw",
-                "learning_rate": 2e-3,
+                "learning_rate": 1e-2,
                 "weight_decay": 0.1,
                 "momentum": 0.9,
                 "b2": 0.999,
@@ -78,18 +79,18 @@ def get_config(arg: str = "") -> ConfigDict:
             "schedule": {
                 "name": "cosine",
                 "epochs": 0.0,
-                "warmup_epochs": 2.0,
+                "warmup_epochs": 1.0,
                 "final": 0.0,
                 "milestones": (),
                 "factor": 0.1,
                 "patience": 3,
             },
             "train": {
-                "batch_size": 256,
-                "epochs": 32.0,
+                "batch_size": 128,
+                "epochs": 12.0,
                 "chunks": 1,
                 "log_every_steps": 10,
-                "checkpoint_every_epochs": 4.0,
+                "checkpoint_every_epochs": 2.0,
                 "keep_checkpoints": 2,
                 "monitor": "eval/brand/recall@1",
                 "monitor_mode": "max",
@@ -98,7 +99,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "prefetch": 16,
             },
             "evaluate": {
-                "every_epochs": 16.0,
+                "every_epochs": 6.0,
                 "batch_size": 256,
                 "floors": ("pixels", "untrained"),
                 "gallery": "brand",
@@ -161,19 +162,20 @@ def _view(*, blur: float) -> dict:
         "blur_sigma": (0.1, 0.5),
         "solarize": 0.0,
         "invert": 0.0,
+        "levels": 0.0,
         "channel_permute": 0.0,
         "flip": 0.0,
     }
 
 
-# What a brand's renditions differ by. Only the second view has it: queries are drawn
-# like the first, and an inverted one would rightly find the inverted rendition.
+# One view is nearly the mark as it is, and queries are drawn like it; the other has
+# what a brand's renditions differ by.
+NEARLY_WHOLE = {"crop_scale": (0.8, 1.0), "crop_ratio": (0.9, 1.1)}
 RECOLOURED = {
-    "crop_scale": (0.5, 1.0),
-    "grayscale": 0.2,
-    "solarize": 0.1,
-    "invert": 0.2,
+    "crop_scale": (0.4, 1.0),
     "channel_permute": 0.2,
+    "levels": 0.4,
+    "grayscale": 0.2,
 }
 
 
@@ -249,6 +251,7 @@ def _full(config: ConfigDict) -> None:
     config.model.update(
         width=1.0, depth=1.0, strides=(1, 2, 2, 2, 1, 2, 1), head_features=1280, pool=1,
         dropout=0.2, stochastic_depth=0.2, zero_gamma=False,
+        initialization="torchvision",
         dtype="bfloat16", sync_batchnorm=True,
     )  # fmt: skip
     config.objective.update(temperature=0.2, momentum=0.99, hidden=4096, features=256)

@@ -16,6 +16,8 @@ _FRAMES = {
     "diamond": (polygon(4), "26.04.03", 0.5),
     "shield": (_elements.SHIELD, "24.01.05", 0.56),
 }
+_SCALES = (0.6, 1.0)  # of a rendition in its picture
+_ROOM = 0.8  # share of its margin that it may be moved by
 _LAYOUTS = ("single", "frame", "border", "pair", "stack", "around", "row", "beside")
 _LAYOUT_SHARES = (0.12, 0.24, 0.16, 0.14, 0.1, 0.08, 0.06, 0.1)
 
@@ -70,9 +72,11 @@ def draw(brand: Brand, rng: np.random.Generator, size: int, plain: bool) -> np.n
         parts = place(brand.emblem, scale=0.62, at=(0.0, -0.26))
         line = _letters.word(brand.word, brand.stroke)
         parts += place(line, scale=0.86, at=(0.0, 0.7))
-    jitter = 0.0 if plain else 0.06
-    scale = 1.0 if plain else rng.uniform(0.78, 1.02)
-    parts = place(parts, scale=scale, at=tuple(rng.uniform(-jitter, jitter, 2)))
+    # Files of one mark differ in their margins; were they all alike, raw pixels would
+    # find every third rendition.
+    scale = 1.0 if plain else rng.uniform(*_SCALES)
+    room = _ROOM * (1.0 - scale)
+    parts = place(parts, scale=scale, at=tuple(rng.uniform(-room, room, 2)))
     return _shapes.render(parts, style, size)
 
 

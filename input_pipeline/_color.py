@@ -78,3 +78,11 @@ def permute_channels(x, u):
     """Puts the colour channels in one of six orders, chosen by u in [0, 1)."""
     order = jnp.asarray(_PERMUTATIONS)[jnp.floor(6 * u).astype(jnp.int32)]
     return jnp.take(x, order, axis=1)
+
+
+def set_levels(x, black, white):
+    """Gives black and white other colours, [3] each: black + (white - black) x.
+
+    White paper becomes coloured, dark ink light: what a mark's renditions differ by.
+    """
+    return black[None, :, None] + (white - black)[None, :, None] * x

@@ -1,8 +1,8 @@
 """Random views of a batch of pictures, made on the device inside the step.
 
 A view is, in this order: crop and resize (with flip), rotation, channel permutation,
-inversion, colour jitter, grayscale, blur, solarisation, normalisation. Every field of
-`VIEW_DEFAULTS` is off, so a recipe names all that it wants. Differences from
+inversion, levels, colour jitter, grayscale, blur, solarisation, normalisation. Every
+field of `VIEW_DEFAULTS` is off, so a recipe names all that it wants. Differences from
 torchvision on Pillow images: values are not rounded to 8 bits between operations, the
 mean of the contrast is not rounded, and the blur is a true Gaussian where Pillow takes
 three box filters.
@@ -27,6 +27,7 @@ VIEW_DEFAULTS = {
     "rotate_degrees": 15.0,  # uniform in both directions
     "channel_permute": 0.0,  # probability of one of the 6 orders of red, green, blue
     "invert": 0.0,  # probability of the negative
+    "levels": 0.0,  # probability of other black and white points, uniform per channel
     "color_jitter": 0.0,  # probability of the four fields below, in random order
     "brightness": 0.4,  # factor uniform in 1 -+ this, not below 0
     "contrast": 0.4,
@@ -40,7 +41,8 @@ VIEW_DEFAULTS = {
 }
 
 _PROBABILITIES = frozenset(
-    "flip rotate channel_permute invert color_jitter grayscale blur solarize".split()
+    "flip rotate channel_permute invert levels color_jitter grayscale blur "
+    "solarize".split()
 )
 _UNIT = _PROBABILITIES | {"min_content", "solarize_threshold"}
 _RANGES = frozenset({"crop_scale", "crop_ratio", "blur_sigma"})
@@ -49,7 +51,8 @@ _RANGES = frozenset({"crop_scale", "crop_ratio", "blur_sigma"})
 # that turning one on leaves the others' draws as they were.
 _DRAWS = (
     "flip rotate angle channel_permute order invert color_jitter brightness contrast "
-    "saturation hue grayscale blur sigma solarize op0 op1 op2 op3"
+    "saturation hue grayscale blur sigma solarize op0 op1 op2 op3 levels "
+    "black0 black1 black2 white0 white1 white2"
 ).split()
 
 
@@ -219,6 +222,12 @@ def _recolor(view, u, x):
         x = jnp.where(on("channel_permute"), permuted, x)
     if view["invert"]:
         x = jnp.where(on("invert"), 1 - x, x)
+    if view["levels"]:
+        black, white = (
+            jnp.stack([u[f"{end}{channel}"] for channel in range(3)])
+            for end in ("black", "white")
+        )
+        x = jnp.where(on("levels"), _color.set_levels(x, black, white), x)
     if view["color_jitter"]:
         x = _jitter(view, u, x, on("color_jitter"))
     if view["grayscale"]:

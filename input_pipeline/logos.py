@@ -11,7 +11,7 @@ import numpy as np
 
 from input_pipeline import _blocks, _brands, _contract, _prepare, _table
 
-VERSION = 1  # raised whenever a pixel changes, since prepared data is kept
+VERSION = 2  # raised whenever a pixel changes, since prepared data is kept
 _BLOCK = 1280  # pictures
 
 

@@ -11,7 +11,7 @@ from flax import linen as nn
 from models import depthwise as depthwise_lib
 from models._normalization import BatchNorm
 
-INITIALIZATIONS = ("torchvision", "timm")
+INITIALIZATIONS = ("torchvision", "timm", "identity")
 
 
 class Stage(NamedTuple):
@@ -62,6 +62,28 @@ def grid_means(x: jax.Array, side: int) -> jax.Array:
     return x.mean((2, 4)).reshape(n, side * side * c)
 
 
+def depthwise_init(name: str, stride: int) -> nn.initializers.Initializer:
+    """How depthwise kernels `[k, k, 1, c]` start.
+
+    "torchvision" and "timm" are normal noise; torch counts k²·c outputs for a grouped
+    kernel, timm divides by the groups. "identity" adds to torchvision's noise a kernel
+    that passes its input on (stride 1) or averages the cells that a stride would skip,
+    so that an untrained network keeps what its input shows.
+    """
+    fan = {"timm": "fan_in"}.get(name, "fan_out")
+    noise = nn.initializers.variance_scaling(2.0, fan, "normal")
+    if name != "identity":
+        return noise
+
+    def init(key, shape, dtype=jnp.float32):
+        middle = shape[0] // 2
+        side = slice(middle - (stride - 1), middle + stride)
+        passed = jnp.zeros(shape, dtype).at[side, side].set((2 * stride - 1) ** -2.0)
+        return noise(key, shape, dtype) + passed
+
+    return init
+
+
 class _Depthwise(nn.Module):
     """A depthwise convolution with its kernel `[k, k, 1, c]`."""
 
@@ -74,11 +96,9 @@ class _Depthwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        # torch counts k²·c outputs for a grouped kernel, timm divides by the groups.
-        fan = {"torchvision": "fan_out", "timm": "fan_in"}[self.initialization]
         kernel = self.param(
             "kernel",
-            nn.initializers.variance_scaling(2.0, fan, "normal"),
+            depthwise_init(self.initialization, self.stride),
             (self.kernel, self.kernel, 1, x.shape[-1]),
         )
         return depthwise_lib.depthwise(
@@ -118,7 +138,8 @@ class Model(nn.Module):
             statistics stay in float32.
         zero_gamma: start the last BatchNorm of blocks with a skip at 0.
         depthwise: "auto", "lax" or "shifts", see `models.depthwise`.
-        initialization: "torchvision" or "timm"; they differ in depthwise kernels.
+        initialization: of depthwise kernels, "torchvision", "timm" or "identity"; see
+            `depthwise_init`.
     """
 
     width: float = 1.0

@@ -20,6 +20,7 @@ ALL = {
     "rotate": 0.5,
     "channel_permute": 0.5,
     "invert": 0.3,
+    "levels": 0.3,
     "color_jitter": 0.8,
     "hue": 0.1,
     "grayscale": 0.2,
@@ -161,12 +162,30 @@ def test_each_operation_happens_as_often_as_it_says():
     assert abs(moved.mean() - 0.5) < 0.1  # one of the six orders moves nothing
 
 
-@pytest.mark.parametrize("name", ["color_jitter", "blur", "rotate"])
+@pytest.mark.parametrize("name", ["levels", "color_jitter", "blur", "rotate"])
 def test_a_probability_gates_its_operation(name):
     batch = batch_of(400)
     still = one_view(batch)
     changed = np.abs(one_view(batch, **{name: 0.4}) - still).max((1, 2, 3)) > 1e-3
     assert abs(changed.mean() - 0.4) < 0.1
+
+
+def test_levels_map_black_and_white_to_any_colours():
+    batch = batch_of(200)
+    still, view = one_view(batch), one_view(batch, levels=1)
+    ends = []
+    for x, y in zip(still.reshape(200, -1, 3), view.reshape(200, -1, 3), strict=True):
+        for channel in range(3):
+            design = np.stack([1 - x[:, channel], x[:, channel]], 1).astype(float)
+            found, residue, *_ = np.linalg.lstsq(design, y[:, channel], rcond=None)
+            assert residue < 1e-8
+            ends.append(found)
+    ends = np.stack(ends)  # [600, 2]: where black and white went
+    assert ends.min() > -1e-3
+    assert ends.max() < 1 + 1e-3
+    np.testing.assert_allclose(ends.mean(0), 0.5, atol=0.05)
+    np.testing.assert_allclose(ends.std(0), 12**-0.5, atol=0.03)
+    assert abs(np.corrcoef(ends.T)[0, 1]) < 0.15
 
 
 def test_turning_an_operation_on_leaves_other_draws_alone():

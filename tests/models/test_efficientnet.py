@@ -157,6 +157,26 @@ def test_depthwise_kernels_start_as_in_either_library(name, fan):
     assert float(kernel.std()) == pytest.approx(np.sqrt(2 / fan), rel=0.03)
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2), (5, 2)])
+def test_identity_starts_by_passing_or_averaging_what_it_sees(kernel, stride):
+    """Channels agree, so their noise averages out: what is left is the kernel meant."""
+    layer = efficientnet._Depthwise(
+        kernel, stride, "torch", "lax", "identity", jnp.float32
+    )
+    one = jax.random.normal(jax.random.key(1), (1, 8, 8, 1))
+    x = jnp.tile(one, (1, 1, 1, 800))
+    y = layer.apply(layer.init(jax.random.key(0), x), x).mean(-1)[0]  # [8 / s, 8 / s]
+    if stride == 1:
+        expected = one[0, :, :, 0]
+    else:
+        padded = np.pad(np.asarray(one)[0, :, :, 0], 1)
+        expected = [
+            [padded[i : i + 3, j : j + 3].mean() for j in range(0, 8, 2)]
+            for i in range(0, 8, 2)
+        ]
+    np.testing.assert_allclose(y, expected, atol=0.02)
+
+
 def test_unknown_choices_are_named():
     for fields in ({"initialization": "keras"}, {"dtype": "float16"}):
         with pytest.raises(ValueError, match="expected one of"):
