@@ -46,7 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "momentum_schedule": "cosine",
                 "positives": "instance",
                 "false_negatives": "keep",
-                "hidden": 1024,
+                "hidden": 512,
                 "features": 128,
                 "layer": "backbone",
                 "tile": 0,
@@ -87,7 +87,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "train": {
                 "batch_size": 128,
-                "epochs": 12.0,
+                "epochs": 13.0,
                 "chunks": 1,
                 "log_every_steps": 10,
                 "checkpoint_every_epochs": 2.0,
@@ -99,7 +99,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "prefetch": 16,
             },
             "evaluate": {
-                "every_epochs": 6.0,
+                "every_epochs": 13.0,
                 "batch_size": 256,
                 "floors": ("pixels", "untrained"),
                 "gallery": "brand",
@@ -211,10 +211,11 @@ def _marks(config: ConfigDict) -> None:
         view.update(_view(blur=0.0))
         view.update(crop_scale=(0.5, 1.0), brightness=0.4, contrast=0.4)
     config.train.update(
-        epochs=70.0, checkpoint_every_epochs=10.0, monitor="eval/concept/recall@1"
+        epochs=30.0, checkpoint_every_epochs=5.0, monitor="eval/concept/recall@1"
     )
+    config.objective.hidden = 1024
     config.schedule.warmup_epochs = 3.0
-    config.evaluate.every_epochs = 35.0
+    config.evaluate.every_epochs = 15.0
     config.evaluate.gallery = "concept"
     sets = config.evaluate.sets
     with config.unlocked():
