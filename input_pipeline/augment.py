@@ -85,6 +85,7 @@ def make_augment(
     shift, scale = _normalisation(mean, std)
 
     def augment(rng, batch):
+        """Adds the two views to a batch."""
         images = [batch["image"], batch.get("partner", batch["image"])]
         for image in images:
             _check_bytes(image)

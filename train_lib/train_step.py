@@ -70,6 +70,7 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch):
+        """One update: views, loss, gradients, optimiser."""
         view_key, net_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
         if axis_name is not None:
             net_key = jax.random.fold_in(net_key, lax.axis_index(axis_name))
