@@ -210,6 +210,7 @@ class _Search:
 
     @classmethod
     def of(cls, queries, gallery, query_ids, gallery_ids, tile) -> "_Search":
+        """Check the arguments, and put the gallery in order of its ids."""
         queries = np.ascontiguousarray(queries, np.float32)
         n = len(gallery)
         if (
