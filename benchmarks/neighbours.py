@@ -15,6 +15,7 @@ import faiss
 import numpy as np
 
 from evaluators import neighbours
+from train_lib.allocator import keep_large_buffers
 
 
 def main() -> int:
@@ -24,11 +25,12 @@ def main() -> int:
     parser.add_argument("--gallery", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--k", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--tile", type=int, default=neighbours.TILE)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--tile", type=int, default=neighbours.WIDE_TILE)
     parser.add_argument("--required", type=float, default=0.8)
     args = parser.parse_args()
 
+    keep_large_buffers()  # as main.py does; both allocate here
     threads = len(os.sched_getaffinity(0))
     faiss.omp_set_num_threads(threads)
     rng = np.random.default_rng(0)

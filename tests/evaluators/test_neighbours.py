@@ -132,11 +132,22 @@ def test_gallery_on_disk(tmp_path):
 
 
 def test_groups_are_opened_alike_on_any_backend():
-    scores = jnp.arange(2 * 3 * 4.0).reshape(2, 3, 4)
-    line, group = np.array([0, 1, 1]), np.array([2, 0, 2])
-    opened = np.asarray(_pruning._open_groups(scores, line, group))
-    np.testing.assert_array_equal(opened, np.asarray(scores)[line, group])
-    np.testing.assert_array_equal(_pruning._gathered(scores, line, group), opened)
+    scores, hits = jnp.arange(6 * 4.0).reshape(6, 4), np.array([2, 3, 5])
+    opened = np.asarray(_pruning._open_groups(scores, hits))
+    np.testing.assert_array_equal(opened, np.asarray(scores)[hits])
+    np.testing.assert_array_equal(_pruning._gathered(scores, hits), opened)
+
+
+def test_a_ragged_tile_has_maxima_of_real_records_only():
+    q = -np.ones((2, 4), np.float32)
+    g = np.ones((80, 4), np.float32)  # every score is -4: a made-up zero would win
+    search = neighbours._Search.of(q, g, None, None, 80)
+    pool = _pruning._Pool(search, np.arange(2), 1, F32)
+    (*_, count, _, (_, maxima)) = next(_pruning._calls(search, [pool]))
+    assert count == 80
+    np.testing.assert_array_equal(maxima, [[-4, -4, -4]] * 2)
+    _, maxima = _pruning._score(pool.queries, np.ones((96, 4), np.float32), 64)
+    np.testing.assert_array_equal(maxima, [[-4, -4, -np.inf]] * 2)
 
 
 @pytest.mark.parametrize("kind", ["random", "twins", "whole", "collapsed"])
