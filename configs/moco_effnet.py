@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "depth": 0.25,
                 "stem_stride": 2,
                 "strides": (2, 1, 1, 1, 1, 1, 1),
-                "head_features": 200,
+                "head_features": 100,
                 "pool": 8,
                 "dropout": 0.0,
                 "stochastic_depth": 0.0,
@@ -57,7 +57,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "cache": "",
                 "size": 48,
                 "holdout": 0.1,
-                "brands": 1200,
+                "brands": 2000,
                 "renditions": 5,
             },
             "augment": {
@@ -69,7 +69,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "optimizer": {
                 "name": "adamw",
-                "learning_rate": 1e-2,
+                "learning_rate": 2e-2,
                 "weight_decay": 0.1,
                 "momentum": 0.9,
                 "b2": 0.999,
@@ -79,7 +79,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "schedule": {
                 "name": "cosine",
                 "epochs": 0.0,
-                "warmup_epochs": 1.0,
+                "warmup_epochs": 0.5,
                 "final": 0.0,
                 "milestones": (),
                 "factor": 0.1,
@@ -87,7 +87,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "train": {
                 "batch_size": 128,
-                "epochs": 13.0,
+                "epochs": 7.0,
                 "chunks": 1,
                 "log_every_steps": 10,
                 "checkpoint_every_epochs": 2.0,
@@ -99,7 +99,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "prefetch": 16,
             },
             "evaluate": {
-                "every_epochs": 13.0,
+                "every_epochs": 7.0,
                 "batch_size": 256,
                 "floors": ("pixels", "untrained"),
                 "gallery": "brand",
@@ -213,7 +213,9 @@ def _marks(config: ConfigDict) -> None:
     config.train.update(
         epochs=30.0, checkpoint_every_epochs=5.0, monitor="eval/concept/recall@1"
     )
+    config.model.head_features = 200
     config.objective.hidden = 1024
+    config.optimizer.learning_rate = 1e-2
     config.schedule.warmup_epochs = 3.0
     config.evaluate.every_epochs = 15.0
     config.evaluate.gallery = "concept"

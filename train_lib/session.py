@@ -212,7 +212,12 @@ def first_state(session: Session) -> train_step.TrainState:
     tx = builders.make_optimizer(config, session.schedule)
     # Outside the mesh no axis has a name.
     objective = builders.make_objective(config, session.total_steps, axis_name=None)
-    return jax.jit(lambda: train_step.init_state(objective, tx, config.seed, batch))()
+    init = jax.jit(
+        lambda: train_step.init_state(objective, tx, config.seed, batch),
+        # It runs once: optimising the code takes longer than running it.
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    return init()
 
 
 def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Start:

@@ -219,30 +219,42 @@ def test_serving_finds_the_query_itself(whole, tiny, tmp_path, capsys):
     assert main.main(["status", f"--workdir={whole}"]) == 0
 
 
-@pytest.mark.parametrize("moment", ["before a save", "in a step", "in a save"])
-def test_killed_with_9_and_restarted_ends_the_same(moment, whole, tmp_path):
+def test_killed_with_9_at_three_moments_and_restarted_ends_the_same(whole, tmp_path):
     script = [sys.executable, str(ROOT / "tests/train_lib/tiny_run.py")]
     command = script + tiny_run.arguments(tmp_path)
+    for moment in ("before a save", "in a step", "in a save"):
+        kill_at(moment, command, tmp_path)
+        assert files.read_heartbeat(tmp_path)["state"] in files.LIVE_STATES
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same_bits(whole, tmp_path)
+
+
+def kill_at(moment, command, workdir):
+    """Starts a run and kills it as soon as it is where `moment` says."""
+
+    def lines():
+        file = workdir / files.METRICS
+        return len(file.read_bytes().splitlines()) if file.is_file() else 0
+
+    before, give_up = lines(), time.time() + 240
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    checkpoints = tmp_path / files.CHECKPOINTS
-    give_up = time.time() + 120
+    checkpoints = workdir / files.CHECKPOINTS
     while process.poll() is None and time.time() < give_up:
+        # What an earlier kill left behind is cleared away before the first line.
+        began = lines() > before
         names = [p.name for p in checkpoints.glob("*")] if checkpoints.is_dir() else []
-        saving = any("tmp" in name for name in names)
-        saved = any(name.isdigit() for name in names)
-        began = (tmp_path / files.METRICS).is_file()
+        saving = began and any("tmp" in name for name in names)
+        saved = began and any(name.isdigit() for name in names)
         if {"before a save": began, "in a step": saved, "in a save": saving}[moment]:
+            assert moment != "before a save" or not saved
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.002)
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert files.read_heartbeat(tmp_path)["state"] in files.LIVE_STATES
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert_same_bits(whole, tmp_path)
 
 
 def test_a_live_workdir_is_refused_to_a_second_process(whole, tiny, capsys):
