@@ -1,0 +1,76 @@
+"""Coil sensitivities and the Fourier transform of multi-coil scans; traced.
+
+Pictures and k-space are complex64 [coils, height, width].
+"""
+
+import jax
+import jax.numpy as jnp
+
+COILS = ("birdcage", "gaussian")
+RADIUS = 1.5  # of the birdcage, in half widths of the picture
+MOST = 32
+
+
+def fft2c(x: jax.Array) -> jax.Array:
+    """Returns the centred, unitary transform of the last two axes.
+
+    The zero frequency lies at (h // 2, w // 2); energy is kept (Parseval).
+    """
+    axes = (-2, -1)
+    x = jnp.fft.fft2(jnp.fft.ifftshift(x, axes), axes=axes, norm="ortho")
+    return jnp.fft.fftshift(x, axes)
+
+
+def ifft2c(k: jax.Array) -> jax.Array:
+    """Undoes `fft2c`."""
+    axes = (-2, -1)
+    k = jnp.fft.ifft2(jnp.fft.ifftshift(k, axes), axes=axes, norm="ortho")
+    return jnp.fft.fftshift(k, axes)
+
+
+def root_sum_of_squares(x: jax.Array) -> jax.Array:
+    """Returns sqrt(sum_c |x_c|^2), float32 [..., h, w], of [..., coils, h, w]."""
+    square = jnp.sum(x.real**2 + x.imag**2, -3)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def sensitivities(kind: str, coils: int, height: int, width: int) -> jax.Array:
+    """Returns coil sensitivities S, complex64 [coils, height, width].
+
+    On [-1, 1]^2, coil c of C at the angle 2 pi c / C, at distance r_c(x) of x,
+
+      birdcage: (1 / r_c) exp(i phi_c), phi_c the angle seen from the coil, turned by
+        its own; coils lie at `RADIUS`
+      gaussian: exp(-r_c^2 / 2) exp(i pi / 4), coils lie at 1
+
+    each divided so that sum_c |S_c|^2 = 1 everywhere. The second has the same phase in
+    every coil: easy for anything that looks at phases.
+
+    Args:
+      kind: one of `COILS`.
+      coils: 1 to 32.
+      height: rows.
+      width: columns.
+
+    Raises:
+      ValueError: on an unknown kind or a number of coils out of range.
+
+    Source: birdcage as in SigPy and ismrmrd-python-tools; the ring of Gaussians as in
+    DIRECT (arXiv 2009.14248 repository, direct/data/sens.py).
+    """
+    if kind not in COILS:
+        raise ValueError(f"got coils {kind!r}; choices: {', '.join(COILS)}")
+    if not 1 <= coils <= MOST:
+        raise ValueError(f"got {coils} coils; expected 1 to {MOST}")
+    angle = (2 * jnp.pi * jnp.arange(coils) / coils)[:, None, None]
+    radius = RADIUS if kind == "birdcage" else 1.0
+    row, column = (jnp.linspace(-1, 1, n, endpoint=False) for n in (height, width))
+    x = column[None, None, :] - radius * jnp.cos(angle)
+    y = row[None, :, None] - radius * jnp.sin(angle)
+    square = x**2 + y**2  # [coils, h, w]
+    if kind == "birdcage":
+        strength, phase = jax.lax.rsqrt(square), jnp.arctan2(x, -y) - angle
+    else:
+        strength, phase = jnp.exp(-square / 2), jnp.full_like(square, jnp.pi / 4)
+    total = jnp.sqrt(jnp.sum(strength**2, 0, keepdims=True))
+    return (strength / total) * jnp.exp(1j * phase)
