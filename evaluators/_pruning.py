@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 GROUP = 32  # columns under one maximum
-LANES = 8
+LANES = 8  # float32 numbers in a vector register
 
 
 def worthwhile(search, k: int) -> bool:
@@ -88,13 +88,12 @@ def _one_ahead(started: Iterable) -> Iterator:
     yield from waiting
 
 
-def _rounded(rows: np.ndarray, dtype) -> tuple[jax.Array, np.ndarray]:
+def _rounded(rows: np.ndarray, dtype) -> tuple[jax.Array, np.ndarray | jax.Array]:
     """Return rows in another precision and the largest |g'| and |g - g'| of them."""
     if dtype == jnp.float32:
         longest = np.sqrt(np.einsum("ij,ij->i", rows, rows).max())
         return jnp.asarray(rows), np.array([longest, 0.0])
-    rows, norms = _narrowed(rows, dtype)
-    return rows, np.asarray(norms)
+    return _narrowed(rows, dtype)
 
 
 @functools.partial(jax.jit, static_argnums=1)
