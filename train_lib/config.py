@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib.util
 import pathlib
+import traceback
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -54,21 +55,22 @@ def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
         The recipe; overrides that could not be set are among its faults.
 
     Raises:
-        ConfigError: The file or the variant does not exist.
+        ConfigError: The file or the variant does not exist, or the file fails.
     """
     path, _, argument = source.partition(":")
-    module = _load_module(pathlib.Path(path))
+    path = pathlib.Path(path)
+    module = _load_module(path)
     try:
-        config = module.get_config(argument)
-    except ValueError as error:
-        raise ConfigError([f"{source}: {error}"]) from error
+        config, default = module.get_config(argument), module.get_config()
+    except Exception as error:
+        raise ConfigError([_where(source, path, error)]) from error
     faults = [
         fault
         for name, text in overrides.items()
         if (fault := _override(config, name, text))
     ]
     config.lock()
-    return Recipe(config, module.get_config(), source, faults)
+    return Recipe(config, default, source, faults)
 
 
 def _load_module(path: pathlib.Path):
@@ -83,10 +85,26 @@ def _load_module(path: pathlib.Path):
         )
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError([_where(str(path), path, error)]) from error
     if not hasattr(module, "get_config"):
         raise ConfigError([f'{path} has no get_config(arg=""); a recipe needs one'])
     return module
+
+
+def _where(source: str, path: pathlib.Path, error: Exception) -> str:
+    """Says what a recipe's own code raised, and in which of its lines."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if pathlib.Path(frame.filename) == path
+    ]
+    if isinstance(error, ValueError):  # the recipe's own words, as for a variant
+        return f"{source}: {error}"
+    line = f", line {lines[-1]}" if lines else ""
+    return f"{source}{line}: the recipe stops with {type(error).__name__}: {error}"
 
 
 def _override(config: ConfigDict, name: str, text: str) -> str | None:

@@ -72,6 +72,22 @@ def test_unknown_files_and_variants_list_the_choices():
         load_recipe(f"{RECIPE}:ful", {})
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import no_such_module", "line 1: the recipe stops with ModuleNotFoundError"),
+        ("def get_config(arg=''):\n    return {}['x']", "line 2: .* with KeyError"),
+        ("def get_config(arg='')\n    pass", "SyntaxError"),
+        ("def other():\n    pass", "has no get_config"),
+    ],
+)
+def test_a_recipe_that_fails_is_a_fault_of_the_configuration(tmp_path, code, told):
+    path = tmp_path / "wrong.py"
+    path.write_text(code)
+    with pytest.raises(ConfigError, match=told):
+        load_recipe(str(path), {})
+
+
 def test_five_faults_are_all_named():
     recipe = load_recipe(
         RECIPE,
