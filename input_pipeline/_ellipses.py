@@ -1,0 +1,116 @@
+"""Random head phantoms: ellipses drawn from a key; traced, one phantom at a time.
+
+Lengths are in half widths of the picture, so that it spans [-1, 1] in both axes, and
+intensities lie in [0, 1]. A later ellipse covers what it overlaps.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+INNER = (4, 8)  # structures inside the brain
+TWIN_SIZE = (0.06, 0.1)  # of the one ellipse in which twins differ, of the head's axes
+
+_SKULL, _BRAIN = (0.9, 1.0), (0.4, 0.6)
+_GROUND, _DARK, _LIGHT = (0.0, 0.1), (0.1, 0.3), (0.7, 0.9)
+_MAJOR = (0.35, 0.5)  # of the picture's width, the head's half axis; half widths: twice
+_ASPECT = (1.2, 1.6)
+_SIZE = (0.1, 0.3)  # of the head's axes
+_THICKNESS = (0.06, 0.12)  # of the skull, of the head's axes
+_REACH = 0.6  # how far from the middle of the brain structures lie
+
+
+class Ellipses(NamedTuple):
+    """Ellipses in the order they are drawn; all float32.
+
+    Attributes:
+      ground: intensity where there is none, [].
+      centre: row and column, [m, 2].
+      axes: half axes along the ellipse's own rows and columns, [m, 2]; 0 draws nothing.
+      angle: radians by which it is turned, [m].
+      value: intensity, [m].
+    """
+
+    ground: jax.Array
+    centre: jax.Array
+    axes: jax.Array
+    angle: jax.Array
+    value: jax.Array
+
+
+def draw_ellipses(key: jax.Array, twin: jax.Array | int = 0) -> Ellipses:
+    """Draws a head: skull, brain, 4 to 8 structures, dark or light.
+
+    Args:
+      key: decides all but the twin's ellipse.
+      twin: 0 for the phantom; t > 0 for its t-th near-duplicate, which has one more
+        ellipse of `TWIN_SIZE`, at a place and with a value that depend on t.
+
+    Returns:
+      3 + 8 ellipses; those that are absent have axes of 0.
+    """
+    head, number, inner, other = jax.random.split(key, 4)
+    ground, skull, brain, major, aspect, thick, angle = jax.random.uniform(head, (7,))
+    major = 2 * _between(major, _MAJOR)
+    axes = jnp.stack([major, major / _between(aspect, _ASPECT)])  # [2]
+    angle = (angle - 0.5) * jnp.pi / 6
+    within = axes * (1 - _between(thick, _THICKNESS))
+    most = INNER[1]
+    count, u = jax.random.uniform(number), jax.random.uniform(inner, (most, 7))
+    count = INNER[0] + jnp.floor(count * (INNER[1] - INNER[0] + 1))
+    present = (jnp.arange(most) < count)[:, None]
+    structures = _structures(u, within, angle, _SIZE)
+    extra = jax.random.uniform(jax.random.fold_in(other, twin), (1, 7))
+    extra = _structures(extra, within, angle, TWIN_SIZE)
+    parts = [
+        (jnp.zeros((1, 2)), axes[None], angle[None], _between(skull, _SKULL)[None]),
+        (jnp.zeros((1, 2)), within[None], angle[None], _between(brain, _BRAIN)[None]),
+        structures._replace(axes=jnp.where(present, structures.axes, 0))[1:],
+        extra._replace(axes=jnp.where(twin > 0, extra.axes, 0))[1:],
+    ]
+    joined = map(jnp.concatenate, zip(*parts, strict=True))
+    return Ellipses(_between(ground, _GROUND), *joined)
+
+
+def render(ellipses: Ellipses, height: int, width: int) -> jax.Array:
+    """Returns the picture, float32 [height, width], edges softened over one pixel."""
+    row, column = (
+        (2 * jnp.arange(n, dtype=jnp.float32) + 1) / n - 1 for n in (height, width)
+    )
+    pixel = 2 / min(height, width)
+
+    def paint(picture, ellipse):
+        centre, axes, angle, value = ellipse
+        y, x = row[:, None] - centre[0], column[None, :] - centre[1]
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        real = axes.min() > 0
+        axes = jnp.where(real, axes, 1.0)
+        radius = jnp.hypot((cos * y - sin * x) / axes[0], (sin * y + cos * x) / axes[1])
+        # Near the edge, (1 - radius) times an axis is about the distance to it.
+        cover = jnp.clip((1 - radius) * axes.min() / pixel + 0.5, 0, 1)
+        cover = jnp.where(real, cover, 0.0)
+        return picture + cover * (value - picture), None
+
+    ground = jnp.full((height, width), ellipses.ground)
+    return jax.lax.scan(paint, ground, ellipses[1:])[0]
+
+
+def _structures(u: jax.Array, within: jax.Array, turned: jax.Array, size) -> Ellipses:
+    """Ellipses inside the brain from uniform numbers [m, 7]."""
+    reach, around = _REACH * jnp.sqrt(u[:, 0]), 2 * jnp.pi * u[:, 1]
+    own = jnp.stack([reach * jnp.cos(around), reach * jnp.sin(around)], 1)
+    own = own * within[None, :]  # in the head's own axes
+    cos, sin = jnp.cos(turned), jnp.sin(turned)
+    centre = jnp.stack(
+        [cos * own[:, 0] + sin * own[:, 1], cos * own[:, 1] - sin * own[:, 0]], 1
+    )
+    axes = _between(u[:, 2:4], size) * within[None, :]
+    dark, light = _between(u[:, 5], _DARK), _between(u[:, 5], _LIGHT)
+    value = jnp.where(u[:, 6] < 0.5, dark, light)
+    return Ellipses(jnp.zeros(()), centre, axes, jnp.pi * u[:, 4], value)
+
+
+def _between(u: jax.Array, limits: tuple[float, float]) -> jax.Array:
+    low, high = limits
+    return low + (high - low) * u
