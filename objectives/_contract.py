@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -65,6 +66,20 @@ def in_chunks(
     _, (outputs, stats) = lax.scan(jax.checkpoint(body), None, (x, keys))
     outputs = jax.tree.map(lambda y: y.reshape(n, *y.shape[2:]), outputs)
     return outputs, jax.tree.map(lambda s: s.mean(0), stats)
+
+
+def apply_training(
+    module: nn.Module, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array
+) -> tuple[Tree, Tree]:
+    """Output of a network in training mode, and its new batch statistics."""
+    output, new = module.apply(
+        {"params": params, "batch_stats": stats},
+        x,
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": rng},
+    )
+    return output, new.get("batch_stats", stats)
 
 
 def gather(x: Tree, axis_name: str | None) -> Tree:

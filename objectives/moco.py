@@ -129,10 +129,10 @@ class _Moco:
         """Features h, projections z and predictions q of views, with new statistics."""
 
         def encode(x, rng):
-            (h, z), encoder = _apply(
+            (h, z), encoder = contract.apply_training(
                 self.encoder, params["encoder"], stats["encoder"], x, rng
             )
-            q, predictor = _apply(
+            q, predictor = contract.apply_training(
                 self.predictor, params["predictor"], stats["predictor"], z, rng
             )
             return (h, z, q), {"encoder": encoder, "predictor": predictor}
@@ -143,7 +143,7 @@ class _Moco:
         """Projections of the target network, constants to the gradient."""
 
         def encode(x, rng):
-            (_, k), new = _apply(self.encoder, params, stats, x, rng)
+            (_, k), new = contract.apply_training(self.encoder, params, stats, x, rng)
             return k, new
 
         k, stats = contract.in_chunks(encode, x, rng, self.chunks)
@@ -209,18 +209,6 @@ class _Moco:
     def chance(self, global_batch: int) -> float:
         """`4 tau ln N`: all keys alike."""
         return 4.0 * self.temperature * math.log(global_batch)
-
-
-def _apply(module: nn.Module, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
-    """Output in training mode, and new batch statistics."""
-    output, new = module.apply(
-        {"params": params, "batch_stats": stats},
-        x,
-        train=True,
-        mutable=["batch_stats"],
-        rngs={"dropout": rng},
-    )
-    return output, new["batch_stats"]
 
 
 def make(

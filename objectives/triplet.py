@@ -1,0 +1,145 @@
+"""Triplets: one view of a record nearer to its other view than to other records."""
+
+import dataclasses
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from losses import triplet as loss_lib
+from objectives import _contract as contract
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Triplet:
+    """The four functions of the objective, over the network and fields of `make`."""
+
+    backbone: nn.Module
+    axis_name: str | None
+    chunks: int
+    margin: float | None
+    squared: bool
+    mining: str
+    false_negatives: str
+
+    def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
+        """Parameters and batch statistics of the network."""
+        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
+        variables = self.backbone.init(keys, batch["view1"], train=False)
+        return variables["params"], {"batch_stats": variables.get("batch_stats", {})}
+
+    def encode(self, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
+        """Unit-norm embeddings [n, d] of a view, with new statistics."""
+
+        def part(x, rng):
+            h, new = contract.apply_training(self.backbone, params, stats, x, rng)
+            return contract.unit_norm(h), new
+
+        return contract.in_chunks(part, x, rng, self.chunks)
+
+    def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
+        """First views as anchors, second views of all devices as keys."""
+        del step
+        rngs = jax.random.split(rng, 3)
+        # Each view has its own pass, so that BatchNorm never mixes them.
+        stats = extra["batch_stats"]
+        q, stats = self.encode(params, stats, batch["view1"], rngs[0])  # [n, d]
+        k, stats = self.encode(params, stats, batch["view2"], rngs[1])
+        n = q.shape[0]
+        columns = contract.first_row(n, self.axis_name) + jnp.arange(n)
+        keys = contract.gather(k, self.axis_name)  # [devices * n, d]
+        value, aux = loss_lib.triplet(
+            q,
+            keys,
+            columns,
+            margin=self.margin,
+            squared=self.squared,
+            mining=self.mining,
+            mask=self.mask(batch),
+            rng=rngs[2],
+        )
+        metrics = {
+            "train/d_pos": aux.positive_distance,
+            "train/d_neg": aux.negative_distance,
+            "train/violations": aux.violations,
+            "train/accuracy": aux.accuracy,
+            "diag/candidates": aux.candidates,
+            "diag/embedding_std": contract.embedding_std(q, self.axis_name),
+            "diag/embedding_std_chance": jnp.float32(q.shape[-1] ** -0.5),
+        }
+        stats = contract.mean_over_devices(stats, self.axis_name)
+        return value, ({"batch_stats": lax.stop_gradient(stats)}, metrics)
+
+    def mask(self, batch: dict) -> jax.Array | None:
+        """Keys that may be negatives, bool [n, devices * n]; None for all."""
+        if self.false_negatives == "keep":
+            return None
+        labels = contract.gather(batch["label"], self.axis_name)
+        own = batch["label"][:, None]
+        return (own != labels[None, :]) | (own < 0)
+
+    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
+        """Unit-norm embeddings by running statistics."""
+        variables = {"params": params, **extra}
+        h = self.backbone.apply(variables, batch["image"], train=False)
+        return contract.unit_norm(h)
+
+    def chance(self, global_batch: int) -> float:
+        """All embeddings alike: the margin, or ln 2, whatever the batch."""
+        del global_batch
+        return loss_lib.chance(self.margin)
+
+
+def make(
+    *,
+    backbone: nn.Module,
+    axis_name: str | None,
+    total_steps: int,
+    chunks: int = 1,
+    margin: float = 0.2,
+    soft_margin: bool = False,
+    squared: bool = False,
+    mining: Literal["random", "all", "semi_hard", "batch_hard"] = "batch_hard",
+    false_negatives: Literal["keep", "mask"] = "keep",
+    sync_batchnorm: bool = False,
+) -> contract.Objective:
+    """Builds the triplet objective on unit-norm embeddings.
+
+    `L = mean_i f(d(q_i, k_i) - d(q_i, k_n))`, q the first views, k the second views, n
+    a negative of i; f as in `losses.triplet`.
+
+    Args:
+        backbone: Network `(x, train) -> [n, d]`; its output is what is embedded.
+        axis_name: Device axis over which keys are gathered, or None.
+        total_steps: No use here; nothing is scheduled.
+        chunks: Parts that the network runs in; the loss always sees the full batch.
+        margin: Of distances, which lie in [0, 2]; squared ones in [0, 4].
+        soft_margin: softplus in place of the margin, which is then ignored.
+        squared: Squared distances.
+        mining: Which negatives an anchor meets among the keys of all devices.
+        false_negatives: "mask" takes keys with the anchor's label out of the negatives.
+        sync_batchnorm: No use here; the network has been told.
+
+    Returns:
+        The objective. Its batches hold "view1" and "view2".
+
+    Raises:
+        ValueError: margin is not above 0.
+    """
+    del total_steps, sync_batchnorm
+    if not margin > 0:
+        raise ValueError(f"got margin {margin}; expected a number above 0")
+    method = _Triplet(
+        backbone=backbone,
+        axis_name=axis_name,
+        chunks=chunks,
+        margin=None if soft_margin else margin,
+        squared=squared,
+        mining=mining,
+        false_negatives=false_negatives,
+    )
+    return contract.Objective(method.init, method.loss, method.embed, method.chance)
