@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stand_in import Data, Split, embed, split, unit
+from tests.evaluators.stand_in import Data, Split, embed, split, unit
 
 from evaluators import floors, geometry, instance
 

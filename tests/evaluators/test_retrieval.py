@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from stand_in import Data, Split, embed, split, unit
+from tests.evaluators.stand_in import Data, Split, embed, split, unit
 
 from evaluators import _embedded, _relevance, metrics, retrieval
 
