@@ -47,10 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true")
     commands.add_parser("report", parents=[workdir], help="write the report again")
     embed = commands.add_parser("embed", parents=[workdir], help="npy + parquet")
-    embed.add_argument("--input", required=True, help="directory of images")
+    embed.add_argument("--input", required=True, help="directory of images or scans")
     embed.add_argument("--output", required=True, help="directory to write")
+    embed.add_argument(
+        "--view", default="", choices=("", "view1", "view2"), help="else as they are"
+    )
     search = commands.add_parser("search", parents=[workdir], help="nearest records")
-    search.add_argument("--query", required=True, help="an image file")
+    search.add_argument("--query", required=True, help="a file like those trained on")
     search.add_argument("--top", type=int, default=10)
     search.add_argument(
         "--gallery", default="", help="--output of embed; else own data"
@@ -145,7 +148,8 @@ def _embed(arguments: argparse.Namespace, _) -> int:
     from train_lib import serving
 
     network = serving.restore(arguments.workdir, arguments.checkpoint)
-    print(serving.embed_folder(network, arguments.input, arguments.output))
+    where = arguments.input, arguments.output, arguments.view
+    print(serving.embed_folder(network, *where))
     return 0
 
 

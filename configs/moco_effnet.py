@@ -61,6 +61,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "renditions": 5,
             },
             "augment": {
+                "name": "augment",
                 "size": 32,
                 "mean": (0.485, 0.456, 0.406),
                 "std": (0.229, 0.224, 0.225),
@@ -101,6 +102,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "evaluate": {
                 "every_epochs": 7.0,
                 "batch_size": 256,
+                "final_sets": (),
                 "floors": ("pixels", "untrained"),
                 "gallery": "brand",
                 "gallery_queries": 12,

@@ -26,7 +26,9 @@ class Metric(NamedTuple):
     high: float
 
 
-# (split, rows int [m], augmented: bool) -> float32 [m, d]
+# (split, rows int [m], view=None, **changes) -> float32 [m, d]: records as they are, or
+# one of their training views by name, with fields of `augment` changed. None where the
+# embeddings are not defined for views.
 Embed = Callable[..., np.ndarray]
 
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +14,23 @@ COLUMNS = ("id", "label", "codes", "code_weights")
 
 
 def embed_parts(
-    embed: Embed, parts: Sequence[tuple], augmented: bool = False
+    embed: Embed, parts: Sequence[tuple], view: str | None = None, **changes: Any
 ) -> np.ndarray | None:
     """Return the embeddings [m, d] of parts (split, rows), one after another.
 
-    None where embed returns None: it cannot make augmented views.
+    None where embed returns None: it cannot make views.
+
+    Args:
+        embed: As in `_contract`.
+        parts: Splits with their rows.
+        view: Name of a training view, or None for records as they are.
+        **changes: Fields of `augment` with other values than in training.
     """
     total, filled = sum(len(rows) for _, rows in parts), 0
     out = np.zeros((0, 1), np.float32)
     for split, rows in parts:
         for start in range(0, len(rows), CHUNK):
-            block = embed(split, rows[start : start + CHUNK], augmented)
+            block = embed(split, rows[start : start + CHUNK], view, **changes)
             if block is None:
                 return None
             if not filled:

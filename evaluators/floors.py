@@ -9,29 +9,32 @@ BLANK = 1e-3  # a length below which a picture holds nothing but rounding
 
 
 def pixels(
-    size: int = 32, *, ground: float = 1.0, view: Callable | None = None
-) -> Callable[..., np.ndarray | None]:
+    pictures: Callable, size: int = 32, *, ground: float = 1.0
+) -> Callable[..., np.ndarray]:
     """Return an embed function: raw pixels, averaged over squares, compared by cosine.
 
     z = (ground - A x A^T) / |...|, A the averages over `size` equal parts of a side.
 
     Args:
+        pictures: (split, rows, view, **changes) -> [m, S, S, c], uint8 or float in
+            0..1; view as in `_contract.Embed`.
         size: Side of the square that an image is shrunk to.
         ground: Brightness in 0..1 that counts for nothing: 1 for marks on white. Two
             marks are then compared by their ink and not by the paper around it.
-        view: (split, rows) -> [m, S, S, 3], uint8 or float in 0..1: augmented pictures.
 
     Returns:
-        (split, rows, augmented) -> float32 [m, size * size * 3], unit norm (0 for a
-        picture that is all ground); None for augmented pictures without a `view`.
+        An embed function: float32 [m, size * size * c], unit norm (0 for a picture that
+        is all ground).
     """
 
-    def embed(split, rows, augmented: bool = False) -> np.ndarray | None:
-        if augmented and view is None:
-            return None
-        read = view if augmented else (lambda split, rows: split.read(rows))
+    def embed(split, rows, view: str | None = None, **changes) -> np.ndarray:
         parts = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-        return np.concatenate([_ink(read(split, part), size, ground) for part in parts])
+        return np.concatenate(
+            [
+                _ink(pictures(split, part, view, **changes), size, ground)
+                for part in parts
+            ]
+        )
 
     return embed
 

@@ -22,6 +22,7 @@ NAMES = (
     "uniformity",
     "duplicates",
 )
+OTHER_VIEW = "view1"
 SAME = 1e-6  # cosine distance below which two embeddings count as one
 PARTS = 10  # of the jackknife
 T95 = 2.2621571628  # two-sided 95 % of Student's t with PARTS - 1 degrees of freedom
@@ -91,7 +92,7 @@ def uniformity_chance(d: int) -> float:
 class Evaluator:
     """Spread, rank, alignment, uniformity and duplicates of the records of a split.
 
-    Alignment is measured between a record as it is and an augmented view of it.
+    Alignment is measured between a record as `view` shows it and its first view.
     `embedding_std_ratio` is embedding_std times sqrt(d): 1 is healthy, 0 collapsed.
 
     Args:
@@ -99,6 +100,7 @@ class Evaluator:
         prefix: What tags start with, as in "eval/geometry".
         seed: Of the choice of records and of the intervals.
         split: "train" or "validation".
+        view: Name of the training view in which records are seen, "" as they are.
         max_records: More are drawn from by seed.
 
     Raises:
@@ -112,24 +114,26 @@ class Evaluator:
         prefix: str,
         seed: int,
         split: Literal["train", "validation"] = "validation",
+        view: str = "",
         max_records: int = 512,
     ):
         _check(split, max_records)
         self.prefix, self.seed = prefix, seed
-        self.split = getattr(data, split)
+        self.split, self.view = getattr(data, split), view or None
         self.rows = _embedded.some_rows(len(self.split), max_records, seed)
 
     @staticmethod
     def promises(prefix: str, **fields: Any) -> list[str]:
         """Return the tags of `run`."""
-        _check(**({"split": "validation", "max_records": 512} | fields))
+        known = {"split": "validation", "max_records": 512}
+        _check(**{name: fields.get(name, value) for name, value in known.items()})
         return [f"{prefix}/{name}" for name in NAMES]
 
     def run(self, embed: Embed) -> dict[str, Metric]:
         """Return a Metric for each tag; no alignment if embed cannot make views."""
         parts = [(self.split, self.rows)]
-        z = _unit(_embedded.embed_parts(embed, parts))
-        views = _embedded.embed_parts(embed, parts, augmented=True)
+        z = _unit(_embedded.embed_parts(embed, parts, self.view))
+        views = _embedded.embed_parts(embed, parts, OTHER_VIEW)
         d = z.shape[1]
         # Rank and uniformity do not change in the span of the rows, which is smaller.
         span = np.linalg.qr(z.T, mode="r").T if d > len(z) else z

@@ -19,6 +19,8 @@ from evaluators._contract import (
     check_ranks,
 )
 
+QUERY_VIEW = "view1"
+
 
 class Evaluator:
     """Rank of its source among all records of a split, for augmented queries.
@@ -59,8 +61,8 @@ class Evaluator:
         return [f"{prefix}/{name}" for name in _names(_checked(**known))]
 
     def run(self, embed: Embed) -> dict[str, Metric]:
-        """Return a Metric for each tag; none if embed cannot make augmented views."""
-        z = _embedded.embed_parts(embed, [(self.split, self.rows)], augmented=True)
+        """Return a Metric for each tag; none if embed cannot make views."""
+        z = _embedded.embed_parts(embed, [(self.split, self.rows)], QUERY_VIEW)
         if z is None:
             return {}
         everything = np.arange(len(self.ids))

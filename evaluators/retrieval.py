@@ -49,6 +49,8 @@ class Evaluator:
             another; "" for a single gallery. Values are means over the ordered pairs.
         k: Cut-offs.
         threshold: In (0, 1].
+        query_view: Name of the training view in which queries are seen, "" as they are.
+        gallery_view: The same for the gallery.
         max_queries: More are drawn from by seed.
 
     Raises:
@@ -68,11 +70,14 @@ class Evaluator:
         cross: str = "",
         k: tuple[int, ...] = (1, 10, 100),
         threshold: float = 0.5,
+        query_view: str = "",
+        gallery_view: str = "",
         max_queries: int = 2000,
     ):
         self.k = _checked(query_split, gallery_split, relevance, k, threshold)
         self.prefix, self.seed = prefix, seed
         self.relevance, self.cross, self.threshold = relevance, cross, threshold
+        self.views = query_view or None, gallery_view or None
         self.query_split = getattr(data, query_split)
         names = SPLITS if gallery_split == "all" else (gallery_split,)
         self.gallery_splits = [getattr(data, name) for name in names]
@@ -104,7 +109,9 @@ class Evaluator:
     def run(self, embed: Embed) -> dict[str, Metric]:
         """Embed queries and gallery, and return a Metric for each tag."""
         gallery = _embedded.embed_parts(
-            embed, [(split, np.arange(len(split))) for split in self.gallery_splits]
+            embed,
+            [(split, np.arange(len(split))) for split in self.gallery_splits],
+            self.views[1],
         )  # [n, d]
         z = self._query_embeddings(embed, gallery)  # [q, d]
         self._found = [
@@ -134,10 +141,11 @@ class Evaluator:
     def _query_embeddings(self, embed: Embed, gallery: np.ndarray) -> np.ndarray:
         first = 0
         for split in self.gallery_splits:
-            if split is self.query_split:
+            if split is self.query_split and self.views[0] == self.views[1]:
                 return gallery[first + self.query_rows]
             first += len(split)
-        return _embedded.embed_parts(embed, [(self.query_split, self.query_rows)])
+        parts = [(self.query_split, self.query_rows)]
+        return _embedded.embed_parts(embed, parts, self.views[0])
 
     def _searches(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield the name of each search, its queries and its gallery rows."""

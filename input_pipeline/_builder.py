@@ -83,19 +83,19 @@ class Images:
         return len(self._records)
 
     def __getitem__(self, row: int) -> dict:
-        return {"image": self.read([range(len(self))[row]])[0]}
+        return {"image": self.read([range(len(self))[row]])["image"][0]}
 
-    def read(self, rows: Sequence[int]) -> np.ndarray:
-        """Returns the images of `rows`, uint8 [m, S, S, 3]."""
+    def read(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+        """Returns `image` uint8 [m, S, S, 3] of `rows`."""
         rows = np.asarray(rows, np.int64)
         if self._kept is None:
-            return self._decode(rows)
+            return {"image": self._decode(rows)}
         missing = np.unique(rows[~self._known[rows]])
         # Threads may decode the same record twice, which is harmless; a record is
         # called known only after its pixels are there.
         self._kept[missing] = self._decode(missing)
         self._known[missing] = True
-        return self._kept[rows]
+        return {"image": self._kept[rows]}
 
     def _decode(self, rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), self.size, self.size, 3), np.uint8)

@@ -1,7 +1,8 @@
 """What a dataset is: random access to records, and one table of their columns."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,12 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Records of one split with their columns in memory and their images on disk.
+    """Records of one split: their columns in memory, their fields read when asked for.
 
     Attributes:
-      source: random access, `source[i] -> {"image": uint8 [S, S, 3], ...}`; picklable.
-        `source.read(rows)`, where there is one, returns many images at once.
+      source: random access, `source[i] -> {field: array}`, the same fields and shapes
+        for every record; picklable. A picture is `image` uint8 [S, S, 3].
+        `source.read(rows)`, where there is one, returns many records at once.
       table: one row a record. `id` int64 [n] is unique over all splits of a dataset
         and fits int32; `label` int32 [n], -1 for none; `codes` int32 [n, C], padded
         with -1; `code_weights` float32 [n, C], 0 where padded; `name`, `filename`,
@@ -50,9 +52,9 @@ class Split:
         record.update({name: self.table[name][row] for name in RECORD_COLUMNS})
         return record
 
-    def read(self, rows: Sequence[int]) -> np.ndarray:
-        """Returns the images of `rows`, uint8 [m, S, S, 3], in that order."""
-        return read_images(self.source, np.asarray(rows, np.int64))
+    def read(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+        """Returns the fields of `rows`, [m, ...] each, in that order."""
+        return read_fields(self.source, np.asarray(rows, np.int64))
 
     def take(self, rows: Sequence[int]) -> "Split":
         """Returns the split of `rows`, in that order, reading from the same files."""
@@ -70,11 +72,33 @@ class Split:
 
 
 class Data(NamedTuple):
-    """What `load` returns; `facts` holds JSON values for the report."""
+    """What `load` returns.
+
+    Attributes:
+      train: records to learn from.
+      validation: records held back, disjoint by group.
+      facts: JSON values for the report.
+      extra: further splits by name, for evaluators that ask for them: galleries to be
+        lost in, near-duplicates.
+    """
 
     train: Split
     validation: Split
     facts: dict
+    extra: Mapping[str, Split] = MappingProxyType({})
+
+
+def single(fields: Mapping[str, np.ndarray], name: str, path: str) -> Split:
+    """Returns a split of one record that has no label and no code."""
+    table = {
+        "id": np.zeros(1, np.int64),
+        "label": np.full(1, MISSING, np.int32),
+        "codes": np.full((1, 1), MISSING, np.int32),
+        "code_weights": np.zeros((1, 1), np.float32),
+        "name": [name],
+        "path": [path],
+    }
+    return Split([dict(fields)], table, [], [])
 
 
 def concatenate(a: Split, b: Split) -> Split:
@@ -105,14 +129,15 @@ def concatenate(a: Split, b: Split) -> Split:
     return Split(_Chain(a.source, b.source), table, a.label_names, a.code_names)
 
 
-def read_images(source: Sequence, rows: np.ndarray) -> np.ndarray:
-    """Returns the images of `rows`, uint8 [m, S, S, 3]; at once where it can."""
+def read_fields(source: Sequence, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the fields of `rows`, [m, ...] each; at once where it can."""
     if hasattr(source, "read"):
         return source.read(rows)
     if not len(rows):
-        size = len(source[0]["image"]) if len(source) else 0
-        return np.zeros((0, size, size, 3), np.uint8)
-    return np.stack([source[int(row)]["image"] for row in rows])
+        first = source[0] if len(source) else {}
+        return {name: np.asarray(value)[None][:0] for name, value in first.items()}
+    records = [source[int(row)] for row in rows]
+    return {name: np.stack([r[name] for r in records]) for name in records[0]}
 
 
 def _widen(column: np.ndarray, width: int, empty: int) -> np.ndarray:
@@ -136,8 +161,8 @@ class _Rows:
     def __getitem__(self, row: int) -> dict:
         return self._source[int(self._rows[row])]
 
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        return read_images(self._source, self._rows[rows])
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return read_fields(self._source, self._rows[rows])
 
 
 class _Chain:
@@ -155,13 +180,16 @@ class _Chain:
             return self._first[row]
         return self._second[row - len(self._first)]
 
-    def read(self, rows: np.ndarray) -> np.ndarray:
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         late = rows >= len(self._first)
         if not late.any():
-            return read_images(self._first, rows)
-        second = read_images(self._second, rows[late] - len(self._first))
-        images = np.empty((len(rows), *second.shape[1:]), np.uint8)
-        images[late] = second
-        if not late.all():
-            images[~late] = read_images(self._first, rows[~late])
-        return images
+            return read_fields(self._first, rows)
+        second = read_fields(self._second, rows[late] - len(self._first))
+        if late.all():
+            return second
+        first = read_fields(self._first, rows[~late])
+        joined = {}
+        for name, values in first.items():
+            joined[name] = np.empty((len(rows), *values.shape[1:]), values.dtype)
+            joined[name][~late], joined[name][late] = values, second[name]
+        return joined

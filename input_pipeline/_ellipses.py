@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 INNER = (4, 8)  # structures inside the brain
+TWINS = 15  # most near-duplicates of a phantom
 TWIN_SIZE = (0.06, 0.1)  # of the one ellipse in which twins differ, of the head's axes
 
 _SKULL, _BRAIN = (0.9, 1.0), (0.4, 0.6)
@@ -44,25 +45,28 @@ def draw_ellipses(key: jax.Array, twin: jax.Array | int = 0) -> Ellipses:
 
     Args:
       key: decides all but the twin's ellipse.
-      twin: 0 for the phantom; t > 0 for its t-th near-duplicate, which has one more
+      twin: 0 for the phantom; t in 1 .. `TWINS` for a near-duplicate, with one more
         ellipse of `TWIN_SIZE`, at a place and with a value that depend on t.
 
     Returns:
       3 + 8 ellipses; those that are absent have axes of 0.
     """
-    head, number, inner, other = jax.random.split(key, 4)
-    ground, skull, brain, major, aspect, thick, angle = jax.random.uniform(head, (7,))
+    most = INNER[1]
+    # One draw for all of it: each call is compiled by itself, and slowly.
+    drawn = jax.random.uniform(key, (8 + 7 * (most + TWINS),))
+    ground, skull, brain, major, aspect, thick, angle, count = drawn[:8]
     major = 2 * _between(major, _MAJOR)
     axes = jnp.stack([major, major / _between(aspect, _ASPECT)])  # [2]
     angle = (angle - 0.5) * jnp.pi / 6
     within = axes * (1 - _between(thick, _THICKNESS))
-    most = INNER[1]
-    count, u = jax.random.uniform(number), jax.random.uniform(inner, (most, 7))
+    u = drawn[8:].reshape(-1, 7)
+    others, u = u[most:], u[:most]
     count = INNER[0] + jnp.floor(count * (INNER[1] - INNER[0] + 1))
     present = (jnp.arange(most) < count)[:, None]
     structures = _structures(u, within, angle, _SIZE)
-    extra = jax.random.uniform(jax.random.fold_in(other, twin), (1, 7))
-    extra = _structures(extra, within, angle, TWIN_SIZE)
+    extra = _structures(
+        others[jnp.maximum(twin - 1, 0)][None], within, angle, TWIN_SIZE
+    )
     parts = [
         (jnp.zeros((1, 2)), axes[None], angle[None], _between(skull, _SKULL)[None]),
         (jnp.zeros((1, 2)), within[None], angle[None], _between(brain, _BRAIN)[None]),
@@ -73,16 +77,34 @@ def draw_ellipses(key: jax.Array, twin: jax.Array | int = 0) -> Ellipses:
     return Ellipses(_between(ground, _GROUND), *joined)
 
 
-def render(ellipses: Ellipses, height: int, width: int) -> jax.Array:
-    """Returns the picture, float32 [height, width], edges softened over one pixel."""
+def render(
+    ellipses: Ellipses,
+    height: int,
+    width: int,
+    angle: jax.Array | float = 0.0,
+    shift: jax.Array | None = None,
+) -> jax.Array:
+    """Returns the picture, float32 [height, width], edges softened over one pixel.
+
+    Args:
+      ellipses: what to draw.
+      height: rows.
+      width: columns.
+      angle: radians by which all of it is turned about the middle.
+      shift: half widths by which it is moved after that, rows and columns, [2].
+    """
     row, column = (
         (2 * jnp.arange(n, dtype=jnp.float32) + 1) / n - 1 for n in (height, width)
     )
+    shift = jnp.zeros(2) if shift is None else shift
+    row, column = row[:, None] - shift[0], column[None, :] - shift[1]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    row, column = cos * row - sin * column, sin * row + cos * column  # [h, w]
     pixel = 2 / min(height, width)
 
     def paint(picture, ellipse):
         centre, axes, angle, value = ellipse
-        y, x = row[:, None] - centre[0], column[None, :] - centre[1]
+        y, x = row - centre[0], column - centre[1]
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         real = axes.min() > 0
         axes = jnp.where(real, axes, 1.0)

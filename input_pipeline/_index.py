@@ -11,7 +11,7 @@ import numpy as np
 from input_pipeline import _contract, _folder, _prepare, _table
 
 _UNLABELLED = _folder.Label(0, "", (), {})
-_RESERVED = {"id", "label", "codes", "code_weights", "filename", "image", "partner"}
+_RESERVED = {"id", "label", "codes", "code_weights", "filename", "image"}
 
 
 class Index(NamedTuple):

@@ -9,6 +9,7 @@ three box filters.
 """
 
 import difflib
+import pathlib
 from collections.abc import Callable, Mapping
 
 import jax
@@ -16,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from input_pipeline import _color, _geometry
+from input_pipeline import _color, _contract, _geometry, image_folder
 
+FLOOR = {"size": 32, "ground": 1.0}  # pictures on white, compared by their ink
 VIEW_DEFAULTS = {
     "crop_scale": (1.0, 1.0),  # share of the area, uniform
     "crop_ratio": (1.0, 1.0),  # width / height, log-uniform
@@ -70,7 +72,7 @@ def make_augment(
 
     Returns:
       `augment(rng, batch)`. The batch holds `image` uint8 [n, S, S', 3], `id` int [n]
-      and perhaps `partner` like `image`, from which the second view is then made.
+      and perhaps `partner_image` like `image`, from which the second view is then made.
       Returns the batch with `view1` and `view2`, float32 [n, size, size, 3]. A
       record's views depend on rng, its id and its picture, on nothing else.
 
@@ -86,7 +88,7 @@ def make_augment(
 
     def augment(rng, batch):
         """Adds the two views to a batch."""
-        images = [batch["image"], batch.get("partner", batch["image"])]
+        images = [batch["image"], batch.get("partner_image", batch["image"])]
         for image in images:
             _check_bytes(image)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch["id"])
@@ -95,7 +97,7 @@ def make_augment(
             jax.vmap(lambda u, image, view=view: _sampling(view, size, u, image))(u, x)
             for view, u, x in zip(views, drawn, images, strict=True)
         ]
-        crops = _resample(images, matrices, shared="partner" not in batch)
+        crops = _resample(images, matrices, shared="partner_image" not in batch)
         made = [
             _finish(view, u, x, shift, scale)
             for view, u, x in zip(views, drawn, crops, strict=True)
@@ -105,13 +107,14 @@ def make_augment(
     return augment
 
 
-def make_center(*, size: int, mean, std) -> Callable[[dict], dict]:
+def make_center(*, size: int, mean, std, **_) -> Callable[[dict], dict]:
     """Makes the function that turns a batch's pictures into network input, unaltered.
 
     Args:
       size: side in pixels; the whole picture is resized to it, with antialiasing.
       mean: three numbers in [0, 1].
       std: three numbers above 0.
+      **_: the views' fields, of no use here.
 
     Returns:
       `center(batch)`: the batch with `image` float32 [n, size, size, 3] in place of
@@ -133,6 +136,89 @@ def make_center(*, size: int, mean, std) -> Callable[[dict], dict]:
         return {**batch, "image": _normalise(crops, shift, scale)}
 
     return center
+
+
+def make_view(view: str, **fields) -> Callable[[jax.Array, dict], dict]:
+    """Makes the function that shows a batch as one training view does.
+
+    Args:
+      view: "view1" or "view2".
+      **fields: as in `make_augment`.
+
+    Returns:
+      `see(rng, batch)`: the batch with that view as `image`.
+    """
+    augment = make_augment(**fields)
+
+    def see(rng, batch):
+        return {**batch, "image": augment(rng, batch)[view]}
+
+    return see
+
+
+def make_pictures(*, mean, std, **_) -> Callable[[dict, jax.Array | None], jax.Array]:
+    """Makes the function that shows to people, and to floors, what the network sees.
+
+    Args:
+      mean: as in `make_augment`.
+      std: as in `make_augment`.
+      **_: its other fields, of no use here.
+
+    Returns:
+      `pictures(batch, seen)`: the input `seen` in [0, 1], float32 [n, s, s, 3], or
+      uint8 [n, S, S', 3], the records as they are, where it is None.
+    """
+    shift, scale = _normalisation(mean, std)
+
+    def pictures(batch, seen):
+        if seen is None:
+            return batch["image"]
+        return jnp.clip((seen - shift) / scale, 0, 1)
+
+    return pictures
+
+
+def make_preview(
+    **fields,
+) -> tuple[list[str], Callable[[jax.Array, dict], list[jax.Array]]]:
+    """Returns titles, and `preview(rng, batch)`: pictures [n, h, w, 3] for each."""
+    augment = make_augment(**{**fields, "mean": (0.0,) * 3, "std": (1.0,) * 3})
+
+    def preview(rng, batch):
+        seen = augment(rng, batch)
+        return [batch["image"], seen["view1"], seen["view2"]]
+
+    return ["record", "view 1", "view 2"], preview
+
+
+def input_shape(*, size: int, **_) -> tuple[int, int, int]:
+    """Returns the shape of one view."""
+    return size, size, 3
+
+
+def facts(**_) -> dict:
+    """Returns what is true of the views whatever they are drawn from: nothing here."""
+    return {}
+
+
+def read_records(path: str, *, size: int, cache: str = "", **_):
+    """Returns the pictures of a folder, or the one of a file, and facts on them.
+
+    Args:
+      path: file or folder.
+      size: side to which pictures are prepared, as in training.
+      cache: folder for prepared data.
+
+    Raises:
+      DataError: if there is nothing that can be read.
+    """
+    if pathlib.Path(path).is_dir():
+        data = image_folder.load(
+            path=path, size=size, cache=cache, seed=0, holdout=0.0, max_rejected=1.0
+        )
+        return data.train, data.facts
+    picture = image_folder.decode(path, size)
+    return _contract.single({"image": picture}, pathlib.Path(path).name, path), {}
 
 
 def view_fields(fields: Mapping, name: str = "view") -> dict:

@@ -36,8 +36,8 @@ def train_batches(
       split: the records.
       batch_size: records of a global batch; each process yields its share of them.
       seed: decides order and partners; same seed, same batches.
-      positives: "instance", or "codes": adds "partner", the image of another record
-        that shares a code (see `Partners`).
+      positives: "instance", or "codes": adds the fields of another record that shares a
+        code (see `Partners`), as "partner_image" and so on.
       process_index: of this process.
       process_count: number of processes.
       threads: threads that read ahead.
@@ -45,10 +45,10 @@ def train_batches(
 
     Returns:
       An iterator with `get_state()` and `set_state(state)`, which yields dicts of
-      numpy arrays [b, ...] with b = batch_size / process_count: "image" uint8
-      [b, S, S, 3], "id" int32, "label" int32, "codes" int32 [b, C], "code_weights"
-      float32 [b, C], and where asked for "partner" uint8 [b, S, S, 3] with its
-      "partner_codes" and "partner_code_weights". After
+      numpy arrays [b, ...] with b = batch_size / process_count: the split's fields,
+      such as "image" uint8 [b, S, S, 3], "id" int32, "label" int32, "codes" int32
+      [b, C], "code_weights" float32 [b, C], and where asked for the partner's fields
+      with its "partner_codes" and "partner_code_weights". After
       `set_state` the batches that follow equal those that followed `get_state`.
 
     Raises:
@@ -162,7 +162,8 @@ class _Reader:
         batch = read(self._split, rows)
         if self._partners is not None:
             partner = self._partners.draw(rows, step // self._steps)
-            batch["partner"] = self._split.read(partner)
+            fields = self._split.read(partner)
+            batch |= {f"partner_{name}": value for name, value in fields.items()}
             for name in ("codes", "code_weights"):
                 batch[f"partner_{name}"] = self._split.table[name][partner]
         return batch
@@ -184,7 +185,7 @@ def read(split: _contract.Split, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the records of `rows` as one batch."""
     table = split.table
     return {
-        "image": split.read(rows),
+        **split.read(rows),
         "id": table["id"][rows].astype(np.int32),
         "label": table["label"][rows],
         "codes": table["codes"][rows],

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from models._normalization import BatchNorm
+from models.convolution import Conv3x3
 
 
 class Model(nn.Module):
@@ -55,14 +56,10 @@ class Model(nn.Module):
             zip(self.channels, self.strides, strict=True)
         ):
             for repeat in range(self.depth):
-                x = nn.Conv(
+                x = Conv3x3(
                     max(1, round(channels * self.width)),
-                    (3, 3),
-                    strides=stride if repeat == 0 else 1,
-                    padding=1,
-                    use_bias=False,
-                    kernel_init=nn.initializers.he_normal(),
-                    dtype=self.dtype,
+                    stride if repeat == 0 else 1,
+                    self.dtype,
                     name=f"conv_{stage}_{repeat}",
                 )(x)
                 norm = BatchNorm(

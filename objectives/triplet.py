@@ -5,62 +5,38 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-from jax import lax
 
 from losses import triplet as loss_lib
 from objectives import _contract as contract
+from objectives import _pair
 
 Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class _Triplet:
+class _Triplet(_pair.PairNetwork):
     """The four functions of the objective, over the network and fields of `make`."""
 
-    backbone: nn.Module
-    axis_name: str | None
-    chunks: int
     margin: float | None
     squared: bool
     mining: str
     false_negatives: str
 
-    def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
-        """Parameters and batch statistics of the network."""
-        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
-        variables = self.backbone.init(keys, batch["view1"], train=False)
-        return variables["params"], {"batch_stats": variables.get("batch_stats", {})}
-
-    def encode(self, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
-        """Unit-norm embeddings [n, d] of a view, with new statistics."""
-
-        def part(x, rng):
-            h, new = contract.apply_training(self.backbone, params, stats, x, rng)
-            return contract.unit_norm(h), new
-
-        return contract.in_chunks(part, x, rng, self.chunks)
-
     def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
         """First views as anchors, second views of all devices as keys."""
         del step
-        rngs = jax.random.split(rng, 3)
-        # Each view has its own pass, so that BatchNorm never mixes them.
-        stats = extra["batch_stats"]
-        q, stats = self.encode(params, stats, batch["view1"], rngs[0])  # [n, d]
-        k, stats = self.encode(params, stats, batch["view2"], rngs[1])
-        n = q.shape[0]
-        columns = contract.first_row(n, self.axis_name) + jnp.arange(n)
-        keys = contract.gather(k, self.axis_name)  # [devices * n, d]
+        q, k, extra = self.both(params, extra, batch, rng)
         value, aux = loss_lib.triplet(
             q,
-            keys,
-            columns,
+            contract.gather(k, self.axis_name),  # [devices * n, d]
+            self.columns(q.shape[0]),
             margin=self.margin,
             squared=self.squared,
             mining=self.mining,
-            mask=self.mask(batch),
-            rng=rngs[2],
+            mask=None
+            if self.false_negatives == "keep"
+            else self.may_be_negative(batch),
+            rng=jax.random.fold_in(rng, 2),
         )
         metrics = {
             "train/d_pos": aux.positive_distance,
@@ -68,25 +44,9 @@ class _Triplet:
             "train/violations": aux.violations,
             "train/accuracy": aux.accuracy,
             "diag/candidates": aux.candidates,
-            "diag/embedding_std": contract.embedding_std(q, self.axis_name),
-            "diag/embedding_std_chance": jnp.float32(q.shape[-1] ** -0.5),
+            **self.spread(q),
         }
-        stats = contract.mean_over_devices(stats, self.axis_name)
-        return value, ({"batch_stats": lax.stop_gradient(stats)}, metrics)
-
-    def mask(self, batch: dict) -> jax.Array | None:
-        """Keys that may be negatives, bool [n, devices * n]; None for all."""
-        if self.false_negatives == "keep":
-            return None
-        labels = contract.gather(batch["label"], self.axis_name)
-        own = batch["label"][:, None]
-        return (own != labels[None, :]) | (own < 0)
-
-    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
-        """Unit-norm embeddings by running statistics."""
-        variables = {"params": params, **extra}
-        h = self.backbone.apply(variables, batch["image"], train=False)
-        return contract.unit_norm(h)
+        return value, (extra, metrics)
 
     def chance(self, global_batch: int) -> float:
         """All embeddings alike: the margin, or ln 2, whatever the batch."""

@@ -19,6 +19,7 @@ from reporting.formatting import (
 )
 
 LISTED = 8  # names shown of a long list
+MOST_ROWS = 40  # evaluations in the report
 
 RULES = (
     "A record never retrieves itself: it is removed from its own ranking by id. "
@@ -84,6 +85,7 @@ def build(
         _alarms(report["alarms"], report["alarms_cleared"]),
         _metrics(report["metrics"]),
         _curves(pictures),
+        _evaluations(events, report["gates"]),
         _gallery(folder, pictures),
         _data(report["data"]),
         _config(report["recipe"], report["difference"]),
@@ -205,6 +207,29 @@ def _curves(pictures: Mapping[str, Path]) -> Section:
 def _caption(name: str) -> str:
     what = name.removeprefix("retrieval-").replace("-parts", ", its parts")
     return f"Retrieval, {what}: bands are 95 % intervals."
+
+
+def _evaluations(events: list[dict], judged: Mapping[str, dict]) -> Section:
+    """A row an evaluation: the loss and rate last logged, and what gates look at."""
+    asked = list(dict.fromkeys(gate["metric"] for gate in judged.values()))
+    columns = [history.LOSS, "train/lr", *(t for t in asked if t != history.LOSS)]
+    rows, last = [], {}
+    for event in events:
+        if event["kind"] not in history.LIVE:
+            continue
+        last |= {
+            tag: history.as_metric(v)["value"] for tag, v in event["metrics"].items()
+        }
+        if event["kind"] == "eval":
+            cells = [number(last.get(tag)) for tag in columns]
+            rows.append([number(event["epoch"]), count(event["step"]), *cells])
+    if not rows:
+        return Section("Evaluations", ["None has been made yet."])
+    text = []
+    if len(rows) > MOST_ROWS:
+        text = [f"The last {MOST_ROWS} of {len(rows)}; `curves.csv` has all."]
+    header = ["epoch", "step", *(tag.removeprefix("eval/") for tag in columns)]
+    return Section("Evaluations", text, tables=[Table(header, rows[-MOST_ROWS:])])
 
 
 def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:

@@ -19,7 +19,7 @@ ALLOWED = {
     "objectives": {"jax", "flax", "losses", "models.heads"},
     "input_pipeline": {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
-        "pyarrow", "tqdm", "absl",
+        "pyarrow", "tqdm", "absl", "h5py", "scipy",
     },
     "evaluators": {"numpy", "jax"},
     "reporting": {

@@ -2,15 +2,17 @@
 
 import importlib
 import pathlib
+import types
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from input_pipeline import augment as augment_lib
+from evaluators import floors
 from objectives._contract import Objective
 from train_lib import evaluation, optimizers, schedules
 from train_lib.config import nearest
@@ -18,19 +20,20 @@ from train_lib.errors import InputError
 from train_lib.parallel import AXIS
 from train_lib.schedules import Horizon
 
-# What a folder's files must export to be a choice in a config.
-EXPORTS = {
-    "models": "Model",
-    "objectives": "make",
-    "input_pipeline": "load",
-    "evaluators": "Evaluator",
+# Kind of part -> the folder it lies in, and what a file must export to be a choice.
+PARTS = {
+    "models": ("models", "Model"),
+    "objectives": ("objectives", "make"),
+    "datasets": ("input_pipeline", "load"),
+    "views": ("input_pipeline", "make_augment"),
+    "evaluators": ("evaluators", "Evaluator"),
 }
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def choices(folder: str) -> list[str]:
-    """Names that a config may use for a folder: the files that export its part."""
-    exported = EXPORTS[folder]
+def choices(kind: str) -> list[str]:
+    """Names that a config may use for a kind of part: the files that export it."""
+    folder, exported = PARTS[kind]
     return sorted(
         path.stem
         for path in (_ROOT / folder).glob("[!_]*.py")
@@ -42,17 +45,21 @@ def choices(folder: str) -> list[str]:
     )
 
 
-def find(folder: str, name: str) -> Callable:
-    """The part that `folder/name.py` exports.
+def find(kind: str, name: str) -> Callable:
+    """The part that the file `name.py` of a kind exports.
 
     Raises:
         ValueError: There is no such file; lists the files there are.
     """
-    if name not in (names := choices(folder)):
+    return getattr(_module(kind, name), PARTS[kind][1])
+
+
+def _module(kind: str, name: str) -> types.ModuleType:
+    if name not in (names := choices(kind)):
         raise ValueError(
             f"got {name!r}; choices: {', '.join(names)}{nearest(name, names)}"
         )
-    return getattr(importlib.import_module(f"{folder}.{name}"), EXPORTS[folder])
+    return importlib.import_module(f"{PARTS[kind][0]}.{name}")
 
 
 def fields(section: ConfigDict, *without: str) -> dict[str, Any]:
@@ -63,7 +70,7 @@ def fields(section: ConfigDict, *without: str) -> dict[str, Any]:
 
 def load_data(config: ConfigDict, progress: bool = True) -> Any:
     """The dataset's splits; prepares them first where that has not been done."""
-    load = find("input_pipeline", config.data.name)
+    load = find("datasets", config.data.name)
     return load(**fields(config.data), seed=config.seed, progress=progress)
 
 
@@ -129,39 +136,88 @@ def make_optimizer(
     )
 
 
+def views_of(config: ConfigDict) -> types.ModuleType:
+    """The file of views that a config names; docs/design.md lists what is in it."""
+    return _module("views", config.augment.name)
+
+
 def make_augment(config: ConfigDict) -> Callable:
     """`augment(rng, batch)`, the training views."""
-    return augment_lib.make_augment(**fields(config.augment))
+    return views_of(config).make_augment(**fields(config.augment))
 
 
-def make_embed(config: ConfigDict, objective: Objective, mesh: Mesh) -> Callable:
-    """`bind(params, extra) -> embed(split, rows, augmented)`."""
-    center = augment_lib.make_center(**fields(config.augment, "view1", "view2"))
-    view = _first_view(fields(config.augment))
-    return evaluation.make_embed(objective, center, view, mesh, **_reading(config))
+def make_preview(config: ConfigDict) -> tuple[list[str], Callable]:
+    """Titles, and `preview(rng, batch)`: a column of pictures for each."""
+    return views_of(config).make_preview(**fields(config.augment))
 
 
-def make_query_pictures(config: ConfigDict) -> Callable:
-    """`(split, rows)`: what `make_embed` augments, as pictures in 0..1."""
-    plain = fields(config.augment) | {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-    return evaluation.make_pictures(_first_view(plain), **_reading(config))
+def view_facts(config: ConfigDict) -> dict[str, Any]:
+    """What is true of the views whatever they are drawn from."""
+    return views_of(config).facts(**fields(config.augment))
+
+
+def example_batch(config: ConfigDict) -> dict[str, jax.Array]:
+    """Two records' views of zeros, to build a network by."""
+    shape = views_of(config).input_shape(**fields(config.augment))
+    return {"view1": jnp.zeros((2, *shape))}
+
+
+def make_seen(config: ConfigDict, mesh: Mesh) -> evaluation.Seen:
+    """`seen(batch, view=None, **changes)`: what the network sees of records."""
+    views = views_of(config)
+
+    def see(view: str | None, changes: dict) -> Callable:
+        own = changed_views(fields(config.augment), view, changes)
+        if view is None:
+            center = views.make_center(**own)
+            return lambda rng, batch: center(batch)
+        return views.make_view(view, **own)
+
+    return evaluation.Seen(see, mesh, config.seed)
+
+
+def make_embed(config: ConfigDict, objective: Objective, seen: Any) -> Callable:
+    """`bind(params, extra) -> embed(split, rows, view=None, **changes)`."""
+    return evaluation.make_embed(objective, seen, **_reading(config))
+
+
+def make_pictures(config: ConfigDict, seen: Any) -> Callable:
+    """`pictures(split, rows, view=None, **changes)`: what is embedded, to look at."""
+    show = views_of(config).make_pictures(**fields(config.augment))
+    return evaluation.make_pictures(show, seen, **_reading(config))
+
+
+def make_floor(config: ConfigDict, pictures: Callable) -> Callable:
+    """The embed function of raw pictures, `floor:pixels`."""
+    return floors.pixels(pictures, **views_of(config).FLOOR)
+
+
+def changed_views(own: dict, view: str | None, changes: dict) -> dict:
+    """Fields of `augment` with some changed, in a view's own fields where it has them.
+
+    Raises:
+        ValueError: There is no such field.
+    """
+    own = {name: dict(v) if isinstance(v, dict) else v for name, v in own.items()}
+    for name, value in changes.items():
+        place = own[view] if view in own and name in own[view] else own
+        if name not in place:
+            known = sorted({*own, *own.get(view, {})})
+            raise ValueError(f"got a change of {name!r}; choices: {', '.join(known)}")
+        place[name] = value
+    return own
+
+
+def read_records(config: ConfigDict, path: str) -> tuple[Any, dict]:
+    """Records of a file or a folder such as the views are made from, and facts."""
+    return views_of(config).read_records(path, **fields(config.data, "path"))
 
 
 def _reading(config: ConfigDict) -> dict[str, int]:
     return {
-        "seed": config.seed,
         "batch_size": config.evaluate.batch_size,
         "threads": config.train.threads,
     }
-
-
-def _first_view(augment_fields: dict) -> Callable:
-    augment = augment_lib.make_augment(**augment_fields)
-
-    def view(rng: jax.Array, batch: dict) -> dict:
-        return batch | {"image": augment(rng, batch)["view1"]}
-
-    return view
 
 
 def make_evaluators(config: ConfigDict, data: Any) -> dict[str, Any]:

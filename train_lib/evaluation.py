@@ -8,61 +8,70 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from evaluators import floors
 from input_pipeline import loader
 from objectives._contract import Objective
 from reporting import workdir as files
 from train_lib import parallel
 
 Embed = Callable[..., np.ndarray]
+# Columns that no view and no network looks at.
+UNSEEN = ("label", "codes", "code_weights")
 # Queries are drawn with a key of their own, so that every evaluation sees the same.
 QUERY_KEY = 2**30
 
 
+class Seen:
+    """What the network sees of records, a view and its changes compiled once.
+
+    Args:
+        see: `(view, changes) -> (rng, batch) -> batch` with the network's input as
+            `image`; view None for records as they are.
+        mesh: Devices.
+        seed: Of what is random in the views; the same for every evaluation.
+    """
+
+    def __init__(self, see: Callable, mesh: Mesh, seed: int):
+        self.mesh, self._see, self._compiled = mesh, see, {}
+        self._key = jax.random.fold_in(jax.random.PRNGKey(seed), QUERY_KEY)
+
+    def __call__(self, batch: dict, view: str | None = None, **changes: Any):
+        """The input [n, ...] of a batch on devices."""
+        name = view, tuple(sorted(changes.items()))
+        if name not in self._compiled:
+            see = self._see(view, changes)
+            self._compiled[name] = parallel.parallel_embed(
+                lambda key, batch: see(key, batch)["image"], self.mesh
+            )
+        return self._compiled[name](self._key, batch)
+
+
 def make_embed(
-    objective: Objective,
-    center: Callable,
-    query_view: Callable,
-    mesh: Mesh,
-    *,
-    seed: int,
-    batch_size: int,
-    threads: int,
+    objective: Objective, seen: Seen, *, batch_size: int, threads: int
 ) -> Callable[[Any, Any], Embed]:
-    """Builds `bind(params, extra) -> embed`, where `embed(split, rows, augmented)`.
+    """Builds `bind(params, extra) -> embed(split, rows, view, **changes)`.
 
     Args:
         objective: Method whose `embed` is used.
-        center: `(batch) -> batch`, the whole picture.
-        query_view: `(rng, batch) -> batch`, a training view in its place.
-        mesh: Devices.
-        seed: Of the augmented queries.
+        seen: What it is given.
         batch_size: Records at a time; the last batch is padded.
         threads: Of the reader.
 
     Returns:
-        `bind`; compiled once, however often it is bound.
+        `bind`; the network is compiled once, however often it is bound.
     """
-    key = jax.random.fold_in(jax.random.PRNGKey(seed), QUERY_KEY)
 
-    def clean(variables, batch):
-        return objective.embed(*variables, center(batch))
+    def encode(variables, image):
+        return objective.embed(*variables, {"image": image})
 
-    def augmented(variables, batch):
-        return objective.embed(*variables, query_view(key, batch))
-
-    compiled = {
-        False: parallel.parallel_embed(clean, mesh),
-        True: parallel.parallel_embed(augmented, mesh),
-    }
+    compiled = parallel.parallel_embed(encode, seen.mesh)
 
     def bind(params: Any, extra: Any) -> Embed:
-        def embed(split, rows: np.ndarray, augmented: bool = False) -> np.ndarray:
-            def encode(batch):
-                placed = parallel.put_batch(batch, mesh)
-                return compiled[bool(augmented)]((params, extra), placed)
+        def embed(split, rows: np.ndarray, view: str | None = None, **changes):
+            def of_batch(batch):
+                placed = parallel.put_batch(batch, seen.mesh)
+                return compiled((params, extra), seen(placed, view, **changes))
 
-            return _over_batches(encode, split, rows, batch_size, threads)
+            return _over_batches(of_batch, split, rows, batch_size, threads)
 
         return embed
 
@@ -70,17 +79,24 @@ def make_embed(
 
 
 def make_pictures(
-    query_view: Callable, *, seed: int, batch_size: int, threads: int
+    show: Callable, seen: Seen, *, batch_size: int, threads: int
 ) -> Callable[..., np.ndarray]:
-    """Builds `(split, rows) -> [m, s, s, 3]`, the augmented queries as pictures.
+    """Builds `(split, rows, view, **changes) -> [m, s, s, c]`, what people can look at.
 
-    The same views as `make_embed` embeds, if `query_view` draws them from the same key.
+    Args:
+        show: `(batch, input or None) -> pictures`; None for records as they are.
+        seen: As in `make_embed`, so that what is shown is what is embedded.
+        batch_size: Records at a time.
+        threads: Of the reader.
     """
-    key = jax.random.fold_in(jax.random.PRNGKey(seed), QUERY_KEY)
-    draw = jax.jit(lambda batch: query_view(key, batch)["image"])
+    show = jax.jit(show)
 
-    def pictures(split, rows: np.ndarray) -> np.ndarray:
-        return _over_batches(draw, split, rows, batch_size, threads)
+    def pictures(split, rows: np.ndarray, view: str | None = None, **changes):
+        def of_batch(batch):
+            placed = parallel.put_batch(batch, seen.mesh)
+            return show(placed, None if view is None else seen(placed, view, **changes))
+
+        return _over_batches(of_batch, split, rows, batch_size, threads)
 
     return pictures
 
@@ -94,48 +110,62 @@ def _over_batches(
         split.take(rows), batch_size=batch_size, threads=threads
     )
     for batch, valid in batches:
-        arrays = {
-            "image": batch["image"],
-            "id": batch["id"].astype(np.int32),
-        }
-        parts.append(np.asarray(function(arrays), np.float32)[valid])
+        needed = {k: v for k, v in batch.items() if k not in UNSEEN}
+        parts.append(np.asarray(function(needed))[valid])
     return np.concatenate(parts)
 
 
-def evaluate(evaluators: Mapping[str, Any], embed: Embed) -> dict[str, Any]:
-    """Runs all evaluators: tag -> Metric."""
+def evaluate(
+    evaluators: Mapping[str, Any], embed: Embed, skip: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Runs all evaluators but those to skip: tag -> Metric."""
     metrics = {}
-    for evaluator in evaluators.values():
-        metrics |= evaluator.run(embed)
+    for name, evaluator in evaluators.items():
+        if name not in skip:
+            metrics |= evaluator.run(embed)
     return metrics
 
 
 def floor_embeds(
-    names: tuple[str, ...], untrained: Embed, pictures: Callable
+    names: tuple[str, ...], untrained: Embed, pixels: Embed
 ) -> dict[str, Embed]:
     """The embeddings that a trained network has to beat, by name."""
-    known = {"pixels": floors.pixels(view=pictures), "untrained": untrained}
+    known = {"pixels": pixels, "untrained": untrained}
     return {name: known[name] for name in names}
 
 
 def write_gallery(
-    workdir: pathlib.Path, evaluator: Any, data: Any, queries: int
+    workdir: pathlib.Path, evaluator: Any, data: Any, queries: int, pictures: Callable
 ) -> None:
-    """Writes an evaluator's examples with the pictures of all records in them."""
+    """Writes an evaluator's examples with the pictures of all records in them.
+
+    Args:
+        workdir: Of the run.
+        evaluator: After its `run`.
+        data: All its splits are looked through for the records.
+        queries: How many examples.
+        pictures: As `make_pictures` builds it.
+    """
     examples = evaluator.examples(queries)
     wanted = {e["query"] for e in examples}
     wanted |= {n["id"] for e in examples for n in e["neighbours"]}
-    pictures, names = {}, {}
-    for split in (data.train, data.validation):
+    shown, names = {}, {}
+    for split in (data.train, data.validation, *data.extra.values()):
         rows = np.flatnonzero(np.isin(split.table["id"], list(wanted)))
         if not rows.size:
             continue
-        shown = zip(rows, split.read(rows), strict=True)
-        for row, image in shown:
+        for row, image in zip(rows, as_rgb(pictures(split, rows)), strict=True):
             record = int(split.table["id"][row])
-            pictures[record], names[record] = image, split.table["name"][row]
+            shown[record], names[record] = image, split.table["name"][row]
     for example in examples:
         example["name"] = names.get(example["query"], "")
         for neighbour in example["neighbours"]:
             neighbour["name"] = names.get(neighbour["id"], "")
-    files.write_gallery(workdir, examples, pictures)
+    files.write_gallery(workdir, examples, shown)
+
+
+def as_rgb(pictures: np.ndarray) -> np.ndarray:
+    """Pictures uint8 [m, h, w, 3] of such, or of floats in 0..1, grey or in colour."""
+    if pictures.dtype != np.uint8:
+        pictures = np.uint8(np.clip(pictures * 255 + 0.5, 0, 255))
+    return np.broadcast_to(pictures, (*pictures.shape[:3], 3))

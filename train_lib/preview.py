@@ -1,17 +1,20 @@
-"""A contact sheet of originals beside the views that the network will see."""
+"""Records beside what the network will see: one PNG each, and a contact sheet."""
 
 import pathlib
 
 import jax
 import numpy as np
 
+from input_pipeline import loader
 from reporting import contact_sheet
-from train_lib import builders, validation
+from train_lib import builders, evaluation, validation
 from train_lib.config import Recipe
+
+CELL = 192  # side of a picture in the PNG of one record
 
 
 def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
-    """Writes `preview.png`; returns a sentence on it.
+    """Writes `preview.png` and a PNG a record; returns a sentence on them.
 
     Args:
         recipe: Config; checked here.
@@ -20,24 +23,27 @@ def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
     """
     validation.check(recipe, jax.device_count())
     config = recipe.config
-    split = builders.load_data(config).train
+    data = builders.load_data(config)
+    split = data.train
     rows = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
-    images = split.read(rows)
-    batch = {"image": images, "id": split.table["id"][rows].astype(np.int32)}
+    batch = loader.read(split, rows)
     rng = jax.random.fold_in(jax.random.PRNGKey(config.seed), 0)
-    views = jax.jit(builders.make_augment(config))(rng, batch)
-    mean, std = np.asarray(config.augment.mean), np.asarray(config.augment.std)
-
-    def pictures(view: jax.Array) -> np.ndarray:
-        shown = np.asarray(view) * std + mean
-        return np.uint8(np.clip(shown * 255.0 + 0.5, 0, 255))
-
-    columns = (images, pictures(views["view1"]), pictures(views["view2"]))
+    titles, preview = builders.make_preview(config)
+    drawn = jax.jit(preview)(rng, batch)
+    columns = [evaluation.as_rgb(np.asarray(pictures)) for pictures in drawn]
+    table = list(zip(*columns, strict=True))
     names = [split.table["name"][row] for row in rows]
+    blank = [""] * (len(titles) - 1)
+    for i, (name, pictures) in enumerate(zip(names, table, strict=True)):
+        sheet = contact_sheet.contact_sheet(
+            [pictures], cell=CELL, captions=[[name, *blank]], titles=titles
+        )
+        contact_sheet.save_png(sheet, output / f"sample_{i:03}.png")
     sheet = contact_sheet.contact_sheet(
-        list(zip(*columns, strict=True)),
-        captions=[[name, "", ""] for name in names],
-        titles=["record", "view 1", "view 2"],
+        table, captions=[[name, *blank] for name in names], titles=titles
     )
     path = contact_sheet.save_png(sheet, output / "preview.png")
-    return f"{len(rows)} of {len(split)} training records and their views: {path}"
+    return (
+        f"{len(rows)} of {len(split)} training records and what the network sees of "
+        f"them: {path}, and sample_000.png to sample_{len(rows) - 1:03}.png beside it"
+    )

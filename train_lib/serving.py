@@ -1,6 +1,7 @@
-"""A trained network at work: embedding folders, searching for one picture."""
+"""A trained network at work: embedding folders, searching for one record."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,6 @@ from ml_collections import ConfigDict
 
 from evaluators import neighbours
 from input_pipeline import _contract as records
-from input_pipeline import image_folder
 from reporting import gallery as drawing
 from reporting import search_table
 from reporting import workdir as files
@@ -27,13 +27,15 @@ class Network(NamedTuple):
         config: Of its run.
         workdir: Of its run.
         step: Step of the checkpoint.
-        embed: `(split, rows, augmented) -> [m, d]`.
+        embed: `(split, rows, view=None, **changes) -> [m, d]`.
+        pictures: The same records, to look at.
     """
 
     config: ConfigDict
     workdir: pathlib.Path
     step: int
     embed: evaluation.Embed
+    pictures: Callable
 
 
 def restore(workdir: str, checkpoint: str = "latest") -> Network:
@@ -57,8 +59,7 @@ def restore(workdir: str, checkpoint: str = "latest") -> Network:
     tx = builders.make_optimizer(
         config, builders.make_schedule(config, 1, Horizon(0, 1))
     )
-    size = config.augment.size
-    batch = {"view1": np.zeros((2, size, size, 3), np.float32)}
+    batch = builders.example_batch(config)
     shapes = jax.eval_shape(
         lambda: train_step.init_state(objective, tx, config.seed, batch)
     )
@@ -67,9 +68,11 @@ def restore(workdir: str, checkpoint: str = "latest") -> Network:
     if found is None:
         raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
     mesh = parallel.make_mesh()
-    bind = builders.make_embed(config, objective, mesh)
+    seen = builders.make_seen(config, mesh)
+    bind = builders.make_embed(config, objective, seen)
     variables = parallel.put_state((found.state.params, found.state.extra), mesh)
-    return Network(config, folder, found.step, bind(*variables))
+    pictures = builders.make_pictures(config, seen)
+    return Network(config, folder, found.step, bind(*variables), pictures)
 
 
 def _tuples(config: ConfigDict) -> ConfigDict:
@@ -98,16 +101,18 @@ def _step(checkpoints: Checkpoints, shapes: Any, wanted: str) -> int | None:
     return int(wanted)
 
 
-def _own_records(network: Network) -> records.Split:
-    data = builders.load_data(network.config)
-    return records.concatenate(data.train, data.validation)
-
-
-def _write(network: Network, split: records.Split, folder: pathlib.Path) -> None:
-    """Writes `embeddings.npy` and `records.parquet`, row for row."""
+def _write(network: Network, splits: list, folder: pathlib.Path, view: str = "") -> int:
+    """Writes `embeddings.npy` and `records.parquet`, row for row; returns the rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    z = network.embed(split, np.arange(len(split)))
-    np.save(folder / "embeddings.npy", z)
+    z = [network.embed(split, np.arange(len(split)), view or None) for split in splits]
+    np.save(folder / "embeddings.npy", np.concatenate(z))
+    frame = pd.concat([_frame(split) for split in splits], ignore_index=True)
+    frame.attrs = {"workdir": str(network.workdir), "checkpoint": network.step}
+    frame.to_parquet(folder / "records.parquet")
+    return len(frame)
+
+
+def _frame(split: records.Split) -> pd.DataFrame:
     columns = {k: list(v) for k, v in split.table.items() if k != "code_weights"}
     columns["codes"] = [
         [split.code_names[c] for c in codes if c >= 0] for codes in split.table["codes"]
@@ -115,46 +120,43 @@ def _write(network: Network, split: records.Split, folder: pathlib.Path) -> None
     columns["label_name"] = [
         split.label_names[i] if i >= 0 else "" for i in split.table["label"]
     ]
-    frame = pd.DataFrame(columns)
-    frame.attrs = {"workdir": str(network.workdir), "checkpoint": network.step}
-    frame.to_parquet(folder / "records.parquet")
+    return pd.DataFrame(columns)
 
 
-def embed_folder(network: Network, source: str, output: str) -> str:
-    """Embeds every image under a directory; returns a sentence on what was written."""
-    config = network.config
-    data = image_folder.load(
-        path=source,
-        size=config.data.size,
-        cache=config.data.cache,
-        seed=config.seed,
-        holdout=0.0,
-        max_rejected=1.0,
-    )
+def embed_folder(network: Network, source: str, output: str, view: str = "") -> str:
+    """Embeds every record under a directory; returns a sentence on what was written.
+
+    Args:
+        network: What embeds them.
+        source: Directory, or one file.
+        output: Directory to write.
+        view: Training view in which records are seen, "" as they are.
+    """
+    split, facts = builders.read_records(network.config, source)
     folder = pathlib.Path(output)
-    _write(network, data.train, folder)
-    rejected = data.facts.get("rejected_total", 0)
+    written = _write(network, [split], folder, view)
     return (
-        f"{len(data.train)} records embedded with checkpoint {network.step} into "
+        f"{written} records embedded with checkpoint {network.step} into "
         f"{folder / 'embeddings.npy'} and {folder / 'records.parquet'}; "
-        f"{rejected} files left out"
+        f"{facts.get('rejected_total', 0)} files left out"
     )
 
 
 def search(
     network: Network, query: str, *, top: int, gallery: str, as_json: bool
 ) -> str:
-    """Finds the records most like a picture; writes a picture of them.
+    """Finds the records most like one; writes a picture of them.
 
     Args:
         network: What embeds the query.
-        query: An image file.
+        query: A file; of several records in it, the middle one.
         top: How many records.
         gallery: Directory that `embed_folder` wrote, or "" for the run's own records,
             which are embedded once a checkpoint and kept in the workdir.
         as_json: Return JSON rather than a table.
     """
-    image = image_folder.decode(query, network.config.data.size)
+    asked, _ = builders.read_records(network.config, query)
+    middle = np.array([len(asked) // 2])
     folder = pathlib.Path(gallery) if gallery else _own_gallery(network)
     if not (folder / "embeddings.npy").is_file():
         raise InputError(
@@ -163,7 +165,7 @@ def search(
         )
     z = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
     frame = pd.read_parquet(folder / "records.parquet")
-    q = network.embed(_one(image), np.zeros(1, np.int64))
+    q = network.embed(asked, middle)
     if q.shape[1] != z.shape[1]:
         raise InputError(
             f"got a gallery of {z.shape[1]}-d embeddings for a network of "
@@ -177,10 +179,11 @@ def search(
     ]
     pictures = _pictures(network, found, gallery)
     shown = {int(r["id"]): p for r, p in zip(found, pictures, strict=True)}
+    shown[-1] = evaluation.as_rgb(network.pictures(asked, middle))[0]
     path = network.workdir / "search" / f"{pathlib.Path(query).stem}.png"
     path.parent.mkdir(exist_ok=True)
     row = {"query": -1, "name": "query", "neighbours": results}
-    drawing.draw([row], shown | {-1: image}).save(path)
+    drawing.draw([row], shown).save(path)
     if as_json:
         return search_table.as_json(results, query=query)
     return f"{search_table.table(results, query=query)}\n{path}"
@@ -189,27 +192,30 @@ def search(
 def _own_gallery(network: Network) -> pathlib.Path:
     folder = network.workdir / "embeddings" / str(network.step)
     if not (folder / "records.parquet").is_file():
-        _write(network, _own_records(network), folder)
+        _write(network, _own_splits(network), folder)
     return folder
 
 
-def _one(image: np.ndarray) -> records.Split:
-    table = {
-        "id": np.zeros(1, np.int64),
-        "label": np.full(1, -1, np.int32),
-        "codes": np.full((1, 1), -1, np.int32),
-        "code_weights": np.zeros((1, 1), np.float32),
-    }
-    return records.Split([{"image": image}], table, [], [])
+def _own_splits(network: Network) -> list[records.Split]:
+    data = builders.load_data(network.config)
+    return [data.train, data.validation]
 
 
 def _pictures(network: Network, found: list[dict], gallery: str) -> list[np.ndarray]:
     """Pictures of found records: from the files themselves, or from the run's data."""
+    places = []
     if gallery:
-        return [
-            image_folder.decode(record["path"], network.config.data.size)
-            for record in found
-        ]
-    split = _own_records(network)
-    row_of = {int(i): row for row, i in enumerate(split.table["id"])}
-    return list(split.read([row_of[int(record["id"])] for record in found]))
+        for record in found:
+            split, _ = builders.read_records(network.config, record["path"])
+            names = split.table["name"]
+            name = record.get("name")
+            places.append((split, names.index(name) if name in names else 0))
+    else:
+        row_of = {
+            int(id_): (split, row)
+            for split in _own_splits(network)
+            for row, id_ in enumerate(split.table["id"])
+        }
+        places = [row_of[int(record["id"])] for record in found]
+    drawn = [network.pictures(split, np.array([row])) for split, row in places]
+    return [evaluation.as_rgb(picture)[0] for picture in drawn]

@@ -9,7 +9,6 @@ from importlib import metadata
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -50,6 +49,7 @@ class Session:
     schedule: schedules.Schedule
     step: Callable
     embed: Callable
+    pictures: Callable
     evaluators: dict[str, Any]
     checkpoints: Checkpoints
     progress: Progress
@@ -132,6 +132,7 @@ def open_session(
     files.write_json(
         workdir / files.DATA,
         data.facts
+        | builders.view_facts(config)
         | {
             "training_records": len(data.train),
             "validation_records": len(data.validation),
@@ -149,6 +150,7 @@ def open_session(
         builders.make_augment(config),
         parallel.AXIS,
     )
+    seen = builders.make_seen(config, mesh)
     return Session(
         config=config,
         workdir=workdir,
@@ -159,7 +161,8 @@ def open_session(
         objective=objective,
         schedule=schedule,
         step=parallel.parallel_step(step, mesh),
-        embed=builders.make_embed(config, objective, mesh),
+        embed=builders.make_embed(config, objective, seen),
+        pictures=builders.make_pictures(config, seen),
         evaluators=builders.make_evaluators(config, data),
         checkpoints=Checkpoints(
             workdir / files.CHECKPOINTS, config.train.keep_checkpoints
@@ -206,8 +209,8 @@ def find_horizon(workdir: pathlib.Path, total: int, extend: str | None) -> Horiz
 
 def first_state(session: Session) -> train_step.TrainState:
     """State before the first step, on the host."""
-    config, size = session.config, session.config.augment.size
-    batch = {"view1": jnp.zeros((2, size, size, 3))}
+    config = session.config
+    batch = builders.example_batch(config)
     # The optimiser's state depends on shapes alone, so any schedule will do.
     tx = builders.make_optimizer(config, session.schedule)
     # Outside the mesh no axis has a name.

@@ -65,7 +65,7 @@ def make_train_step(
     Args:
         objective: The method.
         tx: The optimiser.
-        augment: `(rng, batch) -> batch` with views.
+        augment: `(rng, batch) -> batch` with views, and perhaps `diag`, scalars to log.
         axis_name: Device axis over which gradients and metrics are averaged, or None.
     """
 
@@ -75,13 +75,14 @@ def make_train_step(
         if axis_name is not None:
             net_key = jax.random.fold_in(net_key, lax.axis_index(axis_name))
         batch = augment(view_key, batch)
+        seen = {f"diag/{name}": x for name, x in batch.pop("diag", {}).items()}
 
         def loss_fn(params):
             return objective.loss(params, state.extra, batch, net_key, state.step)
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (extra, metrics)), grads = grad_fn(state.params)
-        metrics = {"train/loss": loss, **metrics}
+        metrics = {"train/loss": loss, **seen, **metrics}
         if axis_name is not None:
             grads, metrics = lax.pmean((grads, metrics), axis_name)
         metrics["train/grad_norm"] = optax.global_norm(grads)

@@ -133,8 +133,8 @@ def _measure_floors(run: Session, fresh: TrainState, writer: Writer) -> None:
         return
     writer.state("evaluating")
     untrained = parallel.put_state((fresh.params, fresh.extra), run.mesh)
-    pictures = builders.make_query_pictures(run.config)
-    embeds = evaluation.floor_embeds(tuple(missing), run.embed(*untrained), pictures)
+    pixels = builders.make_floor(run.config, run.pictures)
+    embeds = evaluation.floor_embeds(tuple(missing), run.embed(*untrained), pixels)
     for name, embed in embeds.items():
         metrics = evaluation.evaluate(run.evaluators, embed)
         writer.event("floor", 0, 0.0, metrics, floor=name)
@@ -247,11 +247,15 @@ def _evaluate(
     """Evaluates, notes the best, lowers the rate on a plateau; returns the state."""
     writer.state("evaluating")
     step, config, progress = int(state.step), run.config, run.progress
-    metrics = evaluation.evaluate(run.evaluators, run.embed(state.params, state.extra))
+    embed = run.embed(state.params, state.extra)
+    late = config.evaluate.final_sets
+    metrics = evaluation.evaluate(run.evaluators, embed, () if final else late)
     monitored = metrics[config.train.monitor].value
     progress.observe(monitored, step, config.train.monitor_mode)
-    if _exhausted(run):
+    if _exhausted(run) and not final:
         final = True
+        for name in late:
+            metrics |= run.evaluators[name].run(embed)
         writer.tell(
             "%s has not improved for %d evaluations: stopping at step %d",
             config.train.monitor, progress.waited, step,
@@ -274,6 +278,7 @@ def _evaluate(
             run.evaluators[config.evaluate.gallery],
             run.data,
             config.evaluate.gallery_queries,
+            run.pictures,
         )
     return state
 

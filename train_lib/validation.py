@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from input_pipeline import augment as augment_lib
 from reporting import gates
 from train_lib import builders, optimizers, schedules
 from train_lib.config import ConfigError, Recipe, nearest
@@ -45,6 +44,7 @@ class _Evaluate:
 
     every_epochs: float
     batch_size: int
+    final_sets: tuple
     floors: tuple
     gallery: str
     gallery_queries: int
@@ -117,8 +117,6 @@ def _section_faults(config: ConfigDict) -> Iterator[str]:
         yield from _fields(name, config[name], hints)
         for field in hints.keys() - config[name].keys():
             yield f"config.{name}.{field} is missing"
-    augment = _hints(augment_lib.make_augment)
-    yield from _fields("augment", config.augment, augment)
     yield from _fields(
         "optimizer",
         config.optimizer,
@@ -130,7 +128,12 @@ def _section_faults(config: ConfigDict) -> Iterator[str]:
         _hints(schedules.make_schedule)
         | _picked("epochs", "warmup_epochs", "patience"),
     )
-    parts = {"model": "models", "objective": "objectives", "data": "input_pipeline"}
+    parts = {
+        "model": "models",
+        "objective": "objectives",
+        "data": "datasets",
+        "augment": "views",
+    }
     for section, folder in parts.items():
         yield from _part(section, folder, config[section])
     for name, spec in config.evaluate.sets.items():
@@ -251,7 +254,9 @@ def _view_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     try:
         builders.make_augment(config)
     except ValueError as error:
-        yield f"config.augment: {error}"
+        known = builders.choices("views")
+        if config.augment.get("name") in known:  # else it is reported already
+            yield f"config.augment: {error}"
 
 
 def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
@@ -270,6 +275,13 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
             f"config.train.monitor: got {tag!r}, which nobody emits{nearest(tag, tags)}"
         )
     sets = list(config.evaluate.sets)
+    for name in set(config.evaluate.final_sets) - set(sets):
+        yield (f"config.evaluate.final_sets: got {name!r}; choices: {', '.join(sets)}")
+    if tag.startswith(tuple(f"eval/{n}/" for n in config.evaluate.final_sets)):
+        yield (
+            f"config.train.monitor: got {tag!r}, a set of evaluate.final_sets, which "
+            "is measured at the end alone; expected one that every evaluation measures"
+        )
     if config.evaluate.gallery not in ["", *sets]:
         yield (
             f"config.evaluate.gallery: got {config.evaluate.gallery!r}; choices: "

@@ -14,7 +14,11 @@ from train_lib.config import load_recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.py"))
-VARIANTS = {"moco_effnet": ["", "marks", "marks,codes", "full", "full,codes", "smoke"]}
+VARIANTS = {
+    "moco_effnet": ["", "marks", "marks,codes", "full", "full,codes", "smoke"],
+    "triplet_mri": ["", "margin05", "info_nce", "scans", "smoke", "info_nce,smoke"],
+}
+SMALLER = {"moco_effnet": ["--config.data.brands=25"], "triplet_mri": []}
 TOP_LEVEL = {
     "seed", "model", "objective", "data", "augment", "optimizer", "schedule", "train",
     "evaluate", "gates",
@@ -39,8 +43,7 @@ def test_recipe_is_valid_and_its_state_can_be_built(path, variant):
     objective = builders.make_objective(config, 100, axis_name=None)
     horizon = schedules.Horizon(0, 100)
     tx = builders.make_optimizer(config, builders.make_schedule(config, 10, horizon))
-    size = config.augment.size
-    batch = {"view1": jnp.zeros((2, size, size, 3))}
+    batch = builders.example_batch(config)
     state = jax.eval_shape(
         lambda: train_step.init_state(objective, tx, config.seed, batch)
     )
@@ -78,13 +81,14 @@ def test_smoke_variant_runs_from_data_to_verdict(path, tmp_path, monkeypatch):
     arguments = [
         f"--config={path}:smoke",
         f"--workdir={tmp_path / 'run'}",
-        "--config.data.brands=25",
         "--config.train.chunks=2",
+        *SMALLER[path.stem],
     ]
     assert main.main(arguments) == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
     assert report["finished"]
+    batch = load_recipe(f"{path}:smoke", {}).config.train.batch_size
     # With chunks, each anchor still sees the keys of the whole batch.
-    assert report["metrics"]["diag/candidates"]["value"] == 32
+    assert report["metrics"]["diag/candidates"]["value"] == batch
     chance = report["metrics"]["train/loss"]["chance"]
     assert 0.1 * chance < report["metrics"]["train/loss"]["value"] < 3 * chance

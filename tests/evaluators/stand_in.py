@@ -16,13 +16,14 @@ class Split:
         return len(self.z)
 
     def read(self, rows):
-        return self.images[rows]
+        return {"image": self.images[rows]}
 
 
 class Data(NamedTuple):
     train: Split
     validation: Split
     facts: dict
+    extra: dict = {}
 
 
 def unit(z):
@@ -47,9 +48,9 @@ def split(rng, n, d=8, *, first_id=0, labels=6, artists=("a", "b", "c"), codes=N
     return Split(unit(rng.standard_normal((n, d))), table)
 
 
-def embed(split, rows, augmented=False):
+def embed(split, rows, view=None):
     z = split.z[rows]
-    if not augmented:
+    if view is None:
         return z
     noise = np.random.default_rng(0).standard_normal(split.z.shape)[rows]
     return unit(z + 0.4 * noise)

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.evaluators.stand_in import Data, Split, embed, split, unit
 
 from evaluators import floors, geometry, instance
+from tests.evaluators.stand_in import Data, Split, embed, split, unit
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +16,14 @@ def data():
     return Data(split(rng, 50), split(rng, 40, first_id=50), {})
 
 
-def no_views(split, rows, augmented=False):
-    return None if augmented else embed(split, rows)
+def no_views(split, rows, view=None):
+    return None if view else embed(split, rows)
 
 
 def test_instance_equals_loops(data):
     evaluator = instance.Evaluator(data, prefix="i", seed=0, split="train")
     found = evaluator.run(embed)
-    z, g = embed(data.train, np.arange(50), True), data.train.z
+    z, g = embed(data.train, np.arange(50), "view1"), data.train.z
     scores = z.astype(float) @ g.astype(float).T
     ranks = [1 + sum(line > line[i]) for i, line in enumerate(scores)]
     assert 1 < np.mean(ranks) < 5
@@ -39,7 +39,7 @@ def test_instance_equals_loops(data):
 
 def test_instance_finds_itself(data):
     evaluator = instance.Evaluator(data, prefix="i", seed=0, max_queries=12)
-    found = evaluator.run(lambda split, rows, augmented: split.z[rows])
+    found = evaluator.run(lambda split, rows, view: split.z[rows])
     assert found["i/recall@1"].value == 1
     assert found["i/recall@1"].n == 12
     assert tuple(found["i/mean_rank"]) == (1, 12, 20.5, 1, 1)
@@ -174,10 +174,15 @@ def pictures(n=7, side=10):
     return Split(np.zeros((n, 1)), {}, images)
 
 
+def as_they_are(split, rows, view=None):
+    assert view is None
+    return split.images[rows]
+
+
 @pytest.mark.parametrize("size", [1, 4, 5, 10])
 def test_pixels_are_averages_of_equal_parts(size):
     split = pictures()
-    z = floors.pixels(size)(split, np.array([2, 5]))
+    z = floors.pixels(as_they_are, size)(split, np.array([2, 5]))
     fine = np.kron(split.images[[2, 5]], np.ones((1, size, size, 1)))  # parts of 10 px
     parts = fine.reshape(2, size, 10, size, 10, 3).mean(axis=(2, 4))
     expected = unit((1 - parts / 255).reshape(2, -1))
@@ -187,10 +192,15 @@ def test_pixels_are_averages_of_equal_parts(size):
 def test_pixels_of_views_and_of_blank_paper():
     split = pictures()
     rows = np.arange(7)
-    assert floors.pixels(5)(split, rows, True) is None
-    views = split.images[:, ::-1] / 255.0
-    z = floors.pixels(5, view=lambda split, rows: views[rows])(split, rows, True)
-    flipped = dataclasses.replace(split, images=split.images[:, ::-1])
-    np.testing.assert_allclose(z, floors.pixels(5)(flipped, rows), atol=1e-6)
+
+    def flipped(split, rows, view=None):
+        return split.images[rows, ::-1] / 255.0 if view else split.images[rows]
+
+    z = floors.pixels(flipped, 5)(split, rows, "view1")
+    other = dataclasses.replace(split, images=split.images[:, ::-1])
+    plain = floors.pixels(as_they_are, 5)
+    np.testing.assert_allclose(z, plain(other, rows), atol=1e-6)
     blank = dataclasses.replace(split, images=np.full_like(split.images, 255))
-    assert not floors.pixels(5)(blank, rows).any()
+    assert not plain(blank, rows).any()
+    dark = dataclasses.replace(split, images=np.zeros_like(split.images))
+    assert not floors.pixels(as_they_are, 5, ground=0.0)(dark, rows).any()

@@ -3,9 +3,9 @@ import json
 
 import numpy as np
 import pytest
-from tests.evaluators.stand_in import Data, Split, embed, split, unit
 
 from evaluators import _embedded, _relevance, metrics, retrieval
+from tests.evaluators.stand_in import Data, Split, embed, split, unit
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_random_embeddings_score_about_chance(data, monkeypatch):
     sums, runs = {}, 50
     for _ in range(runs):
         z = {id(s): unit(rng.standard_normal((len(s), 6))) for s in data[:2]}
-        found = evaluator.run(lambda s, rows, augmented=False, z=z: z[id(s)][rows])
+        found = evaluator.run(lambda s, rows, view=None, z=z: z[id(s)][rows])
         for tag, metric in found.items():
             sums.setdefault(tag, []).append(metric.value - metric.chance)
     for tag in ("recall@1", "recall@5", "precision@5", "map", "map_at_r", "ndcg@5"):
@@ -271,3 +271,36 @@ def test_hits_of_independent_queries_get_wilsons_interval(data):
         Data(one, query, {}), prefix="e", seed=0, gallery_split="train", k=(5,)
     ).run(embed)["e/recall@5"]
     assert (found.low, found.high) == metrics.wilson(found.value, 15)
+
+
+def test_queries_and_gallery_may_be_seen_in_different_views(data):
+    """Embeddings that know a record in one view alone find nothing across views."""
+    rng = np.random.default_rng(3)
+    z = {
+        view: {id(s): unit(rng.standard_normal((len(s), 6))) for s in data[:2]}
+        for view in (None, "view1", "view2")
+    }
+    seen = set()
+
+    def embed(split, rows, view=None):
+        seen.add(view)
+        return z[view][id(split)][rows]
+
+    fields = {"prefix": "e", "seed": 0, "k": (1,)}
+    plain = retrieval.Evaluator(data, **fields).run(embed)
+    assert seen == {None}
+    evaluator = retrieval.Evaluator(
+        data, query_view="view1", gallery_view="view2", **fields
+    )
+    across = evaluator.run(embed)
+    assert seen == {None, "view1", "view2"}
+    q, k = (z[view][id(data.validation)].astype(float) for view in ("view1", "view2"))
+    label, hits = data.validation.table["label"], []
+    for i in range(len(q)):
+        others = [j for j in range(len(k)) if j != i]
+        if label[i] < 0 or not any(label[j] == label[i] for j in others):
+            continue
+        best = max(others, key=lambda j: q[i] @ k[j])
+        hits.append(label[best] == label[i])
+    assert across["e/recall@1"].value == pytest.approx(np.mean(hits))
+    assert across["e/recall@1"].value != plain["e/recall@1"].value

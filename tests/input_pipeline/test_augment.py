@@ -99,7 +99,7 @@ def test_views_differ_by_seed_by_record_and_from_each_other(augment, eight):
 def test_the_second_view_is_made_from_the_partner(augment, eight):
     batch = batch_of(8)
     partner = batch_of(8, seed=9)["image"]
-    first, second = views_of(augment, batch | {"partner": partner})
+    first, second = views_of(augment, batch | {"partner_image": partner})
     np.testing.assert_allclose(first, eight[0], atol=1e-5)
     swapped = views_of(augment, batch | {"image": partner})[1]
     np.testing.assert_allclose(second, swapped, atol=1e-5)

@@ -79,7 +79,9 @@ def test_images_kept_in_memory_equal_those_on_disk(folder):
     disk, memory = both(load(folder)), both(load(folder, memory_mb=1))
     rows = [3, 11, 3, 0]
     for _ in range(2):
-        np.testing.assert_array_equal(memory.read(rows), disk.read(rows))
+        np.testing.assert_array_equal(
+            memory.read(rows)["image"], disk.read(rows)["image"]
+        )
 
 
 def test_tfds_reads_what_was_prepared(folder):
@@ -114,7 +116,9 @@ def test_duplicates_are_counted(folder):
     picture(folder / "again.png", 20)
     data = load(folder, holdout=0.5)
     seen = {
-        split: [image.tobytes() for image in getattr(data, split).read(range(n))]
+        split: [
+            image.tobytes() for image in getattr(data, split).read(range(n))["image"]
+        ]
         for split, n in data.facts["records"].items()
     }
     across = sum(image in seen["train"] for image in seen["validation"])
@@ -393,7 +397,9 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(folder, monkeypatch):
     assert len(seen) == 8  # the first of three blocks was finished
     fresh = both(load(folder, cache=folder.parent / "other"))
     assert resumed.table["filename"] == fresh.table["filename"]
-    np.testing.assert_array_equal(resumed.read(range(12)), fresh.read(range(12)))
+    np.testing.assert_array_equal(
+        resumed.read(range(12))["image"], fresh.read(range(12))["image"]
+    )
     assert not list(cache.glob("*/*.work"))
 
 
@@ -431,7 +437,9 @@ def test_several_processes_make_the_same(folder, monkeypatch):
     monkeypatch.undo()
     one = both(load(folder, cache=folder.parent / "other"))
     assert many.table["filename"] == one.table["filename"]
-    np.testing.assert_array_equal(many.read(range(12)), one.read(range(12)))
+    np.testing.assert_array_equal(
+        many.read(range(12))["image"], one.read(range(12))["image"]
+    )
 
 
 def test_a_second_process_waits_and_then_opens(folder, monkeypatch, caplog):

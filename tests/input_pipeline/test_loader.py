@@ -167,7 +167,7 @@ def test_a_batch_carries_the_partners_that_were_drawn():
     partners = loader.Partners(split, seed=3)
     for step, batch in enumerate(batches(split, 14, positives="codes")):
         rows = partners.draw(batch["id"] // 2, step // 6)
-        np.testing.assert_array_equal(batch["partner"][:, 0, 0, 0], rows)
+        np.testing.assert_array_equal(batch["partner_image"][:, 0, 0, 0], rows)
         shared = batch["codes"][:, :, None] == split.table["codes"][rows][:, None]
         assert shared.any((1, 2)).all()
         assert (rows != batch["id"] // 2).all()
@@ -176,7 +176,7 @@ def test_a_batch_carries_the_partners_that_were_drawn():
 def test_records_without_codes_are_their_own_partners():
     split = make_split(9, [[]] * 9)
     (batch,) = batches(split, 1, positives="codes")
-    np.testing.assert_array_equal(batch["partner"], batch["image"])
+    np.testing.assert_array_equal(batch["partner_image"], batch["image"])
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 4), (8, 4), (3, 4), (1, 1)])
@@ -212,13 +212,17 @@ def test_taking_and_joining_keep_rows_together():
     np.testing.assert_array_equal(joined.table["id"], [8, 2, 106, 108])
     assert joined.table["name"] == ["record 4", "record 1", "record 103", "record 104"]
     order = [3, 0, 2, 1, 0]
-    np.testing.assert_array_equal(joined.read(order)[:, 0, 0, 0], [4, 4, 3, 1, 4])
+    np.testing.assert_array_equal(
+        joined.read(order)["image"][:, 0, 0, 0], [4, 4, 3, 1, 4]
+    )
     assert joined[2]["id"] == 106
     assert joined[-1]["image"][0, 0, 0] == 4
     twice = joined.take([3, 0]).take([1])
-    np.testing.assert_array_equal(twice.read([0])[0, 0, 0, 0], 4)
+    np.testing.assert_array_equal(twice.read([0])["image"][0, 0, 0, 0], 4)
     same = pickle.loads(pickle.dumps(joined))
-    np.testing.assert_array_equal(same.read(order), joined.read(order))
+    np.testing.assert_array_equal(
+        same.read(order)["image"], joined.read(order)["image"]
+    )
 
 
 def test_splits_of_other_names_are_not_joined():

@@ -82,8 +82,15 @@ def test_a_seed_decides_the_pixels(data, tmp_path):
     other = logos.load(cache=tmp_path, seed=1, **fields)
     same = logos.load(cache=tmp_path / "again", seed=1, **fields)
     rows = range(len(other.train))
-    np.testing.assert_array_equal(other.train.read(rows), same.train.read(rows))
-    assert np.abs(other.train.read(rows).astype(int) - data.train.read(rows)).max() > 0
+    np.testing.assert_array_equal(
+        other.train.read(rows)["image"], same.train.read(rows)["image"]
+    )
+    assert (
+        np.abs(
+            other.train.read(rows)["image"].astype(int) - data.train.read(rows)["image"]
+        ).max()
+        > 0
+    )
 
 
 def test_the_second_call_only_opens(data, cache, monkeypatch):
@@ -93,7 +100,9 @@ def test_the_second_call_only_opens(data, cache, monkeypatch):
     monkeypatch.setattr(_brands, "draw", refuse)
     again = logos.load(cache=cache, seed=0, **SETTINGS)
     rows = range(len(again.train))
-    np.testing.assert_array_equal(again.train.read(rows), data.train.read(rows))
+    np.testing.assert_array_equal(
+        again.train.read(rows)["image"], data.train.read(rows)["image"]
+    )
 
 
 def test_brands_are_on_one_side_only_and_complete(data):
@@ -111,7 +120,7 @@ def test_renditions_share_codes_and_differ_in_pixels(data):
     for label in np.unique(table["label"])[:10]:
         rows = np.flatnonzero(table["label"] == label)
         assert len(np.unique(table["codes"][rows], axis=0)) == 1
-        images = data.train.read(rows).reshape(len(rows), -1)
+        images = data.train.read(rows)["image"].reshape(len(rows), -1)
         assert len(np.unique(images, axis=0)) == len(rows)
 
 
@@ -180,7 +189,7 @@ def test_nothing_held_back_leaves_validation_empty(tmp_path):
         cache=tmp_path, size=16, brands=3, renditions=2, holdout=0.0, progress=False
     )
     assert (len(data.train), len(data.validation)) == (6, 0)
-    assert data.validation.read([]).shape == (0, 16, 16, 3)
+    assert data.validation.read([])["image"].shape == (0, 16, 16, 3)
 
 
 def test_facts_count_what_is_there(data):

@@ -93,8 +93,8 @@ def test_page_is_one_balanced_file_with_its_pictures_inside(good):
     page = Page((folder / "report.html").read_text("utf-8"))
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
     assert sections == [
-        "gates", "alarms", "metrics", "curves", "gallery", "data", "config", "rules",
-        "timing", "segments", "versions",
+        "gates", "alarms", "metrics", "curves", "evaluations", "gallery", "data",
+        "config", "rules", "timing", "segments", "versions",
     ]  # fmt: skip
     assert [link for link in page.links if not link.startswith("#")] == []
     assert len(page.images) == len(list((folder / "figures").glob("*.png"))) == 6
@@ -281,3 +281,18 @@ def test_reporting_is_light():
     )
     root = pathlib.Path(report.__file__).parents[1]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+def test_evaluations_are_a_table_of_what_gates_look_at(good):
+    folder, _ = good
+    events = workdir.read_events(folder)
+    text = (folder / "report.md").read_text("utf-8")
+    table = text.split("## Evaluations")[1].split("##")[0].strip().splitlines()
+    header = [cell.strip() for cell in table[0].strip("|").split("|")]
+    assert header[:4] == ["epoch", "step", "train/loss", "train/lr"]
+    assert "brand/recall@1" in header
+    evaluations = [e for e in events if e["kind"] == "eval"]
+    assert len(table) - 2 == len(evaluations)
+    last = [cell.strip() for cell in table[-1].strip("|").split("|")]
+    value = evaluations[-1]["metrics"]["eval/brand/recall@1"]["value"]
+    assert float(last[header.index("brand/recall@1")]) == pytest.approx(value, abs=1e-3)
