@@ -36,6 +36,19 @@ RECIPE = {
 }
 
 
+# The triplet recipe on scans: acceleration and centre fraction of each view, ...
+MRI = {
+    "views": ((4.0, 0.08), (8.0, 0.04)),
+    "coils": 8,
+    "snr": 20.0,
+    "rotate": 10.0,
+    "shift": 2.0,
+    "margin": 1.0,
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-4,
+}
+
+
 class Worker:
     """The other end of `serve`: starts it and asks."""
 
@@ -92,7 +105,7 @@ def serve(module: str, threads: int, allocator: str) -> None:
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             answer = {"wall": wall, "cpu": cpu}
         else:
-            make = {"gradient": peer.gradient, "step": peer.step}[question["work"]]
+            make = getattr(peer, question["work"])
             run = None  # frees the last one's memory before the next is made
             run = make(question["size"], question["batch"])
             for _ in range(question["warmup"]):

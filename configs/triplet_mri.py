@@ -8,6 +8,8 @@
         in-batch contrastive loss in place of triplets
     python main.py --config=configs/triplet_mri.py:scans --config.data.path=DIR
         trained on phantoms, judged on measured k-space (HDF5, npy, cfl, mat)
+    python main.py --config=configs/triplet_mri.py:slices --config.data.path=FILE.npz
+        trained on phantoms, judged on magnitude pictures of two contrasts
 
 Anchors are measured at 4x with 8 % of the lines in the middle, positives at 8x with
 4 %. Variants combine with commas; `smoke` shrinks any of them to seconds. docs/mri.md
@@ -131,6 +133,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "margin05": _margin05,
         "info_nce": _info_nce,
         "scans": _scans,
+        "slices": _slices,
         "smoke": _smoke,
     }
     for name in filter(None, arg.split(",")):
@@ -142,6 +145,10 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def _gate(metric: str, op: str, value: float) -> dict:
     return {"metric": metric, "op": op, "value": value, "required": True}
+
+
+def _above(metric: str, level: str) -> dict:
+    return {"metric": metric, "op": ">", "value": level, "required": True}
 
 
 def _margin05(config: ConfigDict) -> None:
@@ -177,6 +184,48 @@ def _scans(config: ConfigDict) -> None:
             "max_rejected": 0.0,
         }
     )
+    config.evaluate.sets.hard.galleries = (-1,)
+    config.evaluate.sets.hard.twins = False
+    with config.unlocked():
+        config.gates = ConfigDict(
+            {"found": _above("eval/hard/in_all/recall@1", "floor:pixels")}
+        )
+
+
+def _slices(config: ConfigDict) -> None:
+    """The same place in the other contrast; training sees phantoms alone."""
+    config.data = ConfigDict(
+        {
+            "name": "slices",
+            "path": "",
+            "table": "",
+            "key": "images",
+            "pair": ("subject", "slice"),
+            "contrast": "contrast",
+            "hold_out": "",
+            "phantom_records": 800,
+            "distractors": 0,
+        }
+    )
+    with config.unlocked():
+        config.evaluate.sets = ConfigDict(
+            {
+                "pairs": config.evaluate.sets.pairs,
+                "contrast": {
+                    "name": "retrieval",
+                    "relevance": "label",
+                    "cross": "source",
+                    "query_view": "view1",
+                    "gallery_view": "view2",
+                    "k": (1, 5),
+                },
+                "geometry": config.evaluate.sets.geometry,
+            }
+        )
+        config.evaluate.update(final_sets=(), gallery="contrast")
+        config.gates = ConfigDict(
+            {"found": _above("eval/contrast/recall@1", "floor:pixels")}
+        )
 
 
 def _smoke(config: ConfigDict) -> None:
@@ -186,9 +235,12 @@ def _smoke(config: ConfigDict) -> None:
     if config.data.name == "phantoms":
         config.data.update(train=64, validation=16, distractors=32, twins=2)
         config.evaluate.sets.hard.galleries = (32,)
-    else:
+    elif config.data.name == "kspace":
         config.data.update(size=32, coils=2, phantom_records=64, distractors=32)
-    config.evaluate.sets.hard.conditions = {"snr": (5.0,), "acceleration": (8.0,)}
+    else:
+        config.data.phantom_records = 64
+    if "hard" in config.evaluate.sets:
+        config.evaluate.sets.hard.conditions = {"snr": (5.0,), "acceleration": (8.0,)}
     config.train.update(epochs=2.0, log_every_steps=1)
     config.evaluate.update(batch_size=32, gallery_queries=4)
     for gate in config.gates.values():

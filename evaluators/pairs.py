@@ -43,7 +43,8 @@ class Evaluator:
         key_view: View of the keys.
         margin: Of distances, as in the loss.
         squared: Squared distances.
-        galleries: Sizes of further galleries, keys of validation records included.
+        galleries: Sizes of further galleries, keys of validation records included; -1
+            for all distractors that there are.
         twins: Also retrieve each record among its near-duplicates alone.
         conditions: Field of `augment` -> its values: recall@1 of anchors measured so,
             in the largest gallery. A field of views is changed in the anchors' view.
@@ -77,12 +78,12 @@ class Evaluator:
             squared,
         )
         self.views = anchor_view, key_view
-        self.galleries, self.conditions = sorted(galleries), dict(conditions or {})
+        self.conditions = dict(conditions or {})
         self.split = data.validation
         self.distractors = data.extra.get("distractors")
         self.rows = _embedded.some_rows(len(self.split), max_queries, seed)
         self.ids = self.split.table["id"]
-        self._check_galleries()
+        self.galleries = self._sizes(galleries)
         self.twins = _twins_of(self.split, data.extra.get("twins")) if twins else None
         self._found: list[_figures.Found] = []
 
@@ -92,7 +93,7 @@ class Evaluator:
         known = {"margin": 0.2, "galleries": (), "max_queries": 1000}
         _check(**{name: fields.get(name, value) for name, value in known.items()})
         tags = list(NAMES)
-        tags += [f"in_{size}/recall@1" for size in fields.get("galleries", ())]
+        tags += [f"{_gallery(size)}/recall@1" for size in fields.get("galleries", ())]
         if fields.get("twins", False):
             tags.append("twins/recall@1")
         tags += [
@@ -115,8 +116,8 @@ class Evaluator:
         gallery, ids = k, self.ids
         if self.galleries:
             gallery, ids = self._largest(embed, k)
-            for size in self.galleries:
-                found[f"in_{size}/recall@1"] = self._recall(
+            for name, size in self.galleries.items():
+                found[f"{name}/recall@1"] = self._recall(
                     q, gallery[:size], ids[:size], keep=True
                 )
         if self.twins is not None:
@@ -141,9 +142,7 @@ class Evaluator:
 
     def _largest(self, embed: Embed, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return keys and ids of the largest gallery, validation records first."""
-        rows = np.arange(max(self.galleries[-1] - len(k), 0))
-        if not len(rows):
-            return k, self.ids
+        rows = np.arange(max(self.galleries.values()) - len(k))
         more = self._keys(embed, self.distractors, rows)
         ids = np.concatenate([self.ids, self.distractors.table["id"][rows]])
         return np.concatenate([k, more]), ids
@@ -224,16 +223,19 @@ class Evaluator:
             )
         )
 
-    def _check_galleries(self) -> None:
+    def _sizes(self, galleries: tuple[int, ...]) -> dict[str, int]:
+        """Return the size of each gallery by its name, the largest last."""
         there = len(self.split)
         more = 0 if self.distractors is None else len(self.distractors)
-        for size in self.galleries:
+        sizes = {_gallery(n): there + more if n < 0 else n for n in galleries}
+        for size in sizes.values():
             if not there < size <= there + more:
                 raise ValueError(
                     f"got a gallery of {size} with {there} validation records and "
                     f"{more} distractors; expected {there + 1} to {there + more}: "
                     "change galleries or data.distractors"
                 )
+        return dict(sorted(sizes.items(), key=lambda item: item[1]))
 
 
 def _twins_of(split: Any, twins: Any) -> tuple[Any, np.ndarray]:
@@ -258,6 +260,10 @@ def _hinge(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0)
 
 
+def _gallery(size: int) -> str:
+    return "in_all" if size < 0 else f"in_{size}"
+
+
 def _condition(name: str, value: float) -> str:
     return f"{name}_{value:g}"
 
@@ -267,4 +273,5 @@ def _check(margin, galleries, max_queries) -> None:
         raise ValueError(f"got margin={margin}; expected a number above 0")
     check_count("max_queries", max_queries)
     for size in galleries:
-        check_count("galleries", size, least=2)
+        if size != -1:
+            check_count("galleries", size, least=2)

@@ -6,6 +6,8 @@ way (`contrast`): one contrast is then searched for in the other.
 """
 
 import pathlib
+import zipfile
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -95,16 +97,19 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
         )
     try:
         content = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if not isinstance(content, np.ndarray):
+            if key not in content:
+                raise _contract.DataError(
+                    f"data.key: {file} has no {key!r}; choices: "
+                    f"{', '.join(content.files)}"
+                )
+            content = content[key]
+    except _contract.DataError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _contract.DataError(
             f"data.path: {file} cannot be read ({error}); copy it again"
         ) from None
-    if not isinstance(content, np.ndarray):
-        if key not in content:
-            raise _contract.DataError(
-                f"data.key: {file} has no {key!r}; choices: {', '.join(content.files)}"
-            )
-        content = content[key]
     if content.ndim != 3 or content.dtype.kind not in "fiu" or not content.size:
         raise _contract.DataError(
             f"data.path: {file} holds {content.dtype} {list(content.shape)}; expected "

@@ -6,9 +6,11 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import main
+from tests.input_pipeline import scan_files
 from train_lib import builders, schedules, train_step, validation
 from train_lib.config import load_recipe
 
@@ -16,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.py"))
 VARIANTS = {
     "moco_effnet": ["", "marks", "marks,codes", "full", "full,codes", "smoke"],
-    "triplet_mri": ["", "margin05", "info_nce", "scans", "smoke", "info_nce,smoke"],
+    "triplet_mri": ["", "margin05", "info_nce", "scans", "slices", "smoke"],
 }
 SMALLER = {"moco_effnet": ["--config.data.brands=25"], "triplet_mri": []}
 TOP_LEVEL = {
@@ -74,21 +76,79 @@ def test_recipe_says_what_it_is(path):
         module.get_config("no such variant")
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_smoke_variant_runs_from_data_to_verdict(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("AKIN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+@pytest.fixture(scope="module", params=RECIPES, ids=lambda p: p.stem)
+def smoke(request, tmp_path_factory):
+    """A run of the smoke variant, from data to verdict: recipe and workdir."""
+    path, folder = request.param, tmp_path_factory.mktemp(request.param.stem)
     arguments = [
         f"--config={path}:smoke",
-        f"--workdir={tmp_path / 'run'}",
+        f"--workdir={folder / 'run'}",
         "--config.train.chunks=2",
         *SMALLER[path.stem],
     ]
-    assert main.main(arguments) == 0
-    report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setenv("AKIN_CACHE", str(folder / "cache"))
+        patch.setattr(main, "_prepare_jax", lambda: None)
+        assert main.main(arguments) == 0
+        yield path, folder / "run"
+
+
+def events(run):
+    lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_smoke_variant_runs_from_data_to_verdict(smoke):
+    path, run = smoke
+    report = json.loads((run / "report.json").read_text("utf-8"))
     assert report["finished"]
     batch = load_recipe(f"{path}:smoke", {}).config.train.batch_size
     # With chunks, each anchor still sees the keys of the whole batch.
     assert report["metrics"]["diag/candidates"]["value"] == batch
     chance = report["metrics"]["train/loss"]["chance"]
     assert 0.1 * chance < report["metrics"]["train/loss"]["value"] < 3 * chance
+
+
+def test_final_sets_are_measured_for_floors_and_at_the_end_alone(smoke):
+    path, run = smoke
+    late = load_recipe(f"{path}:smoke", {}).config.evaluate.final_sets
+    measured = {
+        (e["kind"], e["step"], e.get("floor")): {t.split("/")[1] for t in e["metrics"]}
+        for e in events(run)
+        if e["kind"] in ("eval", "floor")
+    }
+    last = max(step for _, step, _ in measured)
+    for (kind, step, _), sets in measured.items():
+        expected = set(late) if kind == "floor" or step == last else set()
+        assert sets & set(late) == expected, (kind, step)
+
+
+def test_scans_are_embedded_searched_and_previewed(smoke, tmp_path, capsys):
+    path, run = smoke
+    if path.stem != "triplet_mri":
+        pytest.skip("marks: tests/train_lib/test_trainer.py")
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    good = scan_files.write_good(scans)
+    command = [f"--workdir={run}", f"--input={scans}"]
+    for view in ("view1", "view2"):
+        out = f"--output={tmp_path / view}"
+        assert main.main(["embed", *command, out, f"--view={view}"]) == 0
+    z = [np.load(tmp_path / view / "embeddings.npy") for view in ("view1", "view2")]
+    assert len(z[0]) == sum(len(k) for k in good.values())
+    assert np.abs(z[0] - z[1]).max() > 1e-3
+    assert main.main(["embed", *command, f"--output={tmp_path / 'whole'}"]) == 0
+    query = [f"--workdir={run}", f"--query={scans / 'coils.npy'}", "--top=2"]
+    capsys.readouterr()
+    gallery = f"--gallery={tmp_path / 'whole'}"
+    assert main.main(["search", *query, gallery, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["results"]
+    assert found[0]["filename"] == "coils.npy"
+    assert found[0]["score"] == pytest.approx(1, abs=1e-5)
+    assert main.main(["search", *query]) == 0
+    assert "head" in capsys.readouterr().out
+    shown = [f"--config={path}:smoke", f"--output={tmp_path / 'p'}", "--count=3"]
+    assert main.main(["preview", *shown]) == 0
+    files = sorted(file.name for file in (tmp_path / "p").iterdir())
+    assert files == ["preview.png", *(f"sample_00{i}.png" for i in range(3))]

@@ -100,6 +100,8 @@ def test_larger_galleries_hold_the_smaller_ones(data):
         assert metric.value == np.mean(scores.argmax(1) == np.arange(N))
         assert metric.chance == pytest.approx(1 / size)
     assert found["p/in_42/recall@1"].value < found["p/recall@1"].value
+    every = pairs.Evaluator(data, galleries=(-1, 20), **FIELDS).run(embed)
+    assert every["p/in_all/recall@1"] == found["p/in_42/recall@1"]
     # What is shown comes from the largest gallery.
     ids = {n["id"] for e in evaluator.examples(12) for n in e["neighbours"]}
     assert ids & set(data.extra["distractors"].table["id"].tolist())
