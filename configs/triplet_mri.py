@@ -63,6 +63,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "snr": 20.0,
                 "rotate": 10.0,
                 "shift": 2.0,
+                "contrast": 0.0,
                 "view1": {"acceleration": 4.0, "center_fraction": 0.08},
                 "view2": {"acceleration": 8.0, "center_fraction": 0.04},
             },
@@ -203,6 +204,7 @@ def _slices(config: ConfigDict) -> None:
             "pair": ("subject", "slice"),
             "contrast": "contrast",
             "hold_out": "",
+            "train_on": "phantoms",
             "phantom_records": 800,
             "distractors": 0,
         }

@@ -30,7 +30,7 @@ def load(
     key: str = "kspace",
     axes: str = "",
     holdout: float = 0.2,
-    train_on: Literal["scans", "phantoms"] = "scans",
+    train_on: Literal["rest", "phantoms", "all"] = "rest",
     phantom_records: int = 800,
     distractors: int = 1000,
     max_rejected: float = 0.0,
@@ -46,8 +46,10 @@ def load(
       coils: of every record.
       key: where k-space lies in HDF5 and MATLAB files, as "group/name".
       axes: order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height, width.
-      holdout: share of the files that is held back for validation.
-      train_on: "phantoms" trains on random heads and holds back every scan.
+      holdout: share of the files that is held back for validation, if "rest".
+      train_on: "rest": the files that are not held back; "phantoms": random heads, so
+        that every scan is held back; "all": every scan, also those that are searched,
+        as who trains on an archive and searches it does.
       phantom_records: heads to train on, if so.
       distractors: random heads among which scans are to be found:
         `extra["distractors"]`.
@@ -60,7 +62,7 @@ def load(
       DataError: if there is no scan, or more are at fault than may be; names each.
     """
     files = _files(path, cache)
-    if not 0 < holdout < 1 and train_on == "scans":
+    if not 0 < holdout < 1 and train_on == "rest":
         raise _contract.DataError(
             f"data.holdout: got {holdout}; expected a share in (0, 1)"
         )
@@ -81,6 +83,9 @@ def load(
         train = phantoms.split(heads[:phantom_records], seed=seed, first_id=PHANTOM_IDS)
         facts["training"] = f"{phantom_records} random heads, no scan"
         return _contract.Data(train, scans, facts, extra)
+    if train_on == "all":
+        facts["training"] = f"all {len(scans)} scans, which are searched, too"
+        return _contract.Data(scans, scans, facts, extra)
     held = _held_back(scans.table["label"], holdout, seed)
     if held.all() or not held.any():
         raise _contract.DataError(

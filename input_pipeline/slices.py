@@ -8,6 +8,7 @@ way (`contrast`): one contrast is then searched for in the other.
 import pathlib
 import zipfile
 import zlib
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ def load(
     pair: tuple[str, ...] = ("subject", "slice"),
     contrast: str = "contrast",
     hold_out: str = "",
+    train_on: Literal["phantoms", "rest", "all"] = "phantoms",
     phantom_records: int = 800,
     distractors: int = 0,
     seed: int = 0,
@@ -37,8 +39,10 @@ def load(
       pair: columns that together name a place; pictures that agree in them are one
         label.
       contrast: column that becomes `source`.
-      hold_out: "column=value": these pictures are validation, the others training; ""
-        holds back all and trains on random heads.
+      hold_out: "column=value": these pictures are validation, "" for all.
+      train_on: "phantoms": random heads, and no picture; "rest": the pictures that are
+        not held back; "all": every picture by itself, without what it is paired with,
+        also those that are searched, as who trains on an archive and searches it does.
       phantom_records: heads to train on, if so.
       distractors: random heads to be lost among: `extra["distractors"]`.
       seed: of all heads.
@@ -78,15 +82,22 @@ def load(
         "places": len(label_names),
         "contrasts": sorted(set(columns["source"])),
     }
-    if not hold_out:
+    held = _held(frame, hold_out) if hold_out else np.ones(n, bool)
+    facts["held_back"] = f"{int(held.sum())} pictures with {hold_out or 'any value'}"
+    if train_on == "phantoms":
         train = phantoms.split(
             heads[:phantom_records], seed=seed, first_id=kspace.PHANTOM_IDS
         )
         facts["training"] = f"{phantom_records} random heads, no slice"
-        return _contract.Data(train, split, facts, extra)
-    held = _held(frame, hold_out)
-    facts["held_back"] = f"{int(held.sum())} pictures with {hold_out}"
-    return _contract.Data(split.take(~held), split.take(held), facts, extra)
+    elif train_on == "all":
+        train, facts["training"] = split, f"all {n} pictures, unpaired"
+    elif held.all():
+        raise _contract.DataError(
+            "data.train_on: got 'rest' with all pictures held back; set data.hold_out"
+        )
+    else:
+        train, facts["training"] = split.take(~held), f"{n - int(held.sum())} pictures"
+    return _contract.Data(train, split.take(held), facts, extra)
 
 
 def _images(file: pathlib.Path, key: str) -> np.ndarray:

@@ -40,13 +40,15 @@ def make_augment(
     snr: float = 40.0,
     rotate: float = 10.0,
     shift: float = 2.0,
+    contrast: float = 0.0,
 ) -> Callable[[jax.Array, dict], dict]:
     """Makes the function that adds two undersampled views to a batch.
 
-    x = F^-1 M (F S R o + e) / s,  s^2 = mean over the picture of sum_c |x_c|^2
+    x = F^-1 M (F S (R o)^g + e) / s,  s^2 = mean over the picture of sum_c |x_c|^2
 
-    o the object, R its rotation and shift, S the coils, F the unitary transform, M the
-    mask, e complex Gaussian noise. R, M and e are drawn for each view by itself.
+    o the object, R its rotation and shift, g its contrast, S the coils, F the unitary
+    transform, M the mask, e complex Gaussian noise. R, g, M and e are drawn for each
+    view by itself.
 
     Args:
       size: side of the picture, and lines in full.
@@ -63,6 +65,8 @@ def make_augment(
         0 adds no noise.
       rotate: degrees, uniform in both directions.
       shift: pixels, uniform in both directions, of rows and of columns.
+      contrast: c, as of other pulse sequences: g lies in 1 / (1 + c) .. 1 + c, its
+        logarithm uniform.
 
     Returns:
       `augment(rng, batch)`: the batch with `view1` and `view2`, float32, and in `diag`
@@ -83,6 +87,7 @@ def make_augment(
         snr=snr,
         rotate=rotate,
         shift=shift,
+        contrast=contrast,
     )
     tables = [
         scanner.table(fields, name)
@@ -291,12 +296,14 @@ class _Scanner:
         snr: float = 40.0,
         rotate: float = 10.0,
         shift: float = 2.0,
+        contrast: float = 0.0,
     ):
         if size < 8:
             raise ValueError(f"size is {size}; expected 8 pixels or more")
         if combine not in ("channels", "rss"):
             raise ValueError(f"got combine {combine!r}; choices: channels, rss")
-        for name, value in (("snr", snr), ("rotate", rotate), ("shift", shift)):
+        numbers = {"snr": snr, "rotate": rotate, "shift": shift, "contrast": contrast}
+        for name, value in numbers.items():
             if not value >= 0:
                 raise ValueError(f"{name} is {value}; expected 0 or more")
         if offset < -1:
@@ -306,6 +313,7 @@ class _Scanner:
         self.size, self.coils, self.sensitivities = size, coils, sensitivities
         self.combine, self.mask, self.offset = combine, mask, offset
         self.snr, self.rotate, self.shift = snr, rotate, shift
+        self.contrast = contrast
 
     def table(self, fields: Mapping, name: str) -> np.ndarray:
         """The masks of a view, bool [offsets, size]."""
@@ -336,11 +344,13 @@ class _Scanner:
         rng = jax.random.fold_in(rng, index)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch["id"])
         keys = jax.vmap(jax.random.split)(keys)  # [n, 2]
-        u = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys[:, 0])
+        u = jax.vmap(lambda key: jax.random.uniform(key, (5,)))(keys[:, 0])
         turn, move = 2 * u[:, 0] - 1, 2 * u[:, 1:3] - 1
         pose = turn * np.deg2rad(self.rotate), move * self.shift
         still = jax.tree.map(jnp.zeros_like, pose)
         x = self._seen(batch, pose if moving else still, moving)
+        if moving and self.contrast:
+            x = _with_contrast(x, (2 * u[:, 4] - 1) * np.log1p(self.contrast))
         row = jnp.int32(u[:, 3] * len(table))  # u < 1
         lines = _lines(table)
         flat = x.reshape(*x.shape[:3], -1)  # [n, c, h, 2 w]
@@ -444,6 +454,15 @@ def _root(x: jax.Array) -> jax.Array:
     """Root of the sum of squares [n, h, w] of coil pictures [n, c, h, 2, w]."""
     square = jnp.sum(x * x, (1, 3))
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def _with_contrast(x: jax.Array, exponent: jax.Array) -> jax.Array:
+    """Magnitudes r over their largest become r^exp(exponent), [n]; phases stay."""
+    r = _root(x)  # [n, h, w]
+    r = r / jnp.maximum(r.max((1, 2), keepdims=True), 1e-12)
+    # What is nearly nothing stays so: low powers would lift its noise.
+    gain = jnp.maximum(r, 1e-2) ** (jnp.exp(exponent) - 1)[:, None, None]
+    return x * gain[:, None, :, None, :]
 
 
 def _scale(power: jax.Array) -> jax.Array:

@@ -172,6 +172,14 @@ def test_training_on_phantoms_holds_back_every_scan(folder, good, cache):
     assert len(np.unique(ids)) == len(ids)
 
 
+def test_an_archive_may_be_trained_on_and_the_report_says_so(folder, good, cache):
+    data = kspace.load(
+        path=str(folder), size=16, coils=2, train_on="all", cache=cache, progress=False
+    )
+    assert len(data.train) == len(data.validation) == 8
+    assert "searched, too" in data.facts["training"]
+
+
 def test_every_kind_of_bad_file_has_a_message_of_its_own(tmp_path, cache):
     said = scan_files.write_bad(tmp_path)
     assert len(said) >= 12

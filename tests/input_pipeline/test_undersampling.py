@@ -188,6 +188,31 @@ def test_a_view_depends_on_key_and_record_alone(kind):
         assert np.abs(other[view] - made[view]).max() > 0.1
 
 
+def test_contrast_is_a_power_of_the_magnitude_and_keeps_phase():
+    own = fields(rotate=0.0, shift=0.0, offset=0)
+    full = {"acceleration": 1.0, "center_fraction": 1.0}  # every line: nothing is lost
+    own |= {"view1": full, "view2": full}
+    batch = photographs()
+    plain = as_complex(jax.jit(undersampling.make_augment(**own))(KEY, batch)["view1"])
+    other = jax.jit(undersampling.make_augment(**own, contrast=1.0))(KEY, batch)
+    found = as_complex(other["view1"])
+    for x, y in zip(plain, found, strict=True):
+        np.testing.assert_allclose(np.angle(x * y.conj()), 0, atol=1e-2)
+        r, s = (np.sqrt((np.abs(v) ** 2).sum(0)) for v in (x, y))
+        bright = r > 0.1 * r.max()
+        power, _ = np.polyfit(np.log(r[bright]), np.log(s[bright]), 1)
+        rest = np.log(s[bright]) - np.polyval(
+            np.polyfit(np.log(r[bright]), np.log(s[bright]), 1), np.log(r[bright])
+        )
+        assert 0.5 <= power <= 2
+        assert np.abs(rest).max() < 1e-2
+    assert np.abs(found - plain).max() > 0.1
+    still = undersampling.make_view("view1", **own, contrast=1.0)
+    np.testing.assert_allclose(
+        as_complex(jax.jit(still)(KEY, batch)["image"]), plain, atol=1e-4
+    )
+
+
 def test_moves_of_pictures_are_those_of_phantoms():
     """A drawn head turned and shifted equals its picture turned and shifted."""
     scanner = undersampling._scanner(64, 1, {})
