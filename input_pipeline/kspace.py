@@ -208,9 +208,9 @@ def _read(
         try:
             described.append(_prepared(file, folder, size, coils, key, axes))
         except _scan_files.ScanError as fault:
-            faults.append(f"{file.relative_to(root)}: {fault}")
+            faults.append((str(file.relative_to(root)), str(fault)))
     if len(faults) > max_rejected * len(files) or not described:
-        listed = "\n  ".join(faults[:_LISTED])
+        listed = "\n  ".join(f"{name}: {why}" for name, why in faults[:_LISTED])
         more = len(faults) - _LISTED
         raise _contract.DataError(
             f"{len(faults)} of {len(files)} files in {root} hold no scan that can be "
@@ -276,7 +276,7 @@ def _split(described: list[dict], root: pathlib.Path) -> _contract.Split:
     return _contract.Split(_Prepared(places), table, names, [])
 
 
-def _facts(described: list[dict], faults: list[str], size: int, coils: int) -> dict:
+def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) -> dict:
     shapes = [one["shape"] for one in described]
     more = [one for one in described if one["shape"][1] > coils]
     fewer = sum(shape[1] < coils for shape in shapes)

@@ -20,6 +20,9 @@ from train_lib.errors import InputError
 from train_lib.schedules import Horizon
 
 
+LISTED = 20  # files named that were left out
+
+
 class Network(NamedTuple):
     """A trained network with what it was trained on.
 
@@ -135,10 +138,12 @@ def embed_folder(network: Network, source: str, output: str, view: str = "") -> 
     split, facts = builders.read_records(network.config, source)
     folder = pathlib.Path(output)
     written = _write(network, [split], folder, view)
+    rejected = facts.get("rejected", [])
+    named = "".join(f"\n  {name}: {why}" for name, why in rejected[:LISTED])
     return (
         f"{written} records embedded with checkpoint {network.step} into "
         f"{folder / 'embeddings.npy'} and {folder / 'records.parquet'}; "
-        f"{facts.get('rejected_total', 0)} files left out"
+        f"{facts.get('rejected_total', 0)} files left out{named}"
     )
 
 

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.py"))
 VARIANTS = {
     "moco_effnet": ["", "marks", "marks,codes", "full", "full,codes", "smoke"],
-    "triplet_mri": ["", "margin05", "info_nce", "scans", "slices", "smoke"],
+    "triplet_mri": ["", "margin05", "info_nce", "scans", "slices", "resnet", "smoke"],
 }
 SMALLER = {"moco_effnet": ["--config.data.brands=25"], "triplet_mri": []}
 TOP_LEVEL = {
