@@ -201,22 +201,29 @@ def facts(**_) -> dict:
     return {}
 
 
-def read_records(path: str, *, size: int, cache: str = "", **_):
+def read_records(path: str, data: Mapping, **_) -> tuple[_contract.Split, dict]:
     """Returns the pictures of a folder, or the one of a file, and facts on them.
 
     Args:
       path: file or folder.
-      size: side to which pictures are prepared, as in training.
-      cache: folder for prepared data.
+      data: fields of the dataset in training: pictures are prepared to its `size`, and
+        kept under its `cache`.
+      **_: the views' fields, of no use here.
 
     Raises:
       DataError: if there is nothing that can be read.
     """
+    size = data["size"]
     if pathlib.Path(path).is_dir():
-        data = image_folder.load(
-            path=path, size=size, cache=cache, seed=0, holdout=0.0, max_rejected=1.0
+        found = image_folder.load(
+            path=path,
+            size=size,
+            cache=data.get("cache", ""),
+            seed=0,
+            holdout=0.0,
+            max_rejected=1.0,
         )
-        return data.train, data.facts
+        return found.train, found.facts
     picture = image_folder.decode(path, size)
     return _contract.single({"image": picture}, pathlib.Path(path).name, path), {}
 

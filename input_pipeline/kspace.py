@@ -103,7 +103,6 @@ def read_records(
     key: str = "kspace",
     axes: str = "",
     cache: str = "",
-    **_,
 ) -> tuple[_contract.Split, dict]:
     """Returns the scans of a folder or of one file, and facts on them.
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
-from input_pipeline import _coils, _ellipses, _masks, kspace
+from input_pipeline import _coils, _contract, _ellipses, _masks, kspace
 
 VIEWS = ("view1", "view2")
 VIEW_FIELDS = ("acceleration", "center_fraction")
@@ -237,17 +237,26 @@ def facts(*, size: int, coils: int, **fields) -> dict[str, dict]:
     return found
 
 
-def read_records(path: str, **fields):
+def read_records(
+    path: str, data: Mapping, *, size: int, coils: int, **_
+) -> tuple[_contract.Split, dict]:
     """Returns the scans of a folder or a file, and facts on them.
 
     Args:
-      path: file or folder.
-      **fields: of the data set in training, of which those of `kspace.load` count.
+      path: file or folder of k-space.
+      data: fields of the dataset in training, of which `key`, `axes` and `cache` count.
+      size: side of the picture.
+      coils: 1 to 32.
+      **_: the views' other fields, of no use here.
 
     Raises:
       DataError: if there is nothing that can be read.
     """
-    return kspace.read_records(path, **fields)
+    known = {name: data[name] for name in ("key", "axes", "cache") if name in data}
+    # A dataset of pictures has a key of its own, which is none of k-space.
+    if "coils" not in data:
+        known.pop("key", None)
+    return kspace.read_records(path, size=size, coils=coils, **known)
 
 
 def view_fields(view: Mapping, name: str) -> dict[str, float]:

@@ -210,7 +210,8 @@ def changed_views(own: dict, view: str | None, changes: dict) -> dict:
 
 def read_records(config: ConfigDict, path: str) -> tuple[Any, dict]:
     """Records of a file or a folder such as the views are made from, and facts."""
-    return views_of(config).read_records(path, **fields(config.data, "path"))
+    views, own = views_of(config), fields(config.augment)
+    return views.read_records(path, fields(config.data), **own)
 
 
 def _reading(config: ConfigDict) -> dict[str, int]:

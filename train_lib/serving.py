@@ -19,7 +19,6 @@ from train_lib.checkpoints import Checkpoints
 from train_lib.errors import InputError
 from train_lib.schedules import Horizon
 
-
 LISTED = 20  # files named that were left out
 
 
