@@ -1,9 +1,9 @@
 """Dense 3×3 convolution, by whichever means the platform is fast at.
 
-XLA:CPU takes two to four times as long for a convolution's kernel gradient as for a
-matrix product of that size. In training, the 3×3 neighbourhoods are therefore written
-out once, and both the output and the kernel's gradient are products with them; the
-input's gradient stays a convolution, which is fast.
+XLA:CPU takes longer for a convolution's kernel gradient than for a matrix product of
+that size, several times so on large pictures. In training, the 3×3 neighbourhoods are
+therefore written out once, and both the output and the kernel's gradient are products
+with them; the input's gradient stays a convolution, which is fast.
 """
 
 import functools
