@@ -2,6 +2,7 @@
 
 python main.py --config=configs/moco_effnet.py --workdir=runs/x     train (the default)
 python main.py status|report --workdir=runs/x
+python main.py compare --workdir=runs/x --with=runs/y [--with=runs/z] [--json]
 python main.py embed --workdir=runs/x --input=DIR --output=emb/
 python main.py search --workdir=runs/x --query=logo.png --top=10 [--json]
 python main.py preview --config=configs/moco_effnet.py --output=DIR
@@ -46,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", parents=[workdir], help="alive? where?")
     status.add_argument("--json", action="store_true")
     commands.add_parser("report", parents=[workdir], help="write the report again")
+    compare = commands.add_parser("compare", parents=[workdir], help="side by side")
+    compare.add_argument(
+        "--with", required=True, action="append", dest="others", help="another run"
+    )
+    compare.add_argument("--json", action="store_true")
     embed = commands.add_parser("embed", parents=[workdir], help="npy + parquet")
     embed.add_argument("--input", required=True, help="directory of images or scans")
     embed.add_argument("--output", required=True, help="directory to write")
@@ -69,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Arguments, and fields of the config that they set, `{"train.epochs": "5"}`."""
-    commands = ("train", "status", "report", "embed", "search", "preview")
+    commands = ("train", "status", "report", "compare", "embed", "search", "preview")
     if not argv or argv[0] not in (*commands, "-h", "--help"):
         argv = ["train", *argv]
     parser = _parser()
@@ -143,6 +149,16 @@ def _report(arguments: argparse.Namespace, _) -> int:
     return report.exit_code(summary)
 
 
+def _compare(arguments: argparse.Namespace, _) -> int:
+    from reporting import compare
+    from reporting.files import plain
+
+    found = compare.compare([arguments.workdir, *arguments.others])
+    text = json.dumps(plain(found), indent=2) if arguments.json else None
+    print(text or compare.table(found))
+    return 0
+
+
 def _embed(arguments: argparse.Namespace, _) -> int:
     _prepare_jax()
     from train_lib import serving
@@ -188,6 +204,7 @@ def main(argv: list[str]) -> int:
         "train": _train,
         "status": _status,
         "report": _report,
+        "compare": _compare,
         "embed": _embed,
         "search": _search,
         "preview": _preview,

@@ -146,6 +146,8 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     middle = share + Z95**2 / (2 * n)
     half = Z95 * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
     low, high = (np.array([middle - half, middle + half])) / (1 + Z95**2 / n)
+    # At the ends rounding would leave a speck between the interval and its end.
+    low, high = (0.0 if share <= 0 else low), (1.0 if share >= 1 else high)
     return float(max(low, 0.0)), float(min(high, 1.0))
 
 

@@ -1,6 +1,7 @@
 """Pictures of a run: curves with their chance levels and floors, and the gallery."""
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def write(folder: Path | str, events: list[dict]) -> dict[str, Path]:
 
     Returns:
       Name to PNG, in the order in which a reader wants them: `loss`, one
-      `retrieval-<set>` a set, `embeddings`, `throughput`.
+      `retrieval-<set>` a set, `conditions-<set>` where a set was measured under other
+      conditions, `embeddings`, `throughput`.
     """
     target = Path(folder) / workdir.FIGURES
     target.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,8 @@ def _draw(events: list[dict]) -> Iterable[tuple[str, Figure]]:
     for name, tags in evaluation_sets(events).items():
         figure = retrieval(events, name, tags)
         yield f"retrieval-{name.replace(', ', '-')}", figure
+    for name, parts in condition_sets(events).items():
+        yield f"conditions-{name}", conditions(events, parts)
     for name, endings in (
         ("embeddings", history.GEOMETRY),
         ("throughput", ("examples_per_sec", "input_wait")),
@@ -135,6 +139,50 @@ def retrieval(events: list[dict], name: str, tags: Sequence[str]) -> Figure:
             axis.legend(loc="best", fontsize=7, handlelength=1.8)
     for axis in axes[-3:]:
         axis.set_xlabel("epoch")
+    return figure
+
+
+def condition_sets(events: list[dict]) -> dict[str, dict[str, list[tuple]]]:
+    """`{set: {field: [(value, tag)]}}` of scores measured under other conditions.
+
+    Their tags are `eval/<set>/<field>_<value>/<score>`.
+    """
+    found: dict[str, dict[str, list[tuple]]] = {}
+    for tag in history.measure(events):
+        parts = tag.split("/")
+        if len(parts) != 4 or not history.is_score(tag):
+            continue
+        field, _, value = parts[2].rpartition("_")
+        if field not in ("", "in") and re.fullmatch(r"\d+(\.\d+)?", value):
+            fields = found.setdefault(parts[1], {})
+            fields.setdefault(field, []).append((float(value), tag))
+    return {
+        name: {field: sorted(values) for field, values in fields.items()}
+        for name, fields in found.items()
+    }
+
+
+def conditions(events: list[dict], fields: dict[str, list[tuple]]) -> Figure:
+    """A score against each condition, with intervals and floors under the same."""
+    latest = history.measure(events)
+    figure, axes = _grid(len(fields))
+    for axis, (field, values) in zip(axes, fields.items(), strict=True):
+        x = [value for value, _ in values]
+        measured = [latest[tag] for _, tag in values]
+        low, high = ([m[end] for m in measured] for end in ("low", "high"))
+        if all(history.is_finite(v) for v in (*low, *high)):
+            axis.fill_between(x, low, high, color=BLUE, alpha=0.18, lw=0)
+        y = [m["value"] for m in measured]
+        axis.plot(x, y, "o-", ms=3.5, color=BLUE, lw=1.6, label="trained")
+        for name in sorted({name for m in measured for name in m["floors"]}):
+            color, dash = FLOOR_STYLES.get(name, (GREY, "--"))
+            level = [m["floors"].get(name, {}).get("value") for m in measured]
+            label = FLOOR_NAMES.get(name, name)
+            axis.plot(x, level, dash, color=color, lw=1.3, label=label)
+        axis.set_title(f"{values[0][1].rpartition('/')[2]} against {field}")
+        axis.set_xlabel(field)
+        axis.set_ylim(-0.03, 1.03)
+        axis.legend(loc="best", fontsize=7, handlelength=1.8)
     return figure
 
 

@@ -205,6 +205,8 @@ def _curves(pictures: Mapping[str, Path]) -> Section:
 
 
 def _caption(name: str) -> str:
+    if name.startswith("conditions-"):
+        return "Queries measured under other conditions than training's."
     what = name.removeprefix("retrieval-").replace("-parts", ", its parts")
     return f"Retrieval, {what}: bands are 95 % intervals."
 

@@ -1,0 +1,169 @@
+"""Runs side by side: what was set, which gates passed, what was measured."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from reporting import history, report, workdir
+from reporting.formatting import ABSENT, count, duration, interval, number
+
+Columns = Sequence[Mapping[str, Any]]
+
+
+def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
+    """What a comparison says, as plain values, from the files in the workdirs.
+
+    Args:
+      folders: two workdirs or more; the first is what the others are held against.
+
+    Returns:
+      `runs`: name, verdict, exit code, step, seconds and recipe of each; `config`:
+      `{field: [value a run]}` where any differs; `gates`: `{name: [gate or None]}`;
+      `metrics`: `{tag: [metric or None]}` of evaluated tags, each with `apart`, whether
+      its 95 % interval does not touch the first run's.
+
+    Raises:
+      ValueError: If there are fewer than two.
+      FileNotFoundError: If a directory is missing or holds no run.
+    """
+    if len(folders) < 2:
+        raise ValueError(f"got {len(folders)} runs; expected two or more to compare")
+    reports, configs = [], []
+    for folder in map(Path, folders):
+        described = workdir.read_config(folder) if folder.is_dir() else {}
+        if not described:
+            raise FileNotFoundError(
+                f"got {folder}, which holds no run; expected a --workdir of one"
+            )
+        configs.append(_flat(described.get("config") or {}))
+        reports.append(report.assemble(folder, workdir.read_events(folder)))
+    runs = [
+        {
+            "name": str(folder),
+            "recipe": one["recipe"],
+            "verdict": one["verdict"],
+            "exit_code": one["exit_code"],
+            "step": one["step"],
+            "seconds": one["throughput"]["seconds"],
+        }
+        for folder, one in zip(folders, reports, strict=True)
+    ]
+    fields = dict.fromkeys(name for config in configs for name in config)
+    values = {name: [config.get(name) for config in configs] for name in fields}
+    gates = dict.fromkeys(name for one in reports for name in one["gates"])
+    tags = dict.fromkeys(
+        tag
+        for one in reports
+        for tag, metric in one["metrics"].items()
+        if metric["n"] is not None
+    )
+    return {
+        "runs": runs,
+        "config": {k: v for k, v in values.items() if any(x != v[0] for x in v[1:])},
+        "gates": {name: [one["gates"].get(name) for one in reports] for name in gates},
+        "metrics": {
+            tag: _held_against([one["metrics"].get(tag) for one in reports])
+            for tag in tags
+        },
+    }
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """A comparison as Markdown tables."""
+    names = _short([run["name"] for run in found["runs"]])
+    parts = [
+        _grid(
+            ["run", "recipe", "verdict", "exit", "step", "time"],
+            [
+                [
+                    name,
+                    run["recipe"],
+                    run["verdict"],
+                    run["exit_code"],
+                    count(run["step"]),
+                    duration(run["seconds"]),
+                ]
+                for name, run in zip(names, found["runs"], strict=True)
+            ],
+        )
+    ]
+    if found["config"]:
+        rows = [[field, *map(_said, v)] for field, v in found["config"].items()]
+        parts.append(_grid(["config", *names], rows))
+    if found["gates"]:
+        rows = [[name, *map(_gate, gates)] for name, gates in found["gates"].items()]
+        parts.append(_grid(["gate", *names], rows))
+    if found["metrics"]:
+        rows = [
+            [tag.removeprefix("eval/"), *map(_metric, metrics), *_floors(metrics)]
+            for tag, metrics in found["metrics"].items()
+        ]
+        header = ["metric", *names, "raw pixels", "untrained"]
+        parts.append(_grid(header, rows))
+        parts.append(
+            f"\\* the 95 % interval does not touch that of {names[0]}, whose floors "
+            "these are."
+        )
+    return "\n\n".join(parts)
+
+
+def _held_against(metrics: list[dict | None]) -> list[dict | None]:
+    """Metrics with `apart`, against the first of them."""
+    first, marked = metrics[0], []
+    for metric in metrics:
+        if metric is None:
+            marked.append(None)
+            continue
+        ends = [m and m.get(end) for m in (first, metric) for end in ("low", "high")]
+        known = all(history.is_finite(end) for end in ends)
+        apart = known and (ends[3] < ends[0] or ends[2] > ends[1])
+        marked.append(metric | {"apart": apart})
+    return marked
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _short(names: list[str]) -> list[str]:
+    """Last parts of paths where they tell the runs apart."""
+    last = [Path(name).name for name in names]
+    return last if len(set(last)) == len(names) else names
+
+
+def _said(value: Any) -> str:
+    return ABSENT if value is None else str(value)
+
+
+def _gate(gate: Mapping | None) -> str:
+    if gate is None:
+        return ABSENT
+    word = {True: "passed", False: "FAILED", None: "waits"}[gate["passed"]]
+    return f"{word}: {number(gate['value'])} {gate['op']} {number(gate['bound'])}"
+
+
+def _metric(metric: Mapping | None) -> str:
+    if metric is None:
+        return ABSENT
+    extent = interval(metric["low"], metric["high"])
+    extent = "" if extent == ABSENT else f" ({extent})"
+    return f"{number(metric['value'])}{extent}{' *' if metric['apart'] else ''}"
+
+
+def _floors(metrics: list[Mapping | None]) -> list[str]:
+    known = (metrics[0] or {}).get("floors", {})
+    return [
+        number(known.get(name, {}).get("value")) for name in ("pixels", "untrained")
+    ]
+
+
+def _grid(header: list[str], rows: list[list]) -> str:
+    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
