@@ -15,7 +15,7 @@ import scipy.io
 
 AXES = "schw"  # slice, coil, height, width
 BY_RANK = {2: "hw", 3: "chw", 4: "schw"}
-MOST_COILS = 256  # more is another axis taken for coils
+MOST_COILS = 128
 _BART_COILS, _BART_PHASE2, _BART_DIMS = 3, 2, 16
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _NPY_MAGIC = b"\x93NUMPY"
@@ -61,7 +61,7 @@ def _ordered(array: np.ndarray, axes: str) -> np.ndarray:
         raise ScanError(
             f"got an array of {rank} axes, {list(array.shape)}; expected 2 to 4: "
             "height and width, before them coils, before them slices; say another "
-            "order with axes"
+            "order with data.axes"
         )
     if len(axes) != rank or len(set(axes)) != rank or not {"h", "w"} <= set(axes):
         raise ScanError(
@@ -92,10 +92,10 @@ def _checked(array: np.ndarray) -> np.ndarray:
         )
     if min(array.shape[2:]) < 8:
         raise ScanError(f"got {_said(shape)}; expected 8 lines or more each way")
-    if array.shape[1] > MOST_COILS:
+    if array.shape[1] > min(MOST_COILS, *array.shape[2:]):
         raise ScanError(
-            f"got {_said(shape)}; expected at most {MOST_COILS} coils: another axis "
-            "was taken for coils, say the order with axes"
+            f"got {_said(shape)}; expected no more than {MOST_COILS} coils, nor than "
+            "lines: another axis was taken for coils, say the order with data.axes"
         )
     array = np.ascontiguousarray(array, np.complex64)
     finite = np.isfinite(array.real) & np.isfinite(array.imag)
@@ -145,7 +145,10 @@ def _read_npy(path: pathlib.Path, key: str) -> tuple[np.ndarray, str]:
 
 def _read_hdf5(path: pathlib.Path, key: str) -> tuple[np.ndarray, str]:
     with _open_hdf5(path) as file:
-        return _hdf5_array(file, key), ""
+        array = _hdf5_array(file, key)
+        # fastMRI's single-coil files have slices where others have coils.
+        single = array.ndim == 3 and "reconstruction_esc" in file
+        return array, "shw" if single else ""
 
 
 def _open_hdf5(path: pathlib.Path) -> h5py.File:

@@ -222,13 +222,21 @@ def _reading(config: ConfigDict) -> dict[str, int]:
 
 
 def make_evaluators(config: ConfigDict, data: Any) -> dict[str, Any]:
-    """Evaluators by the name of their set."""
-    return {
-        name: find("evaluators", spec.name)(
-            data, prefix=f"eval/{name}", seed=config.seed, **fields(spec)
-        )
-        for name, spec in config.evaluate.sets.items()
-    }
+    """Evaluators by the name of their set.
+
+    Raises:
+        InputError: The data is not such as a set needs.
+    """
+    made = {}
+    for name, spec in config.evaluate.sets.items():
+        evaluator = find("evaluators", spec.name)
+        try:
+            made[name] = evaluator(
+                data, prefix=f"eval/{name}", seed=config.seed, **fields(spec)
+            )
+        except ValueError as error:
+            raise InputError(f"config.evaluate.sets.{name}: {error}") from None
+    return made
 
 
 LOOP_TAGS = (

@@ -152,3 +152,12 @@ def test_scans_are_embedded_searched_and_previewed(smoke, tmp_path, capsys):
     assert main.main(["preview", *shown]) == 0
     files = sorted(file.name for file in (tmp_path / "p").iterdir())
     assert files == ["preview.png", *(f"sample_00{i}.png" for i in range(3))]
+
+
+def test_a_gallery_that_the_data_cannot_fill_ends_with_2(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    command = ["--config=configs/triplet_mri.py:smoke", f"--workdir={tmp_path}"]
+    assert main.main([*command, "--config.data.distractors=4"]) == 2
+    error = capsys.readouterr().err
+    assert "config.evaluate.sets.hard: got a gallery of 32" in error
+    assert "Traceback" not in error

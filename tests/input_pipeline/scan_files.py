@@ -36,6 +36,10 @@ def write_good(folder):
     with h5py.File(folder / "fastmri.h5", "w") as file:
         scans["fastmri.h5"] = k_space(2, 3, 16, 12)
         file["kspace"] = scans["fastmri.h5"]
+    with h5py.File(folder / "single_coil.h5", "w") as file:
+        scans["single_coil.h5"] = k_space(3, 1, 16, 12, seed=6)
+        file["kspace"] = scans["single_coil.h5"][:, 0]
+        file["reconstruction_esc"] = np.zeros((3, 12, 12), np.float32)
     scans["coils.npy"] = k_space(1, 5, 16, 16, seed=1)
     np.save(folder / "coils.npy", scans["coils.npy"][0])
     scans["single.npy"] = k_space(1, 1, 10, 20, seed=2)
@@ -75,7 +79,9 @@ def write_bad(folder):
     np.save(put("rank5.npy", "array of 5 axes"), good[None, None])
     np.save(put("no_coil.npy", "no coils"), good[:0])
     np.save(put("thin.npy", "8 lines or more"), good[:, :, :4])
-    np.save(put("swapped.npy", "at most 256 coils"), np.zeros((400, 16, 8), complex))
+    np.save(
+        put("swapped.npy", "another axis was taken"), np.zeros((40, 36, 8), complex)
+    )
     holes = good.copy()
     holes[1, 3, 4] = np.nan
     np.save(put("nan.npy", "of 512 values 1 are NaN"), holes)

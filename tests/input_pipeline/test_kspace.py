@@ -27,7 +27,15 @@ def cache(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["fastmri.h5", "coils.npy", "single.npy", "bart.cfl", "five.mat", "seven.mat"],
+    [
+        "fastmri.h5",
+        "single_coil.h5",
+        "coils.npy",
+        "single.npy",
+        "bart.cfl",
+        "five.mat",
+        "seven.mat",
+    ],
 )
 def test_each_format_is_read_as_it_was_written(folder, good, name):
     found = _scan_files.read_scan(folder / name)
@@ -111,10 +119,10 @@ def test_coils_are_combined_by_energy_or_followed_by_empty_ones():
 
 def test_records_and_facts_of_a_folder(folder, good, cache):
     split, facts = kspace.read_records(str(folder), size=16, coils=4, cache=cache)
-    assert len(split) == sum(len(k) for k in good.values()) == 8
+    assert len(split) == sum(len(k) for k in good.values()) == 11
     assert facts["coils"] == [1, 2, 3, 4, 5]
     assert facts["coils_combined"].startswith("1 files, at least 0.")
-    assert facts["coils_empty"].startswith("4 files")
+    assert facts["coils_empty"].startswith("5 files")
     assert "16 x 16" in facts["brought_to"]
     assert split.read([3, 0])["kspace"].shape == (2, 4, 16, 16)
     row = split.table["name"].index("coils.npy")
@@ -127,7 +135,7 @@ def test_records_and_facts_of_a_folder(folder, good, cache):
         view1={"acceleration": 4.0, "center_fraction": 0.1},
         view2={},
     )
-    batch = split.read(range(8)) | {"id": split.table["id"].astype(np.int32)}
+    batch = split.read(range(11)) | {"id": split.table["id"].astype(np.int32)}
     assert np.isfinite(see(jax.random.key(0), batch)["image"]).all()
 
 
@@ -154,7 +162,7 @@ def test_slices_of_a_file_are_never_on_both_sides(folder, good, cache):
     ]
     assert not sides[0] & sides[1]
     assert len(sides[1]) == round(0.4 * len(good))
-    assert len(data.train) + len(data.validation) == 8
+    assert len(data.train) + len(data.validation) == 11
 
 
 def test_training_on_phantoms_holds_back_every_scan(folder, good, cache):
@@ -162,7 +170,7 @@ def test_training_on_phantoms_holds_back_every_scan(folder, good, cache):
         path=str(folder), size=16, coils=2, train_on="phantoms", phantom_records=5,
         distractors=7, cache=cache, progress=False,
     )  # fmt: skip
-    assert len(data.validation) == 8
+    assert len(data.validation) == 11
     assert set(data.train.read([0])) == {"phantom"}
     heads = [s.table["head"].tolist() for s in (data.train, data.extra["distractors"])]
     assert heads == [list(range(5)), list(range(5, 12))]
@@ -176,7 +184,7 @@ def test_an_archive_may_be_trained_on_and_the_report_says_so(folder, good, cache
     data = kspace.load(
         path=str(folder), size=16, coils=2, train_on="all", cache=cache, progress=False
     )
-    assert len(data.train) == len(data.validation) == 8
+    assert len(data.train) == len(data.validation) == 11
     assert "searched, too" in data.facts["training"]
 
 
@@ -203,7 +211,7 @@ def test_bad_files_may_be_left_out_up_to_a_share(folder, good, tmp_path, cache):
     data = kspace.load(**fields, max_rejected=0.2, progress=False)
     assert data.facts["rejected_total"] == 1
     assert "broken.npy" in data.facts["rejected"][0]
-    with pytest.raises(_contract.DataError, match="1 of 7 files"):
+    with pytest.raises(_contract.DataError, match="1 of 8 files"):
         kspace.load(**fields, max_rejected=0.1, progress=False)
 
 
