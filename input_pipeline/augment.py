@@ -173,7 +173,8 @@ def make_pictures(*, mean, std, **_) -> Callable[[dict, jax.Array | None], jax.A
     def pictures(batch, seen):
         if seen is None:
             return batch["image"]
-        return jnp.clip((seen - shift) / scale, 0, 1)
+        one = (1, 1, 1, 3)
+        return jnp.clip(seen / scale.reshape(one) + shift.reshape(one), 0, 1)
 
     return pictures
 

@@ -107,7 +107,7 @@ def _run(
     if begin.why != "start":
         writer.event("resume", begin.step, epoch, {}, why=begin.why)
     try:
-        _measure_floors(run, fresh, writer)
+        _measure_floors(run, fresh, writer, stop)
         state = _loop(run, begin, writer, stop)
         if not _has_final(writer, int(state.step)):
             _evaluate(run, state, writer, final=True)
@@ -125,8 +125,14 @@ def _exhausted(run: Session) -> bool:
     return 0 < run.config.train.patience <= run.progress.waited
 
 
-def _measure_floors(run: Session, fresh: TrainState, writer: Writer) -> None:
-    """Evaluates raw pixels and the untrained network, once a workdir."""
+def _measure_floors(
+    run: Session, fresh: TrainState, writer: Writer, stop: StopSignal
+) -> None:
+    """Evaluates raw pixels and the untrained network, once a workdir.
+
+    Raises:
+        Ended: A signal came; floors that were measured stay.
+    """
     known = {e.get("floor") for e in writer.events if e["kind"] == "floor"}
     missing = [name for name in run.config.evaluate.floors if name not in known]
     if not missing:
@@ -136,6 +142,8 @@ def _measure_floors(run: Session, fresh: TrainState, writer: Writer) -> None:
     pixels = builders.make_floor(run.config, run.pictures)
     embeds = evaluation.floor_embeds(tuple(missing), run.embed(*untrained), pixels)
     for name, embed in embeds.items():
+        if stop.received:
+            raise Ended("preempted", f"{stop.received} before step 1")
         metrics = evaluation.evaluate(run.evaluators, embed)
         writer.event("floor", 0, 0.0, metrics, floor=name)
 

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+import jax
 from ml_collections import ConfigDict
 
 from reporting import gates
@@ -107,8 +108,20 @@ def check(recipe: Recipe, devices: int) -> None:
                 # The rule tripped over a field that is reported already.
                 if not faults:
                     raise
+    if not faults:
+        faults += _network_faults(config)
     if faults:
         raise ConfigError(faults)
+
+
+def _network_faults(config: ConfigDict) -> Iterator[str]:
+    """What only the network itself can say, found without computing anything."""
+    objective = builders.make_objective(config, 1, axis_name=None)
+    batch = builders.example_batch(config)
+    try:
+        jax.eval_shape(objective.init, jax.random.PRNGKey(0), batch)
+    except ValueError as error:
+        yield f"config.model: {str(error).splitlines()[0]}"
 
 
 def _section_faults(config: ConfigDict) -> Iterator[str]:

@@ -243,3 +243,20 @@ def test_wrong_pictures_and_normalisations_are_refused():
         augment_lib.make_center(size=8, mean=MEAN, std=(1, 0, 1))
     with pytest.raises(ValueError, match="size"):
         augment_lib.make_center(size=0, mean=MEAN, std=STD)
+
+
+def test_pictures_of_views_are_what_was_normalised():
+    """Subtracting and dividing is undone: what people see lies in 0..1 again."""
+    images = np.random.default_rng(3).integers(0, 256, (4, 24, 24, 3), np.uint8)
+    records = {"image": images, "id": np.arange(4, dtype=np.int32)}
+    fields = {"size": 24, "view1": {}, "view2": {}}
+    coloured = fields | {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    show = augment_lib.make_pictures(**coloured)
+    assert show(records, None) is images
+    key = jax.random.key(0)
+    seen = augment_lib.make_view("view1", **coloured)(key, records)["image"]
+    plain = fields | {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    expected = augment_lib.make_view("view1", **plain)(key, records)["image"]
+    np.testing.assert_allclose(show(records, seen), expected, atol=1e-5)
+    # A view of nothing but its crop of all is the picture itself.
+    np.testing.assert_allclose(show(records, seen), images / 255, atol=1e-2)

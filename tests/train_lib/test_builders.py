@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
-from train_lib import builders
-from train_lib.config import load_recipe
+from train_lib import builders, validation
+from train_lib.config import ConfigError, load_recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
 OWN = {
@@ -49,3 +49,11 @@ def test_views_files_have_all_that_views_are_asked_for(recipe):
     assert [name for name in names if not hasattr(views, name)] == []
     shape = builders.example_batch(config)["view1"].shape
     assert shape[1:3] == (config.augment.size, config.augment.size)
+
+
+def test_what_only_the_network_can_refuse_is_a_fault_of_the_config():
+    recipe = load_recipe(
+        str(ROOT / "configs/triplet_mri.py") + ":smoke", {"model.strides": "(2, 2)"}
+    )
+    with pytest.raises(ConfigError, match="config.model: got 2 strides for 4 stages"):
+        validation.check(recipe, devices=1)
