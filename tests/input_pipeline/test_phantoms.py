@@ -13,7 +13,8 @@ def drawn(split, rows, size=24):
     scanner = undersampling._scanner(size, 1, {})
     columns = split.read(rows)["phantom"]
     zero = np.zeros(len(rows), np.float32)
-    return jax.vmap(scanner._phantom)(columns, zero, np.zeros((len(rows), 2)))
+    draw = jax.jit(jax.vmap(scanner._phantom))
+    return draw(columns, zero, np.zeros((len(rows), 2), np.float32))
 
 
 def test_no_head_is_in_two_splits():

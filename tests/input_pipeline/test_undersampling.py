@@ -218,9 +218,10 @@ def test_moves_of_pictures_are_those_of_phantoms():
     scanner = undersampling._scanner(64, 1, {})
     batch = heads(n=2)
     angle, shift = jnp.array([0.2, -0.1]), jnp.array([[3.0, -2.0], [0.0, 4.0]])
-    drawn = jax.vmap(scanner._phantom)(batch["phantom"], angle, shift)
-    still = jax.vmap(scanner._phantom)(batch["phantom"], 0 * angle, 0 * shift)
-    moved = jax.vmap(undersampling._move)(still, angle, shift)
+    draw = jax.jit(jax.vmap(scanner._phantom))
+    drawn = draw(batch["phantom"], angle, shift)
+    still = draw(batch["phantom"], 0 * angle, 0 * shift)
+    moved = jax.jit(jax.vmap(undersampling._move))(still, angle, shift)
     inside = np.s_[:, 12:52, 12:52]  # what comes in from outside is 0, not ground
     apart = np.abs(drawn - moved)[inside]
     # Half a pixel along every edge is what interpolation costs.
@@ -285,7 +286,7 @@ def test_preview_shows_how_each_view_comes_about():
 
 def test_an_empty_picture_has_finite_views():
     batch = {"image": np.zeros((1, SIZE, SIZE, 3), np.uint8), "id": np.zeros(1, int)}
-    made = undersampling.make_augment(**fields(snr=10.0))(KEY, batch)
+    made = jax.jit(undersampling.make_augment(**fields(snr=10.0)))(KEY, batch)
     assert all(np.isfinite(made[view]).all() for view in VIEWS)
 
 

@@ -40,8 +40,7 @@ def test_each_way_equals_a_loop(way, length):
     np.testing.assert_allclose(y, loop(*x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 8, 64])
-@pytest.mark.parametrize("length", [1, 5, 33])
+@pytest.mark.parametrize(("length", "chunk"), [(1, 64), (5, 1), (5, 7), (17, 8)])
 def test_gradients_of_chunks_are_those_of_the_plain_scan(length, chunk):
     x = arrays(length)
     weights = np.random.default_rng(1).standard_normal(x[0].shape).astype(np.float32)
@@ -50,7 +49,7 @@ def test_gradients_of_chunks_are_those_of_the_plain_scan(length, chunk):
         y = scan.selective_scan(*x, implementation=way, chunk=chunk)
         return jnp.sum(jnp.tanh(y) * weights)
 
-    grads = {way: jax.jit(jax.grad(lambda x, w=way: loss(x, w)))(x) for way in WAYS}
+    grads = {way: jax.jit(jax.grad(loss), static_argnums=1)(x, way) for way in WAYS}
     for way in ("chunked", "associative"):
         for found, expected in zip(grads[way], grads["unrolled"], strict=True):
             scale = np.abs(expected).max()
