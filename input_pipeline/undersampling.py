@@ -11,6 +11,7 @@ cancels, unitary as it is, and white noise stays white under it: it is left out 
 directions. Along the last axis only the lines that are kept are computed.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
@@ -363,7 +364,9 @@ class _Scanner:
         row = jnp.int32(u[:, 3] * len(table))  # u < 1
         lines = _lines(table)
         flat = x.reshape(*x.shape[:3], -1)  # [n, c, h, 2 w]
-        k = jnp.einsum("nchw,nwl->nchl", flat, jnp.asarray(lines.forward)[row])
+        # Accelerators would round the transform's numbers to ten bits.
+        product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+        k = product("nchw,nwl->nchl", flat, jnp.asarray(lines.forward)[row])
         if self.snr:
             power = jnp.mean(jnp.sum(x * x, (1, 3)), (1, 2))  # [n]
             shape = k.shape[1:]
@@ -374,7 +377,7 @@ class _Scanner:
         # Parseval: what is measured has the power of the zero-filled picture.
         power = jnp.sum(k * k, (1, 2, 3)) / self.size**2
         k = k * _scale(power)[:, None, None, None]
-        x = jnp.einsum("nchl,nlw->nchw", k, jnp.asarray(lines.backward)[row])
+        x = product("nchl,nlw->nchw", k, jnp.asarray(lines.backward)[row])
         return x.reshape(*x.shape[:3], 2, -1), jnp.asarray(table)[row]
 
     def network_input(self, x: jax.Array) -> jax.Array:
