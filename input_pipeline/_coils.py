@@ -3,6 +3,8 @@
 Pictures and k-space are complex64 [coils, height, width].
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -11,27 +13,25 @@ RADIUS = 1.5  # of the birdcage, in half widths of the picture
 MOST = 32
 
 
-def fft2c(x: jax.Array) -> jax.Array:
+def fft2c(x: Any, xp: Any = jnp) -> Any:
     """Returns the centred, unitary transform of the last two axes.
 
     The zero frequency lies at (h // 2, w // 2); energy is kept (Parseval).
+
+    Args:
+      x: [..., h, w].
+      xp: what computes it: jax.numpy in traced code, numpy for double precision.
     """
     axes = (-2, -1)
-    x = jnp.fft.fft2(jnp.fft.ifftshift(x, axes), axes=axes, norm="ortho")
-    return jnp.fft.fftshift(x, axes)
+    x = xp.fft.fft2(xp.fft.ifftshift(x, axes), axes=axes, norm="ortho")
+    return xp.fft.fftshift(x, axes)
 
 
-def ifft2c(k: jax.Array) -> jax.Array:
+def ifft2c(k: Any, xp: Any = jnp) -> Any:
     """Undoes `fft2c`."""
     axes = (-2, -1)
-    k = jnp.fft.ifft2(jnp.fft.ifftshift(k, axes), axes=axes, norm="ortho")
-    return jnp.fft.fftshift(k, axes)
-
-
-def root_sum_of_squares(x: jax.Array) -> jax.Array:
-    """Returns sqrt(sum_c |x_c|^2), float32 [..., h, w], of [..., coils, h, w]."""
-    square = jnp.sum(x.real**2 + x.imag**2, -3)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    k = xp.fft.ifft2(xp.fft.ifftshift(k, axes), axes=axes, norm="ortho")
+    return xp.fft.fftshift(k, axes)
 
 
 def sensitivities(kind: str, coils: int, height: int, width: int) -> jax.Array:

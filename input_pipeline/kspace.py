@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from tqdm import auto as tqdm
 
-from input_pipeline import _contract, _prepare, _scan_files, phantoms
+from input_pipeline import _coils, _contract, _prepare, _scan_files, phantoms
 
 VERSION = 1  # of what is prepared
 PHANTOM_IDS = 2**30  # ids of phantoms beside scans begin here
@@ -129,9 +129,9 @@ def to_shape(k: np.ndarray, size: int, coils: int) -> tuple[np.ndarray, float]:
 
     Source: coil compression by singular vectors, Buehrer et al., 2007, MRM 57:1131.
     """
-    x = _inverse(k.astype(np.complex128))
+    x = _coils.ifft2c(k.astype(np.complex128), np)
     side = max(x.shape[1:])
-    k = _forward(_about_the_middle(x, side, side))
+    k = _coils.fft2c(_about_the_middle(x, side, side), np)
     # Unitary transforms of another size: the same object keeps its intensity.
     k = _about_the_middle(k, size, size) * (size / side)
     c, kept = k.shape[0], 1.0
@@ -325,15 +325,3 @@ def _about_the_middle(x: np.ndarray, height: int, width: int) -> np.ndarray:
             pad[axis] = (-start, n - there + start)
             x = np.pad(x, pad)
     return x
-
-
-def _forward(x: np.ndarray) -> np.ndarray:
-    axes = (-2, -1)
-    x = np.fft.fft2(np.fft.ifftshift(x, axes), axes=axes, norm="ortho")
-    return np.fft.fftshift(x, axes)
-
-
-def _inverse(k: np.ndarray) -> np.ndarray:
-    axes = (-2, -1)
-    k = np.fft.ifft2(np.fft.ifftshift(k, axes), axes=axes, norm="ortho")
-    return np.fft.fftshift(k, axes)

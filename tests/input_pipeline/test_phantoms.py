@@ -4,13 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from input_pipeline import _contract, loader, phantoms, undersampling
+from input_pipeline import _contract, _scanner, loader, phantoms
 
 SMALL = {"train": 6, "validation": 4, "distractors": 5, "twins": 3}
 
 
 def drawn(split, rows, size=24):
-    scanner = undersampling._scanner(size, 1, {})
+    scanner = _scanner.Scanner(size=size, coils=1)
     columns = split.read(rows)["phantom"]
     zero = np.zeros(len(rows), np.float32)
     draw = jax.jit(jax.vmap(scanner._phantom))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from input_pipeline import _coils, _masks, undersampling
+from input_pipeline import _coils, _masks, _scanner, undersampling
 
 SIZE, COILS, N = 32, 3, 5
 VIEWS = {
@@ -215,13 +215,13 @@ def test_contrast_is_a_power_of_the_magnitude_and_keeps_phase():
 
 def test_moves_of_pictures_are_those_of_phantoms():
     """A drawn head turned and shifted equals its picture turned and shifted."""
-    scanner = undersampling._scanner(64, 1, {})
+    scanner = _scanner.Scanner(size=64, coils=1)
     batch = heads(n=2)
     angle, shift = jnp.array([0.2, -0.1]), jnp.array([[3.0, -2.0], [0.0, 4.0]])
     draw = jax.jit(jax.vmap(scanner._phantom))
     drawn = draw(batch["phantom"], angle, shift)
     still = draw(batch["phantom"], 0 * angle, 0 * shift)
-    moved = jax.jit(jax.vmap(undersampling._move))(still, angle, shift)
+    moved = jax.jit(jax.vmap(_scanner._move))(still, angle, shift)
     inside = np.s_[:, 12:52, 12:52]  # what comes in from outside is 0, not ground
     apart = np.abs(drawn - moved)[inside]
     # Half a pixel along every edge is what interpolation costs.
