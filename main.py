@@ -99,7 +99,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
 def _ours_or_warning(record: logging.LogRecord) -> bool:
     """Libraries speak at INFO of every file that they move; users need not hear it."""
     ours = record.pathname.startswith(str(pathlib.Path(__file__).resolve().parent))
-    return record.levelno >= logging.WARNING or (ours and "venv" not in record.pathname)
+    theirs = "site-packages" in record.pathname  # an environment may lie in our folder
+    return record.levelno >= logging.WARNING or (ours and not theirs)
 
 
 def _set_up_logging() -> None:
