@@ -25,6 +25,7 @@ EXIT_INTERNAL, EXIT_INPUT = 1, 2
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
+        """Exits with the code for wrong input, as every other fault does."""
         self.print_usage(sys.stderr)
         print(f"{self.prog}: {message}", file=sys.stderr)
         raise SystemExit(EXIT_INPUT)

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from input_pipeline import augment as augment_lib
+from train_lib.allocator import keep_large_buffers
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COMMON = {
@@ -43,6 +44,7 @@ VIEWS = (
 
 def main() -> int:
     """Measure, print, and return 0 if we make as many a second as is required."""
+    keep_large_buffers()  # as main.py does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--source", type=int, default=160, help="side in pixels")

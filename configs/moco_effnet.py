@@ -90,6 +90,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "batch_size": 128,
                 "epochs": 7.0,
                 "chunks": 1,
+                "accumulate": "exact",
                 "log_every_steps": 10,
                 "checkpoint_every_epochs": 2.0,
                 "keep_checkpoints": 2,

@@ -92,6 +92,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "batch_size": 16,
                 "epochs": 10.0,
                 "chunks": 1,
+                "accumulate": "exact",
                 "log_every_steps": 10,
                 "checkpoint_every_epochs": 1.0,
                 "keep_checkpoints": 2,

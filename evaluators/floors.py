@@ -1,11 +1,31 @@
 """Embeddings that no training went into; what they score is a run's floor."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 CHUNK = 256  # pictures in memory at once
 BLANK = 1e-3  # a length below which a picture holds nothing but rounding
+
+
+def make(
+    name: str, *, data: Any, pictures: Callable, untrained: Callable, **fields: Any
+) -> Callable[..., np.ndarray]:
+    """Return the embed function of a floor.
+
+    Args:
+        name: One of those that the views of a recipe list, or "untrained".
+        data: The dataset; what is fitted is fitted on its training split.
+        pictures: As in `pixels`.
+        untrained: Embed function of the network before its first step.
+        **fields: Of that floor.
+    """
+    makers = {
+        "pixels": lambda: pixels(pictures, **fields),
+        "untrained": lambda: untrained,
+    }
+    return makers[name]()
 
 
 def pixels(

@@ -242,12 +242,15 @@ class _Search:
 
     @property
     def size(self) -> int:
+        """Records of the gallery."""
         return len(self.gallery)
 
     def rows_at(self, places: np.ndarray) -> np.ndarray:
+        """Rows of the gallery that stand at these places of the search."""
         return places if self.order is None else self.order[places]
 
     def places_of(self, rows: np.ndarray) -> np.ndarray:
+        """The inverse of `rows_at`."""
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.size:
             raise ValueError(
                 f"pair_row spans {rows.min()}..{rows.max()}; "
@@ -260,6 +263,7 @@ class _Search:
         return places[rows]
 
     def blocks(self, which: np.ndarray | None = None) -> list[np.ndarray]:
+        """Queries, all or `which`, in groups that are searched together."""
         which = np.arange(len(self.queries)) if which is None else which
         return [which[i : i + BLOCK] for i in range(0, len(which), BLOCK)]
 

@@ -162,6 +162,7 @@ class _Rows:
         return self._source[int(self._rows[row])]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Reads many records at once."""
         return read_fields(self._source, self._rows[rows])
 
 
@@ -181,6 +182,7 @@ class _Chain:
         return self._second[row - len(self._first)]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Reads many records at once, from whichever source holds them."""
         late = rows >= len(self._first)
         if not late.any():
             return read_fields(self._first, rows)

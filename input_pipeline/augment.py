@@ -2,53 +2,24 @@
 
 A view is, in this order: crop and resize (with flip), rotation, channel permutation,
 inversion, levels, colour jitter, grayscale, blur, solarisation, normalisation. Every
-field of `VIEW_DEFAULTS` is off, so a recipe names all that it wants. Differences from
+field of `_view.DEFAULTS` is off, so a recipe names all that it wants. Differences from
 torchvision on Pillow images: values are not rounded to 8 bits between operations, the
 mean of the contrast is not rounded, and the blur is a true Gaussian where Pillow takes
 three box filters.
 """
 
-import difflib
 import pathlib
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from input_pipeline import _color, _contract, _geometry, image_folder
+from input_pipeline import _color, _contract, _geometry, _view, image_folder
 
-FLOOR = {"size": 32, "ground": 1.0}  # pictures on white, compared by their ink
-VIEW_DEFAULTS = {
-    "crop_scale": (1.0, 1.0),  # share of the area, uniform
-    "crop_ratio": (1.0, 1.0),  # width / height, log-uniform
-    "min_content": 0.0,  # share of the picture's ink that a crop must hold
-    "flip": 0.0,  # probability, left to right
-    "rotate": 0.0,  # probability
-    "rotate_degrees": 15.0,  # uniform in both directions
-    "channel_permute": 0.0,  # probability of one of the 6 orders of red, green, blue
-    "invert": 0.0,  # probability of the negative
-    "levels": 0.0,  # probability of other black and white points, uniform per channel
-    "color_jitter": 0.0,  # probability of the four fields below, in random order
-    "brightness": 0.4,  # factor uniform in 1 -+ this, not below 0
-    "contrast": 0.4,
-    "saturation": 0.2,
-    "hue": 0.0,  # turns, at most 0.5
-    "grayscale": 0.0,  # probability
-    "blur": 0.0,  # probability
-    "blur_sigma": (0.1, 2.0),  # pixels of the view, uniform
-    "solarize": 0.0,  # probability
-    "solarize_threshold": 0.5,  # of the range [0, 1]
-}
-
-_PROBABILITIES = frozenset(
-    "flip rotate channel_permute invert levels color_jitter grayscale blur "
-    "solarize".split()
-)
-_UNIT = _PROBABILITIES | {"min_content", "solarize_threshold"}
-_RANGES = frozenset({"crop_scale", "crop_ratio", "blur_sigma"})
-
+# What needs no training, with its fields: pictures on white, compared by their ink.
+FLOORS = {"pixels": {"size": 32, "ground": 1.0}}
+GALLERY_VIEW = ""  # records are found as they are
 # One uniform number each. Every operation has its own, whether it is on or not, so
 # that turning one on leaves the others' draws as they were.
 _DRAWS = (
@@ -67,7 +38,7 @@ def make_augment(
       size: side of a view in pixels.
       mean: three numbers in [0, 1], subtracted last.
       std: three numbers above 0, divided by last.
-      view1: fields of `VIEW_DEFAULTS` for the first view; absent ones are off.
+      view1: fields of `_view.DEFAULTS` for the first view; absent ones are off.
       view2: the same for the second view.
 
     Returns:
@@ -83,7 +54,7 @@ def make_augment(
     transformers", arXiv 2104.02057, with the augmentation of BYOL, arXiv 2006.07733.
     """
     _check_size(size)
-    views = (view_fields(view1, "view1"), view_fields(view2, "view2"))
+    views = (_view.complete(view1, "view1"), _view.complete(view2, "view2"))
     shift, scale = _normalisation(mean, std)
 
     def augment(rng, batch):
@@ -124,6 +95,7 @@ def make_center(*, size: int, mean, std, **_) -> Callable[[dict], dict]:
     shift, scale = _normalisation(mean, std)
 
     def center(batch):
+        """Returns the batch with whole pictures, resized and normalised."""
         _check_bytes(batch["image"])
         high, wide = batch["image"].shape[1:3]
         matrices = [
@@ -151,6 +123,7 @@ def make_view(view: str, **fields) -> Callable[[jax.Array, dict], dict]:
     augment = make_augment(**fields)
 
     def see(rng, batch):
+        """Returns the batch with one random view a record."""
         return {**batch, "image": augment(rng, batch)[view]}
 
     return see
@@ -171,6 +144,7 @@ def make_pictures(*, mean, std, **_) -> Callable[[dict, jax.Array | None], jax.A
     shift, scale = _normalisation(mean, std)
 
     def pictures(batch, seen):
+        """Returns what is to be shown, [n, h, w, 3]."""
         if seen is None:
             return batch["image"]
         one = (1, 1, 1, 3)
@@ -186,6 +160,7 @@ def make_preview(
     augment = make_augment(**{**fields, "mean": (0.0,) * 3, "std": (1.0,) * 3})
 
     def preview(rng, batch):
+        """Returns the columns of the sheet: records, first views, second views."""
         seen = augment(rng, batch)
         return [batch["image"], seen["view1"], seen["view2"]]
 
@@ -229,34 +204,6 @@ def read_records(path: str, data: Mapping, **_) -> tuple[_contract.Split, dict]:
     return _contract.single({"image": picture}, pathlib.Path(path).name, path), {}
 
 
-def view_fields(fields: Mapping, name: str = "view") -> dict:
-    """Returns the fields of one view, completed from `VIEW_DEFAULTS` and checked.
-
-    Raises:
-      ValueError: on an unknown field, with the nearest name, or a value out of range.
-    """
-    given = dict(fields)
-    for key in given:
-        if key not in VIEW_DEFAULTS:
-            near = difflib.get_close_matches(key, VIEW_DEFAULTS, 1, 0.0)[0]
-            raise ValueError(f"{name}.{key} is no field of a view; nearest: {near}")
-    view = VIEW_DEFAULTS | given
-    for key, value in view.items():
-        if key in _RANGES:
-            value = view[key] = tuple(value)
-            if len(value) != 2 or not 0 < value[0] <= value[1]:
-                raise ValueError(f"{name}.{key}: 0 < low <= high, got {value}")
-        elif key in _UNIT and not 0 <= value <= 1:
-            raise ValueError(f"{name}.{key} must be in [0, 1], got {value}")
-        elif not value >= 0:
-            raise ValueError(f"{name}.{key} must not be negative, got {value}")
-    if view["crop_scale"][1] > 1:
-        raise ValueError(f"{name}.crop_scale goes to 1, got {view['crop_scale']}")
-    if view["hue"] > 0.5:
-        raise ValueError(f"{name}.hue is at most 0.5 turns, got {view['hue']}")
-    return view
-
-
 def _draw(key, index):
     """Returns a record's uniform numbers for view `index`, by name."""
     count = 4 * _geometry.TRIES
@@ -296,7 +243,7 @@ def _finish(view, u, x, shift, scale):
     """Does everything after the crop; x [n, size, 3, size] -> [n, size, size, 3]."""
     x = jax.vmap(lambda u, x: _recolor(view, u, x))(u, x)
     if view["blur"]:
-        x = _geometry.over_records(lambda u, x: _blur(view, u, x), u, x)
+        x = jax.vmap(lambda u, x: _blur(view, u, x))(u, x)
     if view["solarize"]:
         on = (u["solarize"] < view["solarize"])[:, None, None, None]
         x = jnp.where(on, _color.solarize(x, view["solarize_threshold"]), x)
@@ -345,14 +292,8 @@ def _jitter(view, u, x, on):
 
 def _blur(view, u, x):
     low, high = view["blur_sigma"]
-    sigma = low + (high - low) * u["sigma"]
-    # One record at a time (on a CPU) the branch not taken is not computed.
-    return lax.cond(
-        u["blur"] < view["blur"],
-        lambda x: _geometry.blur(x, _geometry.blur_matrix(sigma, len(x), high)),
-        lambda x: x,
-        x,
-    )
+    sigma = jnp.where(u["blur"] < view["blur"], low + (high - low) * u["sigma"], 0.0)
+    return _geometry.blur(x, _geometry.blur_kernel(sigma, high))
 
 
 def _normalise(x, shift, scale):

@@ -19,7 +19,8 @@ from input_pipeline import _coils, _contract, _masks, _scanner, kspace
 
 VIEWS = ("view1", "view2")
 # Zero-filled pictures: dark is nothing, and most of them are dark.
-FLOOR = {"size": 64, "ground": 0.0}
+FLOORS = {"pixels": {"size": 64, "ground": 0.0}}
+GALLERY_VIEW = ""  # records are found as they are
 
 
 def make_augment(
@@ -118,6 +119,7 @@ def make_center(*, size: int, coils: int, **fields) -> Callable[[dict], dict]:
     scanner = _shared(size, coils, fields)
 
     def center(batch):
+        """Returns the batch with fully sampled pictures."""
         return {**batch, "image": scanner.network_input(scanner.whole(batch))}
 
     return center
@@ -142,6 +144,7 @@ def make_view(
     measure, scanner = _measure(view, size, coils, fields)
 
     def see(rng, batch):
+        """Returns the batch with pictures as one view measures them."""
         return {**batch, "image": scanner.network_input(measure(rng, batch))}
 
     return see
@@ -165,6 +168,7 @@ def make_pictures(
     center = make_center(size=size, coils=coils, **fields)
 
     def pictures(batch, seen):
+        """Returns magnitudes to be shown, [n, size, size, 1]."""
         seen = center(batch)["image"] if seen is None else seen
         shown = jnp.sqrt(jnp.sum(seen * seen, -1, keepdims=True))
         return shown / jnp.maximum(shown.max((1, 2, 3), keepdims=True), 1e-12)
@@ -184,6 +188,7 @@ def make_preview(
     pictures = make_pictures(size=size, coils=coils, **fields)
 
     def preview(rng, batch):
+        """Returns the columns of the sheet, from the object to both pictures."""
         shown = [pictures(batch, None)]
         for i, view in enumerate(VIEWS):
             table = scanner.table(fields[view], view)

@@ -68,6 +68,41 @@ def in_chunks(
     return outputs, jax.tree.map(lambda s: s.mean(0), stats)
 
 
+def separately(objective: Objective, chunks: int) -> Objective:
+    """The objective on each chunk of a batch by itself, as plain accumulation has it.
+
+    `L = mean_c L(chunk c)`: an anchor's candidates are those of its chunk, so that 4
+    chunks of 256 have 256 candidates and not 1,024, and chance is that of a chunk. It
+    is there to be compared with `in_chunks`, which loses nothing.
+
+    Args:
+        objective: Made for one chunk at a time.
+        chunks: How many; must divide the rows of a device.
+
+    Returns:
+        The objective; state such as batch statistics passes from chunk to chunk.
+    """
+
+    def loss(params, extra, batch, rng, step):
+        """The mean over chunks, and what the last one leaves."""
+        parts = jax.tree.map(lambda x: x.reshape(chunks, -1, *x.shape[1:]), batch)
+
+        def body(extra, item):
+            value, (extra, metrics) = objective.loss(params, extra, *item, step)
+            return extra, (value, metrics)
+
+        keys = jax.random.split(rng, chunks)
+        extra, found = lax.scan(jax.checkpoint(body), extra, (parts, keys))
+        value, metrics = jax.tree.map(lambda x: x.mean(0), found)
+        return value, (extra, metrics)
+
+    def chance(global_batch: int) -> float:
+        """Of one chunk."""
+        return objective.chance(global_batch // chunks)
+
+    return objective._replace(loss=loss, chance=chance)
+
+
 def apply_training(
     module: nn.Module, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array
 ) -> tuple[Tree, Tree]:

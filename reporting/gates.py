@@ -20,7 +20,6 @@ OPERATORS = {
     "<=": operator.le,
     "<": operator.lt,
 }
-FLOORS = ("pixels", "untrained")
 # What may be left out, and what then holds.
 DEFAULTS = {
     "op": ">=",
@@ -37,7 +36,7 @@ def check_specs(
     tags: Iterable[str],
     *,
     epochs: float | None = None,
-    floors: Iterable[str] = FLOORS,
+    floors: Iterable[str],
 ) -> list[str]:
     """Finds every fault in the gates of a config, before any data is read.
 

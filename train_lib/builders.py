@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from evaluators import floors
-from objectives._contract import Objective
+from objectives._contract import Objective, separately
 from train_lib import evaluation, optimizers, schedules
 from train_lib.config import nearest
 from train_lib.errors import InputError
@@ -92,19 +92,21 @@ def make_objective(
     config: ConfigDict, total_steps: int, axis_name: str | None = AXIS
 ) -> Objective:
     """The method with its network; `total_steps` is where its own schedules end."""
-    synced = config.model.sync_batchnorm
+    synced, chunks = config.model.sync_batchnorm, config.train.chunks
+    separate = config.train.accumulate == "separate"
     backbone = find("models", config.model.name)(
         **fields(config.model, "sync_batchnorm"),
         axis_name=axis_name if synced else None,
     )
-    return find("objectives", config.objective.name)(
+    objective = find("objectives", config.objective.name)(
         backbone=backbone,
         axis_name=axis_name,
         total_steps=total_steps,
-        chunks=config.train.chunks,
+        chunks=1 if separate else chunks,
         sync_batchnorm=synced,
         **fields(config.objective),
     )
+    return separately(objective, chunks) if separate else objective
 
 
 def peak_learning_rate(config: ConfigDict) -> float:
@@ -187,9 +189,20 @@ def make_pictures(config: ConfigDict, seen: Any) -> Callable:
     return evaluation.make_pictures(show, seen, **_reading(config))
 
 
-def make_floor(config: ConfigDict, pictures: Callable) -> Callable:
-    """The embed function of raw pictures, `floor:pixels`."""
-    return floors.pixels(pictures, **views_of(config).FLOOR)
+def floor_names(config: ConfigDict) -> tuple[str, ...]:
+    """What a run may take as floors: those of its views, and its untrained network."""
+    return (*views_of(config).FLOORS, "untrained")
+
+
+def make_floor(config: ConfigDict, name: str, **given: Any) -> Callable:
+    """The embed function of a floor; `given` is what `floors.make` asks for."""
+    own = views_of(config).FLOORS.get(name, {})
+    return floors.make(name, **given, **own)
+
+
+def gallery_view(config: ConfigDict) -> str:
+    """The view in which records are searched, "" for as they are."""
+    return views_of(config).GALLERY_VIEW
 
 
 def changed_views(own: dict, view: str | None, changes: dict) -> dict:

@@ -40,6 +40,7 @@ class _LatestAndBest:
         self.best: int | None = None
 
     def should_preserve(self, checkpoints, *, context):
+        """Says of each checkpoint whether it stays (an interface of orbax)."""
         del context
         newest = {c.step for c in checkpoints[-self.keep :]}
         return [c.step in newest or c.step == self.best for c in checkpoints]

@@ -126,14 +126,6 @@ def evaluate(
     return metrics
 
 
-def floor_embeds(
-    names: tuple[str, ...], untrained: Embed, pixels: Embed
-) -> dict[str, Embed]:
-    """The embeddings that a trained network has to beat, by name."""
-    known = {"pixels": pixels, "untrained": untrained}
-    return {name: known[name] for name in names}
-
-
 def write_gallery(
     workdir: pathlib.Path, evaluator: Any, data: Any, queries: int, pictures: Callable
 ) -> None:

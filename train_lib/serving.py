@@ -196,7 +196,8 @@ def search(
 def _own_gallery(network: Network) -> pathlib.Path:
     folder = network.workdir / "embeddings" / str(network.step)
     if not (folder / "records.parquet").is_file():
-        _write(network, _own_splits(network), folder)
+        view = builders.gallery_view(network.config)
+        _write(network, _own_splits(network), folder, view)
     return folder
 
 

@@ -128,7 +128,7 @@ def _exhausted(run: Session) -> bool:
 def _measure_floors(
     run: Session, fresh: TrainState, writer: Writer, stop: StopSignal
 ) -> None:
-    """Evaluates raw pixels and the untrained network, once a workdir.
+    """Evaluates what needs no training and the untrained network, once a workdir.
 
     Raises:
         Ended: A signal came; floors that were measured stay.
@@ -139,11 +139,15 @@ def _measure_floors(
         return
     writer.state("evaluating")
     untrained = parallel.put_state((fresh.params, fresh.extra), run.mesh)
-    pixels = builders.make_floor(run.config, run.pictures)
-    embeds = evaluation.floor_embeds(tuple(missing), run.embed(*untrained), pixels)
-    for name, embed in embeds.items():
+    given = {
+        "data": run.data,
+        "pictures": run.pictures,
+        "untrained": run.embed(*untrained),
+    }
+    for name in missing:
         if stop.received:
             raise Ended("preempted", f"{stop.received} before step 1")
+        embed = builders.make_floor(run.config, name, **given)
         metrics = evaluation.evaluate(run.evaluators, embed)
         writer.event("floor", 0, 0.0, metrics, floor=name)
 

@@ -29,6 +29,7 @@ class _Train:
     batch_size: int
     epochs: float
     chunks: int
+    accumulate: Literal["exact", "separate"]
     log_every_steps: int
     checkpoint_every_epochs: float
     keep_checkpoints: int
@@ -280,8 +281,9 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         yield f"config.evaluate.sets: {error}"
         return
     floors = tuple(config.evaluate.floors)
-    for name in set(floors) - set(gates.FLOORS):
-        known = ", ".join(gates.FLOORS)
+    choices = builders.floor_names(config)
+    for name in set(floors) - set(choices):
+        known = ", ".join(choices)
         yield f"config.evaluate.floors: got {name!r}; choices: {known}"
     if (tag := config.train.monitor) not in tags:
         yield (

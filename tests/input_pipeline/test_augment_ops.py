@@ -33,7 +33,7 @@ matrix = jax.jit(_geometry.resampling_matrix, static_argnums=(2, 3))
 
 @jax.jit
 def blur(x, sigma):
-    return _geometry.blur(x, _geometry.blur_matrix(sigma, len(x), 2.0))
+    return _geometry.blur(x, _geometry.blur_kernel(sigma, 2.0))
 
 
 def columns_first(pixels):
@@ -170,6 +170,11 @@ def test_blur_is_a_gaussian_close_to_pillows(sigma):
     assert away.mean() < 1
     # Where a box filter meets the edge it strays further in a picture of noise.
     assert away[6:-6, 6:-6].max() < 3
+
+
+def test_a_blur_that_is_off_changes_no_bit():
+    x = columns_first(picture())
+    np.testing.assert_array_equal(blur(x, np.float32(0.0)), x)
 
 
 @pytest.mark.parametrize("degrees", [0.0, 20.0, -75.0])

@@ -9,10 +9,11 @@ from reporting import gates, workdir
 from tests.reporting import fake
 
 TAGS = ["train/loss", "train/loss_chance", "train/lr", "eval/brand/recall@1"]
+FLOORS = ("pixels", "untrained")
 
 
 def faults(spec, **fields):
-    return gates.check_specs({"g": spec}, TAGS, **fields)
+    return gates.check_specs({"g": spec}, TAGS, **({"floors": FLOORS} | fields))
 
 
 def one_fault(spec, **fields):
@@ -37,7 +38,7 @@ def one_fault(spec, **fields):
 )
 def test_good_specs_have_no_fault_as_dicts_and_in_a_config(spec):
     assert faults(spec) == []
-    assert gates.check_specs(ConfigDict({"g": spec}).lock(), TAGS) == []
+    assert gates.check_specs(ConfigDict({"g": spec}).lock(), TAGS, floors=FLOORS) == []
     assert len(fake.GATES) == len(gates.judge(ConfigDict(fake.GATES), {}))
 
 
@@ -81,7 +82,7 @@ def test_all_faults_of_all_gates_are_found_at_once():
         "a": {"metric": "nope", "op": "~", "at": -1, "valeu": 3},
         "b": {"metric": "train/lr", "value": "chance"},
     }
-    found = gates.check_specs(specs, TAGS)
+    found = gates.check_specs(specs, TAGS, floors=FLOORS)
     assert [fault.split(":")[0] for fault in found] == [
         "a", "a", "a.op", "a.at", "a.metric", "b.value",
     ]  # fmt: skip

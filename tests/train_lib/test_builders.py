@@ -44,7 +44,8 @@ def test_views_files_have_all_that_views_are_asked_for(recipe):
     views = builders.views_of(config)
     names = (
         "make_augment", "make_center", "make_view", "make_pictures", "make_preview",
-        "input_shape", "facts", "read_records", "FLOOR",
+        "input_shape", "facts", "read_records", "FLOORS",
+        "GALLERY_VIEW",
     )  # fmt: skip
     assert [name for name in names if not hasattr(views, name)] == []
     shape = builders.example_batch(config)["view1"].shape
