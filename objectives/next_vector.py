@@ -1,0 +1,239 @@
+"""Next-vector prediction: find the vector that follows a context, and point at it."""
+
+import dataclasses
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from losses import info_nce as nce
+from objectives import _contract as contract
+from objectives import _pair
+
+Tree = Any
+_SAME = 1 - 1e-6  # cosine from which two vectors are one
+
+
+class _Head(nn.Module):
+    """Projection in which vectors are compared: dense layers with GELU between."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[..., d] -> [..., widths[-1]]`."""
+        for i, width in enumerate(self.widths):
+            x = nn.Dense(width)(nn.gelu(x) if i else x)
+        return x
+
+
+class _Predictor(nn.Module):
+    """A network over contexts, a dense layer at its last position, perhaps a skip."""
+
+    backbone: nn.Module
+    width: int
+    residual: bool
+
+    def setup(self):
+        """A prediction starts as the vector that it is the residual of."""
+        start = (
+            nn.initializers.zeros if self.residual else nn.linear.default_kernel_init
+        )
+        self.out = nn.Dense(self.width, kernel_init=start)
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """`[n, l, d] -> [n, d]`."""
+        p = self.out(self.backbone(x, train)[:, -1])
+        return p + last_vector(x) if self.residual else p
+
+
+def last_vector(x: jax.Array) -> jax.Array:
+    """The last vector of each context [n, l, d] that is not zeros, [n, d]."""
+    there = jnp.any(x != 0, -1)  # [n, l]
+    at = x.shape[1] - 1 - jnp.argmax(there[:, ::-1], 1)
+    return jnp.take_along_axis(x, at[:, None, None], 1)[:, 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _NextVector(_pair.PairNetwork):
+    """The four functions of the objective, over the network and fields of `make`."""
+
+    temperature: float
+    contrastive: float
+    autoregressive: float
+    head: tuple[int, ...]
+    residual: bool
+    false_negatives: str
+    siblings: int
+    tile: int
+
+    def _predictor(self, width: int) -> _Predictor:
+        return _Predictor(self.backbone, width, self.residual)
+
+    def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
+        """Parameters of the network and, where there is one, of the head."""
+        x, rngs = batch["view1"], jax.random.split(rng)
+        width = x.shape[-1]
+        params = self._predictor(width).init(rngs[0], x, train=False)["params"]
+        params = {"predictor": params}
+        if self.head:
+            params["head"] = _Head(self.head).init(rngs[1], x[:, 0])["params"]
+        return params, {}
+
+    def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
+        """Predictions find their targets among those of all devices."""
+        del step
+        target = contract.unit_norm(batch["view2"])  # [n, d]
+        predictor = self._predictor(target.shape[-1])
+
+        def encode(x, rng):
+            p = predictor.apply(
+                {"params": params["predictor"]}, x, train=True, rngs={"dropout": rng}
+            )
+            return p, {}
+
+        p, _ = contract.in_chunks(encode, batch["view1"], rng, self.chunks)  # [n, d]
+        cosine = jnp.sum(contract.unit_norm(p) * target, -1)  # [n]
+        keys = self._keys(batch, target)  # [m, d]
+        q, k = contract.unit_norm(p), keys
+        if self.head:
+            project = {"params": params["head"]}
+            head = _Head(self.head)
+            q = contract.unit_norm(head.apply(project, p))
+            k = lax.stop_gradient(contract.unit_norm(head.apply(project, keys)))
+        found, aux = nce.info_nce(
+            q,
+            k,
+            self.columns(q.shape[0]),
+            temperature=self.temperature,
+            mask=self._mask(batch, target, keys),
+            tile=self.tile,
+        )
+        metrics = {
+            "train/info_nce": found,
+            "train/cosine": jnp.mean(cosine),
+            "train/accuracy": aux.accuracy,
+            "train/positive_similarity": aux.positive_similarity,
+            "train/negative_similarity": aux.negative_similarity,
+            "diag/candidates": aux.candidates,
+            **self.spread(p),
+        }
+        value = self.contrastive * found + self.autoregressive * jnp.mean(1 - cosine)
+        return value, (extra, metrics)
+
+    def _keys(self, batch: dict, target: jax.Array) -> jax.Array:
+        """Targets of all devices, then siblings of all, [devices * n (1 + b), d]."""
+        keys = contract.gather(target, self.axis_name)
+        if not self.siblings:
+            return keys
+        siblings = contract.gather(batch["siblings"], self.axis_name)
+        siblings = siblings[:, : self.siblings].reshape(-1, keys.shape[1])
+        return jnp.concatenate([keys, contract.unit_norm(siblings)])
+
+    def _mask(self, batch: dict, target: jax.Array, keys: jax.Array):
+        """False where a key is no candidate of an anchor, [n, m]; None for nowhere."""
+        mask = None
+        if self.false_negatives == "mask":
+            mask = self.may_be_negative(batch)
+            mask = jnp.concatenate([mask] + [jnp.repeat(mask, self.siblings, 1)], 1)
+        if self.siblings:
+            # The sibling of another window of the article may be this very target.
+            alike = jnp.matmul(target, keys.T, precision="highest")
+            other = alike < _SAME
+            mask = other if mask is None else mask & other
+        return mask
+
+    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
+        """Predictions for contexts [n, l, d]; vectors [n, d] are what they are."""
+        del extra
+        x = batch["image"]
+        if x.ndim == 2:
+            return contract.unit_norm(x)
+        p = self._predictor(x.shape[-1]).apply(
+            {"params": params["predictor"]}, x, train=False
+        )
+        return contract.unit_norm(p)
+
+    def chance(self, global_batch: int) -> float:
+        """`lambda_con ln m + lambda_ar`: all candidates alike, a cosine of 0."""
+        candidates = global_batch * (1 + self.siblings)
+        return self.contrastive * nce.chance(candidates) + self.autoregressive
+
+
+def make(
+    *,
+    backbone: nn.Module,
+    axis_name: str | None,
+    total_steps: int,
+    chunks: int = 1,
+    temperature: float = 0.07,
+    contrastive: float = 0.85,
+    autoregressive: float = 0.15,
+    head: tuple[int, ...] = (),
+    residual: bool = True,
+    false_negatives: Literal["keep", "mask"] = "keep",
+    siblings: int = 0,
+    tile: int = 0,
+    sync_batchnorm: bool = False,
+) -> contract.Objective:
+    """Builds the objective of predicting the vector that follows a context.
+
+    `L = lambda_con NCE(h(p), h(t)) + lambda_ar mean_i (1 - cos(p_i, t_i))`
+
+    p the prediction, t the target, h the head (the identity without one), NCE as in
+    `losses.info_nce` with the targets of all devices as candidates. With a head the
+    first term no longer says anything about the space that is searched; no gradient
+    goes through h(t), as in the report that tried it.
+
+    Args:
+        backbone: Network `([n, l, d], train) -> [n, l, w]`, causal.
+        axis_name: Device axis over which candidates are gathered, or None.
+        total_steps: No use here; nothing is scheduled.
+        chunks: Parts that the network runs in; the loss always sees the full batch.
+        temperature: tau, above 0.
+        contrastive: lambda_con, 0 or more.
+        autoregressive: lambda_ar, 0 or more.
+        head: Widths of the head's layers; () for one space.
+        residual: Predict what is added to the last vector of the context.
+        false_negatives: "mask" takes targets of the anchor's article out of the
+            candidates, which is an easier task than to search all of them.
+        siblings: Further vectors of each window's article that are candidates of all
+            anchors, so that candidates are as much alike as in a pool of whole
+            articles; the data must bring as many.
+        tile: Candidates taken at a time, 0 for all.
+        sync_batchnorm: No use here; the network has been told.
+
+    Returns:
+        The objective. Its batches hold "view1", contexts, and "view2", targets.
+
+    Raises:
+        ValueError: On a value out of range.
+
+    Source: van den Oord et al., arXiv 1807.03748, with a single step ahead.
+    """
+    del total_steps, sync_batchnorm
+    if not temperature > 0:
+        raise ValueError(f"got temperature {temperature}; expected a number above 0")
+    if siblings < 0:
+        raise ValueError(f"got siblings {siblings}; expected 0 or more")
+    if min(contrastive, autoregressive) < 0 or contrastive + autoregressive <= 0:
+        raise ValueError(
+            f"got contrastive {contrastive} and autoregressive {autoregressive}; "
+            "expected 0 or more each, not both 0"
+        )
+    method = _NextVector(
+        backbone=backbone,
+        axis_name=axis_name,
+        chunks=chunks,
+        temperature=temperature,
+        contrastive=contrastive,
+        autoregressive=autoregressive,
+        head=tuple(head),
+        residual=residual,
+        false_negatives=false_negatives,
+        siblings=siblings,
+        tile=tile,
+    )
+    return contract.Objective(method.init, method.loss, method.embed, method.chance)

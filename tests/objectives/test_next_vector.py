@@ -1,0 +1,201 @@
+"""Next-vector prediction against its formula, in chunks, and with a head apart."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from objectives import _contract, next_vector
+
+N, L, D = 16, 4, 6
+
+
+class Reader(nn.Module):
+    """A causal network that is nothing but a dense layer."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.tanh(nn.Dense(8)(jnp.cumsum(x, 1)))
+
+
+def objective(**fields):
+    known = {"axis_name": None, "total_steps": 10, "residual": False}
+    return next_vector.make(backbone=Reader(), **known | fields)
+
+
+def batch(n=N, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, L + 1, D)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    return {
+        "view1": x[:, :-1],
+        "view2": x[:, -1],
+        "label": (np.arange(n) // 4).astype(np.int32),
+    }
+
+
+def value(method, params, given):
+    return jax.jit(method.loss)(params, {}, given, jax.random.key(1), 0)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return objective().init(jax.random.key(0), batch())[0]
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def prediction(params, x):
+    given = jax.tree.map(np.float64, params["predictor"])
+    dense, out = given["backbone"]["Dense_0"], given["out"]
+    h = np.tanh(np.cumsum(x, 1) @ dense["kernel"] + dense["bias"])
+    return h[:, -1] @ out["kernel"] + out["bias"]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_loss_is_the_formula(params, masked):
+    given = batch()
+    fields = {"temperature": 0.2, "contrastive": 0.6, "autoregressive": 0.3}
+    negatives = "mask" if masked else "keep"
+    loss, (_, metrics) = value(
+        objective(**fields, false_negatives=negatives), params, given
+    )
+    q, t = unit(prediction(params, given["view1"])), np.float64(given["view2"])
+    nce = 0.0
+    for i in range(N):
+        logits = {
+            j: q[i] @ t[j] / 0.2
+            for j in range(N)
+            if not masked or j == i or given["label"][i] != given["label"][j]
+        }
+        nce += math.log(sum(map(math.exp, logits.values()))) - logits[i]
+    cosine = np.mean(np.sum(q * t, 1))
+    expected = 0.6 * nce / N + 0.3 * (1 - cosine)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert float(metrics["train/cosine"]) == pytest.approx(cosine, rel=1e-4)
+    assert float(metrics["diag/candidates"]) == (13 if masked else 16)
+
+
+def test_a_residual_starts_as_a_copy_of_the_last_vector_there_is():
+    given = batch()
+    given["view1"][3, 2:] = 0
+    method = objective(residual=True)
+    params, extra = method.init(jax.random.key(0), given)
+    z = method.embed(params, extra, {"image": given["view1"]})
+    expected = given["view1"][:, -1].copy()
+    expected[3] = given["view1"][3, 1]
+    np.testing.assert_allclose(z, expected, atol=1e-6)
+
+
+def test_a_vector_is_its_own_embedding(params):
+    x = 3 * batch()["view2"]
+    z = objective().embed(params, {}, {"image": x})
+    np.testing.assert_allclose(z, x / 3, atol=1e-6)
+
+
+def gradient(method, params, given):
+    def loss(params):
+        return method.loss(params, {}, given, jax.random.key(1), 0)[0]
+
+    grads = jax.jit(jax.grad(loss))(params)
+    return np.concatenate([np.ravel(g) for g in jax.tree.leaves(grads)])
+
+
+def test_four_chunks_of_256_have_1024_candidates(params):
+    """Exact accumulation is the full batch; plain accumulation is another loss."""
+    given = batch(1024)
+    whole = gradient(objective(), params, given)
+    exact = gradient(objective(chunks=4), params, given)
+    error = np.linalg.norm(exact - whole) / np.linalg.norm(whole)
+    assert error < 1e-5
+    apart = _contract.separately(objective(), 4)
+    separate = gradient(apart, params, given)
+    off = np.linalg.norm(separate - whole) / np.linalg.norm(whole)
+    assert off > 0.01
+    counts = [
+        float(value(method, params, given)[1][1]["diag/candidates"])
+        for method in (objective(chunks=4), apart)
+    ]
+    assert counts == [1024, 256]
+    gap = value(objective(), params, given)[0] - value(apart, params, given)[0]
+    # A quarter of the candidates: InfoNCE is smaller by about ln 4.
+    assert float(gap) == pytest.approx(0.85 * math.log(4), abs=0.1)
+
+
+def test_siblings_are_candidates_of_all_but_of_those_they_are_the_target_of(params):
+    given = batch()
+    rng = np.random.default_rng(5)
+    given["siblings"] = unit(rng.standard_normal((N, 2, D))).astype(np.float32)
+    given["siblings"][4, 1] = given["view2"][9]
+    fields = {"temperature": 0.2, "contrastive": 1.0, "autoregressive": 0.0}
+    method = objective(**fields, siblings=2)
+    loss, (_, metrics) = value(method, params, given)
+    q = unit(prediction(params, given["view1"]))
+    keys = np.concatenate([given["view2"], given["siblings"].reshape(-1, D)])
+    total, counts = 0.0, []
+    for i in range(N):
+        logits = [
+            q[i] @ key / 0.2
+            for j, key in enumerate(keys)
+            if j == i or np.abs(key - given["view2"][i]).max() > 1e-6
+        ]
+        total += math.log(sum(map(math.exp, logits))) - q[i] @ given["view2"][i] / 0.2
+        counts.append(len(logits))
+    assert counts == [48] * 9 + [47] + [48] * 6
+    assert float(loss) == pytest.approx(total / N, rel=1e-5)
+    assert float(metrics["diag/candidates"]) == pytest.approx(np.mean(counts))
+    assert method.chance(N) == pytest.approx(math.log(48))
+
+
+def test_a_head_is_another_space_and_stops_the_targets():
+    given = batch()
+    method = objective(head=(12, 5), autoregressive=0.0, contrastive=1.0)
+    params, _ = method.init(jax.random.key(0), given)
+    dense = jax.tree.map(np.float64, params["head"])
+    assert dense["Dense_1"]["kernel"].shape == (12, 5)
+
+    def project(x):
+        h = x @ dense["Dense_0"]["kernel"] + dense["Dense_0"]["bias"]
+        h = np.float64(nn.gelu(jnp.asarray(h)))
+        return unit(h @ dense["Dense_1"]["kernel"] + dense["Dense_1"]["bias"])
+
+    q, k = project(prediction(params, given["view1"])), project(given["view2"])
+    logits = q @ k.T / 0.07
+    expected = np.mean(np.log(np.exp(logits).sum(1)) - np.diag(logits))
+    assert float(value(method, params, given)[0]) == pytest.approx(expected, rel=1e-4)
+
+    def of_targets(target):
+        full = given | {"view2": target}
+        return method.loss(params, {}, full, jax.random.key(1), 0)[0]
+
+    assert not np.any(jax.grad(of_targets)(given["view2"]))
+
+
+def test_predictions_that_are_all_alike_are_at_chance():
+    given = batch()
+    given["view1"] = np.repeat(given["view1"][:1], N, 0)
+    given["view2"] = np.repeat(given["view2"][:1], N, 0)
+    method = objective(contrastive=0.5, autoregressive=0.0)
+    params, _ = method.init(jax.random.key(0), given)
+    loss, _ = value(method, params, given)
+    assert float(loss) == pytest.approx(method.chance(N), rel=1e-5)
+    assert objective().chance(1024) == pytest.approx(0.85 * math.log(1024) + 0.15)
+    assert np.isfinite(gradient(method, params, given)).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"temperature": 0.0}, "got temperature 0.0"),
+        ({"contrastive": -1.0}, "got contrastive -1.0"),
+        ({"contrastive": 0.0, "autoregressive": 0.0}, "not both 0"),
+    ],
+)
+def test_faults_are_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        objective(**fields)
