@@ -21,6 +21,7 @@ def of_search(
     *,
     seed: int,
     own: bool = False,
+    without: np.ndarray | None = None,
 ) -> tuple[list[dict], list[dict]]:
     """Return examples with a relevant first neighbour, and others.
 
@@ -33,7 +34,10 @@ def of_search(
         relevant: Queries and gallery rows that belong together, [m] each.
         seed: Of the choice.
         own: Whether the record with the query's id is a candidate.
+        without: Gallery rows that are no candidates of a query, [q, l]; -1 for none.
     """
+    if without is None:
+        without = np.zeros((len(z), 0), np.int64)
     keys = relevant[0].astype(np.int64) * len(gallery) + relevant[1]
     order = np.random.default_rng(seed).permutation(len(right))
     sides = []
@@ -41,7 +45,7 @@ def of_search(
         rows = np.sort(order[right[order] == side][:KEPT])
         ids = {} if own else {"query_ids": query_ids[rows]}
         scores, near = neighbours.top_k(
-            z[rows], gallery, SHOWN, gallery_ids=gallery_ids, **ids
+            z[rows], gallery, SHOWN + without.shape[1], gallery_ids=gallery_ids, **ids
         )
         hits = np.isin(rows[:, None] * len(gallery) + near, keys) & (near >= 0)
         sides.append([])
@@ -49,8 +53,8 @@ def of_search(
             shown = [
                 {"id": int(gallery_ids[j]), "score": float(s), "relevant": bool(hit)}
                 for j, s, hit in zip(*columns, strict=True)
-                if j >= 0
-            ]
+                if j >= 0 and j not in without[row]
+            ][:SHOWN]
             query = int(query_ids[row])
             sides[-1].append({"query": query, "neighbours": shown, "right": side})
     return sides[0], sides[1]

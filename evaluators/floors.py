@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from evaluators import baselines
+
 CHUNK = 256  # pictures in memory at once
 BLANK = 1e-3  # a length below which a picture holds nothing but rounding
 
@@ -24,6 +26,11 @@ def make(
     makers = {
         "pixels": lambda: pixels(pictures, **fields),
         "untrained": lambda: untrained,
+        "copy_last": baselines.copy_last,
+        "mean": baselines.mean,
+        "weights": lambda: baselines.weights(data.train),
+        "ridge": lambda: baselines.ridge(data.train),
+        "best": baselines.best,
     }
     return makers[name]()
 

@@ -19,6 +19,8 @@ GEOMETRY = (*SPREAD, "alignment", "uniformity")
 SCORE = re.compile(r"^(recall|precision|map|mrr|ndcg|hit|accuracy|p@|r@)", re.I)
 # What speaks for a set: one figure is enough, and R@100 is easy nearly everywhere.
 HEADLINES = ("recall@1", "accuracy", "map")
+# Floors that are the most there is: to stay below them is no fault.
+CEILINGS = ("best",)
 EVENT_COLUMNS = ["kind", "floor", "step", "epoch", "time"]
 LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
 

@@ -116,7 +116,11 @@ def throughput(events: list[dict], batch_size: int | None = None) -> dict:
 
 def lift(metric: Mapping) -> float | None:
     """A metric as a multiple of its higher floor, or of chance where it has none."""
-    levels = [floor["value"] for floor in metric["floors"].values()]
+    levels = [
+        floor["value"]
+        for name, floor in metric["floors"].items()
+        if name not in history.CEILINGS
+    ]
     levels = [v for v in levels if history.is_finite(v)] or [metric["chance"]]
     best = max((v for v in levels if history.is_finite(v)), default=0.0)
     if best <= 0 or not history.is_finite(metric["value"]):

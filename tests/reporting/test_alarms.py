@@ -50,6 +50,13 @@ def test_a_healthy_run_raises_nothing(tmp_path):
     assert alarms.check([]) == []
 
 
+def test_to_stay_below_the_best_there_is_is_no_fault():
+    history = evaluated(0.53, pixels=fake.metric(0.1, 500))
+    tag = "eval/brand/recall@1"
+    best = event("floor", 0, {tag: fake.metric(0.9, 500)}, floor="best")
+    assert names([best, *history]) == []
+
+
 def test_loss_at_chance_for_long_enough():
     stuck = [CHANCE * 0.99] * 10
     (alarm,) = alarms.check(events(stuck))
