@@ -15,7 +15,7 @@ OURS = {
 ALLOWED = {
     "configs": {"ml_collections"},
     "losses": {"jax", "numpy"},
-    "models": {"jax", "flax", "numpy"},
+    "models": {"jax", "flax", "numpy", "safetensors"},
     "objectives": {"jax", "flax", "losses", "models.heads"},
     "input_pipeline": {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",

@@ -1,0 +1,61 @@
+"""Weights of a Mamba in the layout of Hugging Face's MambaModel."""
+
+from typing import Any
+
+import numpy as np
+
+from models import weights
+
+Tree = Any
+
+_MIXER = {
+    "in_proj": "in_proj.weight",
+    "x_proj": "x_proj.weight",
+    "out_proj": "out_proj.weight",
+    "dt_kernel": "dt_proj.weight",
+    "dt_bias": "dt_proj.bias",
+    "conv_kernel": "conv1d.weight",
+    "conv_bias": "conv1d.bias",
+    "a_log": "A_log",
+    "d": "D",
+}
+
+
+def load(path: str, params: Tree) -> Tree:
+    """Parameters of `mamba.Model` with the weights of a safetensors file.
+
+    Args:
+        path: File of a MambaModel, or of a MambaForCausalLM, whose vocabulary is left.
+        params: Tree of the model; its input projection, where there is one, stays.
+
+    Raises:
+        ValueError: The file cannot be read, or tensors do not fit; names them.
+    """
+    tensors = {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in weights.read(path).items()
+    }
+    return weights.assign(params, tensors, _source, _vocabulary)
+
+
+def _vocabulary(name: str) -> bool:
+    return name.startswith(("embeddings.", "embedding.", "lm_head."))
+
+
+def _source(path: tuple[str, ...]) -> weights.Source | None:
+    part, *rest = path
+    if part == "input":
+        return None
+    if part == "final":
+        return weights.Source("norm_f.weight")
+    kind, number = part.rsplit("_", 1)
+    if kind == "norms":
+        return weights.Source(f"layers.{number}.norm.weight")
+    change = {
+        "in_proj": np.transpose,
+        "x_proj": np.transpose,
+        "out_proj": np.transpose,
+        "dt_kernel": np.transpose,
+        "conv_kernel": lambda w: w[:, 0].T,  # [e, 1, k] -> [k, e]
+    }.get(rest[0], np.asarray)
+    return weights.Source(f"layers.{number}.mixer.{_MIXER[rest[0]]}", change)
