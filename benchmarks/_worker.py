@@ -48,6 +48,20 @@ MRI = {
     "weight_decay": 1e-4,
 }
 
+# ... and the next-vector recipe at the size of mamba_s.
+MAMBA = {
+    "width": 768,
+    "layers": 14,
+    "states": 16,
+    "temperature": 0.07,
+    "contrastive": 0.85,
+    "autoregressive": 0.15,
+    "dropout": 0.2,
+    "span": 0.1,
+    "learning_rate": 1e-4,
+    "weight_decay": 0.01,
+}
+
 
 class Worker:
     """The other end of `serve`: starts it and asks."""

@@ -3,11 +3,11 @@
 Works are timed by themselves: forward and backward of the network, and the whole step.
 For `efficientnet_b0` that is MoCo v3's (two views, queries, target network, keys, loss,
 gradient, AdamW); for `cnn_mri` the triplets' on scans, whose simulation is a third work
-(heads, coils, noise, masks; the share of our own step that it takes is printed). Both
-frameworks run
-on this machine with the same threads and allocator, by turns. The ratio is our images
-a second over PyTorch's, the median over rounds of the ratio within a round; above 1 we
-are the faster.
+(heads, coils, noise, masks; the share of our own step that it takes is printed); for
+`mamba` that of next-vector prediction with mamba_s, against Hugging Face's MambaModel.
+Both frameworks run on this machine with the same threads and allocator, by turns. The
+ratio is our images (or contexts) a second over PyTorch's, the median over rounds of the
+ratio within a round; above 1 we are the faster.
 """
 
 import argparse
@@ -28,9 +28,11 @@ class Model(NamedTuple):
     Attributes:
         ours: Module.
         peer: Module.
-        shapes: By name: pixels, batch, required ratio.
+        shapes: By name: pixels (or length), batch, required ratio.
         works: Functions that both modules have; those in `required` have a bar.
         required: Works whose ratio has to reach the bar.
+        unit: Of the first number of a shape.
+        counted: What a record is.
     """
 
     ours: str
@@ -38,6 +40,8 @@ class Model(NamedTuple):
     shapes: dict[str, tuple[int, int, float]]
     works: tuple[str, ...]
     required: tuple[str, ...]
+    unit: str = "px"
+    counted: str = "images"
 
 
 MODELS = {
@@ -54,6 +58,15 @@ MODELS = {
         {"128x16": (128, 16, 1.0)},
         ("gradient", "views", "step"),
         ("step",),
+    ),
+    "mamba": Model(
+        "benchmarks._akin_mamba",
+        "benchmarks.peer_torch_mamba",
+        {"5x64": (5, 64, 1.0), "512x1": (512, 1, 1.0)},
+        ("gradient", "step"),
+        ("step",),
+        "vectors",
+        "contexts",
     ),
 }
 SIMULATION = 0.25  # most of our step that it may take
@@ -164,18 +177,19 @@ def _table(result: dict) -> str:
         "views": "simulation of both views",
         "step": "whole step",
     }
+    unit, counted = MODELS[result["model"]][-2:]
     lines = [
         f"{result['model']} · {result['machine']} · {result['threads']} threads · "
         f"allocator {result['allocator']} · {result['rows'][0]['akin_version']} · "
         f"{result['rows'][0]['torch_version']} · {result['date']}",
         "",
-        "| work | size, batch | Akin, images/s | PyTorch, images/s | ratio (quartiles) "
-        "| required | CPU ms/image, Akin : PyTorch |",
+        f"| work | size, batch | Akin, {counted}/s | PyTorch, {counted}/s "
+        f"| ratio (quartiles) | required | CPU ms/{counted[:-1]}, Akin : PyTorch |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
         lines.append(
-            f"| {names[row['work']]} | {row['size']} px, {row['batch']} "
+            f"| {names[row['work']]} | {row['size']} {unit}, {row['batch']} "
             f"| {row['akin_images_per_sec']:.3g} | {row['torch_images_per_sec']:.3g} "
             f"| {row['ratio']:.2f} ({row['low']:.2f}–{row['high']:.2f}) "
             f"| {row['required'] or '–'} "
