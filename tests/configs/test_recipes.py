@@ -19,8 +19,13 @@ RECIPES = sorted((ROOT / "configs").glob("*.py"))
 VARIANTS = {
     "moco_effnet": ["", "marks", "marks,codes", "full", "full,codes", "smoke"],
     "triplet_mri": ["", "margin05", "info_nce", "scans", "slices", "resnet", "smoke"],
+    "infonce_mamba": ["", "real", "full", "v1", "smoke"],
 }
-SMALLER = {"moco_effnet": ["--config.data.brands=25"], "triplet_mri": []}
+SMALLER = {
+    "moco_effnet": ["--config.data.brands=25"],
+    "triplet_mri": [],
+    "infonce_mamba": [],
+}
 TOP_LEVEL = {
     "seed", "model", "objective", "data", "augment", "optimizer", "schedule", "train",
     "evaluate", "gates",
@@ -152,6 +157,31 @@ def test_scans_are_embedded_searched_and_previewed(smoke, tmp_path, capsys):
     assert main.main(["preview", *shown]) == 0
     files = sorted(file.name for file in (tmp_path / "p").iterdir())
     assert files == ["preview.png", *(f"sample_00{i}.png" for i in range(3))]
+
+
+def test_a_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
+    path, run = smoke
+    if path.stem != "infonce_mamba":
+        pytest.skip("vectors only")
+    config = load_recipe(f"{path}:smoke", {}).config
+    data = builders.load_data(config, progress=False)
+    context = tmp_path / "context.npy"
+    np.save(context, data.validation.read([3])["context"][0])
+    query = [f"--workdir={run}", f"--query={context}", "--top=4"]
+    capsys.readouterr()
+    assert main.main(["search", *query, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["results"]
+    assert [record["rank"] for record in found] == [1, 2, 3, 4]
+    assert all("on topic" in record["name"] for record in found)
+    # An untrained prediction is near the last vector of the context, if anything.
+    assert found[0]["score"] > 0.3
+    assert main.main(["search", *query]) == 0
+    assert "on topic" in capsys.readouterr().out
+    shown = [f"--config={path}:smoke", f"--output={tmp_path / 'p'}", "--count=2"]
+    assert main.main(["preview", *shown]) == 0
+    assert (tmp_path / "p" / "sample_001.png").is_file()
+    floors = {e["floor"] for e in events(run) if e["kind"] == "floor"}
+    assert floors == {"copy_last", "mean", "weights", "ridge", "best", "untrained"}
 
 
 def test_a_gallery_that_the_data_cannot_fill_ends_with_2(tmp_path, capsys, monkeypatch):

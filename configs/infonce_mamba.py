@@ -1,0 +1,225 @@
+"""Articles: which vector comes next? A Mamba, InfoNCE and a cosine in one space.
+
+    python main.py --config=configs/infonce_mamba.py --workdir=runs/articles
+        drawn articles whose best possible score is known: nothing to download
+    python main.py --config=configs/infonce_mamba.py:real --config.data.path=FILE.npz
+        your own vectors of 384 with article and position; another width by
+        --config.augment.width=N
+    python main.py --config=configs/infonce_mamba.py:full --config.data.path=FILE
+        the scale of the report: mamba_s, 768-d vectors, 4 x 256 with 1,024 candidates
+    python main.py --config=configs/infonce_mamba.py:v1 --workdir=runs/v1
+        the report's first try: InfoNCE behind a head of its own, weights .70 and .30
+
+Variants combine with commas; `smoke` shrinks any of them to seconds. docs/articles.md
+says what is asked and why; docs/recipes.md what was measured.
+"""
+
+from ml_collections import ConfigDict
+
+SIMPLE = ("copy_last", "mean", "weights", "ridge")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The recipe; `arg` names variants, separated by commas."""
+    config = ConfigDict(
+        {
+            "seed": 0,
+            "model": {
+                "name": "mamba",
+                "width": 128,
+                "layers": 2,
+                "states": 8,
+                "expand": 2,
+                "kernel": 4,
+                "rank": 0,
+                "project": True,
+                "epsilon": 1e-5,
+                "scan": "auto",
+                "chunk": 64,
+                "dtype": "float32",
+                "sync_batchnorm": False,
+            },
+            "objective": {
+                "name": "next_vector",
+                "temperature": 0.07,
+                "contrastive": 0.85,
+                "autoregressive": 0.15,
+                "head": (),
+                "residual": True,
+                "false_negatives": "keep",
+                "siblings": 0,
+                "tile": 0,
+            },
+            "data": {
+                "name": "topics",
+                "train": 1200,
+                "validation": 300,
+                "length": 24,
+                "topics": 8,
+                "topic": 0.25,
+                "stay": 0.35,
+                "move": 0.7,
+                "noise": 0.9,
+                "strangers": 4,
+            },
+            "augment": {
+                "name": "corruption",
+                "context": 5,
+                "width": 64,
+                "dropout": 0.2,
+                "span": 0.1,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 2e-3,
+                "weight_decay": 0.05,
+                "momentum": 0.9,
+                "b2": 0.99,
+                "clip_norm": 1.0,
+                # By name: a_log has two axes and is no matrix.
+                "no_decay": ("1d", "a_log$"),
+            },
+            "schedule": {
+                "name": "cosine",
+                "epochs": 0.0,
+                "warmup_epochs": 1.0,
+                "final": 0.0,
+                "milestones": (),
+                "factor": 0.1,
+                "patience": 0,
+            },
+            "train": {
+                "batch_size": 256,
+                "epochs": 20.0,
+                "chunks": 1,
+                "accumulate": "exact",
+                "log_every_steps": 20,
+                "checkpoint_every_epochs": 2.0,
+                "keep_checkpoints": 2,
+                "monitor": "eval/next/recall@5",
+                "monitor_mode": "max",
+                "patience": 0,
+                "threads": 1,
+                "prefetch": 4,
+            },
+            "evaluate": {
+                "every_epochs": 1.0,
+                "batch_size": 256,
+                "final_sets": (),
+                "floors": (*SIMPLE, "best", "untrained"),
+                "gallery": "next",
+                "gallery_queries": 12,
+                "sets": {
+                    "next": {
+                        "name": "next_vector",
+                        "k": (1, 5, 10, 50),
+                        "pool": 0,
+                        "max_queries": 0,
+                    },
+                    "geometry": {"name": "geometry", "view": "view1"},
+                },
+            },
+            "gates": {
+                "best_recall": _gate("recall@5", "floor:best", times=0.9),
+                "best_cosine": _gate("cosine", "floor:best", times=0.9),
+                **_baseline_gates(),
+            },
+        }
+    )
+    config.schedule.epochs = config.train.get_oneway_ref("epochs")
+    _same_everywhere(config)
+    variants = {"real": _real, "full": _full, "v1": _v1, "smoke": _smoke}
+    for name in filter(None, arg.split(",")):
+        if name not in variants:
+            raise ValueError(f"got variant {name!r}; choices: {', '.join(variants)}")
+        variants[name](config)
+    return config.lock()
+
+
+def _same_everywhere(config: ConfigDict) -> None:
+    """What the data brings is what views and objective are made for."""
+    for name in ("context", "width"):
+        config.data[name] = config.augment.get_oneway_ref(name)
+    config.data.siblings = config.objective.get_oneway_ref("siblings")
+
+
+def _gate(figure: str, value: str, **more) -> dict:
+    return {
+        "metric": f"eval/next/{figure}",
+        "op": ">",
+        "value": value,
+        "required": True,
+        **more,
+    }
+
+
+def _baseline_gates() -> dict:
+    """Above every simple prediction, and its interval; soon above a mere copy."""
+    gates = {
+        f"{figure.partition('@')[0]}_above_{floor}": _gate(
+            figure, f"floor:{floor}", outside_interval=True
+        )
+        for figure in ("recall@5", "cosine")
+        for floor in SIMPLE
+    }
+    # Two epochs after the warm-up of one: before that no rate was what it should be.
+    gates["soon_above_copying"] = _gate("cosine", "floor:copy_last", at=3.0)
+    return gates
+
+
+def _from_files(config: ConfigDict, width: int) -> None:
+    """Vectors of a file, of which nobody knows the best prediction."""
+    config.augment.width = width
+    with config.unlocked():
+        config.data = ConfigDict(
+            {
+                "name": "articles",
+                "path": "",
+                "key": "embedding",
+                "article": "article",
+                "position": "position",
+                "title": "title",
+                "holdout": 0.2,
+                "strangers": 4,
+                "max_rejected": 0.01,
+                "cache": "",
+            }
+        )
+        _same_everywhere(config)
+        config.gates = ConfigDict(_baseline_gates())
+    config.evaluate.floors = (*SIMPLE, "untrained")
+
+
+def _real(config: ConfigDict) -> None:
+    _from_files(config, 384)
+    config.model.update(width=256)
+    config.train.update(epochs=8.0)
+
+
+def _full(config: ConfigDict) -> None:
+    """mamba_s: 53,394,432 parameters before the output layer."""
+    _from_files(config, 768)
+    config.model.update(width=768, layers=14, states=16, dtype="bfloat16")
+    config.optimizer.learning_rate = 1e-4 / 4
+    config.train.update(batch_size=1024, chunks=4, epochs=20.0, patience=3, threads=8)
+
+
+def _v1(config: ConfigDict) -> None:
+    """What the report stopped: two objectives in two spaces."""
+    config.objective.update(head=(512, 256), contrastive=0.7, autoregressive=0.3)
+
+
+def _smoke(config: ConfigDict) -> None:
+    """Seconds instead of minutes: every part runs, nothing is learnt or required."""
+    config.model.update(width=16, layers=1, states=4, dtype="float32")
+    config.train.update(
+        epochs=2.0, batch_size=32, chunks=1, log_every_steps=1, threads=1
+    )
+    config.evaluate.update(batch_size=64, gallery_queries=4)
+    if config.data.name == "topics":
+        config.data.update(train=24, validation=8, length=12)
+        config.augment.update(width=16)
+    for gate in config.gates.values():
+        gate.required = False
+        if "at" in gate:
+            gate.at = 2.0
