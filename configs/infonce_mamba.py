@@ -45,17 +45,17 @@ def get_config(arg: str = "") -> ConfigDict:
                 "contrastive": 0.85,
                 "autoregressive": 0.15,
                 "head": (),
-                "residual": True,
+                "residual": "last",
                 "false_negatives": "keep",
                 "siblings": 0,
                 "tile": 0,
             },
             "data": {
                 "name": "topics",
-                "train": 1200,
+                "train": 3000,
                 "validation": 300,
                 "length": 24,
-                "topics": 8,
+                "topics": 4,
                 "topic": 0.25,
                 "stay": 0.35,
                 "move": 0.7,
@@ -90,7 +90,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "train": {
                 "batch_size": 256,
-                "epochs": 20.0,
+                "epochs": 10.0,
                 "chunks": 1,
                 "accumulate": "exact",
                 "log_every_steps": 20,
@@ -192,8 +192,12 @@ def _from_files(config: ConfigDict, width: int) -> None:
 
 def _real(config: ConfigDict) -> None:
     _from_files(config, 384)
-    config.model.update(width=256)
-    config.train.update(epochs=8.0)
+    # Few articles: a small network, from a mean that fades, among whole articles.
+    config.model.update(width=64, layers=1)
+    config.objective.update(residual="mixture", siblings=24)
+    config.augment.update(dropout=0.1, span=0.0)
+    config.optimizer.update(learning_rate=5e-4)
+    config.train.update(epochs=3.0)
 
 
 def _full(config: ConfigDict) -> None:

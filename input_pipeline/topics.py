@@ -19,12 +19,12 @@ BURN_IN = 8  # vectors of an article that are thrown away
 
 def load(
     *,
-    train: int = 1200,
+    train: int = 3000,
     validation: int = 300,
     length: int = 24,
     context: int = 5,
     width: int = 64,
-    topics: int = 8,
+    topics: int = 4,
     topic: float = 0.25,
     stay: float = 0.35,
     move: float = 0.7,

@@ -13,6 +13,7 @@ from objectives import _contract as contract
 from objectives import _pair
 
 Tree = Any
+_FADE = 1.2  # c of a new mixture
 _SAME = 1 - 1e-6  # cosine from which two vectors are one
 
 
@@ -30,23 +31,41 @@ class _Head(nn.Module):
 
 
 class _Predictor(nn.Module):
-    """A network over contexts, a dense layer at its last position, perhaps a skip."""
+    """A network over contexts, a dense layer at its last position, perhaps a skip.
+
+    A prediction starts as what it is the residual of. The mixture is
+    `sum_j w_j x_j`, `w = softmax_j(a_j - c (l - 1 - j))`, a_j a number that the network
+    gives each position, 0 at first, and c learnt, e^-c = .3 at first.
+    """
 
     backbone: nn.Module
     width: int
-    residual: bool
+    residual: str
 
     def setup(self):
-        """A prediction starts as the vector that it is the residual of."""
-        start = (
-            nn.initializers.zeros if self.residual else nn.linear.default_kernel_init
-        )
+        """Names the layers."""
+        zeros, plain = nn.initializers.zeros, nn.linear.default_kernel_init
+        start = plain if self.residual == "none" else zeros
         self.out = nn.Dense(self.width, kernel_init=start)
+        if self.residual == "mixture":
+            self.weight = nn.Dense(1, kernel_init=zeros, use_bias=False)
+            self.fade = self.param("fade", nn.initializers.constant(_FADE), (1,))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[n, l, d] -> [n, d]`."""
-        p = self.out(self.backbone(x, train)[:, -1])
-        return p + last_vector(x) if self.residual else p
+        h = self.backbone(x, train)  # [n, l, w]
+        p = self.out(h[:, -1])
+        if self.residual == "last":
+            p = p + last_vector(x)
+        elif self.residual == "mixture":
+            p = p + self._mixture(x, self.weight(h)[..., 0])
+        return p
+
+    def _mixture(self, x: jax.Array, given: jax.Array) -> jax.Array:
+        age = jnp.arange(x.shape[1] - 1, -1, -1, dtype=jnp.float32)  # [l]
+        logits = given - (self.fade * age)[None, :]
+        logits = jnp.where(jnp.any(x != 0, -1), logits, -jnp.inf)
+        return jnp.einsum("nl,nld->nd", nn.softmax(logits, -1), x)
 
 
 def last_vector(x: jax.Array) -> jax.Array:
@@ -64,7 +83,7 @@ class _NextVector(_pair.PairNetwork):
     contrastive: float
     autoregressive: float
     head: tuple[int, ...]
-    residual: bool
+    residual: str
     false_negatives: str
     siblings: int
     tile: int
@@ -172,7 +191,7 @@ def make(
     contrastive: float = 0.85,
     autoregressive: float = 0.15,
     head: tuple[int, ...] = (),
-    residual: bool = True,
+    residual: Literal["none", "last", "mixture"] = "last",
     false_negatives: Literal["keep", "mask"] = "keep",
     siblings: int = 0,
     tile: int = 0,
@@ -196,7 +215,8 @@ def make(
         contrastive: lambda_con, 0 or more.
         autoregressive: lambda_ar, 0 or more.
         head: Widths of the head's layers; () for one space.
-        residual: Predict what is added to the last vector of the context.
+        residual: Predict the vector itself, or what is added to the last vector of the
+            context, or to a weighted mean of the context whose weights are learnt.
         false_negatives: "mask" takes targets of the anchor's article out of the
             candidates, which is an easier task than to search all of them.
         siblings: Further vectors of each window's article that are candidates of all

@@ -22,7 +22,7 @@ class Reader(nn.Module):
 
 
 def objective(**fields):
-    known = {"axis_name": None, "total_steps": 10, "residual": False}
+    known = {"axis_name": None, "total_steps": 10, "residual": "none"}
     return next_vector.make(backbone=Reader(), **known | fields)
 
 
@@ -84,12 +84,26 @@ def test_loss_is_the_formula(params, masked):
 def test_a_residual_starts_as_a_copy_of_the_last_vector_there_is():
     given = batch()
     given["view1"][3, 2:] = 0
-    method = objective(residual=True)
+    method = objective(residual="last")
     params, extra = method.init(jax.random.key(0), given)
     z = method.embed(params, extra, {"image": given["view1"]})
     expected = given["view1"][:, -1].copy()
     expected[3] = given["view1"][3, 1]
     np.testing.assert_allclose(z, expected, atol=1e-6)
+
+
+def test_a_mixture_starts_as_a_mean_that_fades_and_leaves_zeroed_vectors_out():
+    given = batch()
+    given["view1"][3, 2:] = 0
+    method = objective(residual="mixture")
+    params, extra = method.init(jax.random.key(0), given)
+    z = method.embed(params, extra, {"image": given["view1"]})
+    for row, x in enumerate(np.float64(given["view1"])):
+        w = [math.exp(-1.2 * (L - 1 - j)) * (row != 3 or j < 2) for j in range(L)]
+        mixed = sum(a * b for a, b in zip(w, x, strict=True))
+        np.testing.assert_allclose(z[row], unit(mixed), atol=1e-5)
+    grads = gradient(method, params, given)
+    assert np.isfinite(grads).all()
 
 
 def test_a_vector_is_its_own_embedding(params):
