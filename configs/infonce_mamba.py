@@ -46,6 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "autoregressive": 0.15,
                 "head": (),
                 "residual": "last",
+                "rank": 0,
                 "false_negatives": "keep",
                 "siblings": 0,
                 "tile": 0,
@@ -194,10 +195,10 @@ def _real(config: ConfigDict) -> None:
     _from_files(config, 384)
     # Few articles: a small network, from a mean that fades, among whole articles.
     config.model.update(width=64, layers=1)
-    config.objective.update(residual="mixture", siblings=24)
+    config.objective.update(residual="mixture", rank=32, siblings=12)
     config.augment.update(dropout=0.1, span=0.0)
-    config.optimizer.update(learning_rate=5e-4)
-    config.train.update(epochs=3.0)
+    config.optimizer.update(learning_rate=2.5e-4)
+    config.train.update(batch_size=1024, epochs=6.0)
 
 
 def _full(config: ConfigDict) -> None:

@@ -33,20 +33,25 @@ class _Head(nn.Module):
 class _Predictor(nn.Module):
     """A network over contexts, a dense layer at its last position, perhaps a skip.
 
-    A prediction starts as what it is the residual of. The mixture is
-    `sum_j w_j x_j`, `w = softmax_j(a_j - c (l - 1 - j))`, a_j a number that the network
-    gives each position, 0 at first, and c learnt, e^-c = .3 at first.
+    `p = r + W h_l + b`, r what the prediction is the residual of, W and b 0 at first.
+    The mixture is `r = sum_j w_j x_j`, `w = softmax_j(a_j - c (l - 1 - j))`, a_j a
+    number that the network gives each position, 0 at first, and c learnt, e^-c = .3 at
+    first. With a rank, `p = r + U V r + b`, for
+    little data.
     """
 
     backbone: nn.Module
     width: int
     residual: str
+    rank: int
 
     def setup(self):
         """Names the layers."""
         zeros, plain = nn.initializers.zeros, nn.linear.default_kernel_init
         start = plain if self.residual == "none" else zeros
         self.out = nn.Dense(self.width, kernel_init=start)
+        if self.rank:
+            self.down = nn.Dense(self.rank, use_bias=False)
         if self.residual == "mixture":
             self.weight = nn.Dense(1, kernel_init=zeros, use_bias=False)
             self.fade = self.param("fade", nn.initializers.constant(_FADE), (1,))
@@ -54,12 +59,13 @@ class _Predictor(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[n, l, d] -> [n, d]`."""
         h = self.backbone(x, train)  # [n, l, w]
-        p = self.out(h[:, -1])
+        if self.residual == "none":
+            return self.out(h[:, -1])
         if self.residual == "last":
-            p = p + last_vector(x)
-        elif self.residual == "mixture":
-            p = p + self._mixture(x, self.weight(h)[..., 0])
-        return p
+            start = last_vector(x)
+        else:
+            start = self._mixture(x, self.weight(h)[..., 0])
+        return start + self.out(self.down(start) if self.rank else h[:, -1])
 
     def _mixture(self, x: jax.Array, given: jax.Array) -> jax.Array:
         age = jnp.arange(x.shape[1] - 1, -1, -1, dtype=jnp.float32)  # [l]
@@ -84,12 +90,13 @@ class _NextVector(_pair.PairNetwork):
     autoregressive: float
     head: tuple[int, ...]
     residual: str
+    rank: int
     false_negatives: str
     siblings: int
     tile: int
 
     def _predictor(self, width: int) -> _Predictor:
-        return _Predictor(self.backbone, width, self.residual)
+        return _Predictor(self.backbone, width, self.residual, self.rank)
 
     def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
         """Parameters of the network and, where there is one, of the head."""
@@ -192,6 +199,7 @@ def make(
     autoregressive: float = 0.15,
     head: tuple[int, ...] = (),
     residual: Literal["none", "last", "mixture"] = "last",
+    rank: int = 0,
     false_negatives: Literal["keep", "mask"] = "keep",
     siblings: int = 0,
     tile: int = 0,
@@ -217,6 +225,8 @@ def make(
         head: Widths of the head's layers; () for one space.
         residual: Predict the vector itself, or what is added to the last vector of the
             context, or to a weighted mean of the context whose weights are learnt.
+        rank: 0 to add what the network makes of the context; else the rank of a linear
+            map that is added, while the network only weighs the context.
         false_negatives: "mask" takes targets of the anchor's article out of the
             candidates, which is an easier task than to search all of them.
         siblings: Further vectors of each window's article that are candidates of all
@@ -236,8 +246,14 @@ def make(
     del total_steps, sync_batchnorm
     if not temperature > 0:
         raise ValueError(f"got temperature {temperature}; expected a number above 0")
-    if siblings < 0:
-        raise ValueError(f"got siblings {siblings}; expected 0 or more")
+    for name, number in (("siblings", siblings), ("rank", rank)):
+        if number < 0:
+            raise ValueError(f"got {name} {number}; expected 0 or more")
+    if rank and residual != "mixture":
+        raise ValueError(
+            f"got rank {rank} with residual {residual!r}, where the network would have "
+            "no part; expected residual 'mixture'"
+        )
     if min(contrastive, autoregressive) < 0 or contrastive + autoregressive <= 0:
         raise ValueError(
             f"got contrastive {contrastive} and autoregressive {autoregressive}; "
@@ -252,6 +268,7 @@ def make(
         autoregressive=autoregressive,
         head=tuple(head),
         residual=residual,
+        rank=rank,
         false_negatives=false_negatives,
         siblings=siblings,
         tile=tile,

@@ -106,6 +106,27 @@ def test_a_mixture_starts_as_a_mean_that_fades_and_leaves_zeroed_vectors_out():
     assert np.isfinite(grads).all()
 
 
+def test_with_a_rank_the_network_only_weighs_the_context():
+    given = batch()
+    method = objective(residual="mixture", rank=2)
+    params, extra = method.init(jax.random.key(0), given)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda p: p + 0.3 * rng.standard_normal(p.shape).astype(np.float32), params
+    )
+    own = jax.tree.map(np.float64, params["predictor"])
+    dense, x = own["backbone"]["Dense_0"], np.float64(given["view1"])
+    h = np.tanh(np.cumsum(x, 1) @ dense["kernel"] + dense["bias"])
+    logits = (h @ own["weight"]["kernel"])[..., 0]
+    logits -= own["fade"] * np.arange(L - 1, -1, -1)
+    w = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    mixed = np.einsum("nl,nld->nd", w, x)
+    expected = mixed + mixed @ own["down"]["kernel"] @ own["out"]["kernel"]
+    expected += own["out"]["bias"]
+    z = method.embed(params, extra, {"image": given["view1"]})
+    np.testing.assert_allclose(z, unit(expected), atol=1e-5)
+
+
 def test_a_vector_is_its_own_embedding(params):
     x = 3 * batch()["view2"]
     z = objective().embed(params, {}, {"image": x})
@@ -206,6 +227,8 @@ def test_predictions_that_are_all_alike_are_at_chance():
     ("fields", "message"),
     [
         ({"temperature": 0.0}, "got temperature 0.0"),
+        ({"siblings": -1}, "got siblings -1"),
+        ({"rank": 3, "residual": "last"}, "got rank 3 with residual 'last'"),
         ({"contrastive": -1.0}, "got contrastive -1.0"),
         ({"contrastive": 0.0, "autoregressive": 0.0}, "not both 0"),
     ],
