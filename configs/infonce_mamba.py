@@ -115,9 +115,9 @@ def get_config(arg: str = "") -> ConfigDict:
                         "name": "next_vector",
                         "k": (1, 5, 10, 50),
                         "pool": 0,
-                        "max_queries": 0,
+                        "max_queries": 10_000,
                     },
-                    "geometry": {"name": "geometry", "view": "view1"},
+                    "geometry": {"name": "geometry"},
                 },
             },
             "gates": {

@@ -16,11 +16,27 @@ from reporting.formatting import number
 
 # Told apart by lightness too, for eyes that do not see red and green apart.
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d9822b", "#3c8c5a", "#6b7280"
-FLOOR_STYLES = {"pixels": (ORANGE, "--"), "untrained": (GREEN, "-.")}
-FLOOR_NAMES = {"pixels": "raw pixels", "untrained": "untrained network"}
+# Okabe and Ito's colours, with a dash each for who prints without.
+FLOOR_STYLES = {
+    "pixels": (ORANGE, "--"),
+    "untrained": (GREEN, "-."),
+    "copy_last": (ORANGE, "--"),
+    "mean": ("#56b4e9", (0, (1, 1))),
+    "weights": ("#cc79a7", (0, (5, 1))),
+    "ridge": ("#8a6d00", (0, (3, 1, 1, 1))),
+    "best": ("#111827", (0, (8, 2))),
+}
+FLOOR_NAMES = {
+    "pixels": "raw pixels",
+    "untrained": "untrained network",
+    "copy_last": "copy of the last",
+    "mean": "mean of the context",
+    "weights": "weighted mean",
+    "best": "best possible",
+}
 MANY_POINTS = 150
 PANELS = 6
-TELLING = ("recall", "map", "nar", "ndcg")
+TELLING = ("cosine", "recall", "map", "nar", "ndcg")
 
 _STYLE = {
     "axes.spines.top": False,
@@ -178,7 +194,7 @@ def conditions(events: list[dict], fields: dict[str, list[tuple]]) -> Figure:
             color, dash = FLOOR_STYLES.get(name, (GREY, "--"))
             level = [m["floors"].get(name, {}).get("value") for m in measured]
             label = FLOOR_NAMES.get(name, name)
-            axis.plot(x, level, dash, color=color, lw=1.3, label=label)
+            axis.plot(x, level, linestyle=dash, color=color, lw=1.3, label=label)
         axis.set_title(f"{values[0][1].rpartition('/')[2]} against {field}")
         axis.set_xlabel(field)
         axis.set_ylim(-0.03, 1.03)
@@ -211,7 +227,7 @@ def evaluation_sets(events: list[dict]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for tag in history.measure(events):
         _, name, *rest = [*tag.split("/"), ""]
-        if history.is_score(tag) or tag.endswith("/nar"):
+        if history.is_score(tag) or tag.endswith(("/nar", "/cosine")):
             found.setdefault(f"{name}, parts" if len(rest) > 2 else name, []).append(
                 tag
             )
