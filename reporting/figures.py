@@ -227,7 +227,8 @@ def evaluation_sets(events: list[dict]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for tag in history.measure(events):
         _, name, *rest = [*tag.split("/"), ""]
-        if history.is_score(tag) or tag.endswith(("/nar", "/cosine")):
+        evaluated = tag.startswith("eval/")
+        if history.is_score(tag) or evaluated and tag.endswith(("/nar", "/cosine")):
             found.setdefault(f"{name}, parts" if len(rest) > 2 else name, []).append(
                 tag
             )

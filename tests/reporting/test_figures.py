@@ -51,3 +51,12 @@ def test_curves_are_the_scores_and_those_of_the_floors():
 
 def test_runs_without_conditions_have_no_such_figure():
     assert figures.condition_sets([]) == {}
+
+
+def test_the_cosine_of_an_evaluation_is_drawn_and_that_of_training_is_not():
+    common = {"epoch": 1.0, "time": 0.0, "step": 1}
+    events = [
+        common | {"kind": "train", "metrics": {"train/cosine": 0.4}},
+        common | {"kind": "eval", "metrics": {"eval/next/cosine": fake.metric(0.5)}},
+    ]
+    assert figures.evaluation_sets(events) == {"next": ["eval/next/cosine"]}
