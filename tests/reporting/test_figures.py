@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from reporting import figures
+from tests.reporting import fake
 
 
 def metric(value, **more):
