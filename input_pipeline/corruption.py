@@ -101,7 +101,7 @@ def make_pictures(**_) -> Callable[[dict, jax.Array | None], jax.Array]:
     def pictures(batch, seen):
         """Returns what is to be shown; targets are one row."""
         if seen is None:
-            seen = batch.get("context", batch["target"][:, None])
+            seen = batch["context"] if "context" in batch else batch["target"]
         x = seen if seen.ndim == 3 else seen[:, None]
         top = jnp.maximum(jnp.abs(x).max((1, 2), keepdims=True), 1e-12)
         x = jnp.repeat(0.5 + 0.5 * x / top, _ROW, axis=1)

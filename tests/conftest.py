@@ -13,9 +13,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 
+# Files that take minutes come first, so that no worker ends with one of them alone.
+LONG = ("test_recipes.py", "test_trainer.py")
+
 _CACHE = pathlib.Path(
     os.environ.get("AKIN_CACHE", pathlib.Path.home() / ".cache" / "akin")
 )
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(_CACHE / "xla-tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of long files first; the order is otherwise as it was."""
+    items.sort(key=lambda item: item.path.name not in LONG)

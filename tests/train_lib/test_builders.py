@@ -17,9 +17,9 @@ OWN = {
 
 
 def test_choices_are_the_files_that_export_a_part():
-    assert builders.choices("views") == ["augment", "undersampling"]
+    assert builders.choices("views") == ["augment", "corruption", "undersampling"]
     assert set(builders.choices("datasets")) == {
-        "image_folder", "kspace", "logos", "phantoms", "slices",
+        "articles", "image_folder", "kspace", "logos", "phantoms", "slices", "topics",
     }  # fmt: skip
     with pytest.raises(ValueError, match="did you mean .*phantoms|choices: .*phantoms"):
         builders.find("datasets", "phantom")
