@@ -1,17 +1,16 @@
-"""Our side of the step benchmark: the repository's own network, views and step."""
+"""What our side of every step benchmark shares: the cache, a gradient, a whole step."""
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._worker import RECIPE
-from input_pipeline.augment import make_augment
-from models import efficientnet
-from objectives import moco
+from objectives._contract import Objective
 from train_lib import optimizers, parallel
 from train_lib.train_step import init_state, make_train_step
 
@@ -26,67 +25,73 @@ def start(threads: int) -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
-def gradient(size: int, batch: int) -> Callable[[], None]:
-    """Forward and backward of EfficientNet-B0 in training mode."""
-    model = efficientnet.Model()
-    x = jax.random.normal(jax.random.key(0), (batch, size, size, 3))
+def forward_backward(model: nn.Module, x: jax.Array) -> Callable[[], None]:
+    """The mean square of what a network makes of `x`, and its gradient.
+
+    Args:
+        model: Run in training mode; its batch statistics, if any, are computed too.
+        x: [n, ...].
+
+    Returns:
+        What runs it once and waits for it.
+    """
     variables = jax.jit(lambda x: model.init(jax.random.key(1), x, train=False))(x)
+    params = variables["params"]
+    rest = {name: tree for name, tree in variables.items() if name != "params"}
 
     @jax.jit
-    def run(variables, x, key):
-        stats = variables["batch_stats"]
-
+    def value_and_gradient(params, rest, x, key):
         def loss(params):
             y, new = model.apply(
-                {"params": params, "batch_stats": stats},
+                {"params": params, **rest},
                 x,
                 train=True,
                 rngs={"dropout": key},
-                mutable=["batch_stats"],
+                mutable=list(rest),
             )
             return jnp.mean(y**2), new
 
-        return jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        return jax.value_and_grad(loss, has_aux=True)(params)
 
     key = jax.random.key(2)
-    return lambda: jax.block_until_ready(run(variables, x, key))
+    return lambda: jax.block_until_ready(value_and_gradient(params, rest, x, key))
 
 
-def step(size: int, batch: int) -> Callable[[], None]:
-    """One MoCo v3 step: two views, queries, target, keys, loss, gradient, AdamW."""
+def whole_step(
+    objective: Objective,
+    augment: Callable,
+    records: Mapping[str, np.ndarray],
+    view1: tuple[int, ...],
+    recipe: Mapping[str, Any],
+) -> Callable[[], None]:
+    """One training step as `main.py` takes it, on one device, with AdamW.
+
+    Args:
+        objective: Whose step.
+        augment: Its views.
+        records: One batch, put on the device in every step.
+        view1: Shape of one view of one record.
+        recipe: With `learning_rate` and `weight_decay`.
+
+    Returns:
+        What takes one step and waits for it.
+    """
     mesh = parallel.make_mesh(jax.devices()[:1])
-    first, second = RECIPE["views"]
-    augment = make_augment(
-        size=size, mean=RECIPE["mean"], std=RECIPE["std"], view1=first, view2=second
-    )
-    objective = moco.make(
-        backbone=efficientnet.Model(),
-        axis_name=parallel.AXIS,
-        total_steps=10_000,
-        temperature=RECIPE["temperature"],
-        momentum=RECIPE["momentum"],
-        hidden=RECIPE["hidden"],
-        features=RECIPE["features"],
-    )
     tx = optimizers.make_optimizer(
         name="adamw",
-        schedule=lambda _: RECIPE["learning_rate"],
-        weight_decay=RECIPE["weight_decay"],
+        schedule=lambda _: recipe["learning_rate"],
+        weight_decay=recipe["weight_decay"],
     )
-    images = np.random.default_rng(0).integers(
-        0, 256, (batch, 2 * size, 2 * size, 3), np.uint8
-    )
-    records = {"image": images, "id": np.arange(batch, dtype=np.int32)}
-    views = {"view1": jnp.zeros((2, size, size, 3))}
-    state = jax.jit(lambda: init_state(objective, tx, 0, views))()
+    example = {"view1": jnp.zeros((2, *view1))}
+    state = jax.jit(lambda: init_state(objective, tx, 0, example))()
     state = parallel.put_state(state, mesh)
-    run = parallel.parallel_step(
+    step = parallel.parallel_step(
         make_train_step(objective, tx, augment, parallel.AXIS), mesh
     )
 
     def once() -> None:
         nonlocal state
-        state, metrics = run(state, parallel.put_batch(records, mesh))
+        state, metrics = step(state, parallel.put_batch(records, mesh))
         jax.block_until_ready(metrics)
 
     return once

@@ -46,7 +46,7 @@ class Model(NamedTuple):
 
 MODELS = {
     "efficientnet_b0": Model(
-        "benchmarks._akin",
+        "benchmarks._akin_moco",
         "benchmarks.peer_torch",
         {"64x64": (64, 64, 1.0), "128x32": (128, 32, 0.8)},
         ("gradient", "step"),
