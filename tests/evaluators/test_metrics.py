@@ -158,6 +158,22 @@ def test_bootstrap_draws_groups_whole():
     assert metrics.bootstrap(values, groups, zero, seed=1) == (low, high)
 
 
+def test_bootstrap_is_a_loop_over_draws(monkeypatch):
+    monkeypatch.setattr(metrics, "_DRAWN", 100)  # blocks of eleven, the last smaller
+    rng = np.random.default_rng(4)
+    values, groups = rng.random(40), rng.integers(0, 9, 40)
+    strata = (groups == 8).astype(int)  # in a third of the draws there is none of it
+    draws, means = np.random.default_rng(5), []
+    for _ in range(metrics.RESAMPLES):
+        drawn = draws.integers(9, size=9)
+        rows = np.concatenate([np.flatnonzero(groups == g) for g in drawn])
+        kinds = np.unique(strata[rows])
+        means.append(np.mean([values[rows][strata[rows] == s].mean() for s in kinds]))
+    expected = np.percentile(means, [2.5, 97.5])
+    found = metrics.bootstrap(values, groups, strata, seed=5)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_mean_over_strata_weighs_them_alike():
     values = np.array([1.0, 0.0, 0.0, 0.0])
     strata, groups = np.array([0, 1, 1, 1]), np.arange(4)
