@@ -28,25 +28,29 @@ def found():
     batch = tiny.batch(16)
     params, extra = jax.jit(objective().init)(jax.random.key(0), batch)
 
-    def of(method, batch):
-        def loss(params):
+    def of(method):
+        def loss(params, batch):
             value, (_, metrics) = method.loss(
                 params, extra, batch, jax.random.key(1), 0
             )
             return value, metrics
 
-        (value, metrics), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
-            params
-        )
-        flat = np.concatenate([np.ravel(g) for g in jax.tree.leaves(grads)])
-        return float(value), flat, metrics
+        compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
 
+        def run(batch):
+            (value, metrics), grads = compiled(params, batch)
+            flat = np.concatenate([np.ravel(g) for g in jax.tree.leaves(grads)])
+            return float(value), flat, metrics
+
+        return run
+
+    whole = of(objective())
     parts = [{k: v[i : i + 4] for k, v in batch.items()} for i in range(0, 16, 4)]
     return {
-        "whole": of(objective(), batch),
-        "exact": of(objective(CHUNKS), batch),
-        "separate": of(_contract.separately(objective(), CHUNKS), batch),
-        "parts": [of(objective(), part) for part in parts],
+        "whole": whole(batch),
+        "exact": of(objective(CHUNKS))(batch),
+        "separate": of(_contract.separately(objective(), CHUNKS))(batch),
+        "parts": [whole(part) for part in parts],
     }
 
 

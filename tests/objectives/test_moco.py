@@ -22,7 +22,7 @@ def build(**fields):
 @pytest.fixture(scope="module")
 def started():
     objective, batch = build(), tiny.batch()
-    params, extra = objective.init(jax.random.PRNGKey(0), batch)
+    params, extra = jax.jit(objective.init)(jax.random.PRNGKey(0), batch)
     # A target unlike the online network, as after some training.
     extra["target_params"] = jax.tree.map(
         lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape),

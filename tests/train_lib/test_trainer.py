@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import main
+from reporting import figures
 from reporting import workdir as files
 from tests.train_lib import tiny_run
 from train_lib import builders, trainer, validation
@@ -27,7 +28,10 @@ def tiny(tmp_path_factory):
     """TinyNet in place of EfficientNet, data prepared in a folder of the module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        patch.setenv("AKIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        cache = tmp_path_factory.mktemp("cache")
+        patch.setenv("AKIN_CACHE", str(cache))
+        # Processes of their own find there what was compiled in this one.
+        (cache / "xla").symlink_to(jax.config.jax_compilation_cache_dir)
         patch.setattr(builders, "find", builders.find)  # restored afterwards
         patch.setattr(validation, "_section_faults", lambda config: [])
         patch.setattr(main, "_prepare_jax", lambda: None)
@@ -40,7 +44,11 @@ def whole(tiny, tmp_path_factory):
     """A run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("whole")
     assert main.main(tiny_run.arguments(workdir)) == 0
-    return workdir
+    # One run has its figures drawn. In all others that would be half of the work.
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(figures, "write", lambda folder, events: {})
+    yield workdir
+    monkeypatch.undo()
 
 
 def parameters(workdir):
