@@ -89,6 +89,7 @@ def _npz(file, key, width, cache, progress) -> Read:
             )
 
         def write(draft: pathlib.Path) -> list[int]:
+            """Copies the member of the archive."""
             with zipfile.ZipFile(file) as zipped, open(draft, "wb") as out:
                 with zipped.open(f"{key}.npy") as member:
                     shutil.copyfileobj(member, out, 2**20)
@@ -137,6 +138,7 @@ def _parquet(file, key, width, cache, progress) -> Read:
     rows = parquet.metadata.num_rows
 
     def write(draft: pathlib.Path) -> list[int]:
+        """Writes the column block by block; returns the rows of another length."""
         out = np.lib.format.open_memmap(draft, "w+", kind, (rows, width))
         odd, start = [], 0
         bar = tqdm.tqdm(total=rows, desc="reading vectors", disable=not progress)

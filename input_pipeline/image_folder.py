@@ -73,6 +73,7 @@ def load(
     }
 
     def plan() -> _prepare.Work:
+        """What is to be read, in blocks, and what is said of it afterwards."""
         index = _index.build(root, files, content)
         tally = _index.Tally(index.total, max_rejected)
         tally.add(index.rejected)

@@ -205,6 +205,7 @@ def _backward(residuals, grad):
     chunks, a, starts = residuals
 
     def one(carry, part):
+        """One chunk, the last first: its states again, then their gradients."""
         later, grad_a = carry
         x, start, g = part
 
@@ -214,6 +215,7 @@ def _backward(residuals, grad):
         _, before = lax.scan(again, start, x)  # [t, n, s, e], the state before each
 
         def back(carry, item):
+            """One step backwards in time."""
             later, grad_a = carry
             x, h, g = item
             decay = _decay(x.delta, a)

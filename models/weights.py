@@ -62,6 +62,7 @@ def assign(
     missing, misshapen, used = [], [], set()
 
     def pick(path, old):
+        """The tensor of one parameter, or what it was where nothing is its source."""
         source = source_of(tuple(str(key.key) for key in path))
         if source is None:
             return old

@@ -146,7 +146,9 @@ def parse(text: str, old: Any) -> tuple[Any, str | None]:
     if isinstance(old, tuple) and isinstance(value, list):
         value = tuple(value)
     if old is not None and type(value) is not type(old):
-        return None, f"got {text!r}; expected a {type(old).__name__} such as {old!r}"
+        kind = type(old).__name__
+        article = "an" if kind == "int" else "a"
+        return None, f"got {text!r}; expected {article} {kind} such as {old!r}"
     return value, None
 
 
