@@ -13,20 +13,9 @@ from jax import lax
 from losses import info_nce as nce
 from models.heads import Predictor, Projector
 from objectives import _contract as contract
+from objectives._encoder import Encoder
 
 Tree = Any
-
-
-class Encoder(nn.Module):
-    """Backbone and projector: what the target network is a slow copy of."""
-
-    backbone: nn.Module
-    projector: nn.Module
-
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Maps images `[n, h, w, 3]` to features `[n, f]` and projections `[n, d]`."""
-        features = self.backbone(x, train=train)
-        return features, self.projector(features, train=train)
 
 
 def momentum_at(

@@ -7,6 +7,7 @@ import pytest
 
 from models.heads import Predictor, Projector
 from objectives import _contract, moco
+from objectives._encoder import Encoder
 from tests import tiny
 
 TAU, M0, STEPS = 0.2, 0.9, 100
@@ -52,7 +53,7 @@ def similarities(started):
         new["target_params"],
         target,
     )
-    encoder = moco.Encoder(tiny.TinyNet(), Projector(hidden=16, features=8))
+    encoder = Encoder(tiny.TinyNet(), Projector(hidden=16, features=8))
     predictor = Predictor(hidden=16, features=8)
 
     def run(module, params, stats, x):

@@ -1,0 +1,159 @@
+"""SimSiam: each view predicts where another view of the record, or the next, lies."""
+
+import dataclasses
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from losses import simsiam as loss_lib
+from models.heads import MLP
+from objectives import _contract as contract
+from objectives._encoder import Encoder
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _SimSiam:
+    """The four functions of the objective, over the modules and fields of `make`."""
+
+    encoder: Encoder
+    predictor: MLP
+    axis_name: str | None
+    chunks: int
+    temporal: float
+    layer: str
+
+    def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
+        """Parameters and batch statistics of encoder and predictor."""
+        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
+        (_, z), encoder = self.encoder.init_with_output(
+            keys, batch["view1"], train=False
+        )
+        head_keys = {"params": jax.random.fold_in(rng, 2)}
+        predictor = self.predictor.init(head_keys, z, train=False)
+        both = {"encoder": encoder, "predictor": predictor}
+        params = {name: part["params"] for name, part in both.items()}
+        stats = {name: part["batch_stats"] for name, part in both.items()}
+        return params, {"batch_stats": stats}
+
+    def encode(self, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
+        """Features h, projections z and predictions p of views, with new statistics."""
+
+        def part(x, rng):
+            (h, z), encoder = contract.apply_training(
+                self.encoder, params["encoder"], stats["encoder"], x, rng
+            )
+            p, predictor = contract.apply_training(
+                self.predictor, params["predictor"], stats["predictor"], z, rng
+            )
+            return (h, z, p), {"encoder": encoder, "predictor": predictor}
+
+        return contract.in_chunks(part, x, rng, self.chunks)
+
+    def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
+        """Both directions between the views, and between a frame and the next."""
+        del step
+        names = ("view1", "view2", "view3") if self.temporal else ("view1", "view2")
+        stats, seen = extra["batch_stats"], []
+        # Each view has its own pass, so that BatchNorm never mixes them.
+        for name, key in zip(names, jax.random.split(rng, len(names)), strict=True):
+            found, stats = self.encode(params, stats, batch[name], key)
+            seen.append(found)
+        h, z, p = zip(*seen, strict=True)
+        siamese = _both_ways(p[0], z[0], p[1], z[1])
+        metrics = {"train/simsiam": siamese}
+        value = siamese
+        if self.temporal:
+            has_next = batch["has_next"].astype(jnp.float32)
+            count = jnp.sum(has_next)
+            if self.axis_name is not None:
+                count = lax.pmean(count, self.axis_name)
+            later = _both_ways(p[0], z[0], p[2], z[2], has_next, count)
+            metrics |= {"train/temporal": later, "diag/has_next": jnp.mean(has_next)}
+            value = siamese + self.temporal * later
+        embedded = h[0] if self.layer == "backbone" else z[0]
+        metrics["diag/embedding_std"] = contract.embedding_std(embedded, self.axis_name)
+        metrics["diag/embedding_std_chance"] = jnp.float32(embedded.shape[-1] ** -0.5)
+        stats = contract.mean_over_devices(stats, self.axis_name)
+        return value, ({"batch_stats": lax.stop_gradient(stats)}, metrics)
+
+    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
+        """Unit-norm features or projections, by running statistics."""
+        variables = {
+            "params": params["encoder"],
+            "batch_stats": extra["batch_stats"]["encoder"],
+        }
+        h, z = self.encoder.apply(variables, batch["image"], train=False)
+        return contract.unit_norm(h if self.layer == "backbone" else z)
+
+    def chance(self, global_batch: int) -> float:
+        """0: predictions that have nothing to do with their targets."""
+        del global_batch
+        return loss_lib.chance()
+
+
+def _both_ways(p1, z1, p2, z2, weights=None, count=None) -> jax.Array:
+    there = loss_lib.negative_cosine(p1, z2, weights, count)
+    back = loss_lib.negative_cosine(p2, z1, weights, count)
+    return (there + back) / 2
+
+
+def make(
+    *,
+    backbone: nn.Module,
+    axis_name: str | None,
+    total_steps: int,
+    chunks: int = 1,
+    hidden: int = 512,
+    features: int = 2048,
+    bottleneck: int = 512,
+    temporal: float = 0.0,
+    layer: Literal["backbone", "projector"] = "backbone",
+    sync_batchnorm: bool = False,
+) -> contract.Objective:
+    """Builds SimSiam, with a term that holds a frame to the one after it.
+
+    `L = [D(p1, z2) + D(p2, z1)] / 2 + w [D(p1, z3) + D(p3, z1)] / 2`, D the negative
+    cosine with its second argument a constant, z3 of the frame that follows. The
+    predictor's rate does not fall in the paper: `optimizer.constant = ("predictor",)`.
+
+    Args:
+        backbone: Network `(x, train) -> [n, f]`.
+        axis_name: Device axis over which statistics are averaged, or None.
+        total_steps: No use here; nothing is scheduled.
+        chunks: Parts that the networks run in.
+        hidden: Width of the projector's two hidden layers; f in the paper.
+        features: Width of projections and predictions.
+        bottleneck: Width of the predictor's hidden layer.
+        temporal: w, 0 or more; above 0 the batch holds "view3", a view of the next
+            frame, and "has_next", false where there is none.
+        layer: What is embedded after training.
+        sync_batchnorm: Share the heads' batch statistics over devices.
+
+    Returns:
+        The objective. Its batches hold "view1" and "view2".
+
+    Raises:
+        ValueError: `temporal` is below 0.
+
+    Source: Chen and He, arXiv 2011.10566, section 3 and appendix A.
+    """
+    del total_steps
+    if not temporal >= 0:
+        raise ValueError(f"got temporal {temporal}; expected 0 or more")
+    axis = axis_name if sync_batchnorm else None
+    method = _SimSiam(
+        encoder=Encoder(
+            backbone, MLP(hidden, features, layers=3, norm_last=True, axis_name=axis)
+        ),
+        predictor=MLP(bottleneck, features, bias_last=True, axis_name=axis),
+        axis_name=axis_name,
+        chunks=chunks,
+        temporal=temporal,
+        layer=layer,
+    )
+    return contract.Objective(method.init, method.loss, method.embed, method.chance)
