@@ -10,22 +10,59 @@ import optax
 from train_lib.schedules import Schedule
 
 
-def decay_mask(params: Any, no_decay: tuple[str, ...]) -> Any:
-    """Which parameters decay: those whose path matches none of the patterns.
+def named(params: Any, patterns: tuple[str, ...]) -> Any:
+    """Which parameters one of the patterns names: a tree of bools.
 
     Args:
         params: Tree of parameters.
-        no_decay: Regular expressions searched for in "/"-joined paths, for example
+        patterns: Regular expressions searched for in "/"-joined paths, for example
             "bias$". The name "1d" stands for every parameter of less than two axes.
     """
 
-    def decays(path, p):
+    def matches(path, p):
         name = "/".join(str(key.key) for key in path)
-        patterns = [pattern for pattern in no_decay if pattern != "1d"]
-        short = "1d" in no_decay and jnp.ndim(p) < 2
-        return not short and not any(re.search(x, name) for x in patterns)
+        if "1d" in patterns and jnp.ndim(p) < 2:
+            return True
+        return any(re.search(x, name) for x in patterns if x != "1d")
 
-    return jax.tree_util.tree_map_with_path(decays, params)
+    return jax.tree_util.tree_map_with_path(matches, params)
+
+
+def decay_mask(params: Any, no_decay: tuple[str, ...]) -> Any:
+    """Which parameters decay: those that `no_decay` does not name, see `named`."""
+    return jax.tree.map(lambda x: not x, named(params, no_decay))
+
+
+def scale_by_rates(
+    schedule: Schedule, steady: float, constant: tuple[str, ...]
+) -> optax.GradientTransformation:
+    """Minus the learning rate times an update, at a steady rate for some parameters.
+
+    Args:
+        schedule: Learning rate of a step, of all other parameters.
+        steady: Learning rate of those named.
+        constant: Which they are, see `named`.
+
+    Returns:
+        The gradient transformation.
+    """
+
+    def init(params):
+        del params
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None):
+        del params
+        rate = schedule(state.count)
+        updates = jax.tree.map(
+            lambda u, held: -(steady if held else rate) * u,
+            updates,
+            named(updates, constant),
+        )
+        count = optax.safe_increment(state.count)
+        return updates, optax.ScaleByScheduleState(count=count)
+
+    return optax.GradientTransformation(init, update)
 
 
 def lars(
@@ -72,6 +109,8 @@ def make_optimizer(
     b2: float = 0.999,
     clip_norm: float = 0.0,
     no_decay: tuple[str, ...] = (),
+    steady: float = 0.0,
+    constant: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
     """Builds an optimiser whose updates are to be added to the parameters.
 
@@ -82,18 +121,33 @@ def make_optimizer(
         momentum: Of SGD and LARS, b1 of AdamW.
         b2: Of AdamW.
         clip_norm: Gradients of a larger global norm are scaled down to it; 0 for never.
-        no_decay: See `decay_mask`.
+        no_decay: What does not decay, see `named`.
+        steady: The rate of what `constant` names, the peak of the schedule.
+        constant: What keeps that rate from the first step to the last, see `named`;
+            SimSiam's predictor does.
 
     Returns:
         The gradient transformation.
+
+    Raises:
+        ValueError: Unknown name, or LARS with `constant`.
     """
 
     def mask(params):
         return decay_mask(params, no_decay)
 
+    if constant and name == "lars":
+        raise ValueError("got optimizer.constant with lars; expected sgd or adamw")
+    rates = (
+        scale_by_rates(schedule, steady, constant)
+        if constant
+        else optax.scale_by_learning_rate(schedule)
+    )
     if name == "adamw":
-        core = optax.adamw(
-            schedule, b1=momentum, b2=b2, weight_decay=weight_decay, mask=mask
+        core = optax.chain(
+            optax.scale_by_adam(b1=momentum, b2=b2),
+            optax.add_decayed_weights(weight_decay, mask=mask),
+            rates,
         )
     elif name == "lars":
         core = lars(schedule, weight_decay=weight_decay, momentum=momentum)
@@ -101,7 +155,7 @@ def make_optimizer(
         core = optax.chain(
             optax.add_decayed_weights(weight_decay, mask=mask),
             optax.trace(decay=momentum),
-            optax.scale_by_learning_rate(schedule),
+            rates,
         )
     else:
         raise ValueError(f"got optimizer {name!r}; choices: adamw, lars, sgd")

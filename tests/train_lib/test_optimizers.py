@@ -1,5 +1,7 @@
 """Optimisers and schedules against plain loops."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,34 @@ def test_lars_is_moco_v3s_order_of_operations():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, params
     )
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_what_is_constant_keeps_its_rate(name):
+    def made(schedule, **fields):
+        tx = optimizers.make_optimizer(
+            name=name, schedule=schedule, weight_decay=0.1, no_decay=("1d",), **fields
+        )
+        return run(tx, 4)
+
+    moving, held = made(rate), made(lambda _: 0.3)
+    found = made(rate, steady=0.3, constant=("^dense/",))
+    same = functools.partial(jax.tree.map, np.testing.assert_array_equal)
+    same(found["norm"], moving["norm"])
+    same(found["dense"], held["dense"])
+    assert np.abs(moving["dense"]["kernel"] - held["dense"]["kernel"]).max() > 1e-3
+    with pytest.raises(ValueError, match="constant with lars"):
+        optimizers.make_optimizer(name="lars", schedule=rate, constant=("dense",))
+
+
+def test_adamw_is_optaxs():
+    mask = {"dense": {"kernel": True, "bias": False}, "norm": {"scale": False}}
+    theirs = optax.adamw(rate, b1=0.8, b2=0.99, weight_decay=0.1, mask=mask)
+    ours = optimizers.make_optimizer(
+        name="adamw", schedule=rate, weight_decay=0.1, momentum=0.8, b2=0.99,
+        no_decay=("1d",),
+    )  # fmt: skip
+    jax.tree.map(np.testing.assert_array_equal, run(ours, 4), run(theirs, 4))
 
 
 def test_lars_ignores_the_scale_of_a_matrix_gradient():
