@@ -21,6 +21,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     positives: str = "instance",
+    per_class: int = 1,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
@@ -38,6 +39,8 @@ def train_batches(
       seed: decides order and partners; same seed, same batches.
       positives: "instance", or "codes": adds the fields of another record that shares a
         code (see `Partners`), as "partner_image" and so on.
+      per_class: K, records of a label that stand side by side, so that a batch has
+        about batch_size / K labels with K records each; 1 draws each by itself.
       process_index: of this process.
       process_count: number of processes.
       threads: threads that read ahead.
@@ -54,15 +57,18 @@ def train_batches(
     Raises:
       ValueError: if the batch cannot be filled or divided.
     """
-    _check(split, batch_size, positives, process_index, process_count)
+    _check(split, batch_size, positives, per_class, process_index, process_count)
     steps = steps_per_epoch(split, batch_size)
     reader = _Reader(split, seed, steps, positives)
+    if per_class == 1:
+        rows = grain.MapDataset.range(len(split)).shuffle(seed=seed % 2**32)
+        rows = rows.slice(slice(0, steps * batch_size)).repeat()
+    else:
+        order = SideBySide(split.table["label"], per_class, seed, steps * batch_size)
+        rows = grain.MapDataset.range(steps * batch_size).repeat()
+        rows = rows.map_with_index(order)
     return iter(
-        grain.MapDataset.range(len(split))
-        .shuffle(seed=seed % 2**32)
-        .slice(slice(0, steps * batch_size))
-        .repeat()
-        .slice(slice(process_index, None, process_count))
+        rows.slice(slice(process_index, None, process_count))
         .batch(batch_size // process_count, drop_remainder=True)
         .map_with_index(reader)
         .to_iter_dataset(
@@ -150,6 +156,51 @@ class Partners:
         return partners
 
 
+class SideBySide:
+    """An order of records in which those of a label stand in runs of K.
+
+    Each epoch deals every label's records into hands of K, the last one smaller, and
+    shuffles the hands: all records come once, and a batch of consecutive ones has a
+    few labels with several records each. Records without a label stand alone. The
+    order is a function of (seed, epoch).
+
+    Args:
+      labels: int [n]; negative for none.
+      per_class: K, 2 or more.
+      seed: of the order.
+      length: places of an epoch, n or fewer; what is left is dropped.
+    """
+
+    def __init__(self, labels: np.ndarray, per_class: int, seed: int, length: int):
+        labels = np.asarray(labels, np.int64)
+        alone = labels < 0
+        top = labels.max(initial=-1) + 1
+        self._labels = np.where(alone, top + np.cumsum(alone), labels)
+        self._per_class, self._seed, self._length = per_class, seed, length
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    def __call__(self, place: int, _) -> int:
+        """Returns the record of a place, counted over all epochs."""
+        epoch, within = divmod(place, self._length)
+        known = self._epoch  # read once: another thread may replace it
+        if known is None or known[0] != epoch:
+            known = self._epoch = epoch, self.rows(epoch)
+        return int(known[1][within])
+
+    def rows(self, epoch: int) -> np.ndarray:
+        """Returns the order of one epoch, int64 [n]."""
+        rng = np.random.default_rng([self._seed % 2**32, epoch])
+        rows = rng.permutation(len(self._labels))
+        rows = rows[np.argsort(self._labels[rows], kind="stable")]
+        labels = self._labels[rows]
+        first = np.searchsorted(labels, labels)
+        hand = (np.arange(len(rows)) - first) // self._per_class
+        changes = (np.diff(labels, prepend=-1) != 0) | (np.diff(hand, prepend=-1) != 0)
+        number = np.cumsum(changes) - 1
+        turn = rng.permutation(number[-1] + 1)[number]
+        return rows[np.argsort(turn, kind="stable")]
+
+
 class _Reader:
     """Step and rows -> batch."""
 
@@ -211,7 +262,11 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def _check(split, batch_size, positives, process_index, process_count) -> None:
+def _check(
+    split, batch_size, positives, per_class, process_index, process_count
+) -> None:
+    if per_class < 1:
+        raise ValueError(f"got per_class={per_class}; expected 1 or more")
     if positives not in ("instance", "codes"):
         raise ValueError(f"got positives={positives!r}; expected 'instance' or 'codes'")
     if not 0 <= process_index < process_count:

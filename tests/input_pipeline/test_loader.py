@@ -117,6 +117,50 @@ def test_processes_share_the_batch_that_one_would_have(processes):
             )
 
 
+def test_records_of_a_label_stand_side_by_side():
+    split = make_split(50)  # ten records of each of five labels
+    epochs = [
+        np.concatenate([batch["id"] for batch in part])
+        for part in np.array_split(np.array(batches(split, 12, per_class=4), object), 2)
+    ]
+    assert (epochs[0] != epochs[1]).any()
+    for ids in epochs:
+        assert len(np.unique(ids)) == 48
+        labels = np.append(ids // 2 % 5, -1)
+        runs = np.diff(np.flatnonzero(np.diff(labels, prepend=-2) != 0))
+        # Hands of 4, 4 and 2; two of one label may meet, and the end is dropped.
+        assert 48 / len(runs) > 2.8
+    assert_same(batches(split, 12, per_class=4), batches(split, 12, per_class=4))
+
+
+def test_an_order_side_by_side_holds_every_record_once():
+    labels = np.array([0, 0, 0, -1, 1, 1, -1, 2, 0, 0])
+    order = loader.SideBySide(labels, 2, seed=1, length=10)
+    seen = set()
+    for epoch in range(40):
+        rows = order.rows(epoch)
+        assert sorted(rows) == list(range(10))
+        place = np.argsort(rows)
+        # The two of label 1 are one hand; what has no label is a hand by itself.
+        assert abs(place[4] - place[5]) == 1
+        seen.add(abs(place[3] - place[6]))
+        assert [order(10 * epoch + i, None) for i in range(10)] == rows.tolist()
+    assert len(seen) > 3
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_resuming_side_by_side_gives_the_same_batches(processes):
+    fields = {"batch_size": 8, "seed": 3, "per_class": 3, "process_count": processes}
+    straight = loader.train_batches(make_split(), threads=4, prefetch=3, **fields)
+    for _ in range(5):
+        next(straight)
+    state = straight.get_state()
+    expected = [next(straight) for _ in range(9)]
+    resumed = loader.train_batches(make_split(), threads=1, prefetch=1, **fields)
+    resumed.set_state(state)
+    assert_same([next(resumed) for _ in range(9)], expected)
+
+
 def expected_partners(codes, row, rarity):
     """Probability of every partner of `row`, by the definition and in float64."""
     count = len(codes)
