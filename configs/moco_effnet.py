@@ -38,6 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "momentum": 0.9,
                 "dtype": "float32",
                 "sync_batchnorm": False,
+                "init_from": "",
             },
             "objective": {
                 "name": "moco",
@@ -88,6 +89,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "train": {
                 "batch_size": 128,
+                "per_class": 1,
                 "epochs": 7.0,
                 "chunks": 1,
                 "accumulate": "exact",

@@ -38,6 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "momentum": 0.9,
                 "dtype": "float32",
                 "sync_batchnorm": False,
+                "init_from": "",
             },
             "objective": {
                 "name": "triplet",
@@ -90,6 +91,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "train": {
                 "batch_size": 16,
+                "per_class": 1,
                 "epochs": 10.0,
                 "chunks": 1,
                 "accumulate": "exact",
@@ -170,6 +172,7 @@ def _resnet(config: ConfigDict) -> None:
             "momentum": 0.9,
             "dtype": "float32",
             "sync_batchnorm": False,
+            "init_from": "",
         }
     )
 

@@ -21,12 +21,12 @@ _MIXER = {
 }
 
 
-def load(path: str, params: Tree) -> Tree:
-    """Parameters of `mamba.Model` with the weights of a safetensors file.
+def load(path: str, variables: Tree) -> Tree:
+    """Variables of `mamba.Model` with the weights of a safetensors file.
 
     Args:
         path: File of a MambaModel, or of a MambaForCausalLM, whose vocabulary is left.
-        params: Tree of the model; its input projection, where there is one, stays.
+        variables: Of the model; its input projection, where there is one, stays.
 
     Raises:
         ValueError: The file cannot be read, or tensors do not fit; names them.
@@ -35,7 +35,8 @@ def load(path: str, params: Tree) -> Tree:
         name.removeprefix("backbone."): tensor
         for name, tensor in weights.read(path).items()
     }
-    return weights.assign(params, tensors, _source, _vocabulary)
+    params = weights.assign(variables["params"], tensors, _source, _vocabulary)
+    return {"params": params}
 
 
 def _vocabulary(name: str) -> bool:

@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -94,12 +95,8 @@ def make_objective(
     """The method with its network; `total_steps` is where its own schedules end."""
     synced, chunks = config.model.sync_batchnorm, config.train.chunks
     separate = config.train.accumulate == "separate"
-    backbone = find("models", config.model.name)(
-        **fields(config.model, "sync_batchnorm"),
-        axis_name=axis_name if synced else None,
-    )
     objective = find("objectives", config.objective.name)(
-        backbone=backbone,
+        backbone=make_network(config, axis_name if synced else None),
         axis_name=axis_name,
         total_steps=total_steps,
         chunks=1 if separate else chunks,
@@ -107,6 +104,24 @@ def make_objective(
         **fields(config.objective),
     )
     return separately(objective, chunks) if separate else objective
+
+
+def make_network(config: ConfigDict, axis_name: str | None = None) -> nn.Module:
+    """The network; `axis_name` is of its synchronised BatchNorm."""
+    return find("models", config.model.name)(
+        **fields(config.model, "sync_batchnorm", "init_from"), axis_name=axis_name
+    )
+
+
+def network_variables(config: ConfigDict) -> dict[str, Any]:
+    """Collections of the network as it starts at random, on the host."""
+    network, x = make_network(config), example_batch(config)["view1"]
+    return dict(jax.jit(lambda: network.init(jax.random.key(0), x, train=False))())
+
+
+def network_shapes(config: ConfigDict) -> dict[str, Any]:
+    """Shapes of `network_variables`, without computing anything."""
+    return jax.eval_shape(lambda: network_variables(config))
 
 
 def peak_learning_rate(config: ConfigDict) -> float:
@@ -134,7 +149,10 @@ def make_optimizer(
     """The optimiser with a learning rate."""
     own = fields(config.optimizer, "learning_rate")
     return optimizers.make_optimizer(
-        name=config.optimizer.name, schedule=schedule, **own
+        name=config.optimizer.name,
+        schedule=schedule,
+        steady=peak_learning_rate(config),
+        **own,
     )
 
 

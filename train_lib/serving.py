@@ -11,11 +11,12 @@ from ml_collections import ConfigDict
 
 from evaluators import neighbours
 from input_pipeline import _contract as records
+from objectives._contract import Objective
 from reporting import gallery as drawing
 from reporting import search_table
 from reporting import workdir as files
 from train_lib import builders, evaluation, parallel, train_step
-from train_lib.checkpoints import Checkpoints
+from train_lib.checkpoints import Checkpoints, Restored
 from train_lib.errors import InputError
 from train_lib.schedules import Horizon
 
@@ -50,11 +51,32 @@ def restore(workdir: str, checkpoint: str = "latest") -> Network:
     Raises:
         InputError: No run, or no such checkpoint.
     """
+    config, objective, found = _read(workdir, checkpoint)
+    mesh = parallel.make_mesh()
+    seen = builders.make_seen(config, mesh)
+    bind = builders.make_embed(config, objective, seen)
+    variables = parallel.put_state((found.state.params, found.state.extra), mesh)
+    pictures = builders.make_pictures(config, seen)
+    folder = pathlib.Path(workdir)
+    return Network(config, folder, found.step, bind(*variables), pictures)
+
+
+def read_state(workdir: str) -> tuple[ConfigDict, train_step.TrainState]:
+    """Config and newest state of a run, on the host.
+
+    Raises:
+        InputError: No run, or no checkpoint.
+    """
+    config, _, found = _read(workdir, "latest")
+    return config, found.state
+
+
+def _read(workdir: str, checkpoint: str) -> tuple[ConfigDict, Objective, Restored]:
     folder = pathlib.Path(workdir)
     described = files.read_config(folder)
     if not described:
         raise InputError(
-            f"got {workdir} without a {files.CONFIG}; expected the --workdir of a run"
+            f"got {workdir} without a {files.CONFIG}; expected the workdir of a run"
         )
     config = _tuples(ConfigDict(described["config"]))
     objective = builders.make_objective(config, 1, axis_name=None)
@@ -67,14 +89,10 @@ def restore(workdir: str, checkpoint: str = "latest") -> Network:
     )
     checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
     found = checkpoints.restore(shapes, _step(checkpoints, shapes, checkpoint))
+    checkpoints.close()
     if found is None:
         raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
-    mesh = parallel.make_mesh()
-    seen = builders.make_seen(config, mesh)
-    bind = builders.make_embed(config, objective, seen)
-    variables = parallel.put_state((found.state.params, found.state.extra), mesh)
-    pictures = builders.make_pictures(config, seen)
-    return Network(config, folder, found.step, bind(*variables), pictures)
+    return config, objective, found
 
 
 def _tuples(config: ConfigDict) -> ConfigDict:

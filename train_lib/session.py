@@ -17,7 +17,7 @@ from input_pipeline import loader
 from objectives._contract import Objective
 from reporting import workdir as files
 from reporting.formatting import number
-from train_lib import builders, parallel, schedules, train_step
+from train_lib import builders, parallel, pretrained, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import ConfigError, Recipe, difference
 from train_lib.progress import Progress
@@ -220,7 +220,9 @@ def first_state(session: Session) -> train_step.TrainState:
         # It runs once: optimising the code takes longer than running it.
         compiler_options={"xla_backend_optimization_level": 0},
     )
-    return init()
+    state = init()
+    params, extra = pretrained.start_from(config, state.params, state.extra)
+    return state.replace(params=params, extra=extra)
 
 
 def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Start:
@@ -231,6 +233,7 @@ def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Star
         batch_size=config.train.batch_size,
         seed=config.seed,
         positives=config.objective.get("positives", "instance"),
+        per_class=config.train.per_class,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         threads=config.train.threads,

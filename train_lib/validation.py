@@ -18,7 +18,7 @@ from train_lib.config import ConfigError, Recipe, nearest
 # Keyword arguments that the builders supply and no config sets.
 SUPPLIED = {
     "axis_name", "backbone", "total_steps", "chunks", "seed", "progress", "schedule",
-    "peak", "horizon", "warmup_steps", "data", "prefix", "self", "parent",
+    "steady", "peak", "horizon", "warmup_steps", "data", "prefix", "self", "parent",
 }  # fmt: skip
 
 
@@ -27,6 +27,7 @@ class _Train:
     """Fields of `config.train`, their types and least values."""
 
     batch_size: int
+    per_class: int
     epochs: float
     chunks: int
     accumulate: Literal["exact", "separate"]
@@ -63,6 +64,7 @@ class _Loop:
     warmup_epochs: float = 0.0
     patience: int = 0
     sync_batchnorm: bool = False
+    init_from: str = ""
 
 
 SECTIONS = (
@@ -71,6 +73,7 @@ SECTIONS = (
 )  # fmt: skip
 LEAST = {
     "train.batch_size": 2,
+    "train.per_class": 1,
     "train.chunks": 1,
     "train.log_every_steps": 1,
     "train.keep_checkpoints": 1,
@@ -161,8 +164,8 @@ def _part(where: str, folder: str, section: ConfigDict) -> Iterator[str]:
     except ValueError as error:
         yield f"config.{where}.name: {error}"
         return
-    extra = _picked("name", *(["sync_batchnorm"] if folder == "models" else []))
-    yield from _fields(where, section, _hints(part) | extra)
+    own = ("sync_batchnorm", "init_from") if folder == "models" else ()
+    yield from _fields(where, section, _hints(part) | _picked("name", *own))
 
 
 def _picked(*names: str) -> dict[str, Any]:

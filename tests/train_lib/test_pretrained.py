@@ -1,0 +1,115 @@
+"""Starting from another run or a file: every copy of the network, nothing else."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from reporting import workdir as files
+from tests.train_lib import tiny_run
+from train_lib import builders, pretrained, schedules, train_step
+from train_lib.checkpoints import Checkpoints
+from train_lib.config import load_recipe
+from train_lib.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[2]
+FILE = ROOT / "tests" / "models" / "recorded" / "mamba.safetensors"
+
+
+def recipe(name, **changes):
+    overrides = {k.replace("__", "."): str(v) for k, v in changes.items()}
+    return load_recipe(f"{ROOT}/configs/{name}.py:smoke", overrides).config
+
+
+def first_state(config):
+    objective = builders.make_objective(config, 10, axis_name=None)
+    schedule = builders.make_schedule(config, 10, schedules.Horizon(0, 10))
+    tx = builders.make_optimizer(config, schedule)
+    batch = builders.example_batch(config)
+    init = jax.jit(lambda: train_step.init_state(objective, tx, config.seed, batch))
+    return init()
+
+
+def save_run(config, folder):
+    """A workdir with a checkpoint of a state; returns the state."""
+    state = first_state(config)
+    files.write_json(folder / files.CONFIG, {"config": files.plain(config)})
+    checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
+    checkpoints.save(3, state, {}, {}, best=None)
+    checkpoints.close()
+    return state
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def differ(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return any(np.any(np.asarray(x) != np.asarray(y)) for x, y in pairs)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """TinyNet in the place of every network."""
+    monkeypatch.setattr(builders, "find", builders.find)  # restored afterwards
+    tiny_run.use_tiny_network()
+
+
+def test_every_copy_starts_as_the_runs_network_and_heads_stay(tmp_path, stand_in):
+    saved = save_run(recipe("triplet_mri", seed=5, augment__coils=1), tmp_path)
+    config = recipe("triplet_mri", augment__coils=1, model__init_from=tmp_path)
+    moco = recipe("moco_effnet", model__init_from=tmp_path)
+    # Scans of one coil have two channels: a picture has three, so it does not fit.
+    state = first_state(moco)
+    with pytest.raises(InputError, match="another network"):
+        pretrained.start_from(moco, state.params, state.extra)
+    fresh = first_state(config)
+    assert differ(fresh.params, saved.params)
+    params, extra = pretrained.start_from(config, fresh.params, fresh.extra)
+    assert_same(params, saved.params)
+    assert_same(extra, saved.extra)
+
+
+def test_a_target_network_starts_as_the_online_one(tmp_path, stand_in):
+    saved = save_run(recipe("moco_effnet", seed=5), tmp_path)
+    config = recipe("moco_effnet", model__init_from=tmp_path, objective__hidden=24)
+    fresh = first_state(config)
+    params, extra = pretrained.start_from(config, fresh.params, fresh.extra)
+    network = saved.params["encoder"]["backbone"]
+    assert differ(fresh.params["encoder"]["backbone"], network)
+    assert_same(params["encoder"]["backbone"], network)
+    assert_same(extra["target_params"]["backbone"], network)
+    assert_same(params["encoder"]["projector"], fresh.params["encoder"]["projector"])
+    assert_same(params["predictor"], fresh.params["predictor"])
+
+
+def test_a_network_starts_from_a_file_and_its_input_stays():
+    fields = {"model__width": 16, "model__layers": 2, "model__states": 4}
+    config = recipe("infonce_mamba", **fields, model__init_from=FILE)
+    fresh = first_state(config)
+    params, _ = pretrained.start_from(config, fresh.params, fresh.extra)
+    tensors = load_file(FILE)
+    backbone = params["predictor"]["backbone"]
+    given = tensors["layers.1.mixer.A_log"]
+    np.testing.assert_array_equal(backbone["mixers_1"]["a_log"], given)
+    assert_same(params["predictor"]["out"], fresh.params["predictor"]["out"])
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    config = recipe("infonce_mamba", model__init_from=tmp_path / "nothing")
+    state = first_state(config)
+    with pytest.raises(InputError, match=r"nothing'; expected the workdir of a run"):
+        pretrained.start_from(config, state.params, state.extra)
+    config.model.init_from = str(FILE)  # two layers, this network has one
+    with pytest.raises(InputError, match=r"init_from: .*left over: layers\.1"):
+        pretrained.start_from(config, state.params, state.extra)
+    save_run(recipe("infonce_mamba", model__expand=3), tmp_path)
+    config.model.init_from = str(tmp_path)
+    with pytest.raises(InputError, match="expand = 3 there and 2 here"):
+        pretrained.start_from(config, state.params, state.extra)
+    config = recipe("triplet_mri", model__init_from=FILE)
+    with pytest.raises(InputError, match="got a file for 'cnn'.*read for mamba"):
+        pretrained.start_from(config, {}, {})

@@ -1,0 +1,112 @@
+"""Networks that do not begin at random: from another run, or from a file of weights."""
+
+import importlib
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from train_lib import builders, serving
+from train_lib.errors import InputError
+
+Tree = Any
+
+
+def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tree]:
+    """Parameters and other state with the network of `config.model.init_from`.
+
+    Every copy of the network is replaced, so that a target network starts as the online
+    one does; heads, which the new objective may not share, stay as they are.
+
+    Args:
+        config: Of the run that begins. `model.init_from` is the workdir of a run with
+            the same network, a file that `models/<name>_weights.py` reads, or "".
+        params: Of the first state.
+        extra: Of the first state.
+
+    Raises:
+        InputError: Nothing is there, or it does not fit; names what does not.
+    """
+    path = config.model.init_from
+    if not path:
+        return params, extra
+    shapes = builders.network_shapes(config)
+    given = _of_run if pathlib.Path(path).is_dir() else _of_file
+    new = given(config, path, shapes)
+    for kind, template in shapes.items():
+        if jax.tree.leaves(template):
+            params = _replaced(params, template, new[kind])
+            extra = _replaced(extra, template, new[kind])
+    return params, extra
+
+
+def _of_run(config: ConfigDict, path: str, shapes: Mapping) -> dict[str, Tree]:
+    """Collections of the network of a run's newest checkpoint."""
+    other, state = serving.read_state(path)
+    found = {}
+    for kind, template in shapes.items():
+        if not jax.tree.leaves(template):
+            continue
+        copies = [*_copies(state.params, template), *_copies(state.extra, template)]
+        if not copies:
+            differ = [
+                f"{name} = {value} there and {config.model[name]} here"
+                for name, value in other.model.items()
+                if name in config.model and config.model[name] != value
+            ]
+            raise InputError(
+                f"config.model.init_from: the run in {path} has another network than "
+                f"config.model ({'; '.join(differ) or other.model.name})"
+            )
+        found[kind] = copies[0]
+    return found
+
+
+def _of_file(config: ConfigDict, path: str, shapes: Mapping) -> dict[str, Tree]:
+    """Collections of the network in a file of weights."""
+    name = f"{config.model.name}_weights"
+    folder = pathlib.Path(__file__).resolve().parents[1] / "models"
+    if not pathlib.Path(path).is_file():
+        raise InputError(
+            f"config.model.init_from: got {path!r}; expected the workdir of a run or a "
+            "file of weights"
+        )
+    if not (folder / f"{name}.py").is_file():
+        known = sorted(
+            file.stem.removesuffix("_weights") for file in folder.glob("*_weights.py")
+        )
+        raise InputError(
+            f"config.model.init_from: got a file for {config.model.name!r}, which "
+            f"starts from a run's workdir alone; files are read for {', '.join(known)}"
+        )
+    start = builders.network_variables(config)
+    try:
+        return importlib.import_module(f"models.{name}").load(path, start)
+    except ValueError as error:
+        raise InputError(f"config.model.init_from: {error}") from None
+
+
+def _is_copy(tree: Tree, template: Tree) -> bool:
+    if jax.tree.structure(tree) != jax.tree.structure(template):
+        return False
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(template), strict=True)
+    return all(np.shape(x) == y.shape for x, y in pairs)
+
+
+def _copies(tree: Tree, template: Tree) -> list[Tree]:
+    """Subtrees like the template, in the order of a walk."""
+    if _is_copy(tree, template):
+        return [tree]
+    parts = tree.values() if isinstance(tree, Mapping) else ()
+    return [copy for part in parts for copy in _copies(part, template)]
+
+
+def _replaced(tree: Tree, template: Tree, new: Tree) -> Tree:
+    if _is_copy(tree, template):
+        return jax.tree.map(lambda old, x: np.asarray(x, old.dtype), tree, new)
+    if isinstance(tree, Mapping):
+        return {name: _replaced(part, template, new) for name, part in tree.items()}
+    return tree
