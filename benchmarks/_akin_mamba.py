@@ -43,4 +43,5 @@ def step(length: int, batch: int) -> Callable[[], None]:
     }
     records = {k: rng.standard_normal(s, np.float32) for k, s in shapes.items()}
     records["id"] = np.arange(batch, dtype=np.int32)
+    records["place"] = 2 * length * records["id"]  # no target in another's context
     return whole_step(objective, augment, records, (length, width), MAMBA)

@@ -5,12 +5,16 @@ threads, heap or caches disturb the other and both meet the same weather on the 
 """
 
 import argparse
+import gc
 import importlib
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 # What both sides do in the whole step: MoCo v3's recipe with views for marks.
 VIEW = {
@@ -63,6 +67,15 @@ MAMBA = {
 }
 
 
+# Losses alone: embeddings of 256 numbers, ...
+LOSSES = {
+    "bins": 100,
+    "per_class": 4,
+    "margin": 0.2,
+    "temperature": 0.1,
+}
+
+
 class Worker:
     """The other end of `serve`: starts it and asks."""
 
@@ -99,6 +112,30 @@ class Worker:
         self._process.wait()
 
 
+def by_turns(
+    sides: Mapping[str, Worker], rounds: int, seconds: float
+) -> tuple[dict[str, int], dict[str, list[dict]]]:
+    """Runs what each side has prepared, by turns, each round in another order.
+
+    Args:
+        sides: Workers by name.
+        rounds: How often each has its turn.
+        seconds: About how long a turn is.
+
+    Returns:
+        Runs of a turn and, for each turn, its seconds of wall and CPU time; by name.
+    """
+    repeat = {
+        name: max(1, round(seconds / side.ask(repeat=1)["wall"]))
+        for name, side in sides.items()
+    }
+    spent = {name: [] for name in sides}
+    for turn in range(rounds):
+        for name in sorted(sides, reverse=turn % 2 == 1):
+            spent[name].append(sides[name].ask(repeat=repeat[name]))
+    return repeat, spent
+
+
 def serve(module: str, threads: int, allocator: str) -> None:
     """Answers questions from stdin: first what to prepare, then how often to run it."""
     if allocator == "keep":
@@ -112,7 +149,9 @@ def serve(module: str, threads: int, allocator: str) -> None:
     run = None
     for line in sys.stdin:
         question = json.loads(line)
-        if "repeat" in question:
+        if "memory" in question:
+            answer = {"bytes": _peak_of(run)}
+        elif "repeat" in question:
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(question["repeat"]):
                 run()
@@ -126,6 +165,20 @@ def serve(module: str, threads: int, allocator: str) -> None:
                 run()
             answer = {"version": peer.VERSION}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _peak_of(run) -> int:
+    """Most memory that one run has beside what was there before, in bytes (Linux)."""
+
+    def kilobytes(field: str) -> int:
+        status = pathlib.Path("/proc/self/status").read_text()
+        return int(re.search(rf"{field}:\s+(\d+) kB", status).group(1))
+
+    gc.collect()
+    before = kilobytes("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the last peak
+    run()
+    return 1024 * max(0, kilobytes("VmHWM") - before)
 
 
 if __name__ == "__main__":

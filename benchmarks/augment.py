@@ -10,8 +10,6 @@ import argparse
 import datetime
 import functools
 import os
-import pathlib
-import platform
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from benchmarks._machine import machine
 from input_pipeline import augment as augment_lib
 from train_lib.allocator import keep_large_buffers
 
@@ -82,7 +81,7 @@ def main() -> int:
     rates = [args.batch / statistics.median(column) for column in columns]
     best = [args.batch / min(column) for column in columns]
     print(
-        f"{datetime.date.today()}, {_machine()}, {threads} threads, jax "
+        f"{datetime.date.today()}, {machine()}, {threads} threads, jax "
         f"{jax.__version__} on {jax.default_backend()}\nbatches of {args.batch}, "
         f"{args.source} -> {args.size} px, median (best) of {len(times)} rounds"
     )
@@ -146,17 +145,6 @@ def _seconds(function, turn) -> float:
     start = time.perf_counter()
     function(turn)
     return time.perf_counter() - start
-
-
-def _machine() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        names = [
-            x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")
-        ]
-        return names[0]
-    except (OSError, IndexError):
-        return platform.machine()
 
 
 if __name__ == "__main__":

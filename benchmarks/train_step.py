@@ -14,12 +14,12 @@ import argparse
 import datetime
 import json
 import os
-import pathlib
 import statistics
 import sys
 from typing import NamedTuple
 
-from benchmarks._worker import Worker
+from benchmarks._machine import machine
+from benchmarks._worker import Worker, by_turns
 
 
 class Model(NamedTuple):
@@ -90,7 +90,7 @@ def main() -> int:
     result = {
         "model": args.model,
         "date": datetime.date.today().isoformat(),
-        "machine": _machine(),
+        "machine": machine(),
         "threads": args.threads,
         "allocator": args.allocator,
         "rows": rows,
@@ -145,30 +145,19 @@ def _compare(
     size, batch, required = model.shapes[shape]
     required = required if work in model.required else None
     row = {"work": work, "size": size, "batch": batch, "required": required}
-    rates = {name: [] for name in sides}
-    cpu = {name: [] for name in sides}
-    repeat = {}
     for name, side in sides.items():
         prepared = side.ask(work=work, size=size, batch=batch, warmup=2)
         row[f"{name}_version"] = prepared["version"]
-        repeat[name] = max(1, round(seconds / side.ask(repeat=1)["wall"]))
-    for turn in range(rounds):
-        for name in sorted(sides, reverse=turn % 2 == 1):
-            spent = sides[name].ask(repeat=repeat[name])
-            rates[name].append(batch * repeat[name] / spent["wall"])
-            cpu[name].append(spent["cpu"] / (batch * repeat[name]))
+    repeat, spent = by_turns(sides, rounds, seconds)
+    counts = {name: batch * repeat[name] for name in sides}
+    rates = {name: [counts[name] / t["wall"] for t in spent[name]] for name in sides}
+    cpu = {name: [t["cpu"] / counts[name] for t in spent[name]] for name in sides}
     ratios = [a / b for a, b in zip(rates["akin"], rates["torch"], strict=True)]
     quartiles = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
     for name in sides:
         row[f"{name}_images_per_sec"] = statistics.median(rates[name])
         row[f"{name}_cpu_ms_per_image"] = 1e3 * statistics.median(cpu[name])
     return row | {"ratio": quartiles[1], "low": quartiles[0], "high": quartiles[2]}
-
-
-def _machine() -> str:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line for line in lines if line.startswith("model name")), "unknown")
-    return f"{name.split(':')[-1].strip()}, {os.cpu_count()} cores"
 
 
 def _table(result: dict) -> str:

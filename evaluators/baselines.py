@@ -1,7 +1,7 @@
 """Predictions of the next vector that need no network, as embed functions.
 
 What a context predicts is compared with what every model has to beat: the last vector
-again, the mean, a weighted mean and a linear map, the last two fitted on the training
+again, the mean, two weighted means and a linear map, these three fitted on the training
 split. A single vector (view "view2") is its own embedding, as in the objective.
 """
 
@@ -16,6 +16,7 @@ TARGET = "view2"
 # training articles on which one is chosen.
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 CHOOSE_ON = 0.2
+FADES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -40,6 +41,20 @@ def weights(split: Any) -> Callable[..., np.ndarray]:
     """
     w = fit_weights(split)
     return _embed(lambda x: np.einsum("l,nld->nd", w, x))
+
+
+def fading(split: Any) -> Callable[..., np.ndarray]:
+    """Return the embed function of the mean that fades as finds the next vector best.
+
+    w_j = r^(l - 1 - j) / sum_i r^i, the last weighing most. The other fits want a small
+    error, which a prediction near the middle of everything has; this one is chosen by
+    the rank of the next vector among others, which is what is asked for.
+
+    Args:
+        split: Windows, of articles in training.
+    """
+    r = fit_fading(split)
+    return _embed(lambda x: np.einsum("l,nld->nd", _fading_weights(r, x.shape[1]), x))
 
 
 def ridge(split: Any) -> Callable[..., np.ndarray]:
@@ -80,6 +95,35 @@ def fit_weights(split: Any) -> np.ndarray:
         gram = gram + np.einsum("nld,nmd->lm", x, x)
         cross = cross + np.einsum("nld,nd->l", x, t)
     return np.linalg.lstsq(gram, cross, rcond=None)[0]
+
+
+def fit_fading(split: Any) -> float:
+    """Return the r of `fading`: the mean reciprocal rank of targets is highest.
+
+    Targets are looked for among those of the windows of some whole articles, less
+    those that stand in the window's own context.
+    """
+    label, place = split.table["label"], split.table["vector"]
+    labels = np.random.default_rng(0).permutation(np.unique(label))
+    sizes = np.cumsum([np.sum(label == name) for name in labels])
+    some = labels[: max(1, np.searchsorted(sizes, ROWS, "right"))]
+    rows = np.flatnonzero(np.isin(label, some))[:ROWS]
+    x, t = next(_blocks(split, rows))
+    back = place[rows][:, None] - place[rows][None, :]
+    own = (back >= 1) & (back <= x.shape[1])  # vectors of the context, [n, n]
+    t = _unit(t)
+    scores = []
+    for r in FADES:
+        p = _unit(np.einsum("l,nld->nd", _fading_weights(r, x.shape[1]), x))
+        s = np.where(own, -np.inf, p @ t.T)
+        ahead = np.sum(s >= np.diag(s)[:, None], 1)  # itself included
+        scores.append(np.mean(1 / ahead))
+    return FADES[int(np.argmax(scores))]
+
+
+def _fading_weights(r: float, length: int) -> np.ndarray:
+    w = r ** np.arange(length - 1, -1, -1, dtype=np.float32)
+    return w / w.sum()
 
 
 def fit_ridge(split: Any) -> np.ndarray:

@@ -29,6 +29,7 @@ def make(
         "copy_last": baselines.copy_last,
         "mean": baselines.mean,
         "weights": lambda: baselines.weights(data.train),
+        "fading": lambda: baselines.fading(data.train),
         "ridge": lambda: baselines.ridge(data.train),
         "best": baselines.best,
     }

@@ -92,8 +92,10 @@ def split(
 
     Returns:
       Records `context` float32 [l, d], `target` [d], `strangers` [s, d], `siblings`
-      [b, d]; column `vector` is the place of the target. `extra["pool"]` holds every
-      good vector of the articles held back, as records `target` [d] with their place.
+      [b, d], and `place` and `sibling_place` int32 [b], where target and siblings
+      stand among all vectors; column `vector` is `place` again. `extra["pool"]` holds
+      every good vector of the articles held back, as records `target` [d] with their
+      place.
 
     Raises:
       DataError: if a field is out of range, or a side has no window.
@@ -176,6 +178,8 @@ class _Windows:
             name: s.vectors.take(s.order[places[rows]])
             for name, places in self._others.items()
         }
+        others["place"] = at[:, -1].astype(np.int32)
+        others["sibling_place"] = self._others["siblings"][rows].astype(np.int32)
         more = {name: values[at[:, -1]] for name, values in s.more.items()}
         return {"context": x[:, :-1], "target": x[:, -1], **others, **more}
 

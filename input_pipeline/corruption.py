@@ -13,7 +13,14 @@ from input_pipeline import _contract, articles
 
 VIEWS = ("view1", "view2")
 # What needs no training; evaluators/floors.py makes them.
-FLOORS = {"copy_last": {}, "mean": {}, "weights": {}, "ridge": {}, "best": {}}
+FLOORS = {
+    "copy_last": {},
+    "mean": {},
+    "weights": {},
+    "fading": {},
+    "ridge": {},
+    "best": {},
+}
 GALLERY_VIEW = "view2"  # a prediction is looked for among vectors, not predictions
 
 _ROW = 8  # pixels that a vector is high in a picture

@@ -14,7 +14,6 @@ from objectives import _pair
 
 Tree = Any
 _FADE = 1.2  # c of a new mixture
-_SAME = 1 - 1e-6  # cosine from which two vectors are one
 
 
 class _Head(nn.Module):
@@ -92,6 +91,7 @@ class _NextVector(_pair.PairNetwork):
     residual: str
     rank: int
     false_negatives: str
+    own_context: str
     siblings: int
     tile: int
 
@@ -134,7 +134,7 @@ class _NextVector(_pair.PairNetwork):
             k,
             self.columns(q.shape[0]),
             temperature=self.temperature,
-            mask=self._mask(batch, target, keys),
+            mask=self._mask(batch),
             tile=self.tile,
         )
         metrics = {
@@ -158,17 +158,21 @@ class _NextVector(_pair.PairNetwork):
         siblings = siblings[:, : self.siblings].reshape(-1, keys.shape[1])
         return jnp.concatenate([keys, contract.unit_norm(siblings)])
 
-    def _mask(self, batch: dict, target: jax.Array, keys: jax.Array):
-        """False where a key is no candidate of an anchor, [n, m]; None for nowhere."""
-        mask = None
-        if self.false_negatives == "mask":
-            mask = self.may_be_negative(batch)
-            mask = jnp.concatenate([mask] + [jnp.repeat(mask, self.siblings, 1)], 1)
+    def _mask(self, batch: dict) -> jax.Array:
+        """False where a key is no candidate of an anchor, bool [n, m]."""
+        places = contract.gather(batch["place"], self.axis_name)
         if self.siblings:
-            # The sibling of another window of the article may be this very target.
-            alike = jnp.matmul(target, keys.T, precision="highest")
-            other = alike < _SAME
-            mask = other if mask is None else mask & other
+            more = contract.gather(batch["sibling_place"], self.axis_name)
+            places = jnp.concatenate([places, more[:, : self.siblings].ravel()])
+        # A sibling of another window may be this very target, or stand in this context.
+        back = batch["place"][:, None] - places[None, :]
+        mask = back != 0
+        if self.own_context == "mask":
+            mask &= (back < 0) | (back > batch["view1"].shape[1])
+        if self.false_negatives == "mask":
+            other = self.may_be_negative(batch)
+            other = jnp.concatenate([other, jnp.repeat(other, self.siblings, 1)], 1)
+            mask &= other
         return mask
 
     def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
@@ -201,6 +205,7 @@ def make(
     residual: Literal["none", "last", "mixture"] = "last",
     rank: int = 0,
     false_negatives: Literal["keep", "mask"] = "keep",
+    own_context: Literal["keep", "mask"] = "mask",
     siblings: int = 0,
     tile: int = 0,
     sync_batchnorm: bool = False,
@@ -229,6 +234,9 @@ def make(
             map that is added, while the network only weighs the context.
         false_negatives: "mask" takes targets of the anchor's article out of the
             candidates, which is an easier task than to search all of them.
+        own_context: "mask" takes the vectors of the anchor's own context out of the
+            candidates, as the pool that is searched leaves them out; kept, they teach
+            a prediction to stay away from where the article just was.
         siblings: Further vectors of each window's article that are candidates of all
             anchors, so that candidates are as much alike as in a pool of whole
             articles; the data must bring as many.
@@ -236,7 +244,9 @@ def make(
         sync_batchnorm: No use here; the network has been told.
 
     Returns:
-        The objective. Its batches hold "view1", contexts, and "view2", targets.
+        The objective. Its batches hold "view1", contexts, "view2", targets, and
+        "place", where a target stands among all vectors; with siblings these and
+        "sibling_place".
 
     Raises:
         ValueError: On a value out of range.
@@ -270,6 +280,7 @@ def make(
         residual=residual,
         rank=rank,
         false_negatives=false_negatives,
+        own_context=own_context,
         siblings=siblings,
         tile=tile,
     )

@@ -12,6 +12,7 @@ FLOOR_WORDS = {
     "copy_last": "a copy of the last vector",
     "mean": "the mean of the context",
     "weights": "a weighted mean of the context",
+    "fading": "a mean that fades",
     "ridge": "ridge regression",
 }
 

@@ -23,6 +23,7 @@ FLOOR_STYLES = {
     "copy_last": (ORANGE, "--"),
     "mean": ("#56b4e9", (0, (1, 1))),
     "weights": ("#cc79a7", (0, (5, 1))),
+    "fading": ("#9b2226", (0, (3, 2))),
     "ridge": ("#8a6d00", (0, (3, 1, 1, 1))),
     "best": ("#111827", (0, (8, 2))),
 }
@@ -32,6 +33,7 @@ FLOOR_NAMES = {
     "copy_last": "copy of the last",
     "mean": "mean of the context",
     "weights": "weighted mean",
+    "fading": "mean that fades",
     "best": "best possible",
 }
 MANY_POINTS = 150

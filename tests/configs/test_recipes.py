@@ -118,7 +118,11 @@ def test_smoke_variant_runs_from_data_to_verdict(smoke):
     assert report["finished"]
     batch = load_recipe(f"{path}:smoke", {}).config.train.batch_size
     # With chunks, each anchor still sees the keys of the whole batch.
-    assert report["metrics"]["diag/candidates"]["value"] == batch
+    candidates = report["metrics"]["diag/candidates"]["value"]
+    if path.stem == "infonce_mamba":  # less the vectors of the anchor's own context
+        assert batch - 5 < candidates < batch
+    else:
+        assert candidates == batch
     chance = report["metrics"]["train/loss"]["chance"]
     assert 0.1 * chance < report["metrics"]["train/loss"]["value"] < 3 * chance
 
@@ -171,7 +175,8 @@ def test_a_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
     path, run = smoke
     if path.stem != "infonce_mamba":
         pytest.skip("vectors only")
-    config = load_recipe(f"{path}:smoke", {}).config
+    recipe = load_recipe(f"{path}:smoke", {})
+    config = recipe.config
     data = builders.load_data(config, progress=False)
     context = tmp_path / "context.npy"
     np.save(context, data.validation.read([3])["context"][0])
@@ -189,7 +194,8 @@ def test_a_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
     assert main.main(["preview", *shown]) == 0
     assert (tmp_path / "p" / "sample_001.png").is_file()
     floors = {e["floor"] for e in events(run) if e["kind"] == "floor"}
-    assert floors == {"copy_last", "mean", "weights", "ridge", "best", "untrained"}
+    assert floors == {*recipe.config.evaluate.floors}
+    assert floors > {"copy_last", "mean", "weights", "fading", "ridge", "untrained"}
 
 
 def test_a_gallery_that_the_data_cannot_fill_ends_with_2(tmp_path, capsys, monkeypatch):

@@ -141,6 +141,24 @@ def test_weights_are_those_of_least_squares(data):
     np.testing.assert_allclose(baselines.fit_weights(data.train), expected, rtol=1e-6)
 
 
+def test_the_mean_that_fades_ranks_the_next_vectors_best(data):
+    x, t = windows(data)
+    place = data.train.table["vector"]
+    scores = {}
+    for r in baselines.FADES:
+        p = sum(r ** (CONTEXT - 1 - j) * x[:, j] for j in range(CONTEXT))
+        found = []
+        for i in range(len(x)):
+            candidates = [
+                j for j in range(len(x)) if not 1 <= place[i] - place[j] <= CONTEXT
+            ]
+            ahead = sum(p[i] @ t[j] >= p[i] @ t[i] for j in candidates)
+            found.append(1 / ahead)
+        scores[r] = np.mean(found)
+    assert len(set(scores.values())) > 3
+    assert baselines.fit_fading(data.train) == max(scores, key=scores.get)
+
+
 def test_ridge_is_scikit_learns(data, monkeypatch):
     monkeypatch.setattr(baselines, "PENALTIES", (0.01,))
     x, t = windows(data)
@@ -159,6 +177,7 @@ def test_what_is_known_to_be_best_is_the_best(data):
             "copy_last": baselines.copy_last(),
             "mean": baselines.mean(),
             "weights": baselines.weights(data.train),
+            "fading": baselines.fading(data.train),
             "ridge": baselines.ridge(data.train),
             "best": baselines.best(),
         }.items()

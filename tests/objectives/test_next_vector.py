@@ -34,6 +34,7 @@ def batch(n=N, seed=0):
         "view1": x[:, :-1],
         "view2": x[:, -1],
         "label": (np.arange(n) // 4).astype(np.int32),
+        "place": (10 * np.arange(n)).astype(np.int32),
     }
 
 
@@ -162,26 +163,32 @@ def test_four_chunks_of_256_have_1024_candidates(params):
     assert float(gap) == pytest.approx(0.85 * math.log(4), abs=0.1)
 
 
-def test_siblings_are_candidates_of_all_but_of_those_they_are_the_target_of(params):
+@pytest.mark.parametrize("own_context", ["keep", "mask"])
+def test_siblings_are_candidates_but_not_of_their_own_window(params, own_context):
     given = batch()
     rng = np.random.default_rng(5)
     given["siblings"] = unit(rng.standard_normal((N, 2, D))).astype(np.float32)
-    given["siblings"][4, 1] = given["view2"][9]
+    places = 1000 + np.arange(2 * N, dtype=np.int32).reshape(N, 2)
+    places[4, 1] = given["place"][9]
+    places[7] = given["place"][2] - np.array([L, L + 1])
+    given["sibling_place"] = places
+    given["place"][12] = given["place"][11] + 1
     fields = {"temperature": 0.2, "contrastive": 1.0, "autoregressive": 0.0}
-    method = objective(**fields, siblings=2)
+    method = objective(**fields, siblings=2, own_context=own_context)
     loss, (_, metrics) = value(method, params, given)
     q = unit(prediction(params, given["view1"]))
     keys = np.concatenate([given["view2"], given["siblings"].reshape(-1, D)])
     total, counts = 0.0, []
     for i in range(N):
+        out = {9: {N + 9}}
+        if own_context == "mask":
+            out |= {2: {N + 14}, 12: {11}}
         logits = [
-            q[i] @ key / 0.2
-            for j, key in enumerate(keys)
-            if j == i or np.abs(key - given["view2"][i]).max() > 1e-6
+            q[i] @ key / 0.2 for j, key in enumerate(keys) if j not in out.get(i, ())
         ]
         total += math.log(sum(map(math.exp, logits))) - q[i] @ given["view2"][i] / 0.2
         counts.append(len(logits))
-    assert counts == [48] * 9 + [47] + [48] * 6
+    assert sum(counts) == 48 * N - (3 if own_context == "mask" else 1)
     assert float(loss) == pytest.approx(total / N, rel=1e-5)
     assert float(metrics["diag/candidates"]) == pytest.approx(np.mean(counts))
     assert method.chance(N) == pytest.approx(math.log(48))
