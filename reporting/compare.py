@@ -7,6 +7,7 @@ from typing import Any
 from tabulate import tabulate
 
 from reporting import history, report, workdir
+from reporting.figures import FLOOR_NAMES
 from reporting.formatting import ABSENT, count, duration, interval, number
 
 Columns = Sequence[Mapping[str, Any]]
@@ -96,11 +97,17 @@ def table(found: Mapping[str, Any]) -> str:
         rows = [[name, *map(_gate, gates)] for name, gates in found["gates"].items()]
         parts.append(_grid(["gate", *names], rows))
     if found["metrics"]:
+        firsts = [metrics[0] or {} for metrics in found["metrics"].values()]
+        floors = list(dict.fromkeys(n for m in firsts for n in m.get("floors", {})))
         rows = [
-            [tag.removeprefix("eval/"), *map(_metric, metrics), *_floors(metrics)]
+            [
+                tag.removeprefix("eval/"),
+                *map(_metric, metrics),
+                *(_floor(metrics[0], name) for name in floors),
+            ]
             for tag, metrics in found["metrics"].items()
         ]
-        header = ["metric", *names, "raw pixels", "untrained"]
+        header = ["metric", *names, *(FLOOR_NAMES.get(n, n) for n in floors)]
         parts.append(_grid(header, rows))
         parts.append(
             f"\\* the 95 % interval does not touch that of {names[0]}, whose floors "
@@ -158,11 +165,8 @@ def _metric(metric: Mapping | None) -> str:
     return f"{number(metric['value'])}{extent}{' *' if metric['apart'] else ''}"
 
 
-def _floors(metrics: list[Mapping | None]) -> list[str]:
-    known = (metrics[0] or {}).get("floors", {})
-    return [
-        number(known.get(name, {}).get("value")) for name in ("pixels", "untrained")
-    ]
+def _floor(metric: Mapping | None, name: str) -> str:
+    return number((metric or {}).get("floors", {}).get(name, {}).get("value"))
 
 
 def _grid(header: list[str], rows: list[list]) -> str:

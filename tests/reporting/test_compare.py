@@ -46,6 +46,18 @@ def test_a_figure_whose_interval_does_not_touch_is_marked(runs):
     assert text.index("verdict") < text.index("train.epochs") < text.index("| gate")
 
 
+def test_the_floors_of_the_first_run_are_columns(runs):
+    text = (runs[0] / "metrics.jsonl").read_text("utf-8")
+    text = text.replace('"pixels"', '"copy_last"')
+    (runs[0] / "metrics.jsonl").write_text(text)
+    shown = compare.table(compare.compare(runs))
+    header = next(line for line in shown.splitlines() if line.startswith("| metric"))
+    cells = [cell.strip() for cell in header.split("|")]
+    assert cells[-3:-1] == ["copy of the last", "untrained network"]
+    row = next(x for x in shown.splitlines() if x.startswith("| brand/recall@1"))
+    assert [cell.strip() for cell in row.split("|")][-3:-1] == ["0.300", "0.100"]
+
+
 def test_what_one_run_lacks_is_left_blank(runs):
     lines = (runs[1] / "metrics.jsonl").read_text("utf-8").splitlines()
     events = [json.loads(line) for line in lines]
