@@ -99,6 +99,7 @@ class Checkpoints:
         Raises:
             InputError: No readable checkpoint, though there are some.
         """
+        self.wait()  # what is still being saved may be the newest
         template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
         skipped = []
         steps = [step] if step is not None else self.steps()[::-1]
