@@ -13,7 +13,7 @@ from jax import lax
 from losses import info_nce as nce
 from models.heads import Predictor, Projector
 from objectives import _contract as contract
-from objectives._encoder import Encoder
+from objectives._encoder import Encoder, PredictingNetwork
 
 Tree = Any
 
@@ -82,51 +82,28 @@ def _pair_functions(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Moco:
-    """The four functions of the objective, over the modules and fields of `make`."""
+class _Moco(PredictingNetwork):
+    """The four functions of the objective, over the networks and fields of `make`."""
 
-    encoder: Encoder
-    predictor: Predictor
-    axis_name: str | None
     total_steps: int
-    chunks: int
     temperature: float
     momentum: float
     momentum_schedule: str
     positives: str
     false_negatives: str
-    layer: str
     tile: int
 
     def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
         """Parameters of encoder and predictor; the target starts as their copy."""
-        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
-        x = batch["view1"]
-        (_, z), online = self.encoder.init_with_output(keys, x, train=False)
-        head_keys = {"params": jax.random.fold_in(rng, 2)}
-        heads = self.predictor.init(head_keys, z, train=False)
-        params = {"encoder": online["params"], "predictor": heads["params"]}
-        stats = online["batch_stats"]
+        params, extra = super().init(rng, batch)
+        target = params["encoder"], extra["batch_stats"]["encoder"]
+        # Copies: a donated buffer must not be both a parameter and its target.
+        target_params, target_stats = jax.tree.map(jnp.copy, target)
         return params, {
-            "batch_stats": {"encoder": stats, "predictor": heads["batch_stats"]},
-            # Copies: a donated buffer must not be both a parameter and its target.
-            "target_params": jax.tree.map(jnp.copy, online["params"]),
-            "target_batch_stats": jax.tree.map(jnp.copy, stats),
+            **extra,
+            "target_params": target_params,
+            "target_batch_stats": target_stats,
         }
-
-    def queries(self, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
-        """Features h, projections z and predictions q of views, with new statistics."""
-
-        def encode(x, rng):
-            (h, z), encoder = contract.apply_training(
-                self.encoder, params["encoder"], stats["encoder"], x, rng
-            )
-            q, predictor = contract.apply_training(
-                self.predictor, params["predictor"], stats["predictor"], z, rng
-            )
-            return (h, z, q), {"encoder": encoder, "predictor": predictor}
-
-        return contract.in_chunks(encode, x, rng, self.chunks)
 
     def keys(self, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
         """Projections of the target network, constants to the gradient."""
@@ -162,21 +139,18 @@ class _Moco:
         views = batch["view1"], batch["view2"]
         # Each view has its own pass, so that BatchNorm never mixes them.
         online = extra["batch_stats"]
-        (h1, z1, q1), online = self.queries(params, online, views[0], rngs[0])
-        (_, _, q2), online = self.queries(params, online, views[1], rngs[1])
+        (h1, z1, q1), online = self.predict(params, online, views[0], rngs[0])
+        (_, _, q2), online = self.predict(params, online, views[1], rngs[1])
         slow = extra["target_batch_stats"]
         k1, slow = self.keys(target, slow, views[0], rngs[2])
         k2, slow = self.keys(target, slow, views[1], rngs[3])
         loss1, aux = self.contrast(q1, k2, batch)
         loss2, _ = self.contrast(q2, k1, _swapped(batch))
-        embedded = h1 if self.layer == "backbone" else z1
-        spread = contract.embedding_std(embedded, self.axis_name)
         metrics = {
             "train/accuracy": aux.accuracy,
             "train/target_momentum": m,
             "diag/candidates": aux.candidates,
-            "diag/embedding_std": spread,
-            "diag/embedding_std_chance": jnp.float32(embedded.shape[-1] ** -0.5),
+            **self.spread(h1, z1),
         }
         online, slow = contract.mean_over_devices((online, slow), self.axis_name)
         extra = {
@@ -185,15 +159,6 @@ class _Moco:
             "target_batch_stats": slow,
         }
         return 2.0 * self.temperature * (loss1 + loss2), (extra, metrics)
-
-    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
-        """Unit-norm features or projections of the online network."""
-        variables = {
-            "params": params["encoder"],
-            "batch_stats": extra["batch_stats"]["encoder"],
-        }
-        h, z = self.encoder.apply(variables, batch["image"], train=False)
-        return contract.unit_norm(h if self.layer == "backbone" else z)
 
     def chance(self, global_batch: int) -> float:
         """`4 tau ln N`: all keys alike."""

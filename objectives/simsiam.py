@@ -11,48 +11,16 @@ from jax import lax
 from losses import simsiam as loss_lib
 from models.heads import MLP
 from objectives import _contract as contract
-from objectives._encoder import Encoder
+from objectives._encoder import Encoder, PredictingNetwork
 
 Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class _SimSiam:
-    """The four functions of the objective, over the modules and fields of `make`."""
+class _SimSiam(PredictingNetwork):
+    """The four functions of the objective, over the networks and fields of `make`."""
 
-    encoder: Encoder
-    predictor: MLP
-    axis_name: str | None
-    chunks: int
     temporal: float
-    layer: str
-
-    def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
-        """Parameters and batch statistics of encoder and predictor."""
-        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
-        (_, z), encoder = self.encoder.init_with_output(
-            keys, batch["view1"], train=False
-        )
-        head_keys = {"params": jax.random.fold_in(rng, 2)}
-        predictor = self.predictor.init(head_keys, z, train=False)
-        both = {"encoder": encoder, "predictor": predictor}
-        params = {name: part["params"] for name, part in both.items()}
-        stats = {name: part["batch_stats"] for name, part in both.items()}
-        return params, {"batch_stats": stats}
-
-    def encode(self, params: Tree, stats: Tree, x: jax.Array, rng: jax.Array):
-        """Features h, projections z and predictions p of views, with new statistics."""
-
-        def part(x, rng):
-            (h, z), encoder = contract.apply_training(
-                self.encoder, params["encoder"], stats["encoder"], x, rng
-            )
-            p, predictor = contract.apply_training(
-                self.predictor, params["predictor"], stats["predictor"], z, rng
-            )
-            return (h, z, p), {"encoder": encoder, "predictor": predictor}
-
-        return contract.in_chunks(part, x, rng, self.chunks)
 
     def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
         """Both directions between the views, and between a frame and the next."""
@@ -61,7 +29,7 @@ class _SimSiam:
         stats, seen = extra["batch_stats"], []
         # Each view has its own pass, so that BatchNorm never mixes them.
         for name, key in zip(names, jax.random.split(rng, len(names)), strict=True):
-            found, stats = self.encode(params, stats, batch[name], key)
+            found, stats = self.predict(params, stats, batch[name], key)
             seen.append(found)
         h, z, p = zip(*seen, strict=True)
         siamese = _both_ways(p[0], z[0], p[1], z[1])
@@ -75,20 +43,9 @@ class _SimSiam:
             later = _both_ways(p[0], z[0], p[2], z[2], has_next, count)
             metrics |= {"train/temporal": later, "diag/has_next": jnp.mean(has_next)}
             value = siamese + self.temporal * later
-        embedded = h[0] if self.layer == "backbone" else z[0]
-        metrics["diag/embedding_std"] = contract.embedding_std(embedded, self.axis_name)
-        metrics["diag/embedding_std_chance"] = jnp.float32(embedded.shape[-1] ** -0.5)
+        metrics |= self.spread(h[0], z[0])
         stats = contract.mean_over_devices(stats, self.axis_name)
         return value, ({"batch_stats": lax.stop_gradient(stats)}, metrics)
-
-    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
-        """Unit-norm features or projections, by running statistics."""
-        variables = {
-            "params": params["encoder"],
-            "batch_stats": extra["batch_stats"]["encoder"],
-        }
-        h, z = self.encoder.apply(variables, batch["image"], train=False)
-        return contract.unit_norm(h if self.layer == "backbone" else z)
 
     def chance(self, global_batch: int) -> float:
         """0: predictions that have nothing to do with their targets."""
