@@ -4,9 +4,6 @@ Vectors end up in a `.npy` file that can be mapped: in the file itself, or in a 
 the cache that is written once, piece by piece, so that memory stays bounded.
 """
 
-import hashlib
-import json
-import os
 import pathlib
 import shutil
 import zipfile
@@ -20,7 +17,7 @@ import pyarrow.compute
 import pyarrow.parquet
 import tqdm
 
-from input_pipeline import _contract, _prepare
+from input_pipeline import _contract, _mapped
 
 VERSION = 1
 SUFFIXES = (".npz", ".npy", ".parquet")
@@ -95,7 +92,8 @@ def _npz(file, key, width, cache, progress) -> Read:
                     shutil.copyfileobj(member, out, 2**20)
             return []
 
-        stored, odd = _cached(file, [key], cache, write)
+        spec = [VERSION, *_mapped.stamp(file), key]
+        stored, odd = _mapped.cached("vectors", spec, cache, write)
         rows = _check_shape(stored, file, width)
         columns = {}
         for name in names:
@@ -158,7 +156,8 @@ def _parquet(file, key, width, cache, progress) -> Read:
         out.flush()
         return odd
 
-    stored, odd = _cached(file, [key, width], cache, write)
+    spec = [VERSION, *_mapped.stamp(file), key, width]
+    stored, odd = _mapped.cached("vectors", spec, cache, write)
     if len(odd) == rows:
         raise _contract.DataError(
             f"data.path: no vector of {file} has {width} numbers; set data.width"
@@ -168,26 +167,6 @@ def _parquet(file, key, width, cache, progress) -> Read:
 
 
 _READERS = {".npz": _npz, ".npy": _npy, ".parquet": _parquet}
-
-
-def _cached(file: pathlib.Path, spec: list, cache: str, write) -> tuple:
-    """The copy of a file's vectors, and its odd rows; written unless it is there."""
-    stat = file.stat()
-    spec = [VERSION, str(file.resolve()), stat.st_size, stat.st_mtime_ns, *spec]
-    name = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:24]
-    folder = _prepare.cache_root(cache) / "vectors"
-    folder.mkdir(parents=True, exist_ok=True)
-    stored, note = folder / f"{name}.npy", folder / f"{name}.json"
-    if not (stored.is_file() and note.is_file()):
-        draft = folder / f".{name}.{os.getpid()}.npy"
-        try:
-            odd = write(draft)
-            os.replace(draft, stored)
-        finally:
-            draft.unlink(missing_ok=True)
-        draft.with_suffix(".json").write_text(json.dumps(odd), "utf-8")
-        os.replace(draft.with_suffix(".json"), note)
-    return stored, json.loads(note.read_text("utf-8"))
 
 
 def _check_shape(stored: pathlib.Path, file: pathlib.Path, width: int) -> int:

@@ -19,9 +19,9 @@ ALLOWED = {
     "objectives": {"jax", "flax", "losses", "models.heads"},
     "input_pipeline": {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
-        "pyarrow", "tqdm", "absl", "h5py", "scipy",
+        "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage",
     },
-    "evaluators": {"numpy", "jax"},
+    "evaluators": {"numpy", "jax", "skimage"},
     "reporting": {
         "numpy", "pandas", "matplotlib", "jinja2", "PIL", "tabulate", "absl",
     },
