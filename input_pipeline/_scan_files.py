@@ -184,6 +184,9 @@ def _hdf5_array(file: h5py.File, key: str) -> np.ndarray:
             f"{key!r} is a group, not an array; choices: "
             f"{', '.join(inside) or 'none'}; set data.key"
         )
+    # A link or a table of segments may point at any file of this machine.
+    if found.external or found.is_virtual or found.file.filename != file.filename:
+        raise ScanError(f"the values of {key!r} lie in other files, which are not read")
     try:
         array = found[()]
     except (OSError, RuntimeError) as error:
