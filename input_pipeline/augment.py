@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from input_pipeline import _color, _contract, _geometry, _view, image_folder
+from input_pipeline import _color, _contract, _geometry, _view, cine, image_folder
 
 # What needs no training, with its fields: pictures on white, compared by their ink.
 FLOORS = {"pixels": {"size": 32, "ground": 1.0}}
@@ -42,10 +42,12 @@ def make_augment(
       view2: the same for the second view.
 
     Returns:
-      `augment(rng, batch)`. The batch holds `image` uint8 [n, S, S', 3], `id` int [n]
-      and perhaps `partner_image` like `image`, from which the second view is then made.
-      Returns the batch with `view1` and `view2`, float32 [n, size, size, 3]. A
-      record's views depend on rng, its id and its picture, on nothing else.
+      `augment(rng, batch)`. The batch holds `image` uint8 [n, S, S', 3], or grey with
+      one channel, `id` int [n] and perhaps `partner_image` like `image`, from which the
+      second view is then made, or `next_image`, of which there is a third, with the
+      fields of the second. Returns the batch with `view1`, `view2` and perhaps `view3`,
+      float32 [n, size, size, 3]. A record's views depend on rng, its id and its
+      pictures, on nothing else.
 
     Raises:
       ValueError: on a field that does not exist or a value out of range.
@@ -60,20 +62,24 @@ def make_augment(
     def augment(rng, batch):
         """Adds the two views to a batch."""
         images = [batch["image"], batch.get("partner_image", batch["image"])]
-        for image in images:
-            _check_bytes(image)
+        fields = views
+        if "next_image" in batch:
+            images, fields = [*images, batch["next_image"]], (*views, views[1])
+        images = [_in_color(image) for image in images]
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch["id"])
-        drawn = [jax.vmap(lambda key, i=i: _draw(key, i))(keys) for i in range(2)]
+        drawn = [
+            jax.vmap(lambda key, i=i: _draw(key, i))(keys) for i in range(len(images))
+        ]
         matrices = [
             jax.vmap(lambda u, image, view=view: _sampling(view, size, u, image))(u, x)
-            for view, u, x in zip(views, drawn, images, strict=True)
+            for view, u, x in zip(fields, drawn, images, strict=True)
         ]
         crops = _resample(images, matrices, shared="partner_image" not in batch)
         made = [
             _finish(view, u, x, shift, scale)
-            for view, u, x in zip(views, drawn, crops, strict=True)
+            for view, u, x in zip(fields, drawn, crops, strict=True)
         ]
-        return {**batch, "view1": made[0], "view2": made[1]}
+        return {**batch, **{f"view{i + 1}": x for i, x in enumerate(made)}}
 
     return augment
 
@@ -96,14 +102,14 @@ def make_center(*, size: int, mean, std, **_) -> Callable[[dict], dict]:
 
     def center(batch):
         """Returns the batch with whole pictures, resized and normalised."""
-        _check_bytes(batch["image"])
-        high, wide = batch["image"].shape[1:3]
+        image = _in_color(batch["image"])
+        high, wide = image.shape[1:3]
         matrices = [
             _geometry.resampling_matrix(0.0, float(side), side, size)
             for side in (high, wide)
         ]
         crops = _geometry.over_records(
-            lambda image: _geometry.resample(image, [matrices])[0], batch["image"]
+            lambda image: _geometry.resample(image, [matrices])[0], image
         )
         return {**batch, "image": _normalise(crops, shift, scale)}
 
@@ -183,12 +189,14 @@ def read_records(path: str, data: Mapping, **_) -> tuple[_contract.Split, dict]:
     Args:
       path: file or folder.
       data: fields of the dataset in training: pictures are prepared to its `size`, and
-        kept under its `cache`.
+        kept under its `cache`; frames are read as that dataset reads them.
       **_: the views' fields, of no use here.
 
     Raises:
       DataError: if there is nothing that can be read.
     """
+    if "bmode" in data:
+        return cine.read_records(path, **data)
     size = data["size"]
     if pathlib.Path(path).is_dir():
         found = image_folder.load(
@@ -231,11 +239,12 @@ def _sampling(view, size, u, image):
 
 def _resample(images, matrices, shared):
     """Returns the crops of both views, float32 [n, size, 3, size]."""
-    if shared:  # one pass over the picture for both
-        return _geometry.over_records(_geometry.resample, images[0], matrices)
-    return [
+    both = []
+    if shared:  # one pass over the picture for the first two
+        both = [*_geometry.over_records(_geometry.resample, images[0], matrices[:2])]
+    return both + [
         _geometry.over_records(lambda x, m: _geometry.resample(x, [m])[0], image, m)
-        for image, m in zip(images, matrices, strict=True)
+        for image, m in list(zip(images, matrices, strict=True))[len(both) :]
     ]
 
 
@@ -311,11 +320,14 @@ def _normalisation(mean, std):
     return mean, 1 / std
 
 
-def _check_bytes(image):
-    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[3] != 3:
+def _in_color(image):
+    """Returns pictures of three channels; grey ones have them alike."""
+    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[3] not in (1, 3):
         raise ValueError(
-            f"pictures must be uint8 [n, S, S', 3], got {image.dtype} {image.shape}"
+            f"pictures must be uint8 [n, S, S', 3] or [n, S, S', 1], got "
+            f"{image.dtype} {image.shape}"
         )
+    return jnp.broadcast_to(image, (*image.shape[:3], 3))
 
 
 def _check_size(size):
