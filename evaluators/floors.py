@@ -12,20 +12,28 @@ BLANK = 1e-3  # a length below which a picture holds nothing but rounding
 
 
 def make(
-    name: str, *, data: Any, pictures: Callable, untrained: Callable, **fields: Any
+    name: str,
+    *,
+    data: Any,
+    pictures: Callable,
+    untrained: Callable,
+    start: Callable,
+    **fields: Any,
 ) -> Callable[..., np.ndarray]:
     """Return the embed function of a floor.
 
     Args:
-        name: One of those that the views of a recipe list, or "untrained".
+        name: One of those that the views of a recipe list, "untrained" or "start".
         data: The dataset; what is fitted is fitted on its training split.
         pictures: As in `pixels`.
-        untrained: Embed function of the network before its first step.
+        untrained: Embed function of a network that began at random.
+        start: Embed function of what the run started from.
         **fields: Of that floor.
     """
     makers = {
         "pixels": lambda: pixels(pictures, **fields),
         "untrained": lambda: untrained,
+        "start": lambda: start,
         "copy_last": baselines.copy_last,
         "mean": baselines.mean,
         "weights": lambda: baselines.weights(data.train),

@@ -186,6 +186,12 @@ def _dense_top_k(
     return best, np.where(np.isneginf(best), -1, places)
 
 
+def inner_products(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the scores of queries [b, d] with rows [t, d], float32 [b, t]."""
+    exact = queries.astype(np.float64) @ rows.T.astype(np.float64)
+    return exact.astype(np.float32)
+
+
 def largest(scores: np.ndarray, k: int) -> np.ndarray:
     """Return the columns of the k largest scores a row, by score, then by column."""
     edge = scores.shape[1] - k
@@ -283,8 +289,7 @@ class _Search:
 
     def scores(self, which: np.ndarray, start: int, rows: np.ndarray) -> np.ndarray:
         """Return the scores [b, t] of queries against a tile, -inf where left out."""
-        exact = self.queries[which].astype(np.float64) @ rows.T.astype(np.float64)
-        scores = exact.astype(np.float32)
+        scores = inner_products(self.queries[which], rows)
         first, last = (np.clip(s[which] - start, 0, len(rows)) for s in self.skip)
         for i in np.flatnonzero(first < last):
             scores[i, first[i] : last[i]] = -np.inf

@@ -9,11 +9,10 @@ from reporting.files import plain
 from reporting.formatting import number
 
 COLUMNS = ("rank", "score", "id", "filename", "name", "codes")
-TIED = 0.01  # cosine; closer scores than this do not tell records apart
 WIDEST = 40  # characters of a cell
 
 
-def table(results: Sequence[Mapping], *, query: str) -> str:
+def table(results: Sequence[Mapping], *, query: str, tied: int = 0) -> str:
     """The results of one query as text, best first.
 
     Args:
@@ -21,6 +20,7 @@ def table(results: Sequence[Mapping], *, query: str) -> str:
         cosine, `codes` a list of code names, and all but rank, score and id may be
         missing or empty.
       query: what was searched for, for the heading.
+      tied: how many of the first scores are too close to be ranked by.
 
     Returns:
       A table with a heading, and a note where the order means little.
@@ -32,32 +32,39 @@ def table(results: Sequence[Mapping], *, query: str) -> str:
     rows = [[_cell(c, result.get(c)) for c in columns] for result in results]
     align = ["right" if c in ("rank", "score", "id") else "left" for c in columns]
     text = tabulate(rows, columns, "simple", colalign=align, disable_numparse=True)
-    note = tie_note([result["score"] for result in results])
+    note = tie_note([result["score"] for result in results], tied)
     return "\n".join(filter(None, [query, text, note]))
 
 
-def as_json(results: Sequence[Mapping], *, query: str) -> str:
-    """The same as one JSON object: `query`, `results`, `note`."""
+def as_json(results: Sequence[Mapping], *, query: str, tied: int = 0) -> str:
+    """The same as one JSON object: `query`, `results`, `note`, `nearly_tied`.
+
+    `nearly_tied` is true where all the scores are too close to be ranked by.
+    """
     rows = [{c: result.get(c) for c in COLUMNS} for result in results]
-    note = tie_note([result["score"] for result in results])
-    said = {"query": query, "results": plain(rows), "note": note}
+    said = {
+        "query": query,
+        "results": plain(rows),
+        "note": tie_note([result["score"] for result in results], tied),
+        "nearly_tied": 1 < len(results) == tied,
+    }
     return json.dumps(said, ensure_ascii=False, indent=2)
 
 
-def tie_note(scores: Sequence[float], tied: float = TIED) -> str | None:
+def tie_note(scores: Sequence[float], tied: int) -> str | None:
     """A sentence where the best scores lie too close to be ranked by, else None.
 
     Args:
       scores: cosines, best first.
-      tied: scores within this of the best count as tied with it.
+      tied: how many of the first do.
     """
-    together = sum(scores[0] - score < tied for score in scores) if len(scores) else 0
-    if together < 2:
+    if tied < 2:
         return None
+    which = "The" if tied == len(scores) else "The first"
+    best, last = scores[0], scores[tied - 1]
     return (
-        f"The first {together} scores lie within {number(tied)} of each other "
-        f"({number(scores[0])} to {number(scores[together - 1])}): their order says "
-        "little."
+        f"{which} {tied} scores lie within {number(best - last)} of each other "
+        f"({number(best)} to {number(last)}): their order says little."
     )
 
 

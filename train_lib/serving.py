@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from evaluators import neighbours
+from evaluators import neighbours, ties
 from input_pipeline import _contract as records
 from objectives._contract import Objective
 from reporting import gallery as drawing
@@ -21,6 +21,7 @@ from train_lib.errors import InputError
 from train_lib.schedules import Horizon
 
 LISTED = 20  # files named that were left out
+OWN = "id:"  # of a query that is a record of the run
 
 
 class Network(NamedTuple):
@@ -171,13 +172,18 @@ def search(
 
     Args:
         network: What embeds the query.
-        query: A file; of several records in it, the middle one.
+        query: A file; of several records in it, the middle one. "id:17" is a record of
+            the run, which does not find itself.
         top: How many records.
         gallery: Directory that `embed_folder` wrote, or "" for the run's own records,
             which are embedded once a checkpoint and kept in the workdir.
         as_json: Return JSON rather than a table.
     """
-    asked, _ = builders.read_records(network.config, query)
+    own = query.startswith(OWN)
+    if own:
+        asked = _own_record(network, query)
+    else:
+        asked, _ = builders.read_records(network.config, query)
     middle = np.array([len(asked) // 2])
     folder = pathlib.Path(gallery) if gallery else _own_gallery(network)
     if not (folder / "embeddings.npy").is_file():
@@ -193,8 +199,12 @@ def search(
             f"got a gallery of {z.shape[1]}-d embeddings for a network of "
             f"{q.shape[1]}; expected one that this network wrote"
         )
-    scores, rows = neighbours.top_k(q, z, min(top, len(z)))
-    found = frame.iloc[rows[0]].to_dict("records")
+    itself = {}
+    if own and not gallery:  # ids of another folder are of other records
+        itself = {"query_ids": asked.table["id"], "gallery_ids": frame["id"].to_numpy()}
+    scores, rows = neighbours.top_k(q, z, min(top, len(z)), **itself)
+    scores, rows = scores[:, rows[0] >= 0], rows[0][rows[0] >= 0]
+    found = frame.iloc[rows].to_dict("records")
     results = [
         {**record, "rank": rank, "score": float(score)}
         for rank, (record, score) in enumerate(zip(found, scores[0], strict=True), 1)
@@ -202,13 +212,31 @@ def search(
     pictures = _pictures(network, found, gallery)
     shown = {int(r["id"]): p for r, p in zip(found, pictures, strict=True)}
     shown[-1] = evaluation.as_rgb(network.pictures(asked, middle))[0]
-    path = network.workdir / "search" / f"{pathlib.Path(query).stem}.png"
+    name = query.replace(":", "_") if own else pathlib.Path(query).stem
+    path = network.workdir / "search" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     row = {"query": -1, "name": "query", "neighbours": results}
     drawing.draw([row], shown).save(path)
+    said = {"query": query, "tied": int(ties.leading(scores)[0])}
     if as_json:
-        return search_table.as_json(results, query=query)
-    return f"{search_table.table(results, query=query)}\n{path}"
+        return search_table.as_json(results, **said)
+    return f"{search_table.table(results, **said)}\n{path}"
+
+
+def _own_record(network: Network, query: str) -> records.Split:
+    """The record that "id:17" names, as a split of one."""
+    word = query.removeprefix(OWN)
+    wanted = int(word) if word.isdecimal() else -1
+    splits = _own_splits(network)
+    for split in splits:
+        row = np.flatnonzero(split.table["id"] == wanted)
+        if row.size:
+            return split.take(row)
+    ids = np.concatenate([split.table["id"] for split in splits])
+    raise InputError(
+        f"got --query={query}; expected {OWN} and the id of one of the run's "
+        f"{len(ids)} records, {ids.min()} to {ids.max()}"
+    )
 
 
 def _own_gallery(network: Network) -> pathlib.Path:

@@ -53,13 +53,22 @@ def test_rows_of_a_pandas_table_will_do(tmp_path):
 
 
 def test_near_ties_are_said():
-    # Scores of a real report: its first five lie within .003.
-    scores = [0.4460, 0.4459, 0.4448, 0.4443, 0.4442, 0.43]
-    text = search_table.table(results(*scores), query="q")
-    assert "The first 5 scores lie within 0.0100 of each other" in text
-    assert search_table.tie_note([0.9, 0.8]) is None
-    assert search_table.tie_note([0.9]) is None
-    assert search_table.tie_note([]) is None
+    # Scores of a real report: ten of them within .0134.
+    scores = [
+        0.4460, 0.4459, 0.4448, 0.4443, 0.4412, 0.4410, 0.4396, 0.4331, 0.4329, 0.4326,
+    ]  # fmt: skip
+    text = search_table.table(results(*scores), query="q", tied=10)
+    assert text.splitlines()[-1] == (
+        "The 10 scores lie within 0.0134 of each other (0.446 to 0.433): their order "
+        "says little."
+    )
+    text = search_table.table(results(0.9, 0.895, 0.5), query="q", tied=2)
+    assert "The first 2 scores lie within 0.00500 of each other" in text
+    assert (
+        len(search_table.table(results(0.9, 0.8), query="q", tied=1).split("\n")) == 5
+    )
+    assert search_table.tie_note([0.9], 1) is None
+    assert search_table.tie_note([], 0) is None
 
 
 def test_numbers_in_names_stay_as_they_are_and_controls_do_not():
@@ -70,7 +79,15 @@ def test_numbers_in_names_stay_as_they_are_and_controls_do_not():
 
 
 def test_json():
-    read = json.loads(search_table.as_json(results(0.9, 0.899), query="標.png"))
+    found = results(0.9, 0.899)
+    read = json.loads(search_table.as_json(found, query="標.png", tied=2))
     assert read["query"] == "標.png"
     assert read["results"][1]["codes"] == ["26.1.1", "27.5"]
-    assert read["note"].startswith("The first 2 scores")
+    assert read["note"].startswith("The 2 scores")
+    assert read["nearly_tied"] is True
+
+
+def test_json_of_scores_that_are_not_all_tied():
+    for scores, tied in (((0.9, 0.89, 0.1), 2), ((0.9,), 1), ((), 0)):
+        said = search_table.as_json(results(*scores), query="q", tied=tied)
+        assert json.loads(said)["nearly_tied"] is False

@@ -1,0 +1,479 @@
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+from sklearn.metrics import average_precision_score
+
+from evaluators import _candidates, _errors, _similarity, frames, metrics, ties
+from input_pipeline._contract import Data, Split
+from tests.evaluators.stand_in import unit
+
+RATE = 25  # frames a second
+
+
+def clips(rng, lengths, *, first_id=0, prefix="c", labels=4, side=9, **columns):
+    """Clips of random frames, ids in no order, some without label or angle."""
+    n = sum(lengths)
+    clip = np.repeat(np.arange(len(lengths)), lengths)
+    frame = np.concatenate([np.arange(length) for length in lengths])
+    angle = rng.uniform(-20, 20, n)
+    angle[rng.random(n) < 0.15] = np.nan
+    table = {
+        "id": rng.permutation(n).astype(np.int64) + first_id,
+        "label": rng.integers(-1, labels, n).astype(np.int32),
+        "codes": np.full((n, 1), -1, np.int32),
+        "code_weights": np.zeros((n, 1), np.float32),
+        "name": [f"clip {c}, frame {f}" for c, f in zip(clip, frame, strict=True)],
+        "clip": [f"{prefix}{c}" for c in clip],
+        "frame": frame.astype(np.int64),
+        "time": frame / RATE,
+        "condition": ["slow" if c % 2 else "fast" for c in clip],
+        "trial": (clip % 3).astype(np.float64),
+        "angle": angle,
+        "phase": rng.random(n),
+    }
+    source = [
+        {"image": rng.integers(0, 256, (side, side + 3, 1), dtype=np.uint8)}
+        for _ in range(n)
+    ]
+    return Split(source, table | columns, ["a", "b", "c", "d"], [])
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    train = clips(rng, (9, 14), first_id=60, prefix="t")
+    return Data(train, clips(rng, (20, 15, 7, 12)), {})
+
+
+@pytest.fixture(scope="module")
+def z():
+    return unit(np.random.default_rng(1).standard_normal((83, 6)))  # by id
+
+
+def embed_by_id(z):
+    def embed(split, rows, view=None):
+        noise = np.random.default_rng(0).standard_normal(z.shape)
+        seen = z if view is None else unit(z + 0.3 * noise)
+        return seen[split.table["id"][rows]]
+
+    return embed
+
+
+def column(splits, name):
+    return np.concatenate([np.asarray(split.table[name]) for split in splits])
+
+
+def slowly(data, queries, gallery, z, k, *, window=0.0, apart="", column_="angle",
+           period=0.0, keep=lambda split, row: True):  # fmt: skip
+    """The evaluator's figures as loops over queries and sorted lists."""
+    held = [
+        (split, row)
+        for split in gallery
+        for row in range(len(split))
+        if keep(split, row)
+    ]
+    out = {
+        "error": [],
+        "ap": [],
+        "n": [],
+        "r": [],
+        "errors": [],
+        "ssim": {},
+        "tied": [],
+    }
+    out |= {f"recall@{at}": [] for at in k}
+    for row in range(len(queries)):
+        if not keep(queries, row):
+            continue
+        own = {name: queries.table[name][row] for name in queries.table}
+        near = []
+        for split, j in held:
+            theirs = {name: split.table[name][j] for name in split.table}
+            if theirs["id"] == own["id"]:
+                continue
+            if theirs["clip"] == own["clip"] and (
+                window == -1 or abs(theirs["frame"] - own["frame"]) <= window * RATE
+            ):
+                continue
+            if apart and theirs[apart] == own[apart]:
+                continue
+            score = np.float32(z[own["id"]].astype(float) @ z[theirs["id"]])
+            near.append(
+                (-score, theirs["id"], theirs, split.source[j]["image"][..., 0])
+            )
+        if not near:
+            continue
+        near.sort(key=lambda item: item[:2])
+        out["n"].append(len(near))
+        scores = [-item[0] for item in near]
+        out["tied"].append(len(near) > 1 and scores[0] - scores[: k[-1]][-1] <= 0.5)
+        image = queries.source[row]["image"][..., 0]
+        out["ssim"][own["id"]] = [
+            structural_similarity(image, item[3], data_range=255)
+            for item in near[: k[-1]]
+        ]
+        off = [abs(item[2][column_] - own[column_]) for item in near]
+        off = [min(d % period, -d % period) if period else d for d in off]
+        off = [d for d in off if np.isfinite(d)]
+        if off:
+            out["error"].append(off[0])
+            out["errors"].append(off)
+        relevant = [item[2]["label"] == own["label"] >= 0 for item in near]
+        if any(relevant):
+            out["r"].append((len(near), sum(relevant)))
+            out["ap"].append(average_precision_score(relevant, scores))
+            for at in k:
+                out[f"recall@{at}"].append(any(relevant[:at]))
+    return out
+
+
+CASES = {
+    "own id alone": {},
+    "window": {"window": 3 / RATE},
+    "other clips": {"window": -1},
+    "apart": {"window": 2 / RATE, "apart": "condition"},
+    "apart, numbers": {"apart": "trial"},
+    "circle": {"window": 1.0, "column": "phase", "period": 1.0},
+    "all": {"window": 0.2, "gallery_split": "all"},
+    "from training": {"query_split": "train", "gallery_split": "all", "window": 0.3},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_loops(data, z, case):
+    fields = {"column": "angle", "k": (1, 4), "labels": True, "ties": 0.5} | CASES[case]
+    evaluator = frames.Evaluator(data, prefix="e", seed=0, **fields)
+    found = evaluator.run(embed_by_id(z))
+    assert set(found) == set(evaluator.promises("e", **fields))
+    queries = getattr(data, fields.get("query_split", "validation"))
+    everything = "gallery_split" in fields
+    out = slowly(
+        data, queries, [data.train, data.validation] if everything else [queries], z,
+        fields["k"], window=fields.get("window", 0.0), apart=fields.get("apart", ""),
+        column_=fields["column"], period=fields.get("period", 0.0),
+    )  # fmt: skip
+    asked = len(queries)
+    for name, values in (
+        ("error_mean", out["error"]),
+        ("map", out["ap"]),
+        ("recall@1", out["recall@1"]),
+        ("recall@4", out["recall@4"]),
+        ("near_ties", out["tied"]),
+        *(
+            (f"ssim@{k}", [np.mean(s[:k]) for s in out["ssim"].values()])
+            for k in (1, 4)
+        ),
+    ):
+        assert found[f"e/{name}"].value == pytest.approx(np.mean(values)), name
+        assert found[f"e/{name}"].n == len(values), name
+    assert found["e/error"].value == pytest.approx(np.median(out["error"]))
+    assert found["e/left_out"].value == asked - len(out["ap"])
+    assert found["e/error_left_out"].value == asked - len(out["error"])
+    assert 0 < found["e/error_left_out"].value or fields["column"] == "phase"
+    # Chance: all candidates in random order.
+    off = [np.mean(errors) for errors in out["errors"]]
+    assert found["e/error_mean"].chance == pytest.approx(np.mean(off))
+    weights = np.concatenate([np.full(len(e), 1 / len(e)) for e in out["errors"]])
+    off = np.concatenate(out["errors"])
+    order = np.argsort(off)
+    share = np.cumsum(weights[order]) / weights.sum()
+    low, high = off[order][np.searchsorted(share, (0.495, 0.505))]
+    assert low <= found["e/error"].chance <= high
+    for tag, metric in found.items():
+        assert metric.low <= metric.value <= metric.high, tag
+
+
+def test_chance_is_what_random_embeddings_score(data, monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 2)  # no interval is looked at
+    rng = np.random.default_rng(3)
+    fields = {"column": "phase", "period": 1.0, "labels": True, "k": (1, 5)}
+    evaluator = frames.Evaluator(
+        data, prefix="e", seed=0, window=0.2, apart="condition", ssim=20, **fields
+    )
+    off, runs = {}, 60
+    for _ in range(runs):
+        z = unit(rng.standard_normal((83, 5)))
+        for tag, metric in evaluator.run(embed_by_id(z)).items():
+            off.setdefault(tag, []).append(metric.value - metric.chance)
+    for name in ("recall@1", "recall@5", "map", "error", "error_mean"):
+        values = np.array(off[f"e/{name}"])
+        assert abs(values.mean()) < 4 * values.std() / runs**0.5, name
+    # Candidates of SSIM are drawn once, so that their own scatter counts too.
+    assert abs(np.mean(off["e/ssim@5"])) < 0.01
+
+
+def test_edges_of_the_window():
+    rng = np.random.default_rng(0)
+    one = clips(rng, (12,))
+    queries = _candidates.Frames.of([one], "", "frame")
+    found = {}
+    for window in (0.0, 1 / RATE, 0.2, 0.2 - 1e-6):
+        mask = _candidates.Candidates(queries.table, queries.table, window, "").mask(
+            np.arange(12)
+        )
+        frame = queries.table["frame"]
+        apart = np.abs(frame[:, None] - frame[None, :])
+        found[window] = apart[mask].min(), (apart[~mask]).max()
+    assert found == {0.0: (1, 0), 1 / RATE: (2, 1), 0.2: (6, 5), 0.2 - 1e-6: (5, 4)}
+
+
+def test_frames_of_unknown_time_are_no_candidates_in_their_clip():
+    time = np.array([0.0, np.nan, 2.0, 0.0, np.nan])
+    one = clips(np.random.default_rng(0), (3, 2), time=time)
+    table = {name: np.asarray(values) for name, values in one.table.items()}
+    mask = _candidates.Candidates(table, table, 0.5, "").mask(np.arange(5))
+    assert mask.astype(int).tolist() == [
+        [0, 0, 1, 1, 1],
+        [0, 0, 0, 1, 1],
+        [1, 0, 0, 1, 1],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 0, 0],
+    ]
+
+
+def test_missing_values_count_as_one_value_apart():
+    trial = np.array([0.0, np.nan, np.nan, 1.0])
+    one = clips(np.random.default_rng(0), (1, 1, 1, 1), trial=trial)
+    table = {name: np.asarray(values) for name, values in one.table.items()}
+    mask = _candidates.Candidates(table, table, 0.0, "trial").mask(np.arange(4))
+    different = np.array([[0, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]])
+    np.testing.assert_array_equal(mask, different.astype(bool))
+
+
+@pytest.mark.parametrize("only", ["condition=slow", "trial=0,2", "clip=c0,c3"])
+def test_only_some_frames_are_asked_for_and_found(data, z, only):
+    name, values = only.split("=")
+
+    def keep(split, row):
+        value = split.table[name][row]
+        words = values.split(",")
+        return value in (words if isinstance(value, str) else [float(w) for w in words])
+
+    fields = {"only": only, "k": (1, 3), "column": "angle", "ssim": 0}
+    found = frames.Evaluator(data, prefix="e", seed=0, **fields).run(embed_by_id(z))
+    split = data.validation
+    out = slowly(data, split, [split], z, (1, 3), keep=keep)
+    assert found["e/error_mean"].value == pytest.approx(np.mean(out["error"]))
+    assert found["e/near_ties"].n == len(out["n"])
+    assert "e/ssim@1" not in found
+
+
+def test_ties_go_to_the_smaller_id_and_equal_embeddings_are_nearly_tied(data):
+    same = np.ones((83, 3), np.float32) / np.float32(3**0.5)
+    fields = {"column": "phase", "window": 0.1, "ssim": 0, "k": (1, 5)}
+    evaluator = frames.Evaluator(data, prefix="e", seed=0, **fields)
+    found = evaluator.run(embed_by_id(same))
+    assert found["e/near_ties"].value == 1
+    for example in evaluator.examples(20):
+        near = [neighbour["id"] for neighbour in example["neighbours"]]
+        assert near == sorted(near)
+        assert len(near) == 10
+        assert example["query"] not in near
+
+
+def test_queries_seen_in_a_view_never_find_themselves(data, z):
+    fields = {"query_view": "moved", "column": "angle", "apart": "condition"}
+    evaluator = frames.Evaluator(data, prefix="e", seed=0, **fields)
+    seen = []
+
+    def embed(split, rows, view=None):
+        seen.append(view)
+        return embed_by_id(z)(split, rows, view)
+
+    evaluator.run(embed)
+    assert seen == [None, "moved"]
+    table = data.validation.table
+    condition = dict(zip(table["id"].tolist(), table["condition"], strict=True))
+    for example in evaluator.examples(30):
+        own = condition[example["query"]]
+        assert all(condition[near["id"]] != own for near in example["neighbours"])
+    assert evaluator.run(lambda split, rows, view: None) == {}
+
+
+def test_examples_are_judged_by_label_or_by_column(data, z):
+    table = data.validation.table
+    of = {
+        name: dict(zip(table["id"].tolist(), table[name].tolist(), strict=True))
+        for name in ("label", "angle")
+    }
+    for fields in ({"labels": True, "column": "angle"}, {"column": "angle"}, {}):
+        evaluator = frames.Evaluator(data, prefix="e", seed=0, ssim=0, **fields)
+        chance = evaluator.run(embed_by_id(z)).get("e/error", [0, 0, 0])[2]
+        examples = evaluator.examples(12)
+        assert len(examples) == 12
+        for example in examples:
+            own = example["query"]
+            for near in example["neighbours"]:
+                id_, relevant = near["id"], near["relevant"]
+                if "labels" in fields:
+                    assert relevant == (of["label"][own] == of["label"][id_] >= 0)
+                elif fields:
+                    off = abs(of["angle"][own] - of["angle"][id_])
+                    assert relevant == (off < chance / 2)
+                else:
+                    assert relevant is None
+            assert example["right"] == bool(example["neighbours"][0]["relevant"])
+        assert len({e["right"] for e in examples}) == (2 if fields else 1)
+
+
+def test_a_perfect_embedding_of_the_phase(data):
+    rng = np.random.default_rng(0)
+    split = clips(rng, (30, 30))
+    turn = 2 * np.pi * split.table["phase"]
+    z = np.empty((60, 2), np.float32)
+    z[split.table["id"]] = np.stack([np.cos(turn), np.sin(turn)], 1)
+    one = Data(split, split, {})
+    fields = {"column": "phase", "period": 1.0, "window": -1, "ssim": 0}
+    found = frames.Evaluator(one, prefix="e", seed=0, **fields).run(embed_by_id(z))
+    assert found["e/error"].high < 0.05
+    assert found["e/error"].chance == pytest.approx(0.25, abs=0.02)
+
+
+def test_few_candidates_and_few_queries(data, z):
+    rng = np.random.default_rng(0)
+    few = clips(rng, (2, 1))
+    one = Data(few, few, {})
+    found = frames.Evaluator(
+        one, prefix="e", seed=0, window=-1, k=(1, 10), labels=True, column="phase"
+    ).run(embed_by_id(z))
+    assert found["e/ssim@10"].n == 3
+    assert found["e/near_ties"].n == 3
+    drawn = frames.Evaluator(data, prefix="e", seed=0, max_queries=7, ssim=3)
+    found = drawn.run(embed_by_id(z))
+    assert (found["e/near_ties"].n, found["e/ssim@1"].n) == (7, 3)
+    assert found["e/left_out"][:2] == (0, 7)
+
+
+def test_queries_without_a_candidate_are_left_out(z):
+    rng = np.random.default_rng(0)
+    queries = clips(rng, (4, 5), condition=["here"] * 4 + ["there"] * 5)
+    gallery = clips(rng, (6,), first_id=9, prefix="t", condition=["here"] * 6)
+    evaluator = frames.Evaluator(
+        Data(gallery, queries, {}), prefix="e", seed=0, gallery_split="train",
+        apart="condition", ssim=0,
+    )  # fmt: skip
+    found = evaluator.run(embed_by_id(z))
+    assert found["e/left_out"][:2] == (4, 9)
+    assert found["e/near_ties"].n == 5
+
+
+def test_frames_of_one_clip_are_no_independent_queries():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(5), 40)
+    errors = np.repeat(rng.normal(10, 3, 5), 40) + rng.normal(0, 0.1, 200)
+    metric = _errors.median(errors, 20.0, groups, 0)
+    alone = _errors.median(errors, 20.0, np.arange(200), 0)
+    assert metric.value == pytest.approx(np.median(errors))
+    assert metric.high - metric.low > 2 * (alone.high - alone.low)
+    clip = {"clip": np.array(["x"] * 30), "id": np.arange(30), "time": np.arange(30.0)}
+    np.testing.assert_array_equal(frames._groups(clip), np.arange(30) // 3)
+
+
+def test_weighted_medians_are_those_of_the_repeated_values():
+    rng = np.random.default_rng(0)
+    values = np.sort(rng.integers(0, 9, 7).astype(float))
+    times = rng.integers(0, 4, (50, 7)) + np.eye(7, dtype=int)[rng.integers(0, 7, 50)]
+    expected = [np.median(np.repeat(values, t)) for t in times]
+    np.testing.assert_allclose(_errors._weighted_medians(values, times), expected)
+
+
+def test_circular_difference():
+    a, b = np.array([0.05, 359.0, 10.0, np.nan]), np.array([0.95, 2.0, -350.0, 1.0])
+    np.testing.assert_allclose(
+        [_errors.difference(a[:1], b[:1], 1.0)[0], *_errors.difference(a, b, 360.0)],
+        [0.1, 0.9, 3.0, 0.0, np.nan],
+    )
+    assert _errors.difference(a[1], b[1], 0.0) == 357.0
+
+
+@pytest.mark.parametrize(("side", "window"), [(3, 3), (4, 3), (6, 5), (7, 7), (12, 7)])
+def test_ssim_of_small_frames(side, window):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 256, (2, side, side + 5), dtype=np.uint8)
+    expected = structural_similarity(a, b, win_size=window, data_range=255)
+    assert _similarity.of_pair(a, b) == expected
+    assert _similarity.of_pair(a, a) == 1.0
+
+
+def test_a_pair_is_measured_once(data, z, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        _similarity, "of_pair", lambda a, b: calls.append(1) or float(len(calls))
+    )
+    evaluator = frames.Evaluator(data, prefix="e", seed=0, ssim=5)
+    first = evaluator.run(embed_by_id(z))
+    assert 50 < len(calls) <= 100
+    before = len(calls)
+    again = evaluator.run(embed_by_id(z))
+    assert again["e/ssim@10"] == first["e/ssim@10"]
+    assert len(calls) == before
+
+
+def test_scores_nearly_tied():
+    nan = -np.inf
+    scores = np.array(
+        [[0.9, 0.89, 0.885], [0.9, 0.89, 0.5], [0.9, 0.88, nan], [1, nan, nan]]
+    )
+    assert ties.leading(scores).tolist() == [3, 2, 2, 1]
+    assert ties.nearly_tied(scores).tolist() == [True, False, True, False]
+    assert ties.nearly_tied(scores, 0.001).tolist() == [False] * 4
+
+
+def test_blocks_of_queries_and_tiles_of_the_gallery_change_nothing(
+    data, z, monkeypatch
+):
+    fields = {"column": "angle", "labels": True, "window": 0.1, "ssim": 9}
+    whole = frames.Evaluator(data, prefix="e", seed=0, **fields).run(embed_by_id(z))
+    monkeypatch.setattr(_candidates, "BLOCK", 5)
+    monkeypatch.setattr(_candidates.neighbours, "TILE", 7)
+    parts = frames.Evaluator(data, prefix="e", seed=0, **fields).run(embed_by_id(z))
+    for tag, metric in whole.items():
+        np.testing.assert_allclose(metric, parts[tag], rtol=1e-12, err_msg=tag)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"window": -0.5}, "got window=-0.5"),
+        ({"period": 1.0}, "without a column"),
+        ({"period": -1.0, "column": "phase"}, "got period=-1.0"),
+        ({"ties": -0.1}, "got ties=-0.1"),
+        ({"k": (0,)}, "got k="),
+        ({"ssim": -1}, "got ssim=-1"),
+        ({"gallery_split": "test"}, "choices: 'train', 'validation', 'all'"),
+        ({"column": "angel"}, "no column 'angel'; choices: angle, clip"),
+        ({"column": "condition"}, "choices: id, label, frame, time, trial, angle"),
+        ({"apart": "side"}, "no column 'side'"),
+        ({"only": "slow"}, "expected the name of a column and its values"),
+        ({"only": "condition=slow,run"}, "condition 'run'; choices: fast, slow"),
+        ({"only": "trial=x"}, "no frame has trial 'x'; choices: 0.0, 1.0, 2.0"),
+        ({"only": "clip=t0"}, "which no frame of a split is"),
+        ({"window": -1, "only": "clip=c1"}, "window leaves out all"),
+        ({"apart": "condition", "only": "condition=slow"}, "apart leaves out all"),
+        (
+            {"apart": "clip", "only": "clip=c1", "window": 9},
+            "window leaves out all, and so does apart",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_fields_are_answered_with_what_there_is(data, fields, said):
+    with pytest.raises(ValueError, match=said):
+        frames.Evaluator(data, prefix="e", seed=0, **fields)
+
+
+def test_data_that_cannot_be_measured(data):
+    rng = np.random.default_rng(0)
+    none = clips(rng, (5, 5), label=np.full(10, -1, np.int32))
+    with pytest.raises(
+        ValueError, match="no frame of the validation split has a label"
+    ):
+        frames.Evaluator(Data(none, none, {}), prefix="e", seed=0, labels=True)
+    tiny = clips(rng, (5,), side=2)
+    with pytest.raises(ValueError, match="frames of 2 x 5 pixels"):
+        frames.Evaluator(Data(tiny, tiny, {}), prefix="e", seed=0)
+    single = clips(rng, (1,))
+    with pytest.raises(ValueError, match="none but the query itself"):
+        frames.Evaluator(Data(single, single, {}), prefix="e", seed=0)
+    evaluator = frames.Evaluator(data, prefix="e", seed=0)
+    with pytest.raises(ValueError, match="not finite"):
+        evaluator.run(lambda split, rows, view: np.full((len(rows), 2), np.nan))
