@@ -22,7 +22,7 @@ _MIXER = {
 
 
 def load(path: str, variables: Tree) -> Tree:
-    """Variables of `mamba.Model` with the weights of a safetensors file.
+    """Variables of `mamba.Model` with the weights of a file.
 
     Args:
         path: File of a MambaModel, or of a MambaForCausalLM, whose vocabulary is left.

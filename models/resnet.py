@@ -1,4 +1,4 @@
-"""ResNet with basic blocks: ResNet-18 and its narrower, shallower relatives."""
+"""ResNet: 18, 34 and 50, and their narrower, shallower relatives."""
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +7,27 @@ from flax import linen as nn
 from models._normalization import BatchNorm
 from models.convolution import Conv3x3
 
+BLOCKS = {"basic": 1, "bottleneck": 4}  # how much wider a block ends than it is inside
+
 _KAIMING = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Model(nn.Module):
-    """Stem, four stages of basic blocks, mean, and perhaps one dense layer.
+    """Stem, stages of blocks, mean, and perhaps one dense layer.
 
-    At width 1 and with `layers` (2, 2, 2, 2), ResNet-18: 11,176,512 parameters on three
-    input channels without the dense layer, and 512 features.
+    At width 1, on three input channels and without the dense layer:
+
+    | network | `layers` | `block` | parameters | features |
+    |---|---|---|---|---|
+    | ResNet-18 | (2, 2, 2, 2) | "basic" | 11,176,512 | 512 |
+    | ResNet-34 | (3, 4, 6, 3) | "basic" | 21,284,672 | 512 |
+    | ResNet-50 | (3, 4, 6, 3) | "bottleneck" | 23,508,032 | 2048 |
 
     Attributes:
         width: multiplies the channels of every stage, at least one channel each.
         layers: blocks a stage.
+        block: "basic": two 3×3 convolutions; "bottleneck": 1×1, 3×3 and 1×1, the last
+            four times as wide.
         stem: "imagenet": 7×7 convolution of stride 2 and a pooling of 3×3, stride 2;
             "small": 3×3 of stride 1, for pictures of some 32 pixels.
         features: length of the projection; 0 leaves it out and gives the means.
@@ -30,11 +39,12 @@ class Model(nn.Module):
             statistics stay in float32.
 
     Source: He et al., "Deep residual learning for image recognition", arXiv 1512.03385,
-    section 4.1; padding as in torchvision.
+    section 4.1; padding, and the stride in a bottleneck's 3×3, as in torchvision.
     """
 
     width: float = 1.0
     layers: tuple[int, ...] = (2, 2, 2, 2)
+    block: str = "basic"
     stem: str = "imagenet"
     features: int = 0
     zero_gamma: bool = True
@@ -52,10 +62,11 @@ class Model(nn.Module):
             train: use and update batch statistics.
 
         Returns:
-            `[n, features]`, or `[n, 512 width]` with `features` 0; not normalised.
+            `[n, features]`, or with `features` 0 `[n, 512 width]`, of bottlenecks
+            `[n, 2048 width]`; not normalised.
 
         Raises:
-            ValueError: an unknown stem or dtype, or no stage.
+            ValueError: an unknown block, stem or dtype, or no stage.
         """
         self._check()
         x = self._stem(x.astype(self.dtype), train)
@@ -83,12 +94,26 @@ class Model(nn.Module):
         self, x: jax.Array, train: bool, channels: int, stride: int, name: str
     ) -> jax.Array:
         """relu(x + BN(conv(relu(BN(conv(x)))))), x projected on a change of shape."""
-        y = Conv3x3(channels, stride, self.dtype, name=f"{name}_conv1")(x)
-        y = nn.relu(self._norm(f"{name}_norm1")(y, train))
-        y = Conv3x3(channels, 1, self.dtype, name=f"{name}_conv2")(y)
-        y = self._norm(f"{name}_norm2", self.zero_gamma)(y, train)
+        wide = channels * BLOCKS[self.block]
+        if self.block == "basic":
+            convolutions = (
+                Conv3x3(channels, stride, self.dtype, name=f"{name}_conv1"),
+                Conv3x3(channels, 1, self.dtype, name=f"{name}_conv2"),
+            )
+        else:
+            convolutions = (
+                self._conv(channels, 1, 1, f"{name}_conv1"),
+                Conv3x3(channels, stride, self.dtype, name=f"{name}_conv2"),
+                self._conv(wide, 1, 1, f"{name}_conv3"),
+            )
+        y = x
+        for number, convolution in enumerate(convolutions, 1):
+            last = number == len(convolutions)
+            y = convolution(y)
+            y = self._norm(f"{name}_norm{number}", last and self.zero_gamma)(y, train)
+            y = y if last else nn.relu(y)
         if x.shape != y.shape:
-            x = self._conv(channels, 1, stride, f"{name}_skip")(x)
+            x = self._conv(wide, 1, stride, f"{name}_skip")(x)
             x = self._norm(f"{name}_skip_norm")(x, train)
         return nn.relu(x + y)
 
@@ -110,6 +135,10 @@ class Model(nn.Module):
         )
 
     def _check(self) -> None:
+        if self.block not in BLOCKS:
+            raise ValueError(
+                f"block is {self.block!r}, expected 'basic' or 'bottleneck'"
+            )
         if self.stem not in ("imagenet", "small"):
             raise ValueError(f"stem is {self.stem!r}, expected 'imagenet' or 'small'")
         if self.dtype not in ("float32", "bfloat16"):

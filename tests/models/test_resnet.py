@@ -14,13 +14,16 @@ def count(module, channels=3):
     return sum(x.size for x in jax.tree.leaves(shapes["params"]))
 
 
-def test_resnet18_has_its_published_size():
+def test_networks_have_their_published_sizes():
     assert count(resnet.Model()) == 11_176_512
     # Two more channels a record in the stem, and a projection.
     more = resnet.Model(features=256)
     assert count(more, 16) == 11_176_512 + 13 * 49 * 64 + 513 * 256
-    # ResNet-34 less its classifier.
-    assert count(resnet.Model(layers=(3, 4, 6, 3))) == 21_797_672 - 513 * 1000
+    # ResNet-34 and 50 less their classifiers.
+    deep = {"layers": (3, 4, 6, 3)}
+    assert count(resnet.Model(**deep)) == 21_797_672 - 513 * 1000 == 21_284_672
+    bottleneck = count(resnet.Model(**deep, block="bottleneck"))
+    assert bottleneck == 25_557_032 - 2049 * 1000 == 23_508_032
 
 
 def test_a_new_network_is_its_skips():
@@ -97,8 +100,27 @@ def test_resnet18_is_the_same_function_as_in_pytorch():
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_a_bottleneck_starts_its_last_norm_at_zero_alone():
+    module = resnet.Model(width=1 / 16, layers=(1,), stem="small", block="bottleneck")
+    init = jax.jit(lambda x: module.init(jax.random.key(0), x, train=False))
+    params = init(jnp.zeros((1, 4, 4, 1)))["params"]
+    zeros = {name for name in params if not np.any(params[name].get("scale", 1.0))}
+    assert zeros == {"block_0_0_norm3"}
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize(("fields", "width"), [({}, 32), ({"features": 7}, 7)])
+def test_lengths_of_the_output(block, fields, width):
+    module = resnet.Model(width=0.25, layers=(1, 1), block=block, **fields)
+    x = jnp.zeros((3, 9, 8, 2))
+    y, _ = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, True))
+    wider = resnet.BLOCKS[block] if not fields else 1
+    assert y.shape == (3, width * wider)
+
+
 @pytest.mark.parametrize(
-    "fields", [{"stem": "none"}, {"dtype": "float16"}, {"layers": (2, 0)}]
+    "fields",
+    [{"stem": "none"}, {"dtype": "float16"}, {"layers": (2, 0)}, {"block": "wide"}],
 )
 def test_faults_are_named(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
