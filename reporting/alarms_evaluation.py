@@ -9,6 +9,7 @@ from reporting.formatting import count, measured, number, percent
 FLOOR_WORDS = {
     "pixels": "raw pixels",
     "untrained": "the untrained network",
+    "start": "what it started from",
     "copy_last": "a copy of the last vector",
     "mean": "the mean of the context",
     "weights": "a weighted mean of the context",

@@ -106,6 +106,21 @@ def make_objective(
     return separately(objective, chunks) if separate else objective
 
 
+def check_records(config: ConfigDict, split: Any) -> None:
+    """Refuses training records that the method cannot learn from, before any step.
+
+    Raises:
+        InputError: They are such.
+    """
+    module = _module("objectives", config.objective.name)
+    if not hasattr(module, "check_records"):
+        return
+    try:
+        module.check_records(split.table["label"], **fields(config.objective))
+    except ValueError as error:
+        raise InputError(f"config.objective: {error}") from None
+
+
 def make_network(config: ConfigDict, axis_name: str | None = None) -> nn.Module:
     """The network; `axis_name` is of its synchronised BatchNorm."""
     return find("models", config.model.name)(
@@ -139,6 +154,7 @@ def make_schedule(
         peak=peak_learning_rate(config),
         horizon=horizon,
         warmup_steps=round(config.schedule.warmup_epochs * epoch_steps),
+        epoch_steps=epoch_steps,
         **own,
     )
 
@@ -208,8 +224,8 @@ def make_pictures(config: ConfigDict, seen: Any) -> Callable:
 
 
 def floor_names(config: ConfigDict) -> tuple[str, ...]:
-    """What a run may take as floors: those of its views, and its untrained network."""
-    return (*views_of(config).FLOORS, "untrained")
+    """What a run may take as floors: those of its views, and networks it began with."""
+    return (*views_of(config).FLOORS, "untrained", "start")
 
 
 def make_floor(config: ConfigDict, name: str, **given: Any) -> Callable:

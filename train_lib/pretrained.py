@@ -2,24 +2,27 @@
 
 import importlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from train_lib import builders, serving
 from train_lib.errors import InputError
 
 Tree = Any
+PROJECTOR = "projector"
 
 
 def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tree]:
     """Parameters and other state with the network of `config.model.init_from`.
 
     Every copy of the network is replaced, so that a target network starts as the online
-    one does; heads, which the new objective may not share, stay as they are.
+    one does. A projector comes along where both have one of the same shapes; other
+    heads stay as they are.
 
     Args:
         config: Of the run that begins. `model.init_from` is the workdir of a run with
@@ -34,8 +37,13 @@ def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tre
     if not path:
         return params, extra
     shapes = builders.network_shapes(config)
-    given = _of_run if pathlib.Path(path).is_dir() else _of_file
-    new = given(config, path, shapes)
+    if not pathlib.Path(path).is_dir():
+        new = _of_file(config, path, shapes)
+    else:
+        other, state = serving.read_state(path)
+        new = _of_run(config, path, shapes, other, state)
+        theirs = {"params": state.params, "extra": state.extra}
+        params, extra = (_with_projector(tree, theirs) for tree in (params, extra))
     for kind, template in shapes.items():
         if jax.tree.leaves(template):
             params = _replaced(params, template, new[kind])
@@ -43,9 +51,15 @@ def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tre
     return params, extra
 
 
-def _of_run(config: ConfigDict, path: str, shapes: Mapping) -> dict[str, Tree]:
-    """Collections of the network of a run's newest checkpoint."""
-    other, state = serving.read_state(path)
+def other_embed(path: str) -> Callable | None:
+    """How the run in a workdir itself embeds; None where `path` is no workdir."""
+    return serving.restore(path).embed if path and pathlib.Path(path).is_dir() else None
+
+
+def _of_run(
+    config: ConfigDict, path: str, shapes: Mapping, other: ConfigDict, state: Any
+) -> dict[str, Tree]:
+    """Collections of the network of another run's state."""
     found = {}
     for kind, template in shapes.items():
         if not jax.tree.leaves(template):
@@ -87,6 +101,19 @@ def _of_file(config: ConfigDict, path: str, shapes: Mapping) -> dict[str, Tree]:
         return importlib.import_module(f"models.{name}").load(path, start)
     except ValueError as error:
         raise InputError(f"config.model.init_from: {error}") from None
+
+
+def _with_projector(tree: Tree, theirs: Tree) -> Tree:
+    """The tree with every projector as in the other run, where that has one like it."""
+    if not isinstance(tree, Mapping):
+        return tree
+    new = {name: _with_projector(part, theirs) for name, part in tree.items()}
+    if jax.tree.leaves(new.get(PROJECTOR)):
+        copies = _copies(theirs, new[PROJECTOR])
+        if copies:
+            logging.info("a projector starts as in the other run")
+            new[PROJECTOR] = _replaced(new[PROJECTOR], new[PROJECTOR], copies[0])
+    return new
 
 
 def _is_copy(tree: Tree, template: Tree) -> bool:

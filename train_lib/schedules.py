@@ -25,6 +25,8 @@ def make_schedule(
     final: float = 0.0,
     milestones: tuple[float, ...] = (),
     factor: float = 0.1,
+    each: Literal["step", "epoch"] = "step",
+    epoch_steps: int = 1,
 ) -> Schedule:
     """Builds a learning rate with linear warm-up from 0.
 
@@ -42,6 +44,9 @@ def make_schedule(
         final: Learning rate at the horizon (cosine).
         milestones: Shares of the horizon in (0, 1) where the rate drops (step).
         factor: What it is multiplied by there (step).
+        each: How often a cosine moves after the warm-up: every step, or at the begin
+            of every epoch, as SimSiam has it.
+        epoch_steps: Steps of an epoch.
 
     Returns:
         A traceable function of the step.
@@ -53,6 +58,8 @@ def make_schedule(
         s = jnp.asarray(step, jnp.float32) - horizon.start
         warm = peak * s / max(warmup_steps, 1)
         if name == "cosine":
+            if each == "epoch":
+                s = jnp.floor(s / epoch_steps) * epoch_steps
             progress = (s - warmup_steps) / max(span - warmup_steps, 1)
             wave = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))
             value = final + (peak - final) * wave
@@ -61,7 +68,7 @@ def make_schedule(
             value = peak * jnp.power(factor, jnp.float32(passed))
         else:
             value = jnp.float32(peak)
-        return jnp.where(s < warmup_steps, warm, value)
+        return jnp.where(step - horizon.start < warmup_steps, warm, value)
 
     return schedule
 

@@ -126,6 +126,7 @@ def open_session(
         ValueError: The data is too small, or no checkpoint can be read.
     """
     data = builders.load_data(config)
+    builders.check_records(config, data.train)
     mesh = parallel.make_mesh()
     epoch_steps = builders.steps_per_epoch(config, len(data.train))
     total = round(config.train.epochs * epoch_steps)
@@ -209,6 +210,13 @@ def find_horizon(workdir: pathlib.Path, total: int, extend: str | None) -> Horiz
 
 def first_state(session: Session) -> train_step.TrainState:
     """State before the first step, on the host."""
+    state = random_state(session)
+    params, extra = pretrained.start_from(session.config, state.params, state.extra)
+    return state.replace(params=params, extra=extra)
+
+
+def random_state(session: Session) -> train_step.TrainState:
+    """State that nothing has trained, on the host."""
     config = session.config
     batch = builders.example_batch(config)
     # The optimiser's state depends on shapes alone, so any schedule will do.
@@ -220,9 +228,7 @@ def first_state(session: Session) -> train_step.TrainState:
         # It runs once: optimising the code takes longer than running it.
         compiler_options={"xla_backend_optimization_level": 0},
     )
-    state = init()
-    params, extra = pretrained.start_from(config, state.params, state.extra)
-    return state.replace(params=params, extra=extra)
+    return init()
 
 
 def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Start:

@@ -5,6 +5,7 @@ import math
 import pathlib
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +14,15 @@ from absl import logging
 
 from reporting import alarms, report
 from reporting import workdir as files
-from train_lib import builders, evaluation, lock, parallel, session, validation
+from train_lib import (
+    builders,
+    evaluation,
+    lock,
+    parallel,
+    pretrained,
+    session,
+    validation,
+)
 from train_lib.cadence import due
 from train_lib.config import Recipe
 from train_lib.session import Session, Start
@@ -138,11 +147,14 @@ def _measure_floors(
     if not missing:
         return
     writer.state("evaluating")
-    untrained = parallel.put_state((fresh.params, fresh.extra), run.mesh)
+    # A network that starts from another's weights has not begun untrained.
+    began = run.config.model.init_from
+    untrained = session.random_state(run) if began else fresh
     given = {
         "data": run.data,
         "pictures": run.pictures,
-        "untrained": run.embed(*untrained),
+        "untrained": _embed_of(run, untrained),
+        "start": pretrained.other_embed(began) or _embed_of(run, fresh),
     }
     for name in missing:
         if stop.received:
@@ -150,6 +162,10 @@ def _measure_floors(
         embed = builders.make_floor(run.config, name, **given)
         metrics = evaluation.evaluate(run.evaluators, embed)
         writer.event("floor", 0, 0.0, metrics, floor=name)
+
+
+def _embed_of(run: Session, state: TrainState) -> Callable:
+    return run.embed(*parallel.put_state((state.params, state.extra), run.mesh))
 
 
 def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> TrainState:
@@ -208,8 +224,9 @@ def _log(run: Session, interval: Interval, writer: Writer) -> None:
     }
     batch_size = run.config.train.batch_size
     scale = run.progress.lr_scale
+    # A loss whose chance level depends on what is in the batch has logged it itself.
+    means.setdefault("train/loss_chance", run.objective.chance(batch_size))
     means |= {
-        "train/loss_chance": run.objective.chance(batch_size),
         "train/lr": float(run.schedule(step - 1)) * scale,
         "perf/examples_per_sec": count * batch_size / max(seconds, 1e-9),
         "perf/input_wait": interval.waited / max(seconds, 1e-9),

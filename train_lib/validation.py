@@ -18,7 +18,8 @@ from train_lib.config import ConfigError, Recipe, nearest
 # Keyword arguments that the builders supply and no config sets.
 SUPPLIED = {
     "axis_name", "backbone", "total_steps", "chunks", "seed", "progress", "schedule",
-    "steady", "peak", "horizon", "warmup_steps", "data", "prefix", "self", "parent",
+    "steady", "peak", "horizon", "warmup_steps",
+    "epoch_steps", "data", "prefix", "self", "parent",
 }  # fmt: skip
 
 

@@ -142,6 +142,14 @@ def test_cosine_starts_at_zero_peaks_after_warmup_and_ends_at_its_final_value():
     np.testing.assert_allclose(at, [0.0, 1.0, 2.0, 1.25, 0.5, 0.5], rtol=1e-6)
 
 
+def test_a_cosine_may_move_once_an_epoch():
+    fields = {"name": "cosine", "peak": 1.0, "warmup_steps": 0, "epoch_steps": 4}
+    schedule = schedules.make_schedule(**fields, horizon=Horizon(0, 40), each="epoch")
+    at = [float(schedule(s)) for s in range(40)]
+    expected = [0.5 * (1 + np.cos(np.pi * (s // 4) / 10)) for s in range(40)]
+    np.testing.assert_allclose(at, expected, rtol=1e-6)
+
+
 def test_steps_drop_at_milestones():
     schedule = schedules.make_schedule(
         name="step", peak=1.0, horizon=Horizon(0, 100), warmup_steps=0,

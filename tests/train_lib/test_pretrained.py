@@ -82,8 +82,35 @@ def test_a_target_network_starts_as_the_online_one(tmp_path, stand_in):
     assert differ(fresh.params["encoder"]["backbone"], network)
     assert_same(params["encoder"]["backbone"], network)
     assert_same(extra["target_params"]["backbone"], network)
+    # Heads of another width stay, and so does every predictor.
     assert_same(params["encoder"]["projector"], fresh.params["encoder"]["projector"])
     assert_same(params["predictor"], fresh.params["predictor"])
+
+
+@pytest.mark.parametrize("frozen", [(), ("backbone", "projector")])
+def test_a_projector_comes_along_where_both_have_it(tmp_path, stand_in, frozen):
+    saved = save_run(recipe("simsiam_resnet", seed=5), tmp_path)
+    config = recipe("fastap_resnet", model__init_from=tmp_path)
+    with config.unlocked():
+        config.objective.frozen = frozen
+    fresh = first_state(config)
+    params, extra = pretrained.start_from(config, fresh.params, fresh.extra)
+    mine = params | extra["frozen"]
+    for part in ("backbone", "projector"):
+        assert_same(mine[part], saved.params["encoder"][part])
+        theirs = saved.extra["batch_stats"]["encoder"].get(part, {})
+        assert_same(extra["batch_stats"][part], theirs)
+    assert differ(
+        mine["projector"], (fresh.params | fresh.extra["frozen"])["projector"]
+    )
+    assert_same(params["head"], fresh.params["head"])
+    other = recipe(
+        "fastap_resnet", model__init_from=tmp_path, objective__features=20
+    )  # a projector of another width stays at random
+    fresh = first_state(other)
+    params, _ = pretrained.start_from(other, fresh.params, fresh.extra)
+    assert_same(params["projector"], fresh.params["projector"])
+    assert_same(params["backbone"], saved.params["encoder"]["backbone"])
 
 
 def test_a_network_starts_from_a_file_and_its_input_stays():
@@ -111,5 +138,5 @@ def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(InputError, match="expand = 3 there and 2 here"):
         pretrained.start_from(config, state.params, state.extra)
     config = recipe("triplet_mri", model__init_from=FILE)
-    with pytest.raises(InputError, match="got a file for 'cnn'.*read for mamba"):
+    with pytest.raises(InputError, match="'cnn'.*read for efficientnet, mamba, r"):
         pretrained.start_from(config, {}, {})
