@@ -1,6 +1,7 @@
 """Akin: train embeddings, find neighbours, end every run with a verdict.
 
 python main.py --config=configs/moco_effnet.py --workdir=runs/x     train (the default)
+python main.py --config=A.py --config=B.py --workdir=runs/x         B goes on from A
 python main.py status|report --workdir=runs/x
 python main.py compare --workdir=runs/x --with=runs/y [--with=runs/z] [--json]
 python main.py embed --workdir=runs/x --input=DIR --output=emb/
@@ -43,7 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     config = _Parser(add_help=False)
     config.add_argument("--config", required=True, help="configs/x.py[:variant]")
 
-    train = commands.add_parser("train", parents=[config, workdir], help="the default")
+    train = commands.add_parser("train", parents=[workdir], help="the default")
+    train.add_argument(
+        "--config",
+        required=True,
+        action="append",
+        help="configs/x.py[:variant]; each further one goes on from the one before",
+    )
     train.add_argument("--extend", choices=("rescale", "continue", "restart"))
     status = commands.add_parser("status", parents=[workdir], help="alive? where?")
     status.add_argument("--json", action="store_true")
@@ -60,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         "--view", default="", choices=("", "view1", "view2"), help="else as they are"
     )
     search = commands.add_parser("search", parents=[workdir], help="nearest records")
-    search.add_argument("--query", required=True, help="a file like those trained on")
+    search.add_argument(
+        "--query", required=True, help="a file like those trained on, or id:N of these"
+    )
     search.add_argument("--top", type=int, default=10)
     search.add_argument(
         "--gallery", default="", help="--output of embed; else own data"
@@ -125,11 +134,14 @@ def _prepare_jax() -> None:
 
 def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     _prepare_jax()
-    from train_lib import trainer
+    from train_lib import stages, trainer
     from train_lib.config import load_recipe
 
-    recipe = load_recipe(arguments.config, overrides)
-    return trainer.train(recipe, pathlib.Path(arguments.workdir), arguments.extend)
+    workdir = pathlib.Path(arguments.workdir)
+    if len(arguments.config) > 1:
+        return stages.train(arguments.config, overrides, workdir, arguments.extend)
+    recipe = load_recipe(arguments.config[0], overrides)
+    return trainer.train(recipe, workdir, arguments.extend)
 
 
 def _status(arguments: argparse.Namespace, _) -> int:

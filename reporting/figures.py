@@ -20,6 +20,7 @@ BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d9822b", "#3c8c5a", "#6b7280"
 FLOOR_STYLES = {
     "pixels": (ORANGE, "--"),
     "untrained": (GREEN, "-."),
+    "start": ("#cc79a7", (0, (5, 1))),
     "copy_last": (ORANGE, "--"),
     "mean": ("#56b4e9", (0, (1, 1))),
     "weights": ("#cc79a7", (0, (5, 1))),
@@ -30,6 +31,7 @@ FLOOR_STYLES = {
 FLOOR_NAMES = {
     "pixels": "raw pixels",
     "untrained": "untrained network",
+    "start": "what it started from",
     "copy_last": "copy of the last",
     "mean": "mean of the context",
     "weights": "weighted mean",
@@ -38,7 +40,8 @@ FLOOR_NAMES = {
 }
 MANY_POINTS = 150
 PANELS = 6
-TELLING = ("cosine", "recall", "map", "nar", "ndcg")
+TELLING = ("cosine", "error", "recall", "map", "ssim", "nar", "ndcg")
+SHOWN = ("/nar", "/cosine", "/error")  # beside scores
 
 _STYLE = {
     "axes.spines.top": False,
@@ -71,11 +74,16 @@ def write(folder: Path | str, events: list[dict]) -> dict[str, Path]:
       `retrieval-<set>` a set, `conditions-<set>` where a set was measured under other
       conditions, `embeddings`, `throughput`.
     """
+    return save(folder, _draw(events))
+
+
+def save(folder: Path | str, drawn: Iterable[tuple[str, Figure]]) -> dict[str, Path]:
+    """Writes figures that are drawn one by one, all in the style of the report."""
     target = Path(folder) / workdir.FIGURES
     target.mkdir(parents=True, exist_ok=True)
     written = {}
     with matplotlib.rc_context(_STYLE):
-        for name, figure in _draw(events):
+        for name, figure in drawn:
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
             written[name] = target / f"{name}.png"
@@ -230,7 +238,8 @@ def evaluation_sets(events: list[dict]) -> dict[str, list[str]]:
     for tag in history.measure(events):
         _, name, *rest = [*tag.split("/"), ""]
         evaluated = tag.startswith("eval/")
-        if history.is_score(tag) or evaluated and tag.endswith(("/nar", "/cosine")):
+        told = tag.endswith(SHOWN) or "/ssim@" in tag
+        if history.is_score(tag) or evaluated and told:
             found.setdefault(f"{name}, parts" if len(rest) > 2 else name, []).append(
                 tag
             )

@@ -8,7 +8,16 @@ from pathlib import Path
 import jinja2
 
 from reporting import alarms as alarming
-from reporting import figures, gallery, gates, history, sections, verdict, workdir
+from reporting import (
+    figures,
+    figures_motion,
+    gallery,
+    gates,
+    history,
+    sections,
+    verdict,
+    workdir,
+)
 from reporting.files import write_json, write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -36,6 +45,7 @@ def write(folder: Path | str) -> dict:
     report = assemble(folder, events)
     history.write(folder, events)
     pictures = figures.write(folder, events)
+    pictures |= figures_motion.write(folder, report["data"])
     if (path := gallery.write(folder)) is not None:
         pictures["gallery"] = path
     page = {
@@ -44,12 +54,22 @@ def write(folder: Path | str) -> dict:
         "folder": folder.resolve().name,
         "sections": sections.build(folder, report, events, pictures),
     }
+    render(folder, page)
+    write_json(folder / f"{workdir.REPORT}.json", report)
+    return report
+
+
+def render(folder: Path, page: Mapping) -> None:
+    """Writes `report.md` and `report.html`.
+
+    Args:
+      folder: where to.
+      page: `report` with its outcome and reason, `title`, `folder`, `sections`.
+    """
     environment = _environment()
     for kind in ("md", "html"):
         text = environment.get_template(f"report.{kind}.j2").render(page)
         write_text(folder / f"{workdir.REPORT}.{kind}", text)
-    write_json(folder / f"{workdir.REPORT}.json", report)
-    return report
 
 
 def assemble(folder: Path | str, events: list[dict]) -> dict:

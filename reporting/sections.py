@@ -2,7 +2,6 @@
 
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from reporting.formatting import (
     percent,
     plural,
 )
+from reporting.parts import Section, Table, as_text, facts
 
-LISTED = 8  # names shown of a long list
+BEST_AT_0 = ("/nar", "/error", "/error_mean")
 MOST_ROWS = 40  # evaluations in the report
 
 RULES = (
@@ -38,34 +38,6 @@ RULES = (
 )
 
 
-@dataclass
-class Table:
-    """Cells of text; `tones` colours rows: "good", "bad", "wait" or ""."""
-
-    header: list[str]
-    rows: list[list[str]]
-    tones: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        self.tones = self.tones or [""] * len(self.rows)
-
-
-@dataclass
-class Section:
-    """A part of the report."""
-
-    title: str
-    text: list[str] = field(default_factory=list)
-    items: list[tuple[str, str]] = field(default_factory=list)  # (tone, sentence)
-    tables: list[Table] = field(default_factory=list)
-    figures: list[tuple[str, Path]] = field(default_factory=list)  # (caption, PNG)
-
-    @property
-    def slug(self) -> str:
-        """The section's name in a link."""
-        return self.title.lower().replace(" ", "-")
-
-
 def build(
     folder: Path | str,
     report: Mapping,
@@ -80,23 +52,27 @@ def build(
       events: the run's history.
       pictures: name to PNG; the gallery under "gallery".
     """
+    data = dict(report["data"])
+    pseudo_labels = data.pop("pseudo_labels", None)
     return [
-        _gates(report["gates"]),
+        about_gates(report["gates"]),
         _alarms(report["alarms"], report["alarms_cleared"]),
-        _metrics(report["metrics"]),
+        about_metrics(report["metrics"]),
         _curves(pictures),
         _evaluations(events, report["gates"]),
         _gallery(folder, pictures),
-        _data(report["data"]),
+        about_data(data),
+        *([about_pseudo_labels(pseudo_labels, pictures)] if pseudo_labels else []),
         _config(report["recipe"], report["difference"]),
         Section("Rules", items=[("", rule) for rule in RULES]),
         _timing(report["throughput"], events),
         _resumes(report["resumes"]),
-        Section("Versions", **_facts(report["versions"], "They were not noted.")),
+        Section("Versions", **facts(report["versions"], "They were not noted.")),
     ]
 
 
-def _gates(judged: Mapping[str, dict]) -> Section:
+def about_gates(judged: Mapping[str, dict]) -> Section:
+    """What was required, and whether it was reached."""
     if not judged:
         return Section("Gates", ["The config has no gates."])
     words = {
@@ -138,8 +114,9 @@ def _alarms(standing: list[dict], cleared: list[dict]) -> Section:
     return section
 
 
-def _metrics(metrics: Mapping[str, dict]) -> Section:
-    left_out = {t: m for t, m in metrics.items() if t.endswith("/left_out")}
+def about_metrics(metrics: Mapping[str, dict]) -> Section:
+    """The latest measurements with their intervals, chance levels and floors."""
+    left_out = {t: m for t, m in metrics.items() if t.endswith("left_out")}
     known = {t: m for t, m in metrics.items() if t not in left_out}
     scored = {t: m for t, m in known.items() if m["n"] is not None}
     section = Section("Metrics")
@@ -174,7 +151,7 @@ def _metrics(metrics: Mapping[str, dict]) -> Section:
 
 def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
     row = [
-        tag.removeprefix("eval/") + (" (0 is best)" if tag.endswith("/nar") else ""),
+        tag.removeprefix("eval/") + (" (0 is best)" if tag.endswith(BEST_AT_0) else ""),
         number(metric["value"]),
         interval(metric["low"], metric["high"]),
         count(metric["n"]),
@@ -198,7 +175,7 @@ def _curves(pictures: Mapping[str, Path]) -> Section:
     shown = [
         (captions.get(name, _caption(name)), path)
         for name, path in pictures.items()
-        if name != "gallery"
+        if name not in ("gallery", "motion")
     ]
     text = [] if shown else ["Nothing has been logged yet."]
     return Section("Curves", text, figures=shown)
@@ -244,8 +221,41 @@ def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:
     return section
 
 
-def _data(facts: Mapping[str, Any]) -> Section:
-    return Section("Data", **_facts(facts, "data.json is missing: no data was read."))
+def about_data(given: Mapping[str, Any]) -> Section:
+    """What the run read."""
+    return Section("Data", **facts(given, "data.json is missing: no data was read."))
+
+
+def about_pseudo_labels(
+    found: Mapping[str, Any], pictures: Mapping[str, Path]
+) -> Section:
+    """Labels made from motion: of how many frames, and from which thresholds."""
+    segments = [last - first + 1 for _, first, last in found["segments"]]
+    still = f"percentile {number(found['percentile'])}"
+    rows = [
+        ["frames, clips", f"{count(found['frames'])}, {count(found['clips'])}"],
+        ["frames averaged for the motion", count(found["window"])],
+        [f"motion of a still frame, at most ({still})", number(found["threshold"])],
+        [f"still segments, {found['least']} frames or more", count(len(segments))],
+        ["frames in them", count(sum(segments))],
+        ["labels", count(found["labels"])],
+        ["share of frames with a label", percent(found["labelled"])],
+        ["share of those with a positive", percent(found["positives"])],
+    ]
+    if found["reference_percentile"] is not None:
+        similar = f"the most similar {number(found['reference_percentile'])} %"
+        value = number(found["similarity_threshold"])
+        rows.insert(5, [f"SSIM with the reference, at least ({similar})", value])
+    section = Section("Pseudo-labels", tables=[Table(["", "value"], rows)])
+    if not found["positives"]:
+        said = "No frame has another of its label: a loss of labels has no positive."
+        section.items.append(("bad", said))
+    if "motion" in pictures:
+        caption = (
+            "Motion between frames; still segments shaded, clips end at the lines."
+        )
+        section.figures.append((caption, pictures["motion"]))
+    return section
 
 
 def _config(recipe: str, difference: Mapping[str, list]) -> Section:
@@ -253,7 +263,10 @@ def _config(recipe: str, difference: Mapping[str, list]) -> Section:
     if not difference:
         return Section("Config", [f"{lead} Nothing was changed from its default."])
     rows = [
-        [name, *(_value(v) for v in (pair if isinstance(pair, list) else [None, pair]))]
+        [
+            name,
+            *(as_text(v) for v in (pair if isinstance(pair, list) else [None, pair])),
+        ]
         for name, pair in difference.items()
     ]
     differ = plural(len(rows), "field differs", "fields differ")
@@ -282,7 +295,7 @@ def _resumes(segments: list[dict]) -> Section:
             str(segment.get("why", ABSENT)),
             count(segment.get("from_step")),
             count(segment.get("total_steps")),
-            _value(segment.get("horizon", ABSENT)),
+            as_text(segment.get("horizon", ABSENT)),
             number(segment.get("learning_rate_before")),
             number(segment.get("learning_rate_after")),
             _moment(segment.get("time")),
@@ -295,38 +308,6 @@ def _resumes(segments: list[dict]) -> Section:
         for said in segment.get("unreadable_checkpoints") or []:
             section.items.append(("wait", f"A checkpoint was passed over: {said}"))
     return section
-
-
-def _facts(facts: Mapping[str, Any], missing: str) -> dict[str, list]:
-    if not facts:
-        return {"text": [missing]}
-    rows = [[name, text] for name, text in _flat(facts)]
-    return {"tables": [Table(["", "value"], rows)]}
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{name}.")
-        else:
-            yield name, _value(item)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return str(value)
-    if isinstance(value, int):
-        return count(value)
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, list | tuple):
-        shown = ", ".join(_value(item) for item in value[:LISTED])
-        more = len(value) - LISTED
-        return f"{shown}, and {count(more)} more" if more > 0 else shown or "none"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_value(v)}" for k, v in value.items()) or "none"
-    return str(value)
 
 
 def _moment(seconds: float | None) -> str:

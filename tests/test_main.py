@@ -17,9 +17,14 @@ def test_no_subcommand_means_train():
         ["--config=a.py", "--workdir=w", "--config.train.epochs=5", "--noconfig.x.y"]
     )
     assert (arguments.command, arguments.config, arguments.workdir) == (
-        "train", "a.py", "w",
+        "train", ["a.py"], "w",
     )  # fmt: skip
     assert overrides == {"train.epochs": "5", "x.y": "False"}
+
+
+def test_configs_given_twice_are_stages_in_order():
+    arguments, _ = main.parse(["--config=a.py", "--config=b.py:x", "--workdir=w"])
+    assert arguments.config == ["a.py", "b.py:x"]
 
 
 @pytest.mark.parametrize(

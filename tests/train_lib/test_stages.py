@@ -1,0 +1,125 @@
+"""Stages: which fields are whose, where each begins, and one report on all."""
+
+import json
+
+import pytest
+
+import main
+from reporting import stages as reporting
+from tests.train_lib import tiny_run
+from train_lib import builders, stages, trainer, validation
+from train_lib.config import ConfigError
+
+SOURCES = ["configs/simsiam_resnet.py:smoke", "configs/fastap_resnet.py:smoke"]
+
+
+@pytest.fixture(autouse=True)
+def _at_root(monkeypatch):
+    monkeypatch.chdir(tiny_run.ROOT)
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Recipes of the stages that were begun, none of which is trained."""
+    seen = []
+    monkeypatch.setattr(trainer, "train", lambda *given: seen.append(given) or 0)
+    monkeypatch.setattr(reporting, "write", lambda *given: {"verdict": "PASS"})
+    return seen
+
+
+def test_each_stage_goes_on_from_the_one_before(begun, tmp_path):
+    fields = {
+        "seed": "7",
+        "2.train.epochs": "3",
+        "train.epochs": "5",
+        "objective.bins": "4",
+    }
+    assert stages.train(SOURCES, fields, tmp_path, "rescale") == 0
+    (first, one, extend), (second, two, _) = begun
+    assert (one, two) == (tmp_path / "1-simsiam_resnet", tmp_path / "2-fastap_resnet")
+    assert extend == "rescale"
+    assert first.config.model.init_from == ""
+    assert second.config.model.init_from == str(one)
+    assert (first.config.seed, second.config.seed) == (7, 7)
+    assert (first.config.train.epochs, second.config.train.epochs) == (5.0, 3.0)
+    assert second.config.objective.bins == 4
+    assert not first.faults + second.faults
+
+
+def test_a_field_of_no_stage_is_a_fault_of_the_first(begun, tmp_path):
+    stages.train(SOURCES, {"train.epoch": "5"}, tmp_path)
+    assert "did you mean 'epochs'" in begun[0][0].faults[0]
+    with pytest.raises(ConfigError, match="got stage 3; expected 1 to 2"):
+        stages.train(SOURCES, {"3.seed": "5"}, tmp_path)
+
+
+def test_a_stage_that_does_not_pass_ends_it(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(trainer, "train", lambda *given: 3)
+    monkeypatch.setattr(reporting, "write", lambda *given: {"verdict": "FAIL"})
+    with caplog.at_level("INFO"):
+        assert stages.train(SOURCES, {}, tmp_path) == 3
+    assert "Not begun" in caplog.text
+    assert "2-fastap_resnet" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Two smoke stages as one command, with the stand-in network: the workdir."""
+    folder = tmp_path_factory.mktemp("stages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tiny_run.ROOT)
+        patch.setenv("AKIN_CACHE", str(folder / "cache"))
+        patch.setattr(main, "_prepare_jax", lambda: None)
+        patch.setattr(builders, "find", builders.find)  # restored afterwards
+        patch.setattr(validation, "_section_faults", lambda config: [])
+        tiny_run.use_tiny_network()
+        command = [f"--config={source}" for source in SOURCES]
+        command += [f"--workdir={folder}"]
+        command += ["--config.train.epochs=1", "--config.evaluate.every_epochs=1"]
+        assert main.main(command) == 0
+    return folder
+
+
+def test_two_stages_have_one_report(both):
+    report = json.loads((both / "report.json").read_text("utf-8"))
+    assert list(report["stages"]) == ["1-simsiam_resnet", "2-fastap_resnet"]
+    assert report["verdict"].startswith("PASS: 2 stages finished")
+    text = (both / "report.md").read_text("utf-8")
+    for title in (
+        "Stages",
+        "Config",
+        "1-simsiam_resnet: training history",
+        "2-fastap_resnet: training history",
+        "2-fastap_resnet: metrics",
+        "Retrieval examples",
+        "Data",
+        "Preprocessing and views",
+    ):
+        assert f"\n## {title}\n" in text, title
+    history = text.split("training history")[1].split("##")[0]
+    assert "| epoch | loss | chance | learning rate | time (s) |" in history
+    assert (both / "figures" / "2-fastap_resnet-gallery.png").is_file()
+    assert "data:image/png;base64" in (both / "report.html").read_text("utf-8")
+
+
+def test_each_stage_begins_where_its_loss_knows_nothing(both):
+    one, two = (
+        json.loads((both / name / "report.json").read_text("utf-8"))["metrics"]
+        for name in ("1-simsiam_resnet", "2-fastap_resnet")
+    )
+    assert one["train/loss"]["chance"] == 0
+    assert abs(one["train/loss"]["value"]) < 0.5
+    assert two["train/loss"]["value"] == pytest.approx(
+        two["train/loss"]["chance"], rel=0.4
+    )
+    # Both views of 16 frames are queries, each in the list of all others.
+    assert two["diag/candidates"]["value"] == 31
+
+
+def test_the_second_stage_is_held_against_the_first(both):
+    one, two = (both / name for name in ("1-simsiam_resnet", "2-fastap_resnet"))
+    before = json.loads((one / "report.json").read_text("utf-8"))["metrics"]
+    after = json.loads((two / "report.json").read_text("utf-8"))["metrics"]
+    for tag in ("eval/moved/error", "eval/moved/map", "eval/clean/recall@5"):
+        assert after[tag]["floors"]["start"]["value"] == before[tag]["value"], tag
+        assert after[tag]["floors"]["untrained"] is not None
