@@ -21,12 +21,18 @@ VARIANTS = {
     "moco_effnet": ["", "marks", "marks,codes", "full", "full,codes", "smoke"],
     "triplet_mri": ["", "margin05", "info_nce", "scans", "slices", "resnet", "smoke"],
     "infonce_mamba": ["", "real", "full", "v1", "smoke"],
-}
+    "simsiam_resnet": ["", "real", "real,joint", "real,imagenet", "full", "smoke"],
+    "fastap_resnet": [
+        "", "real,joint", "real,pseudo", "real,views", "full,pseudo", "smoke"
+    ],
+}  # fmt: skip
 SMALLER = {
     "moco_effnet": ["--config.data.brands=25"],
     "triplet_mri": [],
     "infonce_mamba": [],
 }
+# The two stages of ultrasound run one after the other, in test_stages.py.
+ALONE = [path for path in RECIPES if path.stem in SMALLER]
 # On eight virtual devices XLA takes a minute to compile EfficientNet; `.ci/run` runs
 # its smoke variant as it is.
 STAND_INS = {"moco_effnet"}
@@ -85,7 +91,7 @@ def test_recipe_says_what_it_is(path):
         module.get_config("no such variant")
 
 
-@pytest.fixture(scope="module", params=RECIPES, ids=lambda p: p.stem)
+@pytest.fixture(scope="module", params=ALONE, ids=lambda p: p.stem)
 def smoke(request, tmp_path_factory):
     """A run of the smoke variant, from data to verdict: recipe and workdir."""
     path, folder = request.param, tmp_path_factory.mktemp(request.param.stem)
