@@ -64,21 +64,22 @@ def whole_step(
     view1: tuple[int, ...],
     recipe: Mapping[str, Any],
 ) -> Callable[[], None]:
-    """One training step as `main.py` takes it, on one device, with AdamW.
+    """One training step as `main.py` takes it, on one device.
 
     Args:
         objective: Whose step.
         augment: Its views.
         records: One batch, put on the device in every step.
         view1: Shape of one view of one record.
-        recipe: With `learning_rate` and `weight_decay`.
+        recipe: With `learning_rate`, `weight_decay` and perhaps `optimizer`, AdamW
+            where it names none.
 
     Returns:
         What takes one step and waits for it.
     """
     mesh = parallel.make_mesh(jax.devices()[:1])
     tx = optimizers.make_optimizer(
-        name="adamw",
+        name=recipe.get("optimizer", "adamw"),
         schedule=lambda _: recipe["learning_rate"],
         weight_decay=recipe["weight_decay"],
     )

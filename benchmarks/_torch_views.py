@@ -49,10 +49,14 @@ def _crops(n: int, source: int, size: int, fields: dict):
     area = torch.empty(n).uniform_(*fields["crop_scale"]) * source**2
     high = (area / ratio).sqrt().clamp(max=source)
     wide = (area * ratio).sqrt().clamp(max=source)
-    return [
+    rows, columns = (
         _resampling(torch.rand(n) * (source - length), length, source, size)
         for length in (high, wide)
-    ]
+    )
+    if "flip" in fields:
+        turned = torch.rand(n, 1, 1) < fields["flip"]
+        columns = torch.where(turned, columns.flip(1), columns)
+    return rows, columns
 
 
 def _resampling(start, length, source: int, size: int) -> torch.Tensor:

@@ -39,6 +39,31 @@ RECIPE = {
     "weight_decay": 0.1,
 }
 
+# SimSiam's recipe: both views alike.
+SIAMESE_VIEW = {
+    "crop_scale": (0.2, 1.0),
+    "crop_ratio": (0.75, 4 / 3),
+    "flip": 0.5,
+    "color_jitter": 0.8,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "grayscale": 0.2,
+    "blur": 0.5,
+    "blur_sigma": (0.1, 2.0),
+}
+SIMSIAM = {
+    "views": (SIAMESE_VIEW, SIAMESE_VIEW),
+    "mean": RECIPE["mean"],
+    "std": RECIPE["std"],
+    "hidden": 512,
+    "features": 2048,
+    "bottleneck": 512,
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "learning_rate": 0.05,
+    "weight_decay": 1e-4,
+}
 
 # The triplet recipe on scans: acceleration and centre fraction of each view, ...
 MRI = {
@@ -74,6 +99,10 @@ LOSSES = {
     "margin": 0.2,
     "temperature": 0.1,
 }
+
+
+SLOW = 10.0  # seconds of one run
+LONGEST = 120.0  # seconds of all turns together
 
 
 class Worker:
@@ -119,16 +148,17 @@ def by_turns(
 
     Args:
         sides: Workers by name.
-        rounds: How often each has its turn.
+        rounds: How often each has its turn; fewer, but 3 at least, where all of them
+            would last longer than `LONGEST`.
         seconds: About how long a turn is.
 
     Returns:
         Runs of a turn and, for each turn, its seconds of wall and CPU time; by name.
     """
-    repeat = {
-        name: max(1, round(seconds / side.ask(repeat=1)["wall"]))
-        for name, side in sides.items()
-    }
+    once = {name: side.ask(repeat=1)["wall"] for name, side in sides.items()}
+    repeat = {name: max(1, round(seconds / wall)) for name, wall in once.items()}
+    turn = sum(repeat[name] * once[name] for name in sides)
+    rounds = min(rounds, max(3, int(LONGEST / turn)))
     spent = {name: [] for name in sides}
     for turn in range(rounds):
         for name in sorted(sides, reverse=turn % 2 == 1):
@@ -162,7 +192,10 @@ def serve(module: str, threads: int, allocator: str) -> None:
             run = None  # frees the last one's memory before the next is made
             run = make(question["size"], question["batch"])
             for _ in range(question["warmup"]):
+                began = time.perf_counter()
                 run()
+                if time.perf_counter() - began > SLOW:
+                    break  # its caches are warm before it ends
             answer = {"version": peer.VERSION}
         print(json.dumps(answer), file=answers, flush=True)
 

@@ -2,7 +2,8 @@
 
 Works are timed by themselves: forward and backward of the network, and the whole step.
 For `efficientnet_b0` that is MoCo v3's (two views, queries, target network, keys, loss,
-gradient, AdamW); for `cnn_mri` the triplets' on scans, whose simulation is a third work
+gradient, AdamW); for `resnet18` SimSiam's (two views, encoder and predictor on each,
+gradient, SGD); for `cnn_mri` the triplets' on scans, whose simulation is a third work
 (heads, coils, noise, masks; the share of our own step that it takes is printed); for
 `mamba` that of next-vector prediction with mamba_s, against Hugging Face's MambaModel.
 Both frameworks run on this machine with the same threads and allocator, by turns. The
@@ -49,6 +50,13 @@ MODELS = {
         "benchmarks._akin_moco",
         "benchmarks.peer_torch",
         {"64x64": (64, 64, 1.0), "128x32": (128, 32, 0.8)},
+        ("gradient", "step"),
+        ("gradient", "step"),
+    ),
+    "resnet18": Model(
+        "benchmarks._akin_simsiam",
+        "benchmarks.peer_torch_simsiam",
+        {"112x32": (112, 32, 0.8), "224x8": (224, 8, 0.8)},
         ("gradient", "step"),
         ("gradient", "step"),
     ),

@@ -82,6 +82,8 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
         config.gates.above_start = gate("floor:start")
         for name in config.gates:
             config.gates[name].required = True
+        # Medians of errors have wide intervals where most frames are nearly right.
+        config.gates.above_start.required = not error
     if "full" in variants:
         config.objective.update(bins=25, embedding=256)
         config.optimizer.learning_rate = 1e-3

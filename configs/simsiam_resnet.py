@@ -221,8 +221,8 @@ def _real(config: ConfigDict) -> None:
         }
     )
     config.data.size = config.augment.get_oneway_ref("size")
-    config.evaluate.sets.moved.update(column="", labels=False)
-    config.evaluate.sets.clean.update(column="", labels=False, ssim=100)
+    config.evaluate.sets.moved.update(column="", period=0.0, labels=False)
+    config.evaluate.sets.clean.update(column="", period=0.0, labels=False, ssim=100)
     config.train.update(monitor="eval/clean/ssim@1", monitor_mode="max")
     # Frames of one tissue are alike: the spread of raw pixels is a third of 1/sqrt(d).
     config.gates.not_collapsed.value = 0.25

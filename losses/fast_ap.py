@@ -1,17 +1,16 @@
 """FastAP: average precision of the ranking of a batch, with soft ties inside bins."""
 
-import functools
-from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from losses import _histograms
+
 Pulse = Literal["triangular", "gaussian"]
 
 _NOTHING = 1e-9  # pairs in all bins so far; the tail of a Gaussian is no candidate
-_BLOCK = 8  # bins that share a coarse place; a pair then costs b / 8 + 9 and not b
 
 
 class FastAPMetrics(NamedTuple):
@@ -52,8 +51,8 @@ def fast_ap(
 
       FastAP_i = 1 / R_i sum_l h+_l H+_l / H_l,   L = mean_i (1 - FastAP_i)
 
-    over the queries with R_i > 0. Time and memory are those of the matrix of cosines:
-    neither has b as a factor. The gradient reaches `x` and `keys`.
+    over the queries with R_i > 0. Memory is that of the matrix of cosines, whatever b
+    is. The gradient reaches `x` and `keys`.
 
     Args:
       x: [n, d] queries, any length; normalised here, in float32 at least.
@@ -82,17 +81,19 @@ def fast_ap(
     _check(x, keys, labels, key_labels, columns, bins, pulse, sigma)
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     x, keys = _unit(x.astype(dtype)), _unit(keys.astype(dtype))
-    s = jnp.matmul(x, keys.T, precision=lax.Precision.HIGHEST)  # [n, m]
-    positive, candidate = _pairs(labels, key_labels, columns)  # bool [n, m]
+    s = jnp.matmul(keys, x.T, precision=lax.Precision.HIGHEST)  # [m, n]
+    positive, candidate = _pairs(labels, key_labels, columns)  # bool [m, n]
     place = (1 - s) * (bins / 2)  # in bins, 0 at cosine 1 and b at -1
     # The nearest first: walked the other way, the ranking would be optimised reversed.
     shape = (
-        _Triangular(bins)
+        _histograms.Triangular(bins)
         if pulse == "triangular"
-        else _Gaussian(bins, sigma * bins / 2)
+        else _histograms.Gaussian(bins, sigma * bins / 2)
     )
-    near, every = _histograms(shape, place, positive, candidate)
-    total = jnp.sum(positive, 1).astype(dtype)  # R, [n]
+    near, every = _histograms.histograms(
+        shape, place, positive, candidate, _histograms.partners(labels, key_labels)
+    )
+    total = jnp.sum(positive, 0).astype(dtype)  # R, [n]
     valid = total > 0
     ap = _precision(near, every) / jnp.maximum(total, 1)
     if count is None:
@@ -106,7 +107,7 @@ def valid_queries(
 ) -> jax.Array:
     """Returns how many queries have a positive, int; arguments as in `fast_ap`."""
     positive, _ = _pairs(labels, key_labels, columns)
-    return jnp.sum(jnp.any(positive, 1))
+    return jnp.sum(jnp.any(positive, 0))
 
 
 def chance(candidates: int, positives: int) -> float:
@@ -135,120 +136,18 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def _pairs(labels, key_labels, columns) -> tuple[jax.Array, jax.Array]:
-    """Returns which keys are positives of a query, and which candidates."""
-    other = columns[:, None] != jnp.arange(key_labels.shape[0])[None, :]
-    candidate = other & (key_labels >= 0)[None, :]
-    return candidate & (labels[:, None] == key_labels[None, :]), candidate
+    """Returns which keys are positives of a query, and which candidates, [m, n]."""
+    other = columns[None, :] != jnp.arange(key_labels.shape[0])[:, None]
+    candidate = other & (key_labels >= 0)[:, None]
+    return candidate & (labels[None, :] == key_labels[:, None]), candidate
 
 
 def _precision(near: jax.Array, every: jax.Array) -> jax.Array:
     """Returns sum_l h+_l H+_l / H_l, [n]; bins before the first candidate hold 0."""
-    above, below = jnp.cumsum(near, 1), jnp.cumsum(every, 1)
+    above, below = jnp.cumsum(near, 0), jnp.cumsum(every, 0)
     filled = below > _NOTHING
     share = jnp.where(filled, above / jnp.where(filled, below, 1), 0)
-    return jnp.sum(near * share, 1)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _histograms(pulse, place, positive, candidate):
-    """Returns soft histograms of positives and of candidates, [n, b + 1] each."""
-    return _over_rows(pulse.histograms, pulse.rows, place, positive, candidate)
-
-
-def _forward(pulse, place, positive, candidate):
-    return _histograms(pulse, place, positive, candidate), (place, positive, candidate)
-
-
-def _backward(pulse, seen, grads):
-    return _over_rows(pulse.slopes, pulse.rows, *seen, *grads), None, None
-
-
-_histograms.defvjp(_forward, _backward)
-
-
-def _over_rows(function: Callable, rows: int, *arrays: jax.Array):
-    """Returns `function` of arrays [n, ...], a few rows at a time."""
-    n = arrays[0].shape[0]
-    rows = min(rows, n)
-    more = -n % rows
-
-    def split(x):
-        x = jnp.pad(x, ((0, more),) + ((0, 0),) * (x.ndim - 1))
-        return x.reshape(-1, rows, *x.shape[1:])
-
-    out = lax.map(lambda part: function(*part), tuple(map(split, arrays)))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], out)
-
-
-class _Triangular(NamedTuple):
-    """A pair is shared by the two bins that its place lies between."""
-
-    bins: int
-    rows: int = 32
-
-    def histograms(self, place, positive, candidate):
-        """[r, m] -> [r, b + 1] twice: outer products of a coarse and a fine place."""
-        u = jnp.clip(place, 0, self.bins)
-        blocks = -(-self.bins // _BLOCK)
-        block = jnp.minimum(jnp.floor(u / _BLOCK), blocks - 1)  # [r, m]
-        at = jnp.arange(blocks, dtype=u.dtype)[None, :, None]
-        coarse = block[:, None, :] == at  # [r, blocks, m]
-        both = jnp.concatenate(
-            [coarse & positive[:, None, :], coarse & candidate[:, None, :]], 1
-        )
-        inner = jnp.arange(_BLOCK + 1, dtype=u.dtype)[None, :, None]
-        rest = (u - _BLOCK * block)[:, None, :]  # in [0, 8]
-        fine = jnp.maximum(1 - jnp.abs(rest - inner), 0)  # [r, 9, m]
-        h = jnp.einsum(
-            "rcm,rfm->rcf",
-            both.astype(u.dtype),
-            fine,
-            precision=lax.Precision.HIGHEST,
-        ).reshape(-1, 2, blocks, _BLOCK + 1)
-        # The last fine place of a block is the first of the next.
-        own = h[..., :_BLOCK].reshape(*h.shape[:2], -1)
-        next_first = jnp.pad(h[..., _BLOCK:], ((0, 0),) * 3 + ((_BLOCK - 1, 0),))
-        next_first = next_first.reshape(own.shape)
-        end = ((0, 0),) * 2
-        h = jnp.pad(own, (*end, (0, 1))) + jnp.pad(next_first, (*end, (1, 0)))
-        return h[:, 0, : self.bins + 1], h[:, 1, : self.bins + 1]
-
-    def slopes(self, place, positive, candidate, near, every):
-        """The gradient by place [r, m], from those by both histograms [r, b + 1]."""
-        u = jnp.clip(place, 0, self.bins)
-        k = jnp.minimum(u.astype(jnp.int32), self.bins - 1)
-        other = jnp.diff(every, axis=1)  # [r, b]
-        table = jnp.concatenate([other, other + jnp.diff(near, axis=1)], 1)
-        slope = jnp.take_along_axis(table, k + self.bins * positive, 1)
-        return jnp.where(candidate & (place == u), slope, 0)
-
-
-class _Gaussian(NamedTuple):
-    """A pair is shared by all bins, and counts as one wherever it lies."""
-
-    bins: int
-    width: float
-    rows: int = 4
-
-    def _shares(self, place) -> tuple[jax.Array, jax.Array]:
-        centers = jnp.arange(self.bins + 1, dtype=place.dtype)[None, :, None]
-        away = (centers - place[:, None, :]) / self.width  # [r, b + 1, m]
-        return jax.nn.softmax(-(away**2) / 2, 1), away / self.width
-
-    def histograms(self, place, positive, candidate):
-        """[r, m] -> [r, b + 1] twice."""
-        share, _ = self._shares(place)
-        masks = positive, candidate
-        near, every = (jnp.sum(jnp.where(x[:, None], share, 0), -1) for x in masks)
-        return near, every
-
-    def slopes(self, place, positive, candidate, near, every):
-        """The gradient by place [r, m], from those by both histograms [r, b + 1]."""
-        share, pull = self._shares(place)
-        change = share * (pull - jnp.sum(share * pull, 1, keepdims=True))
-        by_near = jnp.sum(near[..., None] * change, 1)
-        by_every = jnp.sum(every[..., None] * change, 1)
-        return jnp.where(positive, by_near, 0) + jnp.where(candidate, by_every, 0)
+    return jnp.sum(near * share, 0)
 
 
 def _metrics(s, positive, candidate, valid, total) -> FastAPMetrics:
@@ -260,7 +159,7 @@ def _metrics(s, positive, candidate, valid, total) -> FastAPMetrics:
     return FastAPMetrics(
         valid=jnp.mean(valid),
         positives=jnp.sum(total) / jnp.maximum(jnp.sum(valid), 1),
-        candidates=jnp.mean(jnp.sum(candidate, 1)),
+        candidates=jnp.mean(jnp.sum(candidate, 0)),
         positive_similarity=mean(positive),
         negative_similarity=mean(negative),
     )

@@ -106,6 +106,31 @@ def test_the_second_view_is_made_from_the_partner(augment, eight):
     assert np.abs(second - eight[1]).max() > 0.1
 
 
+def test_the_next_frame_has_the_second_views_fields_and_draws_of_its_own():
+    flip = augment_lib.make_augment(view1={}, view2={"flip": 1.0}, **RAW)
+    batch = batch_of(3)
+    later = batch | {"next_image": batch["image"][:, ::-1]}
+    out = jax.jit(flip)(jax.random.key(0), later)
+    np.testing.assert_allclose(
+        out["view3"], out["view1"][:, ::-1, ::-1], rtol=1e-5, atol=1e-6
+    )
+    random = augment_lib.make_augment(view1={}, view2={"crop_scale": (0.2, 0.9)}, **RAW)
+    same = batch | {"next_image": batch["image"]}
+    out = jax.jit(random)(jax.random.key(0), same)
+    assert np.abs(out["view3"] - out["view2"]).max() > 0.1
+    assert "view3" not in jax.jit(random)(jax.random.key(0), batch)
+
+
+def test_grey_pictures_have_three_channels_alike(augment):
+    grey = batch_of(3)
+    grey["image"] = grey["image"][..., :1]
+    color = grey | {"image": grey["image"].repeat(3, -1)}
+    for a, b in zip(views_of(augment, grey), views_of(augment, color), strict=True):
+        np.testing.assert_array_equal(a, b)
+    center = augment_lib.make_center(size=SIZE, mean=MEAN, std=STD)
+    np.testing.assert_array_equal(center(grey)["image"], center(color)["image"])
+
+
 def test_fields_left_out_are_off():
     batch = batch_of(4)
     center = augment_lib.make_center(**RAW)(batch)["image"]

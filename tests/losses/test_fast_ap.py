@@ -173,6 +173,41 @@ def test_chance_is_the_mean_over_all_rankings(candidates, positives):
     assert lib.chance(candidates, positives) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("classes", [1, 3, 40])
+def test_queries_and_keys_apart_equal_the_dense_formula(classes):
+    """Labels of none, of one side only, of few keys, and of more than a step adds."""
+    rng = np.random.default_rng(classes)
+    x, keys = (rng.standard_normal((n, 6)).astype(np.float32) for n in (11, 45))
+    labels, key_labels = (rng.integers(-1, classes, n) for n in (11, 45))
+    columns, bins = rng.permutation(45)[:11], 30
+    columns[0] = -1  # no key is this query
+
+    def dense(x, keys):
+        x, keys = (a / jnp.linalg.norm(a, axis=1, keepdims=True) for a in (x, keys))
+        u = (1 - x @ keys.T) * bins / 2
+        candidate = (columns[:, None] != np.arange(45)) & (key_labels >= 0)
+        positive = candidate & (labels[:, None] == key_labels)
+        at = jnp.arange(bins + 1)[None, None, :]
+        pulse = jnp.maximum(0, 1 - jnp.abs(u[:, :, None] - at))  # [n, m, b + 1]
+        near = jnp.sum(pulse * positive[:, :, None], 1)
+        every = jnp.cumsum(jnp.sum(pulse * candidate[:, :, None], 1), 1)
+        terms = near * jnp.cumsum(near, 1) / jnp.where(every > 0, every, 1)
+        total = positive.sum(1)
+        ap = jnp.sum(terms, 1) / np.maximum(total, 1)
+        return jnp.sum((1 - ap) * (total > 0)) / np.maximum((total > 0).sum(), 1)
+
+    def loss(x, keys):
+        return lib.fast_ap(x, keys, labels, key_labels, columns, bins=bins)[0]
+
+    found, grads = jax.jit(jax.value_and_grad(loss, (0, 1)))(x, keys)
+    expected, expected_grads = jax.value_and_grad(dense, (0, 1))(x, keys)
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    if classes > 1:  # of one class every candidate is a positive
+        assert np.abs(expected_grads[1]).max() > 1e-4
+    for a, b in zip(grads, expected_grads, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def test_chance_of_the_seeds_batch():
     assert lib.chance(127, 1) == pytest.approx(1 - 0.0427, abs=5e-5)
     assert lib.chance(255, 15) == pytest.approx(1 - 0.0778, abs=5e-5)

@@ -141,6 +141,15 @@ def test_what_is_frozen_is_no_parameter_and_keeps_its_statistics():
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("labels", [[-1, -1, -1], [0, 1, 2], []])
+def test_labels_without_a_positive_are_refused_before_any_step(labels):
+    label = np.array(labels, np.int32)
+    with pytest.raises(ValueError, match=f"got {len(labels)} training records of"):
+        fast_ap.check_records(label, relevance="label")
+    fast_ap.check_records(label, relevance="views")
+    fast_ap.check_records(np.array([-1, 4, 4]), relevance="label")
+
+
 def test_a_projector_that_is_not_there_cannot_be_frozen():
     with pytest.raises(ValueError, match="got frozen projector; choices: backbone$"):
         objective(features=0, frozen=("projector",))
