@@ -85,6 +85,7 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
         # Medians of errors have wide intervals where most frames are nearly right.
         config.gates.above_start.required = not error
     if "full" in variants:
+        _pseudo(config)
         config.objective.update(bins=25, embedding=256)
         config.optimizer.learning_rate = 1e-3
         config.train.update(epochs=200.0)

@@ -288,7 +288,8 @@ def _full(config: ConfigDict) -> None:
     config.model.sync_batchnorm = True
     config.objective.update(hidden=512, features=2048, bottleneck=512)
     config.augment.size = (224, 224)
-    config.augment.channels = 3
+    # As published weights of photographs expect a grey picture.
+    config.augment.update(channels=3, mean=0.449, std=0.226)
     # 445 frames make three steps an epoch; 2,000 updates are what the curve needs.
     config.train.update(
         batch_size=128, epochs=700.0, checkpoint_every_epochs=50.0, threads=8,

@@ -18,10 +18,16 @@ class Limits:
     effective_rank: float = 4.0
     settling: float = 0.1  # share of the run in which a spread is not judged
     judging: float = 0.5  # share of the run after which floors have to be beaten
-    input_wait: float = 0.3
+    input_wait: float = 0.2
     saturated: float = 0.999
     horizon: float = 0.02
     few: int = 100  # queries
+    rate_jump: float = 2.0  # times, at a resume
+    spike: float = 0.25  # of the loss's reach
+    near_ties: float = 0.9  # share of queries
+    duplicates: float = 0.01  # share of records
+    gap: float = 0.1  # between training and evaluation
+    resemblance: float = 0.05  # SSIM above that of random pairs
 
 
 @dataclass(frozen=True)

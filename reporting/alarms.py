@@ -17,9 +17,17 @@ RULES: tuple[Callable[[Run], list[dict]], ...] = (
     alarms_training.low_rank,
     alarms_training.schedule_horizon,
     alarms_training.few_candidates,
+    alarms_training.no_positives,
+    alarms_training.spike,
+    alarms_training.rate_jump,
     alarms_evaluation.under_floor,
     alarms_evaluation.saturated,
     alarms_evaluation.no_hits,
+    alarms_evaluation.few_queries,
+    alarms_evaluation.near_ties,
+    alarms_evaluation.resemblance,
+    alarms_evaluation.duplicates,
+    alarms_evaluation.gap,
     alarms_training.input_bound,
 )
 

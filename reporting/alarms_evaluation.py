@@ -79,6 +79,88 @@ def no_hits(run: Run) -> list[dict]:
     return found
 
 
+def few_queries(run: Run) -> list[dict]:
+    """A score of so few queries that it says little."""
+    found = []
+    for tag, metric, step in _headlines(run):
+        n = metric["n"]
+        if not n or n >= run.limits.few or not metric["value"]:
+            continue
+        message = (
+            f"{tag} is {measured(metric)} of {count(n)} queries only. Hold back more "
+            "records, or call it an impression and not a result."
+        )
+        found.append(warn("few_queries", tag, step, message))
+    return found
+
+
+def near_ties(run: Run) -> list[dict]:
+    """Neighbours whose scores hardly differ."""
+    found = []
+    for tag, metric, step in _last(run, "near_ties"):
+        if metric["value"] > run.limits.near_ties:
+            message = (
+                f"{percent(metric['value'])} of the queries have neighbours whose "
+                "scores are nearly tied: their order says little. Train longer, or "
+                "look at how the embeddings spread."
+            )
+            found.append(warn("near_ties", tag, step, message))
+    return found
+
+
+def resemblance(run: Run) -> list[dict]:
+    """Neighbours that look hardly more alike than pairs drawn at random."""
+    found = []
+    for tag, metric, step in _last(run, "ssim@1"):
+        chance = metric["chance"]
+        if chance is None or metric["value"] - chance >= run.limits.resemblance:
+            continue
+        message = (
+            f"{tag} is {number(metric['value'])} where random pairs have "
+            f"{number(chance)}: an SSIM so near to theirs says nothing of the "
+            "embeddings. Judge by a column or by labels."
+        )
+        found.append(warn("resemblance", tag, step, message))
+    return found
+
+
+def duplicates(run: Run) -> list[dict]:
+    """Records whose embedding is that of another."""
+    found = []
+    for tag, metric, step in _last(run, "duplicates"):
+        if metric["value"] > run.limits.duplicates:
+            message = (
+                f"{percent(metric['value'])} of the records have the embedding of "
+                "another: the data holds duplicates, which are found without having "
+                "learned anything. Take them out."
+            )
+            found.append(warn("duplicates", tag, step, message))
+    return found
+
+
+def gap(run: Run) -> list[dict]:
+    """A network that knows its training records better than others."""
+    found = []
+    for tag, metric, step in _last(run, "gap"):
+        if metric["value"] > run.limits.gap:
+            message = (
+                f"{tag}: training records score {number(metric['value'])} more than "
+                "those held back. Stop earlier, take a smaller network or more data, "
+                "and check that both are prepared alike."
+            )
+            found.append(warn("generalisation_gap", tag, step, message))
+    return found
+
+
+def _last(run: Run, ending: str) -> Iterable[tuple[str, dict, int]]:
+    """Evaluated tags with an ending, their latest metric and its step."""
+    step = max((e["step"] for e in run.events if e["kind"] == "eval"), default=0)
+    known = history.measure(run.events)
+    for tag in history.tags(run.events, ending):
+        if tag.startswith("eval/") and history.is_finite(known[tag]["value"]):
+            yield tag, known[tag], step
+
+
 def _above(value: float, floor: dict) -> bool:
     top = floor["high"] if floor["high"] is not None else floor["value"]
     return not history.is_finite(top) or value > top

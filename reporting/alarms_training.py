@@ -174,6 +174,69 @@ def few_candidates(run: Run) -> list[dict]:
     return [warn("few_candidates", tag, last["step"], message)]
 
 
+def no_positives(run: Run) -> list[dict]:
+    """Batches whose queries have nothing to find."""
+    found, limits = [], run.limits
+    for tag in history.tags(run.events, "queries_with_positive"):
+        frame = history.series(run.events, tag, last=limits.collapsed_points)
+        values, step = frame["value"].dropna(), frame["step"].iloc[-1]
+        if not len(values) or values.iloc[-1] >= 0.5:
+            continue
+        advice = "Set data.label, or draw several records of a label: train.per_class."
+        if len(values) == limits.collapsed_points and not values.any():
+            said = (
+                f"No query of a batch has a positive: nothing can be learned. {advice}"
+            )
+            found.append(stop("no_positives", tag, step, said))
+            continue
+        share = percent(values.iloc[-1])
+        said = f"{share} of the queries of a batch have a positive. {advice}"
+        found.append(warn("few_positives", tag, step, said))
+    return found
+
+
+def spike(run: Run) -> list[dict]:
+    """A loss far above those before it."""
+    frame = _losses(run)
+    if len(frame) <= run.limits.points:
+        return []
+    usual = frame["value"].rolling(run.limits.points).median().shift()
+    reach = frame["chance"].abs().replace(0, 1)
+    high = frame[frame["value"] - usual > run.limits.spike * reach]
+    if high.empty:
+        return []
+    last = high.iloc[-1]
+    message = (
+        f"The loss jumped to {number(last['value'])} at step {count(last['step'])}; "
+        f"the median of {run.limits.points} points before was "
+        f"{number(usual[high.index[-1]])}. Clip the gradient with "
+        "optimizer.clip_norm, lower the peak of the learning rate, or look for odd "
+        "records."
+    )
+    return [warn("loss_spike", history.LOSS, last["step"], message)]
+
+
+def rate_jump(run: Run) -> list[dict]:
+    """A learning rate that is another after a resume than before."""
+    found, limit = [], run.limits.rate_jump
+    rates = history.series(run.events, "train/lr", "train")
+    for event in (e for e in run.events if e["kind"] == "resume"):
+        before = rates[rates["step"] <= event["step"]]["value"]
+        after = rates[rates["step"] > event["step"]]
+        if before.empty or after.empty:
+            continue
+        old, new = before.iloc[-1], after["value"].iloc[0]
+        if max(old, new) <= limit * max(min(old, new), 0.0):
+            continue
+        message = (
+            f"The run went on at step {count(event['step'])} with a learning rate of "
+            f"{number(new)}, {number(old)} before. --extend=continue keeps the old "
+            "curve; a rate that jumps up undoes part of what was learned."
+        )
+        found.append(warn("rate_jump", "train/lr", after["step"].iloc[0], message))
+    return found
+
+
 def _losses(run: Run, last: int | None = None) -> pd.DataFrame:
     """The finite losses with their chance level: columns step, value, chance."""
     frame = history.series(run.events, history.LOSS, "train", last)

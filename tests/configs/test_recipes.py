@@ -23,7 +23,7 @@ VARIANTS = {
     "infonce_mamba": ["", "real", "full", "v1", "smoke"],
     "simsiam_resnet": ["", "real", "real,joint", "real,imagenet", "full", "smoke"],
     "fastap_resnet": [
-        "", "real,joint", "real,pseudo", "real,views", "full,pseudo", "smoke"
+        "", "real,joint", "real,pseudo", "real,views", "full", "smoke"
     ],
 }  # fmt: skip
 SMALLER = {

@@ -121,7 +121,8 @@ def test_the_next_frame_has_the_second_views_fields_and_draws_of_its_own():
     assert "view3" not in jax.jit(random)(jax.random.key(0), batch)
 
 
-def test_grey_pictures_have_three_channels_alike(augment):
+def test_grey_pictures_have_three_channels_alike():
+    augment = augment_lib.make_augment(view1={}, view2={"flip": 1.0}, **RAW)
     grey = batch_of(3)
     grey["image"] = grey["image"][..., :1]
     color = grey | {"image": grey["image"].repeat(3, -1)}

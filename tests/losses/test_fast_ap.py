@@ -173,7 +173,7 @@ def test_chance_is_the_mean_over_all_rankings(candidates, positives):
     assert lib.chance(candidates, positives) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("classes", [1, 3, 40])
+@pytest.mark.parametrize("classes", [1, 40])
 def test_queries_and_keys_apart_equal_the_dense_formula(classes):
     """Labels of none, of one side only, of few keys, and of more than a step adds."""
     rng = np.random.default_rng(classes)

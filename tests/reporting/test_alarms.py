@@ -229,3 +229,64 @@ def test_each_alarm_is_new_once():
     said = {key: alarm[key] for key in ("name", "severity", "tag", "message")}
     history.append(event("alarm", alarm["step"], {}, **said))
     assert alarms.unseen(alarms.check(history), history) == []
+
+
+def test_batches_without_positives_stop_a_run_and_few_are_told():
+    tag = "diag/queries_with_positive"
+    none = alarms.check(events(tag=tag, values=[0.0] * 3))
+    assert [(a["name"], a["severity"]) for a in none] == [("no_positives", "stop")]
+    assert "train.per_class" in none[0]["message"]
+    # One batch may be unlucky.
+    assert names(events(tag=tag, values=[0.0, 0.9, 0.0])) == ["few_positives"]
+    assert names(events(tag=tag, values=[0.0, 0.3])) == ["few_positives"]
+    assert names(events(tag=tag, values=[0.0, 0.0, 0.5])) == []
+
+
+def test_a_loss_that_jumps_is_told_with_what_it_was():
+    falling = [CHANCE * 0.98**i for i in range(20)]
+    assert names(events(falling)) == []
+    [found] = alarms.check(events([*falling, 1.1 * CHANCE, *falling[10:]]))
+    assert found["name"] == "loss_spike"
+    assert found["step"] == 210
+    assert "6.10" in found["message"]
+    assert names(events([*falling, 0.8 * CHANCE])) == []
+
+
+def test_a_learning_rate_that_jumps_at_a_resume_is_told():
+    def resumed(after):
+        history = events(tag="train/lr", values=[0.1, 0.05, 0.01])
+        history.append(event("resume", 30, {}))
+        return [*history, event("train", 40, {"train/lr": after})]
+
+    [found] = alarms.check(resumed(0.06))
+    assert found["name"] == "rate_jump"
+    assert "0.0600" in found["message"]
+    assert "0.0100" in found["message"]
+    assert names(resumed(0.004)) == ["rate_jump"]
+    assert names(resumed(0.009)) == []
+    assert names(events(tag="train/lr", values=[0.1, 0.01])) == []
+
+
+def test_a_score_of_few_queries_is_an_impression():
+    assert names(evaluated(0.4, n=99)) == ["few_queries"]
+    assert names(evaluated(0.4, n=100)) == []
+    # A zero has an alarm of its own.
+    assert names(evaluated(0.0, n=10, high=0.3)) == ["no_hits"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "alarm", "bad", "good", "beside"),
+    [
+        ("near_ties", "near_ties", 0.95, 0.85, {}),
+        ("duplicates", "duplicates", 0.02, 0.005, {}),
+        ("gap", "generalisation_gap", 0.2, 0.05, {}),
+        ("ssim@1", "resemblance", 0.95, 0.99, {"chance": 0.93}),
+    ],
+)
+def test_what_an_evaluation_says_of_itself(ending, alarm, bad, good, beside):
+    def told(value):
+        metric = fake.metric(value, 500) | {"chance": math.nan} | beside
+        return names([event("eval", 50, {f"eval/x/{ending}": metric}, final=True)])
+
+    assert told(bad) == [alarm]
+    assert told(good) == []

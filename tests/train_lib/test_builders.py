@@ -17,9 +17,11 @@ OWN = {
 
 
 def test_choices_are_the_files_that_export_a_part():
-    assert builders.choices("views") == ["augment", "corruption", "undersampling"]
+    views = ["augment", "corruption", "ultrasound", "undersampling"]
+    assert builders.choices("views") == views
     assert set(builders.choices("datasets")) == {
-        "articles", "image_folder", "kspace", "logos", "phantoms", "slices", "topics",
+        "articles", "cine", "image_folder", "kspace", "logos", "phantoms", "slices",
+        "speckle", "topics",
     }  # fmt: skip
     with pytest.raises(ValueError, match="did you mean .*phantoms|choices: .*phantoms"):
         builders.find("datasets", "phantom")
@@ -38,7 +40,7 @@ def test_an_unknown_change_is_named():
         builders.changed_views(OWN, "view1", {"noise": 1.0})
 
 
-@pytest.mark.parametrize("recipe", ["moco_effnet", "triplet_mri"])
+@pytest.mark.parametrize("recipe", ["moco_effnet", "triplet_mri", "simsiam_resnet"])
 def test_views_files_have_all_that_views_are_asked_for(recipe):
     config = load_recipe(str(ROOT / f"configs/{recipe}.py:smoke"), {}).config
     views = builders.views_of(config)
