@@ -2,6 +2,7 @@
 
 import pathlib
 
+import numpy as np
 import pytest
 
 from train_lib import builders, validation
@@ -51,7 +52,7 @@ def test_views_files_have_all_that_views_are_asked_for(recipe):
     )  # fmt: skip
     assert [name for name in names if not hasattr(views, name)] == []
     shape = builders.example_batch(config)["view1"].shape
-    assert shape[1:3] == (config.augment.size, config.augment.size)
+    assert shape[1:3] == tuple(np.broadcast_to(config.augment.size, 2))
 
 
 def test_what_only_the_network_can_refuse_is_a_fault_of_the_config():
