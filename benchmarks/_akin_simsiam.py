@@ -14,11 +14,14 @@ from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]
 
+# As `--config.model.convolution=winograd` has it.
+NETWORK = resnet.Model(convolution="winograd")
+
 
 def gradient(size: int, batch: int) -> Callable[[], None]:
     """Forward and backward of ResNet-18 in training mode."""
     x = jax.random.normal(jax.random.key(0), (batch, size, size, 3))
-    return forward_backward(resnet.Model(), x)
+    return forward_backward(NETWORK, x)
 
 
 def step(size: int, batch: int) -> Callable[[], None]:
@@ -28,7 +31,7 @@ def step(size: int, batch: int) -> Callable[[], None]:
         size=size, mean=SIMSIAM["mean"], std=SIMSIAM["std"], view1=first, view2=second
     )
     objective = simsiam.make(
-        backbone=resnet.Model(),
+        backbone=NETWORK,
         axis_name=parallel.AXIS,
         total_steps=10_000,
         hidden=SIMSIAM["hidden"],

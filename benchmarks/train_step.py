@@ -58,7 +58,7 @@ MODELS = {
         "benchmarks.peer_torch_simsiam",
         {"112x32": (112, 32, 0.8), "224x8": (224, 8, 0.8)},
         ("gradient", "step"),
-        ("gradient", "step"),
+        ("step",),
     ),
     "cnn_mri": Model(
         "benchmarks._akin_mri",

@@ -3,7 +3,9 @@
 XLA:CPU takes longer for a convolution's kernel gradient than for a matrix product of
 that size, several times so on large pictures. In training, the 3×3 neighbourhoods are
 therefore written out once, and both the output and the kernel's gradient are products
-with them; the input's gradient stays a convolution, which is fast.
+with them; the input's gradient stays a convolution, which is fast. With stride 1 and
+more than a few channels, Winograd's products are fewer still, and take longer to
+compile.
 """
 
 import functools
@@ -13,8 +15,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-IMPLEMENTATIONS = ("auto", "lax", "patches")
+from models import _winograd
 
+IMPLEMENTATIONS = ("auto", "lax", "patches", "winograd")
+
+_WINOGRAD = 16  # channels from which on its additions cost less than they save
 _PADS = ((1, 1), (1, 1))
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -26,11 +31,13 @@ class Conv3x3(nn.Module):
         features: channels out.
         stride: 1 or more.
         dtype: of the computation; the kernel stays in float32.
+        implementation: see `conv3x3`.
     """
 
     features: int
     stride: int = 1
     dtype: str = "float32"
+    implementation: str = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -38,7 +45,10 @@ class Conv3x3(nn.Module):
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         return conv3x3(
-            x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            stride=self.stride,
+            implementation=self.implementation,
         )
 
 
@@ -54,7 +64,9 @@ def conv3x3(
         kernel: `[3, 3, c, o]`, of the dtype of `x`.
         stride: s, 1 or more.
         implementation: "lax" is XLA's convolution, "patches" the products above; "auto"
-            takes "patches" on a CPU and "lax" elsewhere.
+            takes "patches" on a CPU and "lax" elsewhere. "winograd" takes the products
+            of `_winograd` where there are 16 channels, stride 1 and float32, and is as
+            "auto" where not.
 
     Returns:
         `[n, ⌈h/s⌉, ⌈w/s⌉, o]`.
@@ -62,6 +74,11 @@ def conv3x3(
     Raises:
         ValueError: unknown implementation.
     """
+    if implementation == "winograd":
+        single = x.dtype == kernel.dtype == jnp.float32
+        if single and stride == 1 and x.shape[-1] >= _WINOGRAD:
+            return _winograd.convolve(x, kernel)
+        implementation = "auto"
     if implementation == "auto":
         implementation = "patches" if jax.default_backend() == "cpu" else "lax"
     if implementation == "patches":

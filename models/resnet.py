@@ -37,6 +37,8 @@ class Model(nn.Module):
         axis_name: mapped axis over which BatchNorm's statistics are shared, or None.
         dtype: "float32" or "bfloat16", of activations; parameters and BatchNorm
             statistics stay in float32.
+        convolution: how 3×3 ones are computed, see `models.convolution.conv3x3`;
+            "winograd" is faster for wide networks on a CPU and compiles for longer.
 
     Source: He et al., "Deep residual learning for image recognition", arXiv 1512.03385,
     section 4.1; padding, and the stride in a bottleneck's 3×3, as in torchvision.
@@ -52,6 +54,7 @@ class Model(nn.Module):
     momentum: float = 0.9
     axis_name: str | None = None
     dtype: str = "float32"
+    convolution: str = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -83,7 +86,7 @@ class Model(nn.Module):
     def _stem(self, x: jax.Array, train: bool) -> jax.Array:
         channels = max(1, round(64 * self.width))
         if self.stem == "small":
-            x = Conv3x3(channels, 1, self.dtype, name="stem")(x)
+            x = self._conv3x3(channels, 1, "stem")(x)
             return nn.relu(self._norm("stem_norm")(x, train))
         x = self._conv(channels, 7, 2, "stem")(x)
         x = nn.relu(self._norm("stem_norm")(x, train))
@@ -97,13 +100,13 @@ class Model(nn.Module):
         wide = channels * BLOCKS[self.block]
         if self.block == "basic":
             convolutions = (
-                Conv3x3(channels, stride, self.dtype, name=f"{name}_conv1"),
-                Conv3x3(channels, 1, self.dtype, name=f"{name}_conv2"),
+                self._conv3x3(channels, stride, f"{name}_conv1"),
+                self._conv3x3(channels, 1, f"{name}_conv2"),
             )
         else:
             convolutions = (
                 self._conv(channels, 1, 1, f"{name}_conv1"),
-                Conv3x3(channels, stride, self.dtype, name=f"{name}_conv2"),
+                self._conv3x3(channels, stride, f"{name}_conv2"),
                 self._conv(wide, 1, 1, f"{name}_conv3"),
             )
         y = x
@@ -116,6 +119,9 @@ class Model(nn.Module):
             x = self._conv(wide, 1, stride, f"{name}_skip")(x)
             x = self._norm(f"{name}_skip_norm")(x, train)
         return nn.relu(x + y)
+
+    def _conv3x3(self, channels: int, stride: int, name: str) -> Conv3x3:
+        return Conv3x3(channels, stride, self.dtype, self.convolution, name=name)
 
     def _conv(self, channels: int, size: int, stride: int, name: str) -> nn.Conv:
         return nn.Conv(

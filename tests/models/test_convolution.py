@@ -26,14 +26,18 @@ def test_patches_equal_a_loop(stride):
             expected[:, i, j] = np.tensordot(
                 part, np.float64(kernel), ([1, 2, 3], [0, 1, 2])
             )
-    for implementation in ("lax", "patches"):
+    for implementation in ("lax", "patches", "winograd")[: 3 if stride == 1 else 2]:
         y = convolution.conv3x3(x, kernel, stride=stride, implementation=implementation)
         np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (3, 7, 5, 2)])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_value_and_both_gradients_equal_those_of_xla(shape, stride):
+@pytest.mark.parametrize(
+    "shape", [(2, 8, 8, 3), (3, 7, 5, 2), (1, 1, 3, 16), (2, 5, 6, 17)]
+)
+@pytest.mark.parametrize(
+    ("stride", "implementation"), [(1, "patches"), (2, "patches"), (1, "winograd")]
+)
+def test_value_and_both_gradients_equal_those_of_xla(shape, stride, implementation):
     x, kernel = arrays(shape)
 
     def loss(x, kernel, implementation):
@@ -43,7 +47,7 @@ def test_value_and_both_gradients_equal_those_of_xla(shape, stride):
     # Under a gradient the value, too, comes from the products.
     both = jax.value_and_grad(loss, (0, 1))
     expected = both(x, kernel, "lax")
-    found = both(x, kernel, "patches")
+    found = both(x, kernel, implementation)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
