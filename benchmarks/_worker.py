@@ -148,17 +148,18 @@ def by_turns(
 
     Args:
         sides: Workers by name.
-        rounds: How often each has its turn; fewer, but 3 at least, where all of them
-            would last longer than `LONGEST`.
+        rounds: How often each has its turn; fewer where all of them would last longer
+            than `LONGEST`, and where even 2 would, each has run once and that is it.
         seconds: About how long a turn is.
 
     Returns:
         Runs of a turn and, for each turn, its seconds of wall and CPU time; by name.
     """
-    once = {name: side.ask(repeat=1)["wall"] for name, side in sides.items()}
-    repeat = {name: max(1, round(seconds / wall)) for name, wall in once.items()}
-    turn = sum(repeat[name] * once[name] for name in sides)
-    rounds = min(rounds, max(3, int(LONGEST / turn)))
+    once = {name: side.ask(repeat=1) for name, side in sides.items()}
+    repeat = {name: max(1, round(seconds / t["wall"])) for name, t in once.items()}
+    rounds = min(rounds, int(LONGEST / sum(repeat[n] * once[n]["wall"] for n in sides)))
+    if rounds < 2:
+        return dict.fromkeys(sides, 1), {name: [t] for name, t in once.items()}
     spent = {name: [] for name in sides}
     for turn in range(rounds):
         for name in sorted(sides, reverse=turn % 2 == 1):

@@ -161,7 +161,7 @@ def _compare(
     rates = {name: [counts[name] / t["wall"] for t in spent[name]] for name in sides}
     cpu = {name: [t["cpu"] / counts[name] for t in spent[name]] for name in sides}
     ratios = [a / b for a, b in zip(rates["akin"], rates["torch"], strict=True)]
-    quartiles = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
+    quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     for name in sides:
         row[f"{name}_images_per_sec"] = statistics.median(rates[name])
         row[f"{name}_cpu_ms_per_image"] = 1e3 * statistics.median(cpu[name])
