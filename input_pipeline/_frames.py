@@ -51,8 +51,8 @@ def split(
     Args:
       cine: all frames.
       delta: `next_image` is the frame so many later in the clip; 0 leaves it out.
-      label: column that becomes the label; "pseudo": stable segments of the motion;
-        "" for none.
+      label: column that becomes the label; "pseudo": stable segments of the motion,
+        whose frames alone are then trained on; "" for none.
       bins: a column of numbers is cut into so many equal parts of the range that
         training frames have; 0 takes each value for itself.
       period: the column is circular, its range 0 to `period`; 0 for none.
@@ -104,6 +104,9 @@ def split(
             for name, column in columns.items()
         }
         splits.append(_contract.Split(source, mine, names, []))
+    if label == PSEUDO and (known := splits[0].table["label"] >= 0).any():
+        # Most frames have no such label, and batches would hold hardly any that do.
+        splits[0] = splits[0].take(known)
     facts = {
         **cine.facts,
         "frames": len(table),

@@ -149,3 +149,21 @@ def test_all_frames_are_read_without_a_split():
 def test_what_is_at_fault_is_named(given, fields, message):
     with pytest.raises(_contract.DataError, match=message):
         _frames.split(cine(**given), **fields)
+
+
+def test_frames_without_a_pseudo_label_are_not_trained_on():
+    made = cine(clips=4, frames=12)
+    still = made.frames.copy()
+    for clip in range(4):  # the first half of each clip does not move
+        still[12 * clip : 12 * clip + 6] = still[12 * clip]
+    data = _frames.split(
+        made._replace(frames=still),
+        label="pseudo",
+        pseudo={"window": 1, "percentile": 45.0},
+    )
+    assert len(data.train) == 3 * 6
+    assert data.train.table["frame"].tolist() == [*range(6)] * 3
+    assert (data.train.table["label"] >= 0).all()
+    assert len(data.validation) == 12
+    fields = data.train.read([4, 5])
+    assert fields["has_next"].all()  # what follows is still the clip's next frame
