@@ -12,33 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Keys that a histogram grows by at a time. With fewer than 16, XLA:CPU looks the keys
-# up inside the innermost loop, which is then not vectorised: 4 times the time.
-_KEYS = 16
-_RANKS = 4  # the same, of the keys that share a query's label
-
-
-class Partners(NamedTuple):
-    """Keys by their labels.
-
-    Attributes:
-      order: [m], keys in order of their labels.
-      first: [n], where in that order the keys with a query's label begin.
-      count: [n], how many there are; 0 for a query without a label.
-    """
-
-    order: jax.Array
-    first: jax.Array
-    count: jax.Array
-
-
-def partners(labels: jax.Array, key_labels: jax.Array) -> Partners:
-    """Returns which keys share the label of a query; int [n] and [m]."""
-    order = jnp.argsort(key_labels)
-    ordered = jnp.asarray(key_labels)[order]
-    first, last = (jnp.searchsorted(ordered, labels, side=x) for x in ("left", "right"))
-    return Partners(order, first, jnp.where(labels < 0, 0, last - first))
-
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def histograms(
@@ -46,30 +19,28 @@ def histograms(
     place: jax.Array,
     positive: jax.Array,
     candidate: jax.Array,
-    listed: Partners,
 ) -> tuple[jax.Array, jax.Array]:
     """Counts the positives and the candidates of a query in every bin.
 
     Args:
       pulse: how the bins share a pair.
       place: [m, n], in bins, 0 to b; where the gradient goes.
-      positive: bool [m, n], among the keys that `listed` has for the query.
+      positive: bool [m, n].
       candidate: bool [m, n].
-      listed: the keys that can be positives.
 
     Returns:
       Both histograms, [b + 1, n].
     """
-    return pulse.histograms(place, positive, candidate, listed)
+    return pulse.histograms(place, positive, candidate)
 
 
-def _forward(pulse, place, positive, candidate, listed):
-    found = pulse.histograms(place, positive, candidate, listed)
+def _forward(pulse, place, positive, candidate):
+    found = pulse.histograms(place, positive, candidate)
     return found, (place, positive, candidate)
 
 
 def _backward(pulse, seen, grads):
-    return pulse.slopes(*seen, *grads), None, None, None
+    return pulse.slopes(*seen, *grads), None, None
 
 
 histograms.defvjp(_forward, _backward)
@@ -78,63 +49,47 @@ histograms.defvjp(_forward, _backward)
 class Triangular(NamedTuple):
     """A pair is shared by the two bins that its place lies between.
 
-    A place is compared with every bin, one after another: the sums of all queries that
-    this takes are vectorised, which scattered ones are not.
+    A pair adds to one place of a table, however many bins there are.
     """
 
     bins: int
 
-    def histograms(self, place, positive, candidate, listed):
+    def histograms(self, place, positive, candidate):
         """[m, n] -> [b + 1, n] twice."""
-        u = jnp.clip(place, 0, self.bins)
-        far = self.bins + 1  # at least a bin from all of them
-        near = self._of_listed(jnp.where(positive, u, far), listed)
-        return near, self._of_all(jnp.where(candidate, u, far))
+        n = place.shape[1]
+        k, f = self._split(place)
+        near, every = (x.astype(f.dtype) for x in (positive, candidate))
+        # Pairs and their shares of bin k + 1, by bin k; one scattered sum for all four.
+        added = jnp.stack([near, near * f, every, every * f], -1)  # [m, n, 4]
+        at = k * n + jnp.arange(n)[None, :]
+        table = jnp.zeros((self.bins * n, 4), f.dtype)
+        table = table.at[at.ravel()].add(
+            added.reshape(-1, 4), mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS
+        )
+        pairs, shares, all_pairs, all_shares = table.reshape(self.bins, n, 4).T
+        return _spread(pairs.T, shares.T), _spread(all_pairs.T, all_shares.T)
 
     def slopes(self, place, positive, candidate, near, every):
         """The gradient by place [m, n], from those by both histograms [b + 1, n]."""
-        u = jnp.clip(place, 0, self.bins)
-        k = jnp.minimum(u.astype(jnp.int32), self.bins - 1)
+        k, _ = self._split(place)
         other = jnp.diff(every, axis=0)  # [b, n]
         table = jnp.concatenate([other, other + jnp.diff(near, axis=0)])
         slope = jnp.take_along_axis(table, k + self.bins * positive, 0)
-        return jnp.where(candidate & (place == u), slope, 0)
+        inside = (place >= 0) & (place <= self.bins)
+        return jnp.where(candidate & inside, slope, 0)
 
-    def _of_all(self, u):
-        more = -u.shape[0] % _KEYS
-        u = jnp.pad(u, ((0, more), (0, 0)), constant_values=self.bins + 1)
+    def _split(self, place) -> tuple[jax.Array, jax.Array]:
+        """Returns the bin below each place, and how far above it that lies."""
+        u = jnp.clip(place, 0, self.bins)
+        # The integers are clipped too: a place that is not a number has no bin.
+        k = jnp.clip(u.astype(jnp.int32), 0, self.bins - 1)
+        return k, u - k
 
-        def add(h, part):
-            return h + self._pulses(part), None
 
-        parts = u.reshape(-1, _KEYS, u.shape[1])
-        return lax.scan(add, self._empty(u), parts)[0]
-
-    def _of_listed(self, u, listed):
-        """As `_of_all`, over as many keys as the most that share a query's label."""
-        m, n = u.shape
-        column = jnp.arange(n)[None, :]
-
-        def add(step, h):
-            rank = _RANKS * step + jnp.arange(_RANKS)[:, None]
-            at = jnp.minimum(listed.first[None, :] + rank, m - 1)  # [ranks, n]
-            part = u[listed.order[at], column]
-            own = rank < listed.count[None, :]
-            return h + self._pulses(jnp.where(own, part, self.bins + 1))
-
-        steps = -(-jnp.max(listed.count) // _RANKS)
-        return lax.fori_loop(0, steps, add, self._empty(u))
-
-    def _pulses(self, u):
-        """Sums max(0, 1 - |u - l|) over a few keys, [keys, n] -> [b + 1, n]."""
-        keys = u.shape[0]
-        centers = jnp.arange(self.bins + 1, dtype=u.dtype)[:, None]
-        # As 1 - min(1, |u - l|): XLA guards a maximum with 0 against NaN.
-        away = (jnp.minimum(jnp.abs(centers - u[i][None]), 1) for i in range(keys))
-        return keys - functools.reduce(jnp.add, away)
-
-    def _empty(self, u):
-        return jnp.zeros((self.bins + 1, u.shape[1]), u.dtype)
+def _spread(pairs: jax.Array, shares: jax.Array) -> jax.Array:
+    """Histogram [b + 1, n] of pairs [b, n] that give a share to the next bin."""
+    edge = ((0, 1), (0, 0)), ((1, 0), (0, 0))
+    return jnp.pad(pairs - shares, edge[0]) + jnp.pad(shares, edge[1])
 
 
 class Gaussian(NamedTuple):
@@ -144,9 +99,8 @@ class Gaussian(NamedTuple):
     width: float
     queries: int = 4  # at a time
 
-    def histograms(self, place, positive, candidate, listed):
+    def histograms(self, place, positive, candidate):
         """[m, n] -> [b + 1, n] twice."""
-        del listed
 
         def sums(place, *masks):
             share, _ = self._shares(place)

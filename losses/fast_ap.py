@@ -51,8 +51,8 @@ def fast_ap(
 
       FastAP_i = 1 / R_i sum_l h+_l H+_l / H_l,   L = mean_i (1 - FastAP_i)
 
-    over the queries with R_i > 0. Memory is that of the matrix of cosines, whatever b
-    is. The gradient reaches `x` and `keys`.
+    over the queries with R_i > 0. With triangular bins time and memory are those of the
+    matrix of cosines, whatever b is. The gradient reaches `x` and `keys`.
 
     Args:
       x: [n, d] queries, any length; normalised here, in float32 at least.
@@ -90,9 +90,7 @@ def fast_ap(
         if pulse == "triangular"
         else _histograms.Gaussian(bins, sigma * bins / 2)
     )
-    near, every = _histograms.histograms(
-        shape, place, positive, candidate, _histograms.partners(labels, key_labels)
-    )
+    near, every = _histograms.histograms(shape, place, positive, candidate)
     total = jnp.sum(positive, 0).astype(dtype)  # R, [n]
     valid = total > 0
     ap = _precision(near, every) / jnp.maximum(total, 1)

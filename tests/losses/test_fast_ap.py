@@ -229,3 +229,27 @@ def test_bad_arguments_are_named():
         lib.fast_ap(x, x[:, :3], labels, labels, own)
     with pytest.raises(ValueError, match="1 or more"):
         lib.chance(5, 0)
+
+
+def test_work_does_not_grow_with_pairs_times_bins():
+    """All that is computed, in numbers: 990 more bins add tables, and no pairs."""
+    n = 512
+    x, labels = np.ones((n, 8), np.float32), np.arange(n) // 4
+
+    def numbers(bins):
+        def loss(x):
+            return lib.fast_ap(x, x, labels, labels, np.arange(n), bins=bins)[0]
+
+        def sizes(jaxpr):
+            for equation in jaxpr.eqns:
+                assert equation.primitive.name not in ("while", "scan")
+                yield sum(out.aval.size for out in equation.outvars)
+                for value in equation.params.values():
+                    inner = getattr(value, "jaxpr", value)
+                    if hasattr(inner, "eqns"):
+                        yield from sizes(inner)
+
+        return sum(sizes(jax.make_jaxpr(jax.value_and_grad(loss))(x).jaxpr))
+
+    more, tables, pairs = 990, n * 990, n * n * 990
+    assert numbers(10 + more) - numbers(10) < 120 * tables < pairs
