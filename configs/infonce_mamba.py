@@ -123,6 +123,10 @@ def get_config(arg: str = "") -> ConfigDict:
                     "geometry": {"name": "geometry"},
                 },
             },
+            "alarms": {
+                "stop": ("not_finite", "collapse", "no_positives"),
+                "ignore": (),
+            },
             "gates": {
                 "best_recall": _gate("recall@5", "floor:best", times=0.9),
                 "best_cosine": _gate("cosine", "floor:best", times=0.9),

@@ -116,6 +116,10 @@ def get_config(arg: str = "") -> ConfigDict:
                     "geometry": {"name": "geometry"},
                 },
             },
+            "alarms": {
+                "stop": ("not_finite", "collapse", "no_positives"),
+                "ignore": (),
+            },
             "gates": {
                 "learned": {
                     "metric": "train/loss",

@@ -142,6 +142,10 @@ def get_config(arg: str = "") -> ConfigDict:
                     "geometry": {"name": "geometry"},
                 },
             },
+            "alarms": {
+                "stop": ("not_finite", "collapse", "no_positives"),
+                "ignore": (),
+            },
             "gates": {
                 "loss": {
                     "metric": "train/loss",

@@ -126,6 +126,10 @@ def get_config(arg: str = "") -> ConfigDict:
                     "geometry": {"name": "geometry", "view": "view2"},
                 },
             },
+            "alarms": {
+                "stop": ("not_finite", "collapse", "no_positives"),
+                "ignore": (),
+            },
             "gates": {
                 "loss": _gate("eval/pairs/triplet_loss", "<=", 0.01),
                 "violations": _gate("eval/pairs/violations", "<=", 0.01),

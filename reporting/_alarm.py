@@ -1,5 +1,6 @@
 """What an alarm is, and what the rules that raise one look at."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reporting import history
@@ -10,7 +11,7 @@ class Limits:
     """When a rule speaks up."""
 
     points: int = 10  # logged points that a trend has to last
-    near_chance: float = 0.03  # share of the loss's reach
+    near_chance: float = 0.05  # share of the loss's reach
     rising: float = 0.02  # of the chance level
     thin_spread: float = 0.5  # of 1/√d
     collapsed_spread: float = 0.05  # of 1/√d
@@ -20,7 +21,10 @@ class Limits:
     judging: float = 0.5  # share of the run after which floors have to be beaten
     input_wait: float = 0.2
     saturated: float = 0.999
+    solved: float = 0.97  # what a floor reaches where a task needs no training
     horizon: float = 0.02
+    crowded: float = 0.2  # of the uniformity of directions spread evenly
+    unaligned: float = 0.9  # of the distance of strangers
     few: int = 100  # queries
     rate_jump: float = 2.0  # times, at a resume
     spike: float = 0.25  # of the loss's reach
@@ -38,6 +42,7 @@ class Run:
     batch_size: int | None = None
     total_steps: int | None = None
     horizon: int | None = None
+    segments: Sequence[Mapping] = ()
     limits: Limits = Limits()
 
     @property
@@ -48,21 +53,13 @@ class Run:
         return history.reached(self.events)[0] / self.total_steps
 
 
-def warn(name: str, tag: str, step: float, message: str) -> dict:
-    """An alarm that a person should read."""
-    return _alarm(name, "warn", tag, step, message)
-
-
-def stop(name: str, tag: str, step: float, message: str) -> dict:
-    """An alarm that ends a run."""
-    return _alarm(name, "stop", tag, step, message)
-
-
-def _alarm(name: str, severity: str, tag: str, step: float, message: str) -> dict:
+def alarm(name: str, tag: str, step: float, seen: str, advice: str) -> dict:
+    """An alarm: what was seen, and what to try; `alarms.check` adds its severity."""
     return {
         "name": name,
-        "severity": severity,
         "tag": tag,
         "step": int(step),
-        "message": message,
+        "seen": seen,
+        "advice": advice,
+        "message": f"{seen} {advice}",
     }

@@ -1,12 +1,14 @@
 """Alarms: what a loss curve alone does not say, found in a run's events.
 
 Each rule is a pure function of the history. An alarm is a dict `{name, severity, tag,
-step, message}`; severity `"stop"` means that going on is pointless.
+step, seen, advice, message}`; severity `"stop"` means that going on is pointless.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from reporting import alarms_evaluation, alarms_training
+from reporting import alarms_evaluation, alarms_training, workdir
 from reporting._alarm import Limits, Run
 
 RULES: tuple[Callable[[Run], list[dict]], ...] = (
@@ -20,8 +22,13 @@ RULES: tuple[Callable[[Run], list[dict]], ...] = (
     alarms_training.no_positives,
     alarms_training.spike,
     alarms_training.rate_jump,
+    alarms_training.reversed_pairs,
+    alarms_training.moved_bound,
     alarms_evaluation.under_floor,
     alarms_evaluation.saturated,
+    alarms_evaluation.below_chance,
+    alarms_evaluation.crowded,
+    alarms_evaluation.unaligned,
     alarms_evaluation.no_hits,
     alarms_evaluation.few_queries,
     alarms_evaluation.near_ties,
@@ -31,6 +38,16 @@ RULES: tuple[Callable[[Run], list[dict]], ...] = (
     alarms_training.input_bound,
 )
 
+# What ends a run unless `config.alarms.stop` says otherwise.
+STOPS = ("not_finite", "collapse", "no_positives")
+NAMES = (
+    "not_finite", "collapse", "thin_spread", "near_chance", "loss_rising", "low_rank",
+    "schedule_horizon", "few_candidates", "no_positives", "few_positives", "loss_spike",
+    "rate_jump", "reversed_pairs", "moved_bound", "under_floor", "saturated",
+    "below_chance", "crowded", "unaligned", "no_hits", "few_queries", "near_ties",
+    "resemblance", "duplicates", "generalisation_gap", "input_bound",
+)  # fmt: skip
+
 
 def check(
     events: list[dict],
@@ -38,6 +55,9 @@ def check(
     batch_size: int | None = None,
     total_steps: int | None = None,
     horizon: int | None = None,
+    segments: Sequence[Mapping] = (),
+    stop: Sequence[str] = STOPS,
+    ignore: Sequence[str] = (),
     limits: Limits | None = None,
 ) -> list[dict]:
     """Finds every alarm that stands at the end of a history.
@@ -47,14 +67,37 @@ def check(
       batch_size: records a step, over all devices; None skips the rule on candidates.
       total_steps: length of the run; None judges what is there as if it were all.
       horizon: step at which the learning-rate schedule ends; None skips that rule.
+      segments: the run's starts and resumes, as `workdir.read_resumes` gives them.
+      stop: names of the alarms that end a run; the others warn.
+      ignore: names of the alarms that are not asked for.
       limits: when a rule speaks up.
 
     Returns:
       Alarms, those that should stop the run first.
     """
-    run = Run(events, batch_size, total_steps, horizon, limits or Limits())
-    found = [alarm for rule in RULES for alarm in rule(run)]
+    run = Run(events, batch_size, total_steps, horizon, segments, limits or Limits())
+    found = [
+        alarm | {"severity": "stop" if alarm["name"] in stop else "warn"}
+        for rule in RULES
+        for alarm in rule(run)
+        if alarm["name"] not in ignore
+    ]
     return sorted(found, key=lambda alarm: alarm["severity"] != "stop")
+
+
+def facts(folder: Path | str) -> dict[str, Any]:
+    """What `check` asks of a run beside its history, from the files in its workdir."""
+    fields = workdir.read_config(folder).get("config") or {}
+    segments = workdir.read_resumes(folder)
+    last = segments[-1] if segments else {}
+    cosine = (fields.get("schedule") or {}).get("name") == "cosine"
+    return {
+        "batch_size": (fields.get("train") or {}).get("batch_size"),
+        "total_steps": last.get("total_steps"),
+        "horizon": last["horizon"][1] if cosine and "horizon" in last else None,
+        "segments": segments,
+        **(fields.get("alarms") or {}),
+    }
 
 
 def unseen(alarms: Iterable[dict], events: Iterable[dict]) -> list[dict]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from reporting import history
-from reporting._alarm import Run, warn
+from reporting._alarm import Run, alarm
 from reporting.formatting import count, measured, number, percent
 
 FLOOR_WORDS = {
@@ -19,19 +19,32 @@ FLOOR_WORDS = {
 
 
 def saturated(run: Run) -> list[dict]:
-    """A metric that has nowhere left to go."""
-    found = []
+    """A metric that tells good embeddings from bad ones no more.
+
+    It is perfect from the first evaluation on, or perfect where what needs no training
+    nearly is too.
+    """
+    found, limits = [], run.limits
     for tag, metric, step in _headlines(run):
-        if metric["value"] < run.limits.saturated:
+        if metric["value"] < limits.saturated:
             continue
-        pixels = metric["floors"].get("pixels", {}).get("value")
-        known = f" (raw pixels: {number(pixels)})" if pixels is not None else ""
-        message = (
-            f"{tag} is {percent(metric['value'])}{known}: the task may be too easy to "
-            "tell good embeddings from bad ones. Use a larger gallery or harder "
-            "queries."
-        )
-        found.append(warn("saturated", tag, step, message))
+        first = history.series(run.events, tag, "eval")["value"].dropna().iloc[0]
+        # One evaluation alone is also the last, and floors have then to tell.
+        alone = len(_evaluations(run)) == 1 and metric["floors"]
+        at_once = first >= limits.saturated and not alone
+        easy = [
+            f"{FLOOR_WORDS.get(name, name)} {number(floor['value'])}"
+            for name, floor in metric["floors"].items()
+            if name not in history.CEILINGS and _reaches(floor, limits.solved)
+        ]
+        if not easy and not at_once:
+            continue
+        seen = f"{tag} is {percent(metric['value'])}"
+        seen += " from the first evaluation on" if at_once else ""
+        seen += f", and without training: {', '.join(easy)}" if easy else ""
+        advice = "Use a larger gallery or harder queries."
+        said = f"{seen}: the task is too easy to tell good embeddings from bad ones."
+        found.append(alarm("saturated", tag, step, said, advice))
     return found
 
 
@@ -48,12 +61,72 @@ def under_floor(run: Run) -> list[dict]:
         ]
         if not unbeaten:
             continue
-        message = (
+        seen = (
             f"{tag} is {number(metric['value'])}, not above the interval of "
-            f"{' or '.join(unbeaten)}. For this task training has added nothing yet; "
-            "train longer, or choose positives that are nearer to it."
+            f"{' or '.join(unbeaten)}: for this task training has added nothing yet."
         )
-        found.append(warn("under_floor", tag, step, message))
+        advice = "Train longer, or choose positives that are nearer to the task."
+        found.append(alarm("under_floor", tag, step, seen, advice))
+    return found
+
+
+def below_chance(run: Run) -> list[dict]:
+    """A ranking that is worse than a random one: most likely it is reversed."""
+    found = []
+    if run.progress < run.limits.judging:
+        return found
+    for tag, metric, step in _scores(run):
+        high, chance = metric["high"], metric["chance"]
+        if not history.is_finite(high) or not history.is_finite(chance):
+            continue
+        # A zero has an alarm of its own.
+        if high >= chance or not metric["value"] or metric["n"] < run.limits.few:
+            continue
+        seen = (
+            f"{tag} is {measured(metric)}, below its chance level {number(chance)}: a "
+            "ranking can only be so bad where likeness is measured the wrong way round."
+        )
+        advice = (
+            "Check the sign of similarities, and that a loss over ranks walks from "
+            "the nearest to the farthest."
+        )
+        found.append(alarm("below_chance", tag, step, seen, advice))
+    return found
+
+
+def crowded(run: Run) -> list[dict]:
+    """Embeddings that are all near each other, though their spread may look fair."""
+    found = []
+    if run.progress < run.limits.settling:
+        return found
+    for tag, metric, step in _last(run, "uniformity"):
+        even = metric["chance"]  # of directions spread evenly, negative
+        if even is None or metric["value"] <= run.limits.crowded * even:
+            continue
+        seen = (
+            f"Embeddings crowd together: {tag} is {number(metric['value'])} where "
+            f"directions spread evenly have {number(even)} and one point has 0."
+        )
+        advice = "Take more negatives, a lower temperature or a lower learning rate."
+        found.append(alarm("crowded", tag, step, seen, advice))
+    return found
+
+
+def unaligned(run: Run) -> list[dict]:
+    """Views of a record that lie no nearer to it than strangers do."""
+    found = []
+    if run.progress < run.limits.judging:
+        return found
+    for tag, metric, step in _last(run, "alignment"):
+        strangers = metric["chance"]
+        if not strangers or metric["value"] < run.limits.unaligned * strangers:
+            continue
+        seen = (
+            f"A record and its view are {number(metric['value'])} apart ({tag}), "
+            f"strangers {number(strangers)}: the views are not recognised."
+        )
+        advice = "Look at the views with `preview`; weaker augmentation may be needed."
+        found.append(alarm("unaligned", tag, step, seen, advice))
     return found
 
 
@@ -70,12 +143,11 @@ def no_hits(run: Run) -> list[dict]:
             if small
             else "The embeddings do not find what these labels ask for."
         )
-        message = (
+        seen = (
             f"{tag} is 0 in {count(n)} queries: with 95 % confidence the true value is "
-            f"below {number(metric['high'])} (chance {number(metric['chance'])}). "
-            f"{advice}"
+            f"below {number(metric['high'])} (chance {number(metric['chance'])})."
         )
-        found.append(warn("no_hits", tag, step, message))
+        found.append(alarm("no_hits", tag, step, seen, advice))
     return found
 
 
@@ -86,11 +158,9 @@ def few_queries(run: Run) -> list[dict]:
         n = metric["n"]
         if not n or n >= run.limits.few or not metric["value"]:
             continue
-        message = (
-            f"{tag} is {measured(metric)} of {count(n)} queries only. Hold back more "
-            "records, or call it an impression and not a result."
-        )
-        found.append(warn("few_queries", tag, step, message))
+        seen = f"{tag} is {measured(metric)}: so few queries say little."
+        advice = "Hold back more records, or call it an impression and not a result."
+        found.append(alarm("few_queries", tag, step, seen, advice))
     return found
 
 
@@ -99,12 +169,12 @@ def near_ties(run: Run) -> list[dict]:
     found = []
     for tag, metric, step in _last(run, "near_ties"):
         if metric["value"] > run.limits.near_ties:
-            message = (
+            seen = (
                 f"{percent(metric['value'])} of the queries have neighbours whose "
-                "scores are nearly tied: their order says little. Train longer, or "
-                "look at how the embeddings spread."
+                "scores are nearly tied: their order says little."
             )
-            found.append(warn("near_ties", tag, step, message))
+            advice = "Train longer, or look at how the embeddings spread."
+            found.append(alarm("near_ties", tag, step, seen, advice))
     return found
 
 
@@ -115,12 +185,13 @@ def resemblance(run: Run) -> list[dict]:
         chance = metric["chance"]
         if chance is None or metric["value"] - chance >= run.limits.resemblance:
             continue
-        message = (
+        seen = (
             f"{tag} is {number(metric['value'])} where random pairs have "
             f"{number(chance)}: an SSIM so near to theirs says nothing of the "
-            "embeddings. Judge by a column or by labels."
+            "embeddings."
         )
-        found.append(warn("resemblance", tag, step, message))
+        advice = "Judge by a column or by labels."
+        found.append(alarm("resemblance", tag, step, seen, advice))
     return found
 
 
@@ -129,12 +200,12 @@ def duplicates(run: Run) -> list[dict]:
     found = []
     for tag, metric, step in _last(run, "duplicates"):
         if metric["value"] > run.limits.duplicates:
-            message = (
+            seen = (
                 f"{percent(metric['value'])} of the records have the embedding of "
                 "another: the data holds duplicates, which are found without having "
-                "learned anything. Take them out."
+                "learned anything."
             )
-            found.append(warn("duplicates", tag, step, message))
+            found.append(alarm("duplicates", tag, step, seen, "Take them out."))
     return found
 
 
@@ -143,12 +214,15 @@ def gap(run: Run) -> list[dict]:
     found = []
     for tag, metric, step in _last(run, "gap"):
         if metric["value"] > run.limits.gap:
-            message = (
+            seen = (
                 f"{tag}: training records score {number(metric['value'])} more than "
-                "those held back. Stop earlier, take a smaller network or more data, "
-                "and check that both are prepared alike."
+                "those held back."
             )
-            found.append(warn("generalisation_gap", tag, step, message))
+            advice = (
+                "Stop earlier, take a smaller network or more data, and check that "
+                "both are prepared alike."
+            )
+            found.append(alarm("generalisation_gap", tag, step, seen, advice))
     return found
 
 
@@ -159,6 +233,16 @@ def _last(run: Run, ending: str) -> Iterable[tuple[str, dict, int]]:
     for tag in history.tags(run.events, ending):
         if tag.startswith("eval/") and history.is_finite(known[tag]["value"]):
             yield tag, known[tag], step
+
+
+def _evaluations(run: Run) -> list[dict]:
+    return [event for event in run.events if event["kind"] == "eval"]
+
+
+def _reaches(floor: dict, bound: float) -> bool:
+    """Whether a floor may be as high as a bound, given its interval."""
+    top = floor["high"] if history.is_finite(floor["high"]) else floor["value"]
+    return history.is_finite(top) and top >= bound
 
 
 def _above(value: float, floor: dict) -> bool:

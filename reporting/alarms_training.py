@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from reporting import history
-from reporting._alarm import Limits, Run, stop, warn
+from reporting._alarm import Limits, Run, alarm
 from reporting.formatting import count, number, percent
 
 
@@ -18,11 +18,9 @@ def not_finite(run: Run) -> list[dict]:
         if (event := next(bad, None)) is None:
             continue
         step, value = event["step"], event["metrics"][tag]
-        message = (
-            f"{tag} is {number(value)} at step {count(step)}. Lower the learning rate, "
-            "lengthen the warm-up, or clip the gradient."
-        )
-        found.append(stop("not_finite", tag, step, message))
+        seen = f"{tag} is {number(value)} at step {count(step)}."
+        advice = "Lower the learning rate, lengthen the warm-up, or clip the gradient."
+        found.append(alarm("not_finite", tag, step, seen, advice))
     return found
 
 
@@ -38,15 +36,15 @@ def near_chance(run: Run) -> list[dict]:
         return []
     first, last = frame.iloc[0], frame.iloc[-1]
     return [
-        warn(
+        alarm(
             "near_chance",
             history.LOSS,
             last["step"],
             f"The loss ({number(last['value'])}) has not left its chance level "
             f"({number(last['chance'])}) from step {count(first['step'])} to "
-            f"{count(last['step'])}: nothing is being learned. See with `preview` "
-            "whether positives look alike, then raise the learning rate or lower the "
-            "temperature.",
+            f"{count(last['step'])}: nothing is being learned.",
+            "See with `preview` whether positives look alike, then raise the learning "
+            "rate or lower the temperature.",
         )
     ]
 
@@ -62,13 +60,14 @@ def rising(run: Run) -> list[dict]:
         return []
     turned = frame["step"][smooth.idxmin()]
     return [
-        warn(
+        alarm(
             "loss_rising",
             history.LOSS,
             frame["step"].iloc[-1],
             f"The loss has risen from {number(best)} at step {count(turned)} to "
-            f"{number(now)} (means of {run.limits.points} points). The learning rate "
-            "is too high for this stage; let it fall over the run or lower its peak.",
+            f"{number(now)} (means of {run.limits.points} points).",
+            "The learning rate is too high for this stage; let it fall over the run or "
+            "lower its peak.",
         )
     ]
 
@@ -92,20 +91,23 @@ def _spread(limits: Limits, tag: str, step: float, ratio: pd.Series) -> dict:
     share = percent(ratio.iloc[-1])
     long_enough = len(ratio) == limits.collapsed_points
     if long_enough and (ratio < limits.collapsed_spread).all():
-        return stop(
+        return alarm(
             "collapse",
             tag,
             step,
-            f"Embeddings have collapsed: their standard deviation is {share} of 1/√d. "
-            "All records look the same to the network; lower the learning rate, and "
-            "check the predictor, the stopped gradient and BatchNorm.",
+            f"Embeddings have collapsed: their standard deviation is {share} of 1/√d, "
+            "and all records look the same to the network.",
+            "Lower the learning rate, and check the predictor, the stopped gradient "
+            "and BatchNorm.",
         )
-    return warn(
+    return alarm(
         "thin_spread",
         tag,
         step,
         f"Embeddings use little of the sphere: their standard deviation is {share} of "
-        f"1/√d. Below {percent(limits.collapsed_spread)} they have collapsed.",
+        f"1/√d; below {percent(limits.collapsed_spread)} they have collapsed.",
+        "Take more negatives or a lower temperature, and look at how positives are "
+        "made: views that differ in too little leave nothing to tell apart.",
     )
 
 
@@ -117,12 +119,15 @@ def low_rank(run: Run) -> list[dict]:
     for tag in history.tags(run.events, "effective_rank"):
         last = history.series(run.events, tag, last=1).iloc[-1]
         if last["value"] < run.limits.effective_rank:
-            message = (
+            seen = (
                 f"The embeddings' effective rank is {number(last['value'])}: all that "
-                "tells records apart lies in that many directions. More negatives, "
-                "a lower temperature or stronger augmentation spread it."
+                "tells records apart lies in that many directions."
             )
-            found.append(warn("low_rank", tag, last["step"], message))
+            advice = (
+                "More negatives, a lower temperature or stronger augmentation spread "
+                "it."
+            )
+            found.append(alarm("low_rank", tag, last["step"], seen, advice))
     return found
 
 
@@ -137,9 +142,9 @@ def schedule_horizon(run: Run) -> list[dict]:
         what = f"a cosine will have fallen by {percent(fallen)} only."
     else:
         what = f"the last {percent(1 - horizon / total)} run at its end value."
-    advice = " Let the schedule's horizon be the run's length."
+    advice = "Let the schedule's horizon be the run's length."
     step = history.reached(run.events)[0]
-    return [warn("schedule_horizon", "train/lr", step, lead + what + advice)]
+    return [alarm("schedule_horizon", "train/lr", step, lead + what, advice)]
 
 
 def input_bound(run: Run) -> list[dict]:
@@ -149,11 +154,14 @@ def input_bound(run: Run) -> list[dict]:
     frame = history.series(run.events, tag, "train", run.limits.points + 1).iloc[1:]
     if frame.empty or not (share := frame["value"].median()) > run.limits.input_wait:
         return []
-    message = (
-        f"{percent(share)} of the time goes by waiting for data. Prepare the data at "
-        "the size that is trained on, and raise `data.threads` or `data.prefetch`."
+    speed = history.series(run.events, "perf/examples_per_sec", "train")["value"]
+    seen = f"{percent(share)} of the time goes by waiting for data"
+    seen += f" ({number(speed.median())} records a second)." if len(speed) else "."
+    advice = (
+        "Prepare the data once at the size that is trained on, and raise "
+        "train.threads or train.prefetch."
     )
-    return [warn("input_bound", tag, frame["step"].iloc[-1], message)]
+    return [alarm("input_bound", tag, frame["step"].iloc[-1], seen, advice)]
 
 
 def few_candidates(run: Run) -> list[dict]:
@@ -166,12 +174,16 @@ def few_candidates(run: Run) -> list[dict]:
     last = frame.iloc[-1]
     if last["value"] >= run.batch_size - 1:
         return []
-    message = (
+    seen = (
         f"Each anchor is compared with {count(last['value'])} candidates, though a "
-        f"step holds {count(run.batch_size)} records. The loss is that of the smaller "
-        "batch; gather keys over devices, or accumulate with `train.chunks`."
+        f"step holds {count(run.batch_size)} records: the loss and its chance level "
+        "are those of the smaller batch."
     )
-    return [warn("few_candidates", tag, last["step"], message)]
+    advice = (
+        "Gather keys over devices, and accumulate with train.chunks and "
+        "train.accumulate=exact, which keeps all candidates."
+    )
+    return [alarm("few_candidates", tag, last["step"], seen, advice)]
 
 
 def no_positives(run: Run) -> list[dict]:
@@ -184,14 +196,12 @@ def no_positives(run: Run) -> list[dict]:
             continue
         advice = "Set data.label, or draw several records of a label: train.per_class."
         if len(values) == limits.collapsed_points and not values.any():
-            said = (
-                f"No query of a batch has a positive: nothing can be learned. {advice}"
-            )
-            found.append(stop("no_positives", tag, step, said))
+            seen = "No query of a batch has a positive: nothing can be learned."
+            found.append(alarm("no_positives", tag, step, seen, advice))
             continue
         share = percent(values.iloc[-1])
-        said = f"{share} of the queries of a batch have a positive. {advice}"
-        found.append(warn("few_positives", tag, step, said))
+        seen = f"{share} of the queries of a batch have a positive."
+        found.append(alarm("few_positives", tag, step, seen, advice))
     return found
 
 
@@ -206,14 +216,16 @@ def spike(run: Run) -> list[dict]:
     if high.empty:
         return []
     last = high.iloc[-1]
-    message = (
+    seen = (
         f"The loss jumped to {number(last['value'])} at step {count(last['step'])}; "
         f"the median of {run.limits.points} points before was "
-        f"{number(usual[high.index[-1]])}. Clip the gradient with "
-        "optimizer.clip_norm, lower the peak of the learning rate, or look for odd "
-        "records."
+        f"{number(usual[high.index[-1]])}."
     )
-    return [warn("loss_spike", history.LOSS, last["step"], message)]
+    advice = (
+        "Clip the gradient with optimizer.clip_norm, lower the peak of the learning "
+        "rate, or look for odd records."
+    )
+    return [alarm("loss_spike", history.LOSS, last["step"], seen, advice)]
 
 
 def rate_jump(run: Run) -> list[dict]:
@@ -228,13 +240,61 @@ def rate_jump(run: Run) -> list[dict]:
         old, new = before.iloc[-1], after["value"].iloc[0]
         if max(old, new) <= limit * max(min(old, new), 0.0):
             continue
-        message = (
+        seen = (
             f"The run went on at step {count(event['step'])} with a learning rate of "
-            f"{number(new)}, {number(old)} before. --extend=continue keeps the old "
-            "curve; a rate that jumps up undoes part of what was learned."
+            f"{number(new)}, {number(old)} before."
         )
-        found.append(warn("rate_jump", "train/lr", after["step"].iloc[0], message))
+        advice = (
+            "A rate that jumps up undoes part of what was learned; --extend=continue "
+            "keeps the old curve."
+        )
+        found.append(
+            alarm("rate_jump", "train/lr", after["step"].iloc[0], seen, advice)
+        )
     return found
+
+
+def moved_bound(run: Run) -> list[dict]:
+    """A gate that asks for something else than it did when the run began."""
+    found = []
+    for segment in run.segments:
+        for name, (before, now) in (segment.get("changed") or {}).items():
+            if not name.startswith("gates."):
+                continue
+            seen = (
+                f"{name} was {_said(before)} when the run began and is {_said(now)} "
+                f"since step {count(segment.get('from_step'))}: one criterion with two "
+                "thresholds."
+            )
+            advice = "Set bounds before a run; a new bound is for the next one."
+            step = segment.get("from_step") or 0
+            found.append(alarm("moved_bound", name, step, seen, advice))
+    return found
+
+
+def reversed_pairs(run: Run) -> list[dict]:
+    """Pairs that belong together and lie farther apart than those that do not."""
+    tags = "train/positive_similarity", "train/negative_similarity"
+    near, far = (
+        history.series(run.events, tag, "train", run.limits.points) for tag in tags
+    )
+    if run.progress < run.limits.settling or len(near) < run.limits.points:
+        return []
+    if len(near) != len(far) or not (near["value"] < far["value"]).all():
+        return []
+    last = near.iloc[-1]
+    seen = (
+        f"Positives have a mean cosine of {number(last['value'])}, negatives one of "
+        f"{number(far['value'].iloc[-1])}: training drives apart what belongs together."
+    )
+    advice = "A loss over ranks has to walk from the nearest to the farthest."
+    return [alarm("reversed_pairs", tags[0], last["step"], seen, advice)]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
+    return "absent" if value is None else str(value)
 
 
 def _losses(run: Run, last: int | None = None) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def assemble(folder: Path | str, events: list[dict]) -> dict:
     config = workdir.read_config(folder)
     fields = config.get("config") or {}
     heartbeat = workdir.read_heartbeat(folder)
-    standing, cleared = _alarms(folder, events, fields, heartbeat)
+    standing, cleared = _alarms(folder, events)
     judged = gates.judge_run(fields.get("gates") or {}, events)
     word, reason, code = verdict.decide(events, judged, standing, heartbeat)
     step, epoch = history.reached(events)
@@ -155,21 +155,11 @@ def _metrics(events: list[dict]) -> dict[str, dict]:
     }
 
 
-def _alarms(
-    folder: Path | str, events: list[dict], fields: Mapping, heartbeat: Mapping | None
-) -> tuple[list[dict], list[dict]]:
+def _alarms(folder: Path | str, events: list[dict]) -> tuple[list[dict], list[dict]]:
     """Alarms that stand at the end, and those raised on the way that no longer do."""
-    segments = workdir.read_resumes(folder)
-    segment = segments[-1] if segments else {}
-    cosine = (fields.get("schedule") or {}).get("name") == "cosine"
-    standing = alarming.check(
-        events,
-        batch_size=_batch_size(fields),
-        total_steps=(heartbeat or {}).get("total_steps") or segment.get("total_steps"),
-        horizon=segment["horizon"][1] if cosine and "horizon" in segment else None,
-    )
+    standing = alarming.check(events, **alarming.facts(folder))
     last_step = max((e["step"] for e in events if e["kind"] == "train"), default=0)
-    keys = ("name", "severity", "tag", "step", "message")
+    keys = ("name", "severity", "tag", "step", "seen", "advice", "message")
     known = {(alarm["name"], alarm["tag"]) for alarm in standing}
     cleared = []
     for event in events:

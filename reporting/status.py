@@ -77,7 +77,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "loss": metrics.get(history.LOSS),
         "evaluation": {t: m for t, m in metrics.items() if history.is_score(t)},
         "gates": gates.judge_run(specs, events),
-        "alarms": alarms.check(events, total_steps=total),
+        "alarms": alarms.check(events, **alarms.facts(folder)),
         "checkpoint": saved[-1] if saved else None,
     }
 

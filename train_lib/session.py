@@ -27,7 +27,7 @@ from train_lib.schedules import Horizon
 FREE = (
     "train.epochs", "schedule.epochs", "train.log_every_steps", "train.threads",
     "train.checkpoint_every_epochs", "train.keep_checkpoints", "train.prefetch",
-    "train.patience", "evaluate.", "gates.", "data.path", "data.cache",
+    "train.patience", "evaluate.", "gates.", "alarms.", "data.path", "data.cache",
 )  # fmt: skip
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",

@@ -256,13 +256,7 @@ def _check_finite(run: Session, steps, fetched, writer: Writer) -> None:
 
 def _raise_alarms(run: Session, writer: Writer, step: int) -> None:
     """Says alarms that have not been said; stops on those that say so."""
-    cosine = run.config.schedule.name == "cosine"
-    found = alarms.check(
-        writer.events,
-        batch_size=run.config.train.batch_size,
-        total_steps=run.total_steps,
-        horizon=run.progress.horizon_end if cosine else None,
-    )
+    found = alarms.check(writer.events, **alarms.facts(run.workdir))
     for alarm in alarms.unseen(found, writer.events):
         writer.alarm(alarm, run.epoch(step))
     for alarm in found:

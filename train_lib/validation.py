@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 from ml_collections import ConfigDict
 
-from reporting import gates
+from reporting import alarms, gates
 from train_lib import builders, optimizers, schedules
 from train_lib.config import ConfigError, Recipe, nearest
 
@@ -56,6 +56,14 @@ class _Evaluate:
 
 
 @dataclasses.dataclass
+class _Alarms:
+    """Fields of `config.alarms`: which alarms end a run, and which nobody asks for."""
+
+    stop: tuple
+    ignore: tuple
+
+
+@dataclasses.dataclass
 class _Loop:
     """What the builders themselves read, beside the fields of the part."""
 
@@ -70,7 +78,7 @@ class _Loop:
 
 SECTIONS = (
     "seed", "model", "objective", "data", "augment", "optimizer", "schedule", "train",
-    "evaluate", "gates",
+    "evaluate", "gates", "alarms",
 )  # fmt: skip
 LEAST = {
     "train.batch_size": 2,
@@ -130,7 +138,8 @@ def _network_faults(config: ConfigDict) -> Iterator[str]:
 
 
 def _section_faults(config: ConfigDict) -> Iterator[str]:
-    for name, kind in (("train", _Train), ("evaluate", _Evaluate)):
+    loop = {"train": _Train, "evaluate": _Evaluate, "alarms": _Alarms}
+    for name, kind in loop.items():
         hints = typing.get_type_hints(kind)
         yield from _fields(name, config[name], hints)
         for field in hints.keys() - config[name].keys():
@@ -315,4 +324,19 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     )
 
 
-RULES = (_batch_faults, _length_faults, _view_faults, _metric_faults)
+def _alarm_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+    del devices
+    for field in ("stop", "ignore"):
+        for name in config.alarms[field]:
+            if name not in alarms.NAMES:
+                known = nearest(name, alarms.NAMES) or f"; {', '.join(alarms.NAMES)}"
+                yield f"config.alarms.{field}: got {name!r}, which is no alarm{known}"
+
+
+RULES = (
+    _batch_faults,
+    _length_faults,
+    _view_faults,
+    _metric_faults,
+    _alarm_faults,
+)
