@@ -105,6 +105,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "patience": 0,
                 "threads": 1,
                 "prefetch": 4,
+                "price_per_hour": 0.0,
             },
             "evaluate": {
                 "every_epochs": 1.0,

@@ -101,6 +101,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "patience": 0,
                 "threads": 2,
                 "prefetch": 16,
+                "price_per_hour": 0.0,  # of the machine, in any currency; 0: unknown
             },
             "evaluate": {
                 "every_epochs": 7.0,

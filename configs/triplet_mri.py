@@ -103,6 +103,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "patience": 5,
                 "threads": 1,
                 "prefetch": 4,
+                "price_per_hour": 0.0,
             },
             "evaluate": {
                 "every_epochs": 1.0,

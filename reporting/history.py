@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from reporting import files, workdir
@@ -23,6 +24,7 @@ HEADLINES = ("recall@1", "accuracy", "map")
 CEILINGS = ("best",)
 EVENT_COLUMNS = ["kind", "floor", "step", "epoch", "time"]
 LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
+TREND, LEAST_TREND = 5, 3  # measurements that a straight line is laid through
 
 
 def as_metric(value: Mapping | float | None) -> dict:
@@ -117,6 +119,29 @@ def series(
     frame = pd.DataFrame(rows[::-1], columns=columns, dtype=float)
     chance = frame["chance"].fillna(frame.pop("beside").ffill())
     return frame.assign(chance=chance)
+
+
+def trend(events: list[dict], tag: str, epoch: float) -> dict | None:
+    """Where a straight line through the last measurements of a tag is at an epoch.
+
+    Args:
+      events: a run's history.
+      tag: what was measured.
+      epoch: when to look; scores stay in [0, 1].
+
+    Returns:
+      `{value, points, last}`, or None for fewer than three measurements.
+    """
+    frame = series(events, tag, last=TREND)
+    frame = frame[np.isfinite(frame["value"])]
+    x, y = frame["epoch"].to_numpy(), frame["value"].to_numpy()
+    if len(x) < LEAST_TREND or np.ptp(x) <= 0:
+        return None
+    slope, offset = np.polyfit(x - x[-1], y, 1)
+    value = float(offset + slope * (epoch - x[-1]))
+    if is_score(tag):
+        value = min(max(value, 0.0), 1.0)
+    return {"value": value, "points": len(x), "last": float(y[-1])}
 
 
 def curves(events: list[dict]) -> pd.DataFrame:

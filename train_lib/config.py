@@ -28,12 +28,14 @@ class Recipe(NamedTuple):
     Attributes:
         config: Locked ConfigDict with all overrides set.
         default: The recipe's config without argument and overrides.
+        variant: The recipe's config with its argument, without overrides.
         source: `file.py:variant`.
         faults: What could not be set, one sentence each.
     """
 
     config: ConfigDict
     default: ConfigDict
+    variant: ConfigDict
     source: str
     faults: list[str]
 
@@ -62,6 +64,7 @@ def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
     module = _load_module(path)
     try:
         config, default = module.get_config(argument), module.get_config()
+        variant = module.get_config(argument)
     except Exception as error:
         raise ConfigError([_where(source, path, error)]) from error
     faults = [
@@ -70,7 +73,7 @@ def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
         if (fault := _override(config, name, text))
     ]
     config.lock()
-    return Recipe(config, default, source, faults)
+    return Recipe(config, default, variant, source, faults)
 
 
 def _load_module(path: pathlib.Path):

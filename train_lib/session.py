@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -27,7 +28,8 @@ from train_lib.schedules import Horizon
 FREE = (
     "train.epochs", "schedule.epochs", "train.log_every_steps", "train.threads",
     "train.checkpoint_every_epochs", "train.keep_checkpoints", "train.prefetch",
-    "train.patience", "evaluate.", "gates.", "alarms.", "data.path", "data.cache",
+    "train.patience", "train.price_per_hour", "evaluate.", "gates.", "alarms.",
+    "data.path", "data.cache",
 )  # fmt: skip
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
@@ -96,6 +98,7 @@ def remember(recipe: Recipe, workdir: pathlib.Path) -> None:
         "config": files.plain(recipe.config),
         "recipe": recipe.source,
         "difference": difference(recipe.config, recipe.default),
+        "overrides": difference(recipe.config, recipe.variant),
         "learning_rate": builders.peak_learning_rate(recipe.config),
     }
     files.write_json(workdir / files.CONFIG, described)
@@ -111,9 +114,25 @@ def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:
         "platform": device.platform,
         "devices": mesh.size,
         "processes": jax.process_count(),
+        "commit": _commit(),
         **{name: metadata.version(name) for name in PACKAGES},
     }
     files.write_json(workdir / files.ENVIRONMENT, described)
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code is in, or None where it is in none."""
+    root = pathlib.Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        told = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None
 
 
 def open_session(

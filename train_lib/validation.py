@@ -40,6 +40,7 @@ class _Train:
     patience: int
     threads: int
     prefetch: int
+    price_per_hour: float
 
 
 @dataclasses.dataclass
@@ -88,6 +89,7 @@ LEAST = {
     "train.keep_checkpoints": 1,
     "train.threads": 0,
     "train.prefetch": 0,
+    "train.price_per_hour": 0,
     "evaluate.batch_size": 1,
     "schedule.warmup_epochs": 0,
     "optimizer.weight_decay": 0,

@@ -1,0 +1,202 @@
+"""Time and money: how fast a run is, what bounds it, when its gates fall due."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reporting import history, plan
+from reporting.formatting import count, duration, number, percent
+from reporting.plan import Plan
+
+INPUT_BOUND = 0.2  # share of the time spent waiting for data
+
+
+def of_run(
+    events: list[dict],
+    config: Mapping[str, Any],
+    *,
+    total_steps: int | None,
+    epoch_steps: int | None = None,
+    gates: Mapping[str, Mapping] | None = None,
+    segments: Sequence[Mapping] = (),
+) -> dict:
+    """The forecast of a run whose lengths and price are in its config.
+
+    Args:
+      events: its history.
+      config: the config as plain values; sections that are missing are unknown.
+      total_steps: steps of the whole run, where known.
+      epoch_steps: steps of an epoch; read from the history where not given.
+      gates: gates as they were judged; those of the config by default.
+      segments: the starts of the run, as `workdir.read_resumes` gives them.
+    """
+    train, evaluate = (config.get(name) or {} for name in ("train", "evaluate"))
+    step, epoch = history.reached(events)
+    if not epoch_steps and epoch > 0:
+        epoch_steps = round(step / epoch)
+    pictures = (config.get("augment") or {}).get("name") == "augment"
+    return forecast(
+        events,
+        batch_size=train.get("batch_size"),
+        total_steps=total_steps,
+        epoch_steps=epoch_steps,
+        evaluate_epochs=evaluate.get("every_epochs") or 0.0,
+        warmup_epochs=(config.get("schedule") or {}).get("warmup_epochs") or 0.0,
+        price_per_hour=train.get("price_per_hour") or 0.0,
+        gates=(config.get("gates") or {}) if gates is None else gates,
+        began=segments[0].get("time") if segments else None,
+        unit="images" if pictures else "records",
+    )
+
+
+def forecast(
+    events: list[dict],
+    *,
+    batch_size: int | None,
+    total_steps: int | None,
+    epoch_steps: int | None,
+    evaluate_epochs: float = 0.0,
+    warmup_epochs: float = 0.0,
+    price_per_hour: float = 0.0,
+    gates: Mapping[str, Mapping] | None = None,
+    began: float | None = None,
+    unit: str = "records",
+) -> dict:
+    """Speed, what bounds it, time and cost to the horizon and to each gate.
+
+    Steps to come take what those since the last start took, evaluations to come the
+    median of those made; before the first, what the untrained network's took.
+
+    Args:
+      events: the run's history.
+      batch_size: records a step.
+      total_steps: steps of the whole run.
+      epoch_steps: steps of an epoch.
+      evaluate_epochs: epochs from one evaluation to the next; 0 for the end alone.
+      warmup_epochs: where a gate `at="warmup"` falls due.
+      price_per_hour: price of an hour in any currency; 0 where unknown.
+      gates: name to `{metric, at, ...}`, from a config or as judged.
+      began: seconds since 1970 at the first start; the first event's time by default.
+      unit: what a record is called.
+
+    Returns:
+      `examples_per_sec`, `seconds_per_step`, `input_wait` in [0, 1], `bound` ("input"
+      or "compute"), `evaluation_seconds`, `evaluations_left`, `hours_spent`,
+      `hours_left`, `hours_total`, `price_per_hour`, `cost_spent`, `cost_left`,
+      `cost_total`, `steps_left`, `total_steps`, `unit`, `early` (whether the speed is
+      from a first point, which holds compilation), and `gates` {name: {`judged`,
+      `epoch`, `hours`, `hours_left`, `cost`}}. What is not known is None.
+    """
+    speed = _speed(events, batch_size)
+    over, (step, _) = history.finished(events), history.reached(events)
+    ahead = Plan(
+        step=step,
+        total=step if over else total_steps,
+        epoch_steps=epoch_steps,
+        every=round(evaluate_epochs * epoch_steps) if epoch_steps else 0,
+        warmup=warmup_epochs,
+        pace=speed["seconds_per_step"],
+        evaluation=plan.evaluation_seconds(events, began),
+        spent=plan.clock(events, began)[-1] if events else 0.0,
+        over=over,
+    )
+    left, price = ahead.seconds_to(ahead.total), price_per_hour or 0.0
+    times = {
+        "spent": ahead.spent,
+        "left": left,
+        "total": None if left is None else ahead.spent + left,
+    }
+    return speed | {
+        "unit": unit,
+        "evaluation_seconds": ahead.evaluation,
+        "evaluations_left": ahead.evaluations_to(ahead.total),
+        "steps_left": None if ahead.total is None else max(ahead.total - step, 0),
+        "total_steps": ahead.total,
+        "price_per_hour": price,
+        **{f"hours_{name}": _hours(seconds) for name, seconds in times.items()},
+        **{f"cost_{name}": _cost(seconds, price) for name, seconds in times.items()},
+        "gates": {
+            name: _gate_time(dict(gate.items()), events, ahead, price, began)
+            for name, gate in (gates or {}).items()
+            if hasattr(gate, "items")
+        },
+    }
+
+
+def sentence(told: Mapping) -> str:
+    """A forecast in one sentence; empty where nothing has been measured."""
+    if told["examples_per_sec"] is None:
+        return ""
+    text = f"{number(told['examples_per_sec'])} {told['unit']}/s"
+    if told["early"]:
+        text += " (compilation included)"
+    text += f", {bound(told)}"
+    if told["hours_left"] is None:
+        return text
+    of = f"the end at step {count(told['total_steps'])}"
+    text += f"; {duration(3600 * told['hours_left'])} to {of}"
+    if told["evaluations_left"] and told["evaluation_seconds"] is None:
+        text += ", evaluations not counted"
+    if told["cost_left"] is not None:
+        text += (
+            f", which costs {number(told['cost_left'])} at "
+            f"{number(told['price_per_hour'])} an hour"
+        )
+    return text
+
+
+def bound(told: Mapping) -> str:
+    """What a run's speed is bound by, in words."""
+    if told["bound"] is None:
+        return "what bounds it was not measured"
+    waited = f"{percent(told['input_wait'])} of the time goes by waiting for data"
+    return f"{told['bound']}-bound ({waited})"
+
+
+def _speed(events: list[dict], batch_size: int | None) -> dict:
+    """Speed and what bounds it, since the last start."""
+    recent = plan.since_start(events)
+    speed = plan.median(plan.points(recent, "perf/examples_per_sec"))
+    waited = plan.median(plan.points(recent, "perf/input_wait"))
+    return {
+        "examples_per_sec": speed,
+        "seconds_per_step": batch_size / speed if batch_size and speed else None,
+        "input_wait": waited,
+        "bound": _bound(waited),
+        "early": len(history.series(recent, "perf/examples_per_sec", "train")) == 1,
+    }
+
+
+def _gate_time(
+    gate: dict, events: list[dict], ahead: Plan, price: float, began: float | None
+) -> dict:
+    """When a gate was judged, or will be."""
+    if (when := plan.judged_at(gate, events, ahead)) is not None:
+        seconds = plan.clock(events, began)[when]
+        epoch, left = events[when]["epoch"], 0.0
+    else:
+        step = ahead.due(gate)
+        left = ahead.seconds_to(step)
+        known = step is not None and ahead.epoch_steps
+        epoch = step / ahead.epoch_steps if known else None
+        seconds = None if left is None else ahead.spent + left
+    return {
+        "judged": when is not None,
+        "epoch": epoch,
+        "hours": _hours(seconds),
+        "hours_left": _hours(left),
+        "cost": _cost(seconds, price),
+    }
+
+
+def _bound(waited: float | None) -> str | None:
+    if waited is None:
+        return None
+    return "input" if waited > INPUT_BOUND else "compute"
+
+
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 3600
+
+
+def _cost(seconds: float | None, price: float) -> float | None:
+    return _hours(seconds) * price if seconds is not None and price else None

@@ -1,0 +1,151 @@
+"""When things happen in a run: a clock of its work, and what is still to come."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from reporting import history
+
+UNTRAINED = "untrained"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to come: steps and evaluations, and the seconds that they take."""
+
+    step: int  # reached
+    total: int | None
+    epoch_steps: int | None
+    every: int  # steps from one evaluation to the next; 0 for the end alone
+    warmup: float  # epochs
+    pace: float | None  # seconds a step
+    evaluation: float | None  # seconds of one
+    spent: float  # seconds
+    over: bool
+
+    def evaluations_to(self, step: int | None) -> int | None:
+        """Evaluations after the present step, up to and with one at `step`."""
+        if step is None:
+            return None
+        if self.over:
+            return 0
+        made = self.step // self.every if self.every else 0
+        due = step // self.every if self.every else 0
+        # The last step's comes in any case.
+        odd = step == self.total and (not self.every or step % self.every != 0)
+        last = step == self.total == self.step
+        return max(due - made, 0) + (1 if odd or last else 0)
+
+    def seconds_to(self, step: int | None) -> float | None:
+        """Seconds from now until a step is done and evaluated."""
+        if step is None or (self.pace is None and not self.over):
+            return None
+        training = max(step - self.step, 0) * (self.pace or 0.0)
+        return training + self.evaluations_to(step) * (self.evaluation or 0.0)
+
+    def due(self, gate: Mapping) -> int | None:
+        """The step after which a gate is judged."""
+        at = gate.get("at", "end")
+        epoch = self.warmup if at == "warmup" else at
+        if not history.is_finite(epoch) or not self.epoch_steps:
+            return self.total
+        step = math.ceil(epoch * self.epoch_steps - 1e-6)
+        if str(gate.get("metric", "")).startswith("eval/"):
+            every = self.every or self.total
+            step = math.ceil(step / every) * every if every else step
+        step += (max(gate.get("stable") or 1, 1) - 1) * self.every
+        return step if self.total is None else min(step, self.total)
+
+
+def clock(events: list[dict], began: float | None = None) -> list[float]:
+    """Seconds of work done at each event; a stop before a resume is no work.
+
+    Args:
+      events: a run's history.
+      began: seconds since 1970 at the first start, where known.
+    """
+    now, at = 0.0, []
+    before = events[0]["time"] if events else 0.0
+    if began is not None:
+        before = min(began, before)
+    for event in events:
+        if event["kind"] != "resume":
+            now += max(event["time"] - before, 0.0)
+        before = event["time"]
+        at.append(now)
+    return at
+
+
+def throughput(events: list[dict], batch_size: int | None = None) -> dict:
+    """How fast the run was: medians over logged points, and time spent.
+
+    The first logged point is left out of medians where there are others, since it
+    holds compilation; `seconds` leaves out the time between a stop and its resume.
+    """
+    speed, waited = (
+        median(points(events, tag))
+        for tag in ("perf/examples_per_sec", "perf/input_wait")
+    )
+    step, _ = history.reached(events)
+    return {
+        "examples_per_sec": speed,
+        "input_wait": waited,
+        "seconds": clock(events)[-1] if events else 0.0,
+        "steps": step,
+        "examples": step * batch_size if batch_size else None,
+    }
+
+
+def judged_at(gate: Mapping, events: list[dict], plan: Plan) -> int | None:
+    """Index of the event at which a gate was judged, or None where it waits."""
+    if gate.get("passed") is None and "passed" in gate:
+        return None
+    if gate.get("at", "end") == "end":
+        return len(events) - 1 if plan.over else None
+    step = gate.get("step")
+    step = plan.due(gate) if step is None else step
+    if step is None:
+        return None
+    found = (
+        i
+        for i, event in enumerate(events)
+        if event["kind"] in history.LIVE
+        and event["step"] >= step
+        and gate.get("metric") in event["metrics"]
+    )
+    return next(found, len(events) - 1 if plan.over else None)
+
+
+def evaluation_seconds(events: list[dict], began: float | None) -> float | None:
+    """Seconds of an evaluation on the way; else what an untrained network's took."""
+    made: dict[str, list[float]] = {"eval": [], "floor": []}
+    before = began
+    for event in events:
+        if before is not None and event["kind"] in made:
+            if event["kind"] == "eval" or event.get("floor") == UNTRAINED:
+                made[event["kind"]].append(max(event["time"] - before, 0.0))
+        before = event["time"]
+    known = made["eval"] or made["floor"]
+    return float(np.median(known)) if known else None
+
+
+def since_start(events: list[dict]) -> list[dict]:
+    """Events since the last start, or all where it has measured no speed yet."""
+    starts = [i for i, event in enumerate(events) if event["kind"] == "resume"]
+    recent = events[starts[-1] :] if starts else events
+    logged = any("perf/examples_per_sec" in event["metrics"] for event in recent)
+    return recent if logged else events
+
+
+def points(events: list[dict], tag: str) -> list[float]:
+    """Finite logged values of a tag, without the first where there are others."""
+    values = history.series(events, tag, "train")["value"].tolist()
+    values = values[1:] if len(values) > 1 else values
+    return [value for value in values if history.is_finite(value)]
+
+
+def median(values: list[float]) -> float | None:
+    """The median, or None of nothing."""
+    return float(np.median(values)) if values else None
