@@ -94,6 +94,13 @@ def gains_of(queries: dict, gallery: dict, rows: np.ndarray) -> np.ndarray:
     return np.where(rows < 0, 0.0, _ratio(shared, union))
 
 
+def similarity(queries: dict, gallery: dict) -> np.ndarray:
+    """Return the weighted Jaccard similarity of all pairs, [q, n]; see gains_of."""
+    everything = slice(None)
+    sides = [_weights(table) for table in (queries, gallery)]
+    return _jaccard(sides[0], everything, sides[1], everything)
+
+
 def _weights(table: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return codes and weights [n, C], each code once a record, weight 0 elsewhere."""
     codes = np.asarray(table["codes"])
