@@ -80,12 +80,15 @@ class Data(NamedTuple):
       facts: JSON values for the report.
       extra: further splits by name, for evaluators that ask for them: galleries to be
         lost in, near-duplicates.
+      grouped_by: column whose values have to be on one side only; "" where both sides
+        hold the same things on purpose.
     """
 
     train: Split
     validation: Split
     facts: dict
     extra: Mapping[str, Split] = MappingProxyType({})
+    grouped_by: str = "label"
 
 
 def single(fields: Mapping[str, np.ndarray], name: str, path: str) -> Split:

@@ -118,7 +118,9 @@ def split(
         "records": {"train": len(splits[0]), "validation": len(splits[1])},
         **facts,
     }
-    return _contract.Data(*splits, facts=facts)
+    # In time both sides of each clip are known, with a gap between them.
+    grouped_by = "clip" if split == "clip" else ""
+    return _contract.Data(*splits, facts=facts, grouped_by=grouped_by)
 
 
 def whole(cine: Cine, path: str) -> _contract.Split:

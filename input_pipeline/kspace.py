@@ -85,7 +85,7 @@ def load(
         return _contract.Data(train, scans, facts, extra)
     if train_on == "all":
         facts["training"] = f"all {len(scans)} scans, which are searched, too"
-        return _contract.Data(scans, scans, facts, extra)
+        return _contract.Data(scans, scans, facts, extra, grouped_by="")
     held = _held_back(scans.table["label"], holdout, seed)
     if held.all() or not held.any():
         raise _contract.DataError(

@@ -61,7 +61,11 @@ def load(
         "twins_of_each": twins,
     }
     return _contract.Data(
-        split(np.arange(train), seed=seed), split(held, seed=seed), facts, extra
+        split(np.arange(train), seed=seed),
+        split(held, seed=seed),
+        facts,
+        extra,
+        grouped_by="head",
     )
 
 

@@ -97,7 +97,8 @@ def load(
         )
     else:
         train, facts["training"] = split.take(~held), f"{n - int(held.sum())} pictures"
-    return _contract.Data(train, split.take(held), facts, extra)
+    grouped_by = "" if train_on == "all" else "label"
+    return _contract.Data(train, split.take(held), facts, extra, grouped_by)
 
 
 def _images(file: pathlib.Path, key: str) -> np.ndarray:
