@@ -7,8 +7,6 @@ from reporting import history, plan
 from reporting.formatting import count, duration, number, percent
 from reporting.plan import Plan
 
-INPUT_BOUND = 0.2  # share of the time spent waiting for data
-
 
 def of_run(
     events: list[dict],
@@ -191,7 +189,7 @@ def _gate_time(
 def _bound(waited: float | None) -> str | None:
     if waited is None:
         return None
-    return "input" if waited > INPUT_BOUND else "compute"
+    return "input" if waited > plan.INPUT_BOUND else "compute"
 
 
 def _hours(seconds: float | None) -> float | None:

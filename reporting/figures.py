@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import history, workdir
+from reporting import history, plan, workdir
 from reporting.formatting import number
 
 # Told apart by lightness too, for eyes that do not see red and green apart.
@@ -40,6 +40,9 @@ FLOOR_NAMES = {
 }
 MANY_POINTS = 150
 PANELS = 6
+COLUMNS = 3
+NARROW = 3.6  # inches, on a telephone
+MOST_WORDS = 6  # resumes that are named in the figure
 TELLING = ("cosine", "error", "recall", "map", "ssim", "nar", "ndcg")
 SHOWN = ("/nar", "/cosine", "/error")  # beside scores
 
@@ -62,6 +65,11 @@ _STYLE = {
 }
 
 
+def narrow(path: Path) -> Path:
+    """Where the drawing of a figure lies that suits a narrow screen."""
+    return path.parent / "narrow" / path.name
+
+
 def write(folder: Path | str, events: list[dict]) -> dict[str, Path]:
     """Draws every figure that the history has something for.
 
@@ -72,50 +80,68 @@ def write(folder: Path | str, events: list[dict]) -> dict[str, Path]:
     Returns:
       Name to PNG, in the order in which a reader wants them: `loss`, one
       `retrieval-<set>` a set, `conditions-<set>` where a set was measured under other
-      conditions, `embeddings`, `throughput`.
+      conditions, `embeddings`, `throughput`. Each is also drawn for narrow screens.
     """
-    return save(folder, _draw(events))
+    segments = workdir.read_resumes(folder)
+    steps = [segment.get("from_step") for segment in segments]
+    starts = dict(zip(steps, plan.starts(segments), strict=True))
+    save(folder, _draw(events, starts, columns=1), slim=True)
+    return save(folder, _draw(events, starts))
 
 
-def save(folder: Path | str, drawn: Iterable[tuple[str, Figure]]) -> dict[str, Path]:
+def save(
+    folder: Path | str, drawn: Iterable[tuple[str, Figure]], slim: bool = False
+) -> dict[str, Path]:
     """Writes figures that are drawn one by one, all in the style of the report."""
-    target = Path(folder) / workdir.FIGURES
-    target.mkdir(parents=True, exist_ok=True)
     written = {}
     with matplotlib.rc_context(_STYLE):
         for name, figure in drawn:
+            path = Path(folder) / workdir.FIGURES / f"{name}.png"
+            path = narrow(path) if slim else path
+            path.parent.mkdir(parents=True, exist_ok=True)
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-            written[name] = target / f"{name}.png"
-            written[name].write_bytes(buffer.getvalue())
+            path.write_bytes(buffer.getvalue())
+            written[name] = path
     return written
 
 
-def _draw(events: list[dict]) -> Iterable[tuple[str, Figure]]:
-    if (figure := loss(events)) is not None:
+def _draw(
+    events: list[dict], starts: dict[int, str], columns: int = COLUMNS
+) -> Iterable[tuple[str, Figure]]:
+    if (figure := loss(events, starts, columns)) is not None:
         yield "loss", figure
     for name, tags in evaluation_sets(events).items():
-        figure = retrieval(events, name, tags)
+        figure = retrieval(events, name, tags, columns)
         yield f"retrieval-{name.replace(', ', '-')}", figure
     for name, parts in condition_sets(events).items():
-        yield f"conditions-{name}", conditions(events, parts)
+        yield f"conditions-{name}", conditions(events, parts, columns)
     for name, endings in (
         ("embeddings", history.GEOMETRY),
         ("throughput", ("examples_per_sec", "input_wait")),
     ):
         tags = history.tags(events, *endings)
         if tags:
-            yield name, panels(events, tags[:PANELS])
+            yield name, panels(events, tags[:PANELS], columns)
 
 
-def loss(events: list[dict]) -> Figure | None:
-    """Loss with its chance level and floor, over the learning rate."""
+def loss(
+    events: list[dict], starts: dict[int, str] | None = None, columns: int = COLUMNS
+) -> Figure | None:
+    """Loss with its chance level and floor, over the learning rate.
+
+    Args:
+      events: a run's history.
+      starts: step to what the resume there was, as `plan.starts` says it.
+      columns: 1 for a narrow screen.
+    """
     frame = history.series(events, history.LOSS, "train")
     if frame.empty:
         return None
     rate = history.series(events, "train/lr", "train")
     rows = 2 if len(rate) else 1
-    figure = Figure(figsize=(7.2, 2.6 + 1.3 * rows), layout="constrained")
+    width = NARROW if columns == 1 else 7.2
+    figure = Figure(figsize=(width, 2.6 + 1.3 * rows), layout="constrained")
     axes = figure.subplots(
         rows, sharex=True, squeeze=False, height_ratios=[3, 1.2][:rows]
     )[:, 0]
@@ -133,15 +159,17 @@ def loss(events: list[dict]) -> Figure | None:
         axes[1].set_ylim(bottom=0)
         axes[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
     for axis in axes:
-        _resumes(axis, events)
+        _resumes(axis, events, starts or {} if axis is axes[-1] else {})
     axes[-1].set_xlabel("step")
     return figure
 
 
-def retrieval(events: list[dict], name: str, tags: Sequence[str]) -> Figure:
+def retrieval(
+    events: list[dict], name: str, tags: Sequence[str], columns: int = COLUMNS
+) -> Figure:
     """The metrics of one set over epochs, with intervals, chance level and floors."""
     floors = history.floors(events)
-    figure, axes = _grid(len(tags))
+    figure, axes = grid(len(tags), columns)
     figure.suptitle(name, fontsize=11, fontweight="bold", x=0.01, ha="left")
     for axis, tag in zip(axes, tags, strict=True):
         frame = history.series(events, tag, "eval")
@@ -150,20 +178,13 @@ def retrieval(events: list[dict], name: str, tags: Sequence[str]) -> Figure:
             frame["epoch"], frame["low"], frame["high"], color=BLUE, alpha=0.18, lw=0
         )
         axis.plot(frame["epoch"], frame["value"], "o-", ms=3.5, color=BLUE, lw=1.6)
-        for floor, metric in floors.get(tag, {}).items():
-            color, dash = FLOOR_STYLES.get(floor, (GREY, "--"))
-            label = FLOOR_NAMES.get(floor, floor)
-            _level(axis, metric["value"], label, color, dash)
-            if metric["low"] is not None and metric["high"] is not None:
-                axis.axhspan(
-                    metric["low"], metric["high"], color=color, alpha=0.12, lw=0
-                )
+        _floors(axis, floors.get(tag, {}))
         if frame["chance"].notna().any():
             _level(axis, frame["chance"].dropna().iloc[-1], "chance", GREY, ":")
         axis.margins(x=0.08)
         if axis.get_legend_handles_labels()[1]:
             axis.legend(loc="best", fontsize=7, handlelength=1.8)
-    for axis in axes[-3:]:
+    for axis in axes[-columns:]:
         axis.set_xlabel("epoch")
     return figure
 
@@ -188,10 +209,12 @@ def condition_sets(events: list[dict]) -> dict[str, dict[str, list[tuple]]]:
     }
 
 
-def conditions(events: list[dict], fields: dict[str, list[tuple]]) -> Figure:
+def conditions(
+    events: list[dict], fields: dict[str, list[tuple]], columns: int = COLUMNS
+) -> Figure:
     """A score against each condition, with intervals and floors under the same."""
     latest = history.measure(events)
-    figure, axes = _grid(len(fields))
+    figure, axes = grid(len(fields), columns)
     for axis, (field, values) in zip(axes, fields.items(), strict=True):
         x = [value for value, _ in values]
         measured = [latest[tag] for _, tag in values]
@@ -205,6 +228,9 @@ def conditions(events: list[dict], fields: dict[str, list[tuple]]) -> Figure:
             level = [m["floors"].get(name, {}).get("value") for m in measured]
             label = FLOOR_NAMES.get(name, name)
             axis.plot(x, level, linestyle=dash, color=color, lw=1.3, label=label)
+        chance = [m["chance"] for m in measured]
+        if all(history.is_finite(level) for level in chance):
+            axis.plot(x, chance, linestyle=":", color=GREY, lw=1.3, label="chance")
         axis.set_title(f"{values[0][1].rpartition('/')[2]} against {field}")
         axis.set_xlabel(field)
         axis.set_ylim(-0.03, 1.03)
@@ -212,16 +238,21 @@ def conditions(events: list[dict], fields: dict[str, list[tuple]]) -> Figure:
     return figure
 
 
-def panels(events: list[dict], tags: Sequence[str]) -> Figure:
-    """One small curve a tag over steps, with its chance level where it has one."""
-    figure, axes = _grid(len(tags))
+def panels(events: list[dict], tags: Sequence[str], columns: int = COLUMNS) -> Figure:
+    """One small curve a tag over steps, with its chance level and floors."""
+    floors = history.floors(events)
+    figure, axes = grid(len(tags), columns)
     for axis, tag in zip(axes, tags, strict=True):
         frame = history.series(events, tag)
         _curve(axis, frame["step"], frame["value"])
-        axis.set_title(tag)
+        axis.set_title(tag.removeprefix("eval/"))
+        _floors(axis, floors.get(tag, {}))
         if frame["chance"].notna().any():
             label = "random directions" if tag.endswith("embedding_std") else "chance"
             _level(axis, frame["chance"].dropna().iloc[-1], label, GREY, ":")
+        if tag.endswith("input_wait"):
+            _level(axis, plan.INPUT_BOUND, "input-bound above", ORANGE, "--")
+        if axis.get_legend_handles_labels()[1]:
             axis.legend(loc="best")
         if tag.endswith(("_std", "_ratio", "_rank", "per_sec", "_wait")):
             axis.set_ylim(bottom=0)
@@ -268,6 +299,14 @@ def _level(axis: Axes, y: float | None, label: str, color: str, dash: str) -> No
         )
 
 
+def _floors(axis: Axes, floors: dict[str, dict]) -> None:
+    for floor, metric in floors.items():
+        color, dash = FLOOR_STYLES.get(floor, (GREY, "--"))
+        _level(axis, metric["value"], FLOOR_NAMES.get(floor, floor), color, dash)
+        if metric["low"] is not None and metric["high"] is not None:
+            axis.axhspan(metric["low"], metric["high"], color=color, alpha=0.12, lw=0)
+
+
 def _mark_failures(axis: Axes, frame: pd.DataFrame) -> None:
     bad = frame.loc[~np.isfinite(frame["value"]), "step"]
     if len(bad):
@@ -277,16 +316,31 @@ def _mark_failures(axis: Axes, frame: pd.DataFrame) -> None:
         axis.legend(loc="best")
 
 
-def _resumes(axis: Axes, events: list[dict]) -> None:
-    for event in events:
-        if event["kind"] == "resume":
-            axis.axvline(event["step"], color="#9ca3af", lw=0.8, ls=(0, (1, 2)))
+def _resumes(axis: Axes, events: list[dict], starts: dict[int, str]) -> None:
+    """Dotted lines, with a word each where there is room for words."""
+    steps = sorted({e["step"] for e in events if e["kind"] == "resume"})
+    for step in steps:
+        axis.axvline(step, color="#9ca3af", lw=0.8, ls=(0, (1, 2)))
+        if step in starts and len(steps) <= MOST_WORDS:
+            axis.annotate(
+                starts[step],
+                (step, 0.04),
+                xycoords=axis.get_xaxis_transform(),
+                xytext=(-2, 0),
+                textcoords="offset points",
+                rotation=90,
+                ha="right",
+                va="bottom",
+                fontsize=7,
+                color=GREY,
+            )
 
 
-def _grid(n: int) -> tuple[Figure, list[Axes]]:
-    columns = min(n, 3)
+def grid(n: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure of n panels in no more columns than given."""
+    slim, columns = columns == 1, min(n, columns)
     rows = -(-n // columns)
-    size = (max(2.9 * columns, 4.4), 2.5 * rows + 0.2)
+    size = (NARROW if slim else max(2.9 * columns, 4.4), 2.5 * rows + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes[n:]:

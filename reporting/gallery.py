@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reporting import contact_sheet, workdir
+from reporting import contact_sheet, figures, workdir
 from reporting.formatting import number, plural
 
 QUERY, RIGHT, WRONG = (75, 85, 99), (46, 125, 80), (190, 50, 40)
-COLUMNS = 10  # neighbours a line
+COLUMNS, NARROW_COLUMNS = 10, 3  # neighbours a line
 FRAME = 4  # pixels
 
 
@@ -25,23 +25,30 @@ def write(folder: Path | str) -> Path | None:
     if not queries or not pictures:
         return None
     path = Path(folder) / workdir.FIGURES / "gallery.png"
+    slim = draw(queries, pictures, NARROW_COLUMNS)
+    contact_sheet.save_png(slim, figures.narrow(path))
     return contact_sheet.save_png(draw(queries, pictures), path)
 
 
-def draw(queries: Sequence[dict], pictures: dict[int, np.ndarray]) -> Image.Image:
+def draw(
+    queries: Sequence[dict],
+    pictures: dict[int, np.ndarray],
+    columns: int = COLUMNS,
+) -> Image.Image:
     """The query, then its neighbours by rank, in as many lines as they need.
 
     Args:
       queries: `{query: id, name, neighbours: [{id, name, score, relevant}]}` each;
         a neighbour without `relevant` is neither right nor wrong.
       pictures: uint8 [s, s, 3] by record id; ids without one are drawn blank.
+      columns: neighbours a line.
     """
     blank = np.full((8, 8, 3), 235, np.uint8)
     rows, captions, colors = [], [], []
     for query in queries:
         near = query["neighbours"]
-        for start in range(0, len(near), COLUMNS):
-            line = near[start : start + COLUMNS]
+        for start in range(0, len(near), columns):
+            line = near[start : start + columns]
             first = start == 0
             own = pictures.get(int(query["query"]), blank) if first else None
             rows.append([own, *(pictures.get(int(n["id"]), blank) for n in line)])

@@ -12,11 +12,17 @@ LISTED = 8  # names shown of a long list
 
 @dataclass
 class Table:
-    """Cells of text; `tones` colours rows: "good", "bad", "wait" or ""."""
+    """Cells of text; `tones` colours rows: "good", "bad", "wait" or "".
+
+    On a narrow screen a table of `cards` shows each row as a card of its own; others
+    are scrolled sideways. `notes` are sentences below a row, by its index.
+    """
 
     header: list[str]
     rows: list[list[str]]
     tones: list[str] = field(default_factory=list)
+    cards: bool = False
+    notes: dict[int, list[str]] = field(default_factory=dict)
 
     def __post_init__(self):
         self.tones = self.tones or [""] * len(self.rows)
@@ -28,9 +34,11 @@ class Section:
 
     title: str
     text: list[str] = field(default_factory=list)
-    items: list[tuple[str, str]] = field(default_factory=list)  # (tone, sentence)
+    # (tone, sentence), perhaps with (…, a further sentence of less weight)
+    items: list[tuple[str, ...]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     figures: list[tuple[str, Path]] = field(default_factory=list)  # (caption, PNG)
+    code: str = ""  # a command to be copied
 
     @property
     def slug(self) -> str:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from reporting import history
 
+INPUT_BOUND = 0.2  # share of the time spent waiting for data
 UNTRAINED = "untrained"
 
 
@@ -57,6 +58,26 @@ class Plan:
             step = math.ceil(step / every) * every if every else step
         step += (max(gate.get("stable") or 1, 1) - 1) * self.every
         return step if self.total is None else min(step, self.total)
+
+
+def starts(segments: Sequence[Mapping]) -> list[str]:
+    """What each start of a run was: "start", "resumed", "extended, rescale" and so on.
+
+    Args:
+      segments: the ledger, as `workdir.read_resumes` gives it. What an extension did to
+        the learning rate shows in the horizons before and after.
+    """
+    told: list[str] = []
+    for before, segment in zip([{}, *segments], segments, strict=False):
+        why = str(segment.get("why", ""))
+        old, new = before.get("horizon"), segment.get("horizon")
+        if why == "extended" and old and new:
+            if new == old:
+                why += ", continue"
+            else:
+                why += ", rescale" if new[0] == old[0] else ", restart"
+        told.append(why)
+    return told
 
 
 def clock(events: list[dict], began: float | None = None) -> list[float]:
