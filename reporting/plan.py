@@ -50,6 +50,8 @@ class Plan:
         """The step after which a gate is judged."""
         at = gate.get("at", "end")
         epoch = self.warmup if at == "warmup" else at
+        for judgement in gate.get("history") or []:  # which may have put it off
+            epoch = judgement.get("until") or epoch
         if not history.is_finite(epoch) or not self.epoch_steps:
             return self.total
         step = math.ceil(epoch * self.epoch_steps - 1e-6)

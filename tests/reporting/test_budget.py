@@ -80,6 +80,7 @@ def test_each_gate_has_its_hour():
         "loss": {"metric": "train/loss", "value": 0.1, "at": 5.5},
         "warm": {"metric": "train/loss", "value": 0.1, "at": "warmup"},
         "twice": {"metric": RECALL, "value": 0.1, "at": 5.5, "stable": 2},
+        "off": {"metric": RECALL, "at": 4, "history": [{"until": 7.5}], "passed": None},
         "last": {"metric": RECALL, "value": 0.1},
     }
     told = forecast(events, gates=gates, warmup_epochs=1.0, price_per_hour=3600.0)
@@ -98,6 +99,7 @@ def test_each_gate_has_its_hour():
     assert when["next"]["cost"] == pytest.approx(now + 10 * SECONDS + 7.0)
     assert when["loss"]["cost"] == pytest.approx(now + 5 * SECONDS)
     assert when["twice"]["cost"] == pytest.approx(now + 30 * SECONDS + 2 * 7.0)
+    assert when["off"]["epoch"] == 8.0  # put off by an extension
     assert when["last"]["hours"] == told["hours_total"]
 
 
