@@ -1,7 +1,7 @@
 """What an alarm is, and what the rules that raise one look at."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reporting import history
 
@@ -32,6 +32,11 @@ class Limits:
     duplicates: float = 0.01  # share of records
     gap: float = 0.1  # between training and evaluation
     resemblance: float = 0.05  # SSIM above that of random pairs
+    weak_loss: float = 0.6  # share of chance below which labels let no loss fall
+    common_only: float = 0.5  # share of positive pairs
+    nearer: float = 0.6  # how often a positive is nearer than another record
+    high_floor: float = 0.5  # share of chance
+    near_floor: float = 0.05  # share of the loss's reach
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Run:
     horizon: int | None = None
     segments: Sequence[Mapping] = ()
     limits: Limits = Limits()
+    data: Mapping = field(default_factory=dict)  # what is in data.json
+    audit: Mapping = field(default_factory=dict)  # what is in label_audit.json
 
     @property
     def progress(self) -> float:
