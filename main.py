@@ -3,7 +3,7 @@
 python main.py --config=configs/moco_effnet.py --workdir=runs/x     train (the default)
 python main.py --config=A.py --config=B.py --workdir=runs/x         B goes on from A
 python main.py status|report --workdir=runs/x
-python main.py compare --workdir=runs/x --with=runs/y [--with=runs/z] [--json]
+python main.py compare --workdir=runs/x --with=runs/y [--with=runs/z] [--output=DIR]
 python main.py embed --workdir=runs/x --input=DIR --output=emb/
 python main.py search --workdir=runs/x --query=logo.png --top=10 [--json]
 python main.py preview --config=configs/moco_effnet.py --output=DIR
@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         "--with", required=True, action="append", dest="others", help="another run"
     )
     compare.add_argument("--json", action="store_true")
+    compare.add_argument(
+        "--output", default="", help="directory for compare.md, .html and curves"
+    )
     embed = commands.add_parser("embed", parents=[workdir], help="npy + parquet")
     embed.add_argument("--input", required=True, help="directory of images or scans")
     embed.add_argument("--output", required=True, help="directory to write")
@@ -134,14 +137,26 @@ def _prepare_jax() -> None:
 
 def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     _prepare_jax()
-    from train_lib import stages, trainer
-    from train_lib.config import load_recipe
+    from train_lib import stages
 
     workdir = pathlib.Path(arguments.workdir)
-    if len(arguments.config) > 1:
-        return stages.train(arguments.config, overrides, workdir, arguments.extend)
-    recipe = load_recipe(arguments.config[0], overrides)
-    return trainer.train(recipe, workdir, arguments.extend)
+    train = stages.train if len(arguments.config) > 1 else stages.follow
+    return train(arguments.config, overrides, workdir, arguments.extend)
+
+
+def _note_refusal(workdir: str, error: Exception) -> None:
+    """Leaves the reason in the workdir, and a report that begins with it."""
+    from reporting import report
+    from reporting import workdir as files
+    from train_lib.lock import WorkdirBusy
+
+    if isinstance(error, WorkdirBusy):  # its report is that of the process at work
+        return
+    try:
+        files.append_refusal(workdir, getattr(error, "faults", None) or [str(error)])
+        report.write(workdir)
+    except OSError as other:
+        print(f"main.py: no report in {workdir}: {other}", file=sys.stderr)
 
 
 def _status(arguments: argparse.Namespace, _) -> int:
@@ -164,10 +179,13 @@ def _report(arguments: argparse.Namespace, _) -> int:
 
 
 def _compare(arguments: argparse.Namespace, _) -> int:
-    from reporting import compare
+    from reporting import compare, compare_page
     from reporting.files import plain
 
-    found = compare.compare([arguments.workdir, *arguments.others])
+    folders = [arguments.workdir, *arguments.others]
+    found = compare.compare(folders)
+    if arguments.output:
+        compare_page.write(folders, found, arguments.output)
     text = json.dumps(plain(found), indent=2) if arguments.json else None
     print(text or compare.table(found))
     return 0
@@ -231,6 +249,8 @@ def main(argv: list[str]) -> int:
 
         if isinstance(error, InputError | DataError | FileNotFoundError):
             print(f"main.py: {error}", file=sys.stderr)
+            if arguments.command == "train":
+                _note_refusal(arguments.workdir, error)
             return EXIT_INPUT
         traceback.print_exc()
         return EXIT_INTERNAL

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reporting import alarms_evaluation, alarms_training, workdir
+from reporting import alarms_data, alarms_evaluation, alarms_training, workdir
 from reporting._alarm import Limits, Run
 
 RULES: tuple[Callable[[Run], list[dict]], ...] = (
@@ -36,6 +36,10 @@ RULES: tuple[Callable[[Run], list[dict]], ...] = (
     alarms_evaluation.duplicates,
     alarms_evaluation.gap,
     alarms_training.input_bound,
+    alarms_data.weak_labels,
+    alarms_data.label_ceiling,
+    alarms_data.leaking_split,
+    alarms_data.duplicate_records,
 )
 
 # What ends a run unless `config.alarms.stop` says otherwise.
@@ -45,7 +49,8 @@ NAMES = (
     "schedule_horizon", "few_candidates", "no_positives", "few_positives", "loss_spike",
     "rate_jump", "reversed_pairs", "moved_bound", "under_floor", "saturated",
     "below_chance", "crowded", "unaligned", "no_hits", "few_queries", "near_ties",
-    "resemblance", "duplicates", "generalisation_gap", "input_bound",
+    "resemblance", "duplicates", "generalisation_gap", "input_bound", "weak_labels",
+    "label_ceiling", "leaking_split", "duplicate_records",
 )  # fmt: skip
 
 
@@ -59,6 +64,8 @@ def check(
     stop: Sequence[str] = STOPS,
     ignore: Sequence[str] = (),
     limits: Limits | None = None,
+    data: Mapping | None = None,
+    audit: Mapping | None = None,
 ) -> list[dict]:
     """Finds every alarm that stands at the end of a history.
 
@@ -71,11 +78,16 @@ def check(
       stop: names of the alarms that end a run; the others warn.
       ignore: names of the alarms that are not asked for.
       limits: when a rule speaks up.
+      data: facts on the dataset, as `workdir.read_data` gives them.
+      audit: what its labels can teach, as `workdir.read_audit` gives it.
 
     Returns:
       Alarms, those that should stop the run first.
     """
-    run = Run(events, batch_size, total_steps, horizon, segments, limits or Limits())
+    run = Run(
+        events, batch_size, total_steps, horizon, segments, limits or Limits(),
+        data or {}, audit or {},
+    )  # fmt: skip
     found = [
         alarm | {"severity": "stop" if alarm["name"] in stop else "warn"}
         for rule in RULES
@@ -96,6 +108,8 @@ def facts(folder: Path | str) -> dict[str, Any]:
         "total_steps": last.get("total_steps"),
         "horizon": last["horizon"][1] if cosine and "horizon" in last else None,
         "segments": segments,
+        "data": workdir.read_data(folder),
+        "audit": workdir.read_audit(folder),
         **(fields.get("alarms") or {}),
     }
 

@@ -1,6 +1,6 @@
 """Runs side by side: what was set, which gates passed, what was measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from tabulate import tabulate
 from reporting import history, report, workdir
 from reporting.figures import FLOOR_NAMES
 from reporting.formatting import ABSENT, count, duration, interval, number
+from reporting.gates import DEFAULTS
+from reporting.parts import Table
 
 Columns = Sequence[Mapping[str, Any]]
 
@@ -22,6 +24,7 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
     Returns:
       `runs`: name, verdict, exit code, step, seconds and recipe of each; `config`:
       `{field: [value a run]}` where any differs; `gates`: `{name: [gate or None]}`;
+      `thresholds`: `{name: [words or None]}` of gates that ask for different things;
       `metrics`: `{tag: [metric or None]}` of evaluated tags, each with `apart`, whether
       its 95 % interval does not touch the first run's.
 
@@ -64,6 +67,7 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
         "runs": runs,
         "config": {k: v for k, v in values.items() if any(x != v[0] for x in v[1:])},
         "gates": {name: [one["gates"].get(name) for one in reports] for name in gates},
+        "thresholds": _thresholds(gates, configs),
         "metrics": {
             tag: _held_against([one["metrics"].get(tag) for one in reports])
             for tag in tags
@@ -73,29 +77,48 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
 
 def table(found: Mapping[str, Any]) -> str:
     """A comparison as Markdown tables."""
-    names = _short([run["name"] for run in found["runs"]])
-    parts = [
-        _grid(
-            ["run", "recipe", "verdict", "exit", "step", "time"],
-            [
-                [
-                    name,
-                    run["recipe"],
-                    run["verdict"],
-                    run["exit_code"],
-                    count(run["step"]),
-                    duration(run["seconds"]),
-                ]
-                for name, run in zip(names, found["runs"], strict=True)
-            ],
-        )
+    parts = [_grid(one.header, one.rows) for one in tables(found).values()]
+    parts += [f"{said}." for said in disagreements(found)]
+    if found["metrics"]:
+        parts.append(star(found))
+    return "\n\n".join(parts)
+
+
+def star(found: Mapping[str, Any]) -> str:
+    """What the star in the metrics means."""
+    first = short_names(found)[0]
+    return (
+        f"A star: the 95 % interval does not touch that of {first}, whose floors "
+        "these are."
+    )
+
+
+def tables(found: Mapping[str, Any]) -> dict[str, Table]:
+    """The tables of a comparison: "Runs", "Config", "Gates", "Metrics", as far as any.
+
+    Args:
+      found: what `compare` gives.
+    """
+    names = short_names(found)
+    rows = [
+        [
+            name,
+            run["recipe"],
+            run["verdict"],
+            str(run["exit_code"]),
+            count(run["step"]),
+            duration(run["seconds"]),
+        ]
+        for name, run in zip(names, found["runs"], strict=True)
     ]
+    header = ["run", "recipe", "verdict", "exit", "step", "time"]
+    parts = {"Runs": Table(header, rows, cards=True)}
     if found["config"]:
         rows = [[field, *map(_said, v)] for field, v in found["config"].items()]
-        parts.append(_grid(["config", *names], rows))
+        parts["Config"] = Table(["config", *names], rows, cards=True)
     if found["gates"]:
         rows = [[name, *map(_gate, gates)] for name, gates in found["gates"].items()]
-        parts.append(_grid(["gate", *names], rows))
+        parts["Gates"] = Table(["gate", *names], rows, cards=True)
     if found["metrics"]:
         firsts = [metrics[0] or {} for metrics in found["metrics"].values()]
         floors = list(dict.fromkeys(n for m in firsts for n in m.get("floors", {})))
@@ -108,12 +131,51 @@ def table(found: Mapping[str, Any]) -> str:
             for tag, metrics in found["metrics"].items()
         ]
         header = ["metric", *names, *(FLOOR_NAMES.get(n, n) for n in floors)]
-        parts.append(_grid(header, rows))
-        parts.append(
-            f"\\* the 95 % interval does not touch that of {names[0]}, whose floors "
-            "these are."
-        )
-    return "\n\n".join(parts)
+        parts["Metrics"] = Table(header, rows, cards=True)
+    return parts
+
+
+def short_names(found: Mapping[str, Any]) -> list[str]:
+    """What the runs are called: last parts of paths where they tell them apart."""
+    names = [run["name"] for run in found["runs"]]
+    last = [Path(name).resolve().name for name in names]
+    return last if len(set(last)) == len(names) else names
+
+
+def disagreements(found: Mapping[str, Any]) -> list[str]:
+    """A sentence for each gate whose threshold is not the same in all runs."""
+    names = short_names(found)
+    return [
+        f"One criterion with different thresholds: {gate} is "
+        + ", ".join(f"{t} in {n}" for n, t in zip(names, words, strict=True) if t)
+        for gate, words in found["thresholds"].items()
+    ]
+
+
+def _thresholds(
+    names: Iterable[str], configs: Sequence[Mapping[str, Any]]
+) -> dict[str, list[str | None]]:
+    """Gates of one name that ask for different things, with what they ask."""
+    differ = {}
+    for name in names:
+        asked = [_asked(name, config) for config in configs]
+        if len({words for words in asked if words is not None}) > 1:
+            differ[name] = asked
+    return differ
+
+
+def _asked(name: str, config: Mapping[str, Any]) -> str | None:
+    """What a config's gate asks for, in words."""
+    value = config.get(f"gates.{name}.value")
+    if value is None:
+        return None
+    op, times = (
+        config.get(f"gates.{name}.{key}", DEFAULTS[key]) for key in ("op", "times")
+    )
+    said = value if isinstance(value, str) else number(value)
+    factor = "" if times == 1 else f"{number(times)} × "
+    apart = config.get(f"gates.{name}.outside_interval")
+    return f"{op} {factor}{said}{' outside its interval' if apart else ''}"
 
 
 def _held_against(metrics: list[dict | None]) -> list[dict | None]:
@@ -138,12 +200,6 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def _short(names: list[str]) -> list[str]:
-    """Last parts of paths where they tell the runs apart."""
-    last = [Path(name).name for name in names]
-    return last if len(set(last)) == len(names) else names
 
 
 def _said(value: Any) -> str:

@@ -1,18 +1,17 @@
-"""Gates: what a run must reach, written in its config and judged when it ends.
+"""Gates: what a run must reach, written in its config and judged when it is due.
 
 A gate is `dict(metric=..., op=">=", value=..., at="end", required=True)`. Its value is
-a number or names a level measured in the same run: `"chance"`, `"floor:pixels"`,
-`"floor:untrained"`. `docs/reporting.md` has examples.
+a number or names a level: one measured in the same run, `"chance"`, `"floor:pixels"`,
+or by another, `"run:DIR"`. `docs/reporting.md` has all keys and examples;
+`decisions.py` carries out what follows from a gate.
 """
 
-import difflib
-import math
 import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reporting import history
-from reporting.formatting import interval, number
+from reporting import history, workdir
+from reporting.formatting import count, interval, number, plural
 
 OPERATORS = {
     ">=": operator.ge,
@@ -26,51 +25,38 @@ DEFAULTS = {
     "at": "end",
     "required": True,
     "times": 1.0,
+    "plus": 0.0,
     "outside_interval": False,
+    "stable": 1,
+    "near": None,
+    "otherwise": "",
+    "then": "",
 }
 NEEDED = ("metric", "value")
+RUN = "run:"
 
 
-def check_specs(
-    gates: Mapping[str, Any],
-    tags: Iterable[str],
-    *,
-    epochs: float | None = None,
-    floors: Iterable[str],
-) -> list[str]:
-    """Finds every fault in the gates of a config, before any data is read.
+def of_config(fields: Mapping[str, Any]) -> dict[str, dict]:
+    """The gates of a config as plain dicts with all keys.
 
     Args:
-      gates: name to gate, as in `config.gates`.
-      tags: what the evaluators promise and the loop writes.
-      epochs: the run's length; a gate may not come after it.
-      floors: the floors that the run will measure.
+      fields: the config as plain values.
 
     Returns:
-      One line a fault, `name.key: what is wrong`; empty where all is well.
+      Name to gate; `epoch` says when it is due as a number, or "end".
     """
-    tags, floors, faults = list(tags), list(floors), []
-    for name, spec in gates.items():
-        if not hasattr(spec, "items"):
-            faults.append(
-                f"{name}: got {spec!r}, expected dict(metric=..., op=..., value=...)"
-            )
-            continue
-        spec = dict(spec.items())
-        faults += [f"{name}: {fault}" for fault in _key_faults(spec)]
-        faults += [f"{name}.{fault}" for fault in _type_faults(spec, epochs)]
-        if isinstance(metric := spec.get("metric"), str):
-            if metric not in tags:
-                faults.append(
-                    f"{name}.metric: nothing in this run measures {metric!r}"
-                    f"{_nearest(metric, tags)}"
-                )
-            else:
-                faults += [
-                    f"{name}.value: {fault}"
-                    for fault in _level_faults(spec.get("value"), metric, tags, floors)
-                ]
-    return faults
+    warmup = (fields.get("schedule") or {}).get("warmup_epochs") or 0.0
+    found = {}
+    for name, spec in (fields.get("gates") or {}).items():
+        spec = complete(spec)
+        found[name] = spec | {"epoch": warmup if spec["at"] == "warmup" else spec["at"]}
+    return found
+
+
+def complete(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A gate with what was left out."""
+    spec = DEFAULTS | dict(spec.items())
+    return {"epoch": spec["at"]} | spec
 
 
 def judge(
@@ -87,25 +73,80 @@ def judge(
         failed.
 
     Returns:
-      `{name: {passed, required, metric, op, value, bound, at, note}}`, where `value` is
-      what was measured, `bound` the number it had to reach, `note` the judgement in
-      words, and `passed` None where the gate's time has not come.
+      `{name: {passed, required, metric, op, value, low, high, n, bound, at, note}}`:
+      what was measured with its interval and sample size, the number it had to reach,
+      and the judgement in words; `passed` is None where the time has not come.
     """
-    return {
-        name: _judge_one(DEFAULTS | dict(spec.items()), metrics, over)
-        for name, spec in gates.items()
-    }
+    judged = {}
+    for name, spec in gates.items():
+        spec = complete(spec)
+        measured = metrics.get(spec["metric"]) or history.as_metric(None)
+        judged[name] = _judge_one(spec, [measured], over)
+    return judged
 
 
 def judge_run(gates: Mapping[str, Any], events: list[dict]) -> dict[str, dict]:
-    """Judges gates on a run's history, each with what was known at its epoch."""
+    """Judges gates on a run's history, each with what was known when it was due.
+
+    Args:
+      gates: as `of_config` gives them.
+      events: the run's history; what was decided of a gate before is in it.
+
+    Returns:
+      As `judge`, and in each gate `epoch` and `step` of the judgement, `history`, all
+      judgements so far, and `action`, what followed from the last.
+    """
     judged, over = {}, history.finished(events)
     for name, spec in gates.items():
-        spec = DEFAULTS | dict(spec.items())
-        moment = _moment(events, spec["metric"], spec["at"])
-        due = over or moment is not None
-        judged |= judge({name: spec}, history.measure(events, moment), due)
+        spec = complete(spec)
+        past = decided(events, name)
+        moment = due(spec, events, past)
+        measured = _measurements(events, spec, moment)
+        known = _judge_one(spec, measured or [], over or moment is not None)
+        if known["passed"] is not None and measured:
+            known |= {key: measured[-1][key] for key in ("epoch", "step")}
+        judged[name] = known | {
+            "history": past,
+            "action": past[-1]["action"] if past else "",
+        }
     return judged
+
+
+def decided(events: Iterable[dict], name: str) -> list[dict]:
+    """The judgements of a gate that are in a history, in order."""
+    kept = ("step", "epoch", "passed", "value", "bound", "note", "action", "until")
+    return [
+        {key: event.get(key) for key in kept}
+        for event in events
+        if event["kind"] == "gate" and event.get("name") == name
+    ]
+
+
+def due(spec: Mapping[str, Any], events: list[dict], past: list[dict]) -> float | None:
+    """The epoch of the measurement that a gate is judged by; None before it is there.
+
+    A gate of the end has None too: it is judged when the run is over.
+
+    Args:
+      spec: the gate.
+      events: the run's history.
+      past: its judgements so far, which may have put it off.
+    """
+    epoch = spec["epoch"]
+    if epoch == "end":
+        return None
+    put_off = [judgement["until"] for judgement in past if judgement["until"]]
+    epoch = put_off[-1] if put_off else epoch
+    return min(
+        (
+            e["epoch"]
+            for e in events
+            if e["kind"] in history.LIVE
+            and spec["metric"] in e["metrics"]
+            and e["epoch"] >= epoch - 1e-9
+        ),
+        default=None,
+    )
 
 
 def required_failures(judged: Mapping[str, dict]) -> list[str]:
@@ -113,44 +154,70 @@ def required_failures(judged: Mapping[str, dict]) -> list[str]:
     return [n for n, gate in judged.items() if gate["required"] and not gate["passed"]]
 
 
-def _judge_one(spec: dict, metrics: Mapping[str, Any], due: bool) -> dict:
+def _measurements(
+    events: list[dict], spec: Mapping[str, Any], until: float | None
+) -> list[dict]:
+    """The last `stable` measurements of a gate's metric, the latest with its levels."""
+    tag = spec["metric"]
+    known = history.measure(events, until).get(tag)
+    if known is None:
+        return []
+    frame = history.series(
+        [e for e in events if until is None or e["epoch"] <= until + 1e-9],
+        tag,
+        last=spec["stable"],
+    )
+    return [
+        known | {"value": row.value, "epoch": row.epoch, "step": int(row.step)}
+        for row in frame.itertuples()
+    ]
+
+
+def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
+    """Judges a gate by its last measurements, the latest at the end."""
     tag, op = spec["metric"], spec["op"]
-    measured = metrics.get(tag) or history.as_metric(None)
-    value = measured["value"]
-    level = _level(spec["value"], measured)
-    bound = None if level is None else level["value"] * spec["times"]
-    result = {
-        "passed": None,
-        "required": bool(spec["required"]),
-        "metric": tag,
-        "op": op,
-        "value": value,
-        "bound": bound,
-        "at": spec["at"],
-    }
+    last = measured[-1] if measured else history.as_metric(None)
+    value, level = last["value"], _level(spec, last)
+    bound = None if level is None else level["value"] * spec["times"] + spec["plus"]
+    result = {"passed": None, "required": bool(spec["required"]), "metric": tag}
+    result |= {"op": op, "value": value}
+    result |= {part: last.get(part) for part in ("low", "high", "n")}
+    result |= {"bound": bound, "at": spec["at"]}
     words = _words(spec, bound)
-    if not due:
-        return result | {"note": f"waits until {_when(spec['at'])}: {tag} {words}"}
+    if not ready:
+        return result | {"note": f"waits until {_when(spec)}: {tag} {words}"}
     result["passed"] = False
     if not history.is_finite(value):
         said = "was not measured" if value is None else f"is {number(value)}"
         return result | {"note": f"{tag} {said}; it had to be {words}"}
     if not history.is_finite(bound):
         return result | {"note": f"{spec['value']!r} was not measured for {tag}"}
-    reached = OPERATORS[op](value, bound)
-    apart = not spec["outside_interval"] or _apart(op, measured, level)
-    note = f"{number(value)} is {'' if reached else 'not '}{words}"
+    held = [
+        history.is_finite(m["value"]) and OPERATORS[op](m["value"], bound)
+        for m in measured
+    ]
+    reached = all(held)
+    note = f"{number(value)} is {'' if held[-1] else 'not '}{words}"
+    if spec["stable"] > 1:
+        reached &= len(held) == spec["stable"]
+        wanted = plural(spec["stable"], "measurement")
+        note += f"; it held in {count(sum(held))} of the last {wanted}"
+    apart = not spec["outside_interval"] or _apart(op, last, level)
     if spec["outside_interval"]:
-        own = interval(measured.get("low"), measured.get("high"))
+        own = interval(last.get("low"), last.get("high"))
         other = interval(level["low"], level["high"])
         note += f"; {own} lies {'' if apart else 'not '}clear of {other}"
     return result | {"passed": reached and apart, "note": note}
 
 
-def _level(value: float | str, measured: Mapping[str, Any]) -> dict | None:
+def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
     """What a gate's value stands for; a level without an interval is a point."""
+    value = spec["value"]
     if value == "chance":
         level = history.as_metric(measured.get("chance"))
+    elif isinstance(value, str) and value.startswith(RUN):
+        other = history.measure(workdir.read_events(value.removeprefix(RUN)))
+        level = history.as_metric(other.get(spec["metric"]))
     elif isinstance(value, str):
         floor = (measured.get("floors") or {}).get(value.removeprefix("floor:"))
         level = history.as_metric(floor)
@@ -171,91 +238,19 @@ def _apart(op: str, measured: Mapping[str, Any], level: Mapping[str, float]) -> 
     return history.is_finite(high) and high < level["low"]
 
 
-def _moment(events: list[dict], tag: str, at: float | str) -> float | None:
-    """The epoch at which a tag was first measured at or after epoch `at`."""
-    if at == "end":
-        return None
-    return min(
-        (
-            e["epoch"]
-            for e in events
-            if e["kind"] in ("train", "eval")
-            and tag in e["metrics"]
-            and e["epoch"] >= at - 1e-9
-        ),
-        default=None,
-    )
-
-
 def _words(spec: Mapping[str, Any], bound: float | None) -> str:
-    words = f"{spec['op']} {number(bound)}"
-    if isinstance(spec["value"], str):
+    words, value = f"{spec['op']} {number(bound)}", spec["value"]
+    if isinstance(value, str):
         times = "" if spec["times"] == 1 else f"{number(spec['times'])} × "
-        words += f" ({times}{spec['value'].replace('floor:', 'floor of ')})"
+        plus = f" {spec['plus']:+g}" if spec["plus"] else ""
+        said = value.replace("floor:", "floor of ").replace(RUN, "what was reached in ")
+        words += f" ({times}{said}{plus})"
     return words
 
 
-def _when(at: float | str) -> str:
-    return "the end" if at == "end" else f"epoch {number(at)}"
-
-
-def _key_faults(spec: Mapping[str, Any]) -> list[str]:
-    known = [*NEEDED, *DEFAULTS]
-    faults = [f"needs {key!r}" for key in NEEDED if spec.get(key) is None]
-    for key in spec:
-        if key not in known:
-            faults.append(f"unknown key {key!r}{_nearest(key, known)}")
-    return faults
-
-
-def _type_faults(spec: Mapping[str, Any], epochs: float | None) -> list[str]:
-    faults = []
-    if "metric" in spec and not isinstance(spec["metric"], str):
-        faults.append(f"metric: got {spec['metric']!r}, expected a tag")
-    if spec.get("op", ">=") not in list(OPERATORS):
-        faults.append(f"op: got {spec['op']!r}, choices: {', '.join(OPERATORS)}")
-    for key in ("required", "outside_interval"):
-        if not isinstance(spec.get(key, True), bool):
-            faults.append(f"{key}: got {spec[key]!r}, expected True or False")
-    if not _is_number(spec.get("times", 1.0)):
-        faults.append(f"times: got {spec['times']!r}, expected a number")
-    at = spec.get("at", "end")
-    if at != "end" and not (_is_number(at) and at > 0):
-        faults.append(f"at: got {at!r}, expected 'end' or an epoch above 0")
-    elif at != "end" and epochs is not None and at > epochs:
-        faults.append(
-            f"at: epoch {number(at)} lies beyond the run's {number(epochs)} epochs"
-        )
-    return faults
-
-
-def _level_faults(
-    value: Any, tag: str, tags: list[str], floors: list[str]
-) -> list[str]:
-    """Whether there will be such a level for this metric; evaluators have them all."""
-    evaluated = tag.startswith("eval/")
-    if value is None or _is_number(value):
-        return []
-    if value == "chance":
-        if evaluated or f"{tag}_chance" in tags:
-            return []
-        return [f"{tag} has no chance level; nothing measures {tag + '_chance'!r}"]
-    names = [f"floor:{floor}" for floor in floors]
-    if value not in names:
-        choices = ", ".join(["a number", "'chance'", *map(repr, names)])
-        return [f"got {value!r}, choices: {choices}"]
-    if not evaluated:
-        return [f"{tag} has no floor; floors are measured for 'eval/' tags only"]
-    return []
-
-
-def _is_number(value: Any) -> bool:
-    number_like = isinstance(value, int | float) and not isinstance(value, bool)
-    return number_like and math.isfinite(value)
-
-
-def _nearest(word: str, choices: list[str]) -> str:
-    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
-    if near:
-        return f"; did you mean {' or '.join(map(repr, near))}?"
-    return f"; choices: {', '.join(choices)}"
+def _when(spec: Mapping[str, Any]) -> str:
+    epoch = spec["epoch"]
+    if epoch == "end":
+        return "the end"
+    lead = "the warm-up ends, " if spec["at"] == "warmup" else ""
+    return f"{lead}epoch {number(epoch)}"

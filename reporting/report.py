@@ -9,11 +9,14 @@ import jinja2
 
 from reporting import alarms as alarming
 from reporting import (
+    budget,
+    decisions,
     figures,
     figures_motion,
     gallery,
     gates,
     history,
+    plan,
     sections,
     verdict,
     workdir,
@@ -59,17 +62,19 @@ def write(folder: Path | str) -> dict:
     return report
 
 
-def render(folder: Path, page: Mapping) -> None:
-    """Writes `report.md` and `report.html`.
+def render(folder: Path, page: Mapping, name: str = workdir.REPORT) -> None:
+    """Writes `<name>.md` and `<name>.html`.
 
     Args:
       folder: where to.
-      page: `report` with its outcome and reason, `title`, `folder`, `sections`.
+      page: `title` and `sections`; for a report also `report` with its outcome and
+        reason, and `folder`.
+      name: "report" or "compare".
     """
     environment = _environment()
     for kind in ("md", "html"):
-        text = environment.get_template(f"report.{kind}.j2").render(page)
-        write_text(folder / f"{workdir.REPORT}.{kind}", text)
+        text = environment.get_template(f"{name}.{kind}.j2").render(page)
+        write_text(folder / f"{name}.{kind}", text)
 
 
 def assemble(folder: Path | str, events: list[dict]) -> dict:
@@ -83,8 +88,12 @@ def assemble(folder: Path | str, events: list[dict]) -> dict:
     fields = config.get("config") or {}
     heartbeat = workdir.read_heartbeat(folder)
     standing, cleared = _alarms(folder, events)
-    judged = gates.judge_run(fields.get("gates") or {}, events)
-    word, reason, code = verdict.decide(events, judged, standing, heartbeat)
+    judged = gates.judge_run(gates.of_config(fields), events)
+    refusals = workdir.read_refusals(folder)
+    decision = decisions.of_workdir(folder)
+    word, reason, code = verdict.decide(
+        events, judged, standing, heartbeat, decision=decision, refusals=refusals
+    )
     step, epoch = history.reached(events)
     return {
         "verdict": f"{word}: {reason}",
@@ -96,10 +105,13 @@ def assemble(folder: Path | str, events: list[dict]) -> dict:
         "epoch": epoch,
         "recipe": config.get("recipe") or "",
         "gates": judged,
+        "next": decision.config if decision else "",
+        "refusals": refusals,
         "metrics": _metrics(events),
         "alarms": standing,
         "alarms_cleared": cleared,
-        "throughput": throughput(events, _batch_size(fields)),
+        "throughput": plan.throughput(events, _batch_size(fields)),
+        "budget": _budget(folder, events, fields, judged),
         "data": workdir.read_data(folder),
         "difference": config.get("difference") or {},
         "resumes": workdir.read_resumes(folder),
@@ -110,28 +122,6 @@ def assemble(folder: Path | str, events: list[dict]) -> dict:
 def exit_code(report: Mapping) -> int:
     """The exit code that a run's report asks for: 0, 1, 3, 4 or 75."""
     return int(report["exit_code"])
-
-
-def throughput(events: list[dict], batch_size: int | None = None) -> dict:
-    """How fast the run was: medians over logged points, and time spent.
-
-    The first logged point is left out of medians where there are others, since it
-    holds compilation; `seconds` leaves out the time between a stop and its resume.
-    """
-    result = {}
-    for tag in ("perf/examples_per_sec", "perf/input_wait"):
-        values = history.series(events, tag, "train")["value"]
-        values = values.iloc[1:] if len(values) > 1 else values
-        name = tag.removeprefix("perf/")
-        result[name] = float(values.median()) if len(values) else None
-    seconds = sum(
-        max(now["time"] - before["time"], 0.0)
-        for before, now in zip(events, events[1:], strict=False)
-        if now["kind"] != "resume"
-    )
-    step, _ = history.reached(events)
-    examples = step * batch_size if batch_size else None
-    return result | {"seconds": seconds, "steps": step, "examples": examples}
 
 
 def lift(metric: Mapping) -> float | None:
@@ -173,6 +163,21 @@ def _alarms(folder: Path | str, events: list[dict]) -> tuple[list[dict], list[di
     return standing, cleared
 
 
+def _budget(
+    folder: Path | str, events: list[dict], fields: Mapping, judged: Mapping
+) -> dict:
+    segments = workdir.read_resumes(folder)
+    total = (workdir.read_heartbeat(folder) or {}).get("total_steps")
+    return budget.of_run(
+        events,
+        fields,
+        total_steps=total or (segments[-1].get("total_steps") if segments else None),
+        epoch_steps=workdir.read_data(folder).get("steps_per_epoch"),
+        gates=judged,
+        segments=segments,
+    )
+
+
 def _batch_size(fields: Mapping) -> int | None:
     return (fields.get("train") or {}).get("batch_size")
 
@@ -188,6 +193,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["cell"] = _cell
     environment.filters["base64"] = _base64
+    environment.filters["narrow"] = _narrow
+    environment.filters["prose"] = _prose
     return environment
 
 
@@ -196,6 +203,19 @@ def _cell(text: object) -> str:
     flat = " ".join(str(text).split())
     flat = flat.replace("\\", "\\\\").replace("|", "\\|")
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", flat)
+
+
+def _prose(text: object) -> str:
+    """Text for HTML, with what stands in backticks as code."""
+    escaped = jinja2.utils.markupsafe.escape(text)
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped))
+    return jinja2.utils.markupsafe.Markup(marked)
+
+
+def _narrow(path: Path) -> Path | None:
+    """The drawing of a figure for narrow screens, where there is one."""
+    slim = figures.narrow(Path(path))
+    return slim if slim.is_file() else None
 
 
 def _base64(path: Path) -> str:

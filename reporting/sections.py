@@ -1,20 +1,17 @@
 """What a report says, in order: titles, sentences, tables and pictures as text."""
 
-import datetime
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reporting import gallery, history
+from reporting import gallery, history, sections_data, sections_run, workdir
 from reporting.figures import FLOOR_NAMES
 from reporting.formatting import (
     ABSENT,
     count,
-    duration,
     interval,
     number,
     percent,
-    plural,
 )
 from reporting.parts import Section, Table, as_text, facts
 
@@ -54,20 +51,27 @@ def build(
     """
     data = dict(report["data"])
     pseudo_labels = data.pop("pseudo_labels", None)
+    described, metrics = workdir.read_config(folder), report["metrics"]
+    config, segments = described.get("config") or {}, report["resumes"]
     return [
         about_gates(report["gates"]),
-        _alarms(report["alarms"], report["alarms_cleared"]),
-        about_metrics(report["metrics"]),
+        _alarms(report),
         _curves(pictures),
+        about_metrics(metrics),
         _evaluations(events, report["gates"]),
         _gallery(folder, pictures),
         about_data(data),
+        *sections_data.about_labels(workdir.read_audit(folder), data),
         *([about_pseudo_labels(pseudo_labels, pictures)] if pseudo_labels else []),
-        _config(report["recipe"], report["difference"]),
+        sections_run.about_candidates(metrics, config),
+        sections_run.about_time(
+            report["budget"], report["throughput"], events, segments
+        ),
+        sections_run.about_config(report["recipe"], report["difference"]),
+        sections_run.about_segments(segments),
         Section("Rules", items=[("", rule) for rule in RULES]),
-        _timing(report["throughput"], events),
-        _resumes(report["resumes"]),
-        Section("Versions", **facts(report["versions"], "They were not noted.")),
+        sections_run.about_environment(report["versions"]),
+        sections_run.about_reproduction(report, described, Path(folder).resolve().name),
     ]
 
 
@@ -80,37 +84,80 @@ def about_gates(judged: Mapping[str, dict]) -> Section:
         False: ("FAILED", "bad"),
         None: ("waits", "wait"),
     }
-    rows = [
-        [
-            words[gate["passed"]][0],
-            name,
-            gate["metric"],
-            number(gate["value"]),
-            f"{gate['op']} {number(gate['bound'])}",
-            "yes" if gate["required"] else "advisory",
-            str(gate["at"]),
-            gate["note"],
-        ]
-        for name, gate in judged.items()
-    ]
+    rows, notes = [], {}
+    for name, gate in judged.items():
+        extent = interval(gate.get("low"), gate.get("high"))
+        extent = "" if extent == ABSENT else f" ({extent})"
+        rows.append(
+            [
+                words[gate["passed"]][0],
+                name,
+                gate["metric"],
+                number(gate["value"]) + extent,
+                count(gate.get("n")),
+                f"{gate['op']} {number(gate['bound'])}",
+                _moment(gate),
+                "yes" if gate["required"] else "advisory",
+                gate["note"],
+            ]
+        )
+        if said := _past(name, gate):
+            notes[len(rows) - 1] = said
     tones = [words[gate["passed"]][1] for gate in judged.values()]
-    header = ["", "gate", "metric", "value", "bound", "required", "at", "why"]
-    return Section("Gates", tables=[Table(header, rows, tones)])
+    header = ["status", "gate", "metric", "value (95 %)", "n", "bound"]
+    header += ["judged at", "required", "why"]
+    table = Table(header, rows, tones, cards=True, notes=notes)
+    return Section("Gates", tables=[table])
 
 
-def _alarms(standing: list[dict], cleared: list[dict]) -> Section:
-    section = Section("Alarms")
-    if not standing:
-        section.text.append("None stands.")
-    section.items = [
-        ("bad" if alarm["severity"] == "stop" else "wait", alarm["message"])
-        for alarm in standing
+def _moment(gate: Mapping) -> str:
+    """The epoch at which a gate was judged, or when it will be."""
+    if history.is_finite(gate.get("epoch")):
+        return f"epoch {number(gate['epoch'])}"
+    return f"epoch {number(at)}" if history.is_finite(at := gate["at"]) else str(at)
+
+
+def _past(name: str, gate: Mapping) -> list[str]:
+    """All judgements of a gate, where there were several or something followed."""
+    past, action = gate.get("history") or [], gate.get("action")
+    if len(past) < 2 and not action:
+        return []
+    words = {True: "passed", False: "not passed", None: "waited"}
+    said = [
+        f"epoch {number(one.get('epoch'))} {number(one.get('value'))}, "
+        f"{words[one.get('passed')]}{_followed(one)}"
+        for one in past
     ]
-    if cleared:
+    if not past:
+        said = [as_text(action)]
+    return [f"{name}, judged so far: {'; '.join(said)}."]
+
+
+def _followed(judgement: Mapping) -> str:
+    if not judgement.get("action"):
+        return ""
+    until = judgement.get("until")
+    when = f" to epoch {number(until)}" if until else ""
+    return f" → {as_text(judgement['action'])}{when}"
+
+
+def _alarms(report: Mapping) -> Section:
+    section = Section("Alarms")
+    if not report["alarms"]:
+        section.text.append("None stands.")
+    for alarm in report["alarms"]:
+        tone = "bad" if alarm["severity"] == "stop" else "wait"
+        seen, advice = alarm.get("seen"), alarm.get("advice")
+        said = (seen, advice) if seen and advice else (alarm["message"],)
+        section.items.append((tone, *said))
+    if cleared := report["alarms_cleared"]:
         said = ", ".join(
             f"{a['name']} ({a['tag']}, step {count(a['step'])})" for a in cleared
         )
         section.text.append(f"Raised on the way, and no longer true: {said}.")
+    for refusal in report.get("refusals") or []:
+        for fault in refusal.get("faults") or []:
+            section.items.append(("wait", f"A start was refused: {fault}"))
     return section
 
 
@@ -125,7 +172,7 @@ def about_metrics(metrics: Mapping[str, dict]) -> Section:
         header = ["metric", "value", "95 % interval", "n", "chance"]
         header += [FLOOR_NAMES.get(name, name) for name in names] + ["lift"]
         rows = [_metric_row(tag, metric, names) for tag, metric in scored.items()]
-        section.tables.append(Table(header, rows))
+        section.tables.append(Table(header, rows, cards=True))
         section.text.append(
             "Lift is a score over its higher floor, or over chance without a floor."
         )
@@ -223,7 +270,10 @@ def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:
 
 def about_data(given: Mapping[str, Any]) -> Section:
     """What the run read."""
-    return Section("Data", **facts(given, "data.json is missing: no data was read."))
+    left = sections_data.without_told(given)
+    section = Section("Data", **facts(left, "data.json is missing: no data was read."))
+    section.text += sections_data.about_split(given)
+    return section
 
 
 def about_pseudo_labels(
@@ -256,62 +306,3 @@ def about_pseudo_labels(
         )
         section.figures.append((caption, pictures["motion"]))
     return section
-
-
-def _config(recipe: str, difference: Mapping[str, list]) -> Section:
-    lead = f"Recipe `{recipe}`." if recipe else "The recipe is not known."
-    if not difference:
-        return Section("Config", [f"{lead} Nothing was changed from its default."])
-    rows = [
-        [
-            name,
-            *(as_text(v) for v in (pair if isinstance(pair, list) else [None, pair])),
-        ]
-        for name, pair in difference.items()
-    ]
-    differ = plural(len(rows), "field differs", "fields differ")
-    text = f"{lead} {differ} from its default; all are in `config.json`."
-    table = Table(["field", "default", "here"], rows)
-    return Section("Config", [text], tables=[table])
-
-
-def _timing(speed: Mapping[str, Any], events: list[dict]) -> Section:
-    rows = [
-        ["time", duration(speed["seconds"])],
-        ["steps", count(speed["steps"])],
-        ["examples seen", count(speed["examples"])],
-        ["examples a second (median)", number(speed["examples_per_sec"])],
-        ["share of time waiting for data", percent(speed["input_wait"])],
-        ["evaluations", count(sum(e["kind"] == "eval" for e in events))],
-    ]
-    return Section("Timing", tables=[Table(["", "value"], rows)])
-
-
-def _resumes(segments: list[dict]) -> Section:
-    if not segments:
-        return Section("Segments", ["No ledger of starts and resumes was kept."])
-    rows = [
-        [
-            str(segment.get("why", ABSENT)),
-            count(segment.get("from_step")),
-            count(segment.get("total_steps")),
-            as_text(segment.get("horizon", ABSENT)),
-            number(segment.get("learning_rate_before")),
-            number(segment.get("learning_rate_after")),
-            _moment(segment.get("time")),
-        ]
-        for segment in segments
-    ]
-    header = ["why", "from step", "to step", "schedule from, to", "rate before"]
-    section = Section("Segments", tables=[Table([*header, "rate after", "time"], rows)])
-    for segment in segments:
-        for said in segment.get("unreadable_checkpoints") or []:
-            section.items.append(("wait", f"A checkpoint was passed over: {said}"))
-    return section
-
-
-def _moment(seconds: float | None) -> str:
-    if not history.is_finite(seconds):
-        return ABSENT
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return moment.strftime("%Y-%m-%d %H:%M UTC")

@@ -6,7 +6,7 @@ import time as clock
 from collections.abc import Mapping
 from pathlib import Path
 
-from reporting import alarms, gates, history, workdir
+from reporting import alarms, budget, gates, history, workdir
 from reporting.formatting import ABSENT, count, duration, measured, number
 
 SILENT_AFTER = 300.0  # seconds; compiling a large network takes a minute or two
@@ -58,9 +58,20 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
     total, eta = beat.get("total_steps"), beat.get("eta_seconds")
     life = liveness(beat, now)
     age = now - beat["time"] if beat.get("time") else None
-    eta = max(eta - age, 0.0) if life == "alive" and eta is not None else None
     metrics = history.measure(events)
-    specs = (workdir.read_config(folder).get("config") or {}).get("gates") or {}
+    fields = workdir.read_config(folder).get("config") or {}
+    judged = gates.judge_run(gates.of_config(fields), events)
+    told = budget.of_run(
+        events,
+        fields,
+        total_steps=total,
+        epoch_steps=workdir.read_data(folder).get("steps_per_epoch"),
+        gates=judged,
+        segments=workdir.read_resumes(folder),
+    )
+    if told["hours_left"] is not None:  # with evaluations, which a heartbeat leaves out
+        eta = 3600 * told["hours_left"]
+    eta = max(eta - age, 0.0) if life == "alive" and eta is not None else None
     saved = workdir.checkpoint_steps(folder)
     return {
         "liveness": life,
@@ -76,7 +87,9 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "examples_per_sec": beat.get("examples_per_sec"),
         "loss": metrics.get(history.LOSS),
         "evaluation": {t: m for t, m in metrics.items() if history.is_score(t)},
-        "gates": gates.judge_run(specs, events),
+        "gates": judged,
+        "budget": told,
+        "next_gate": _next_gate(events, judged, told, epoch),
         "alarms": alarms.check(events, **alarms.facts(folder)),
         "checkpoint": saved[-1] if saved else None,
     }
@@ -96,7 +109,9 @@ def render(said: Mapping) -> str:
     for tag in history.headlines(said["evaluation"]):
         metric = said["evaluation"][tag]
         rows.append((tag.removeprefix("eval/"), _with_levels(metric)))
-    rows.append(("next gate", _next_gate(said)))
+    rows.append(("next gate", _gate(said)))
+    if said["liveness"] == "alive" and (sentence := budget.sentence(said["budget"])):
+        rows.append(("forecast", sentence))
     saved = said["checkpoint"]
     rows.append(("checkpoint", "none yet" if saved is None else f"step {count(saved)}"))
     rows += [("alarm", alarm["message"]) for alarm in said["alarms"]]
@@ -137,23 +152,43 @@ def _with_levels(metric: Mapping) -> str:
     return "; ".join([measured(metric), *known])
 
 
-def _next_gate(said: Mapping) -> str:
-    """The gate that is judged next, and a forecast of when that will be."""
-    total = said["total_epochs"] or float("inf")
-    waiting = [
-        (total if gate["at"] == "end" else gate["at"], name, gate["note"])
-        for name, gate in said["gates"].items()
-        if gate["passed"] is None
-    ]
+def _next_gate(
+    events: list[dict], judged: Mapping, told: Mapping, epoch: float
+) -> dict | None:
+    """The gate that is judged next: when, and where its metric's trend would be."""
+    waiting = []
+    for name, gate in judged.items():
+        due = told["gates"].get(name, {})
+        if gate["passed"] is None:
+            at = due.get("epoch")
+            waiting.append((float("inf") if at is None else at, name, due))
     if not waiting:
+        return None
+    at, name, due = min(waiting, key=lambda one: one[:2])
+    ahead = at if at != float("inf") else epoch
+    return {
+        "name": name,
+        "seconds": None if due["hours_left"] is None else 3600 * due["hours_left"],
+        "cost": due["cost"],
+        "trend": history.trend(events, judged[name]["metric"], ahead),
+    }
+
+
+def _gate(said: Mapping) -> str:
+    """When the next gate is judged, and a guess at what it will find."""
+    if (due := said["next_gate"]) is None:
         return ABSENT
-    at, name, note = min(waiting)
-    left = total - said["epoch"]
-    when = ""
-    if said["eta_seconds"] is not None and 0 < left < float("inf"):
-        ahead = max(at - said["epoch"], 0.0) / left * said["eta_seconds"]
-        when = f" (in {duration(ahead)})"
-    return f"{name}: {note}{when}"
+    text = f"{due['name']}: {said['gates'][due['name']]['note']}"
+    if due["seconds"] is not None and said["liveness"] == "alive":
+        left = duration(max(due["seconds"] - said["heartbeat_age"], 0.0))
+        cost = "" if due["cost"] is None else f", at a cost of {number(due['cost'])}"
+        text += f" (in {left}{cost})"
+    if (trend := due["trend"]) is not None:
+        text += (
+            f"; now {number(trend['last'])}, and a straight line through the last "
+            f"{count(trend['points'])} would be at {number(trend['value'])} (a guess)"
+        )
+    return text
 
 
 def _exists(pid: int | None) -> bool:

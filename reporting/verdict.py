@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from reporting import gates as gating
 from reporting import history
+from reporting.decisions import Decision
 from reporting.formatting import count, number, plural
 
 PASS, FAIL, DIVERGED, UNFINISHED = "PASS", "FAIL", "DIVERGED", "UNFINISHED"
-EXIT_CODES = {PASS: 0, FAIL: 3, DIVERGED: 4, UNFINISHED: 75}
+REFUSED = "REFUSED"
+EXIT_CODES = {PASS: 0, REFUSED: 2, FAIL: 3, DIVERGED: 4, UNFINISHED: 75}
 FAULT = 1
 
 
@@ -16,6 +18,9 @@ def decide(
     judged: Mapping[str, dict],
     alarms: Sequence[dict],
     heartbeat: Mapping | None,
+    *,
+    decision: Decision | None = None,
+    refusals: Sequence[Mapping] = (),
 ) -> tuple[str, str, int]:
     """Judges a run.
 
@@ -24,10 +29,15 @@ def decide(
       judged: its gates, as `gates.judge_run` gives them.
       alarms: the alarms that stand at its end.
       heartbeat: its last sign of life, or None.
+      decision: what a gate has led to, or None.
+      refusals: starts that were refused; they decide where nothing else is there.
 
     Returns:
       The word, the reason as a sentence, and the exit code.
     """
+    if refusals and not events:
+        said = "Nothing was started. " + "; ".join(refusals[-1]["faults"])
+        return REFUSED, said, EXIT_CODES[REFUSED]
     state = (heartbeat or {}).get("state")
     stops = [alarm for alarm in alarms if alarm["severity"] == "stop"]
     if stops or state in ("diverged", "collapsed"):
@@ -40,8 +50,20 @@ def decide(
     if failures:
         missed = "; ".join(f"{name}: {judged[name]['note']}" for name in failures)
         word = plural(len(failures), "required gate")
-        return FAIL, f"{word} failed. {missed}.", EXIT_CODES[FAIL]
-    return PASS, _passed(events, judged), EXIT_CODES[PASS]
+        said = f"{word} failed. {missed}.{_followed(events, decision)}"
+        return FAIL, said, EXIT_CODES[FAIL]
+    said = _passed(events, judged) + _followed(events, decision)
+    return PASS, said, EXIT_CODES[PASS]
+
+
+def _followed(events: list[dict], decision: Decision | None) -> str:
+    if decision is None:
+        return ""
+    if decision.passed:
+        return f" What follows is {decision.config}."
+    _, epoch = history.reached(events)
+    said = f" Gate {decision.gate} ended the run at epoch {number(epoch)}"
+    return said + (f"; {decision.config} follows." if decision.config else ".")
 
 
 def _unfinished(events: list[dict], heartbeat: Mapping | None) -> str:

@@ -22,9 +22,11 @@ from reporting.files import (
 
 CONFIG = "config.json"
 DATA = "data.json"
+AUDIT = "label_audit.json"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 RESUMES = "resumes.jsonl"
+REFUSALS = "refusals.jsonl"
 HEARTBEAT = "heartbeat.json"
 GALLERY = "gallery.json"
 THUMBNAILS = "thumbnails.npz"
@@ -34,10 +36,12 @@ HISTORY = "history.json"
 CURVES = "curves.csv"
 REPORT = "report"
 
-KINDS = ("train", "eval", "floor", "resume", "alarm")
+KINDS = ("train", "eval", "floor", "resume", "alarm", "gate")
 # What a run can be doing, or how it ended; in `heartbeat.json` under "state".
 LIVE_STATES = ("starting", "training", "evaluating", "saving", "reporting")
-FINAL_STATES = ("finished", "preempted", "diverged", "collapsed", "failed")
+FINAL_STATES = (
+    "finished", "stopped", "preempted", "diverged", "collapsed", "failed",
+)  # fmt: skip
 
 
 def append_event(
@@ -104,6 +108,17 @@ def read_resumes(workdir: Path | str) -> list[dict]:
     return [decoded(line) for line in read_lines(Path(workdir) / RESUMES)]
 
 
+def append_refusal(workdir: Path | str, faults: list[str]) -> None:
+    """Notes a start that was refused, and why, in `refusals.jsonl`."""
+    line = {"time": clock.time(), "faults": faults}
+    append_line(Path(workdir) / REFUSALS, line)
+
+
+def read_refusals(workdir: Path | str) -> list[dict]:
+    """Starts that were refused, each with `time` and `faults`, in order."""
+    return list(read_lines(Path(workdir) / REFUSALS))
+
+
 def write_heartbeat(workdir: Path | str, state: str, **fields: Any) -> None:
     """Says what the process is doing and how far it is, at this moment.
 
@@ -139,6 +154,11 @@ def read_config(workdir: Path | str) -> dict:
 def read_data(workdir: Path | str) -> dict:
     """`data.json`: what the dataset said of itself."""
     return read_json(Path(workdir) / DATA, {}) or {}
+
+
+def read_audit(workdir: Path | str) -> dict:
+    """`label_audit.json`: what the labels of a run can teach; {} without labels."""
+    return read_json(Path(workdir) / AUDIT, {}) or {}
 
 
 def read_environment(workdir: Path | str) -> dict:

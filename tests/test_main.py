@@ -1,5 +1,6 @@
 """The command line: what it understands, and what it says when it does not."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -67,7 +68,12 @@ def test_a_config_with_five_faults_lists_them_and_exits_with_2(tmp_path):
     assert done.returncode == 2, done.stderr
     assert "5 faults" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run").exists()
+    # Nothing was started, and the report says why.
+    found = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert found["outcome"] == "REFUSED"
+    assert found["exit_code"] == 2
+    assert len(found["refusals"][0]["faults"]) == 5
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
     assert time.perf_counter() - began < 60
 
 

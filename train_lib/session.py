@@ -11,11 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from input_pipeline import loader
+from input_pipeline import facts, loader
 from objectives._contract import Objective
+from reporting import decisions, gates, sections_data
 from reporting import workdir as files
 from reporting.formatting import number
 from train_lib import builders, parallel, pretrained, schedules, train_step
@@ -47,6 +49,8 @@ class Session:
     mesh: Mesh
     epoch_steps: int
     total_steps: int
+    granted: float  # epochs among them that gates have added
+    gates: dict[str, dict]
     objective: Objective
     schedule: schedules.Schedule
     step: Callable
@@ -55,6 +59,7 @@ class Session:
     evaluators: dict[str, Any]
     checkpoints: Checkpoints
     progress: Progress
+    loss_floor: float | None = None  # the lowest that the labels allow
 
     def epoch(self, step: int) -> float:
         """Epochs done after a step."""
@@ -148,10 +153,13 @@ def open_session(
     builders.check_records(config, data.train)
     mesh = parallel.make_mesh()
     epoch_steps = builders.steps_per_epoch(config, len(data.train))
-    total = round(config.train.epochs * epoch_steps)
+    granted = decisions.granted(files.read_events(workdir))
+    total = round((config.train.epochs + granted) * epoch_steps)
+    known = facts.describe(data)
     files.write_json(
         workdir / files.DATA,
         data.facts
+        | known
         | builders.view_facts(config)
         | {
             "training_records": len(data.train),
@@ -160,8 +168,9 @@ def open_session(
             "total_steps": total,
         },
     )
+    logging.info("%s", sections_data.tell_split(known))
     write_environment(workdir, mesh)
-    horizon = find_horizon(workdir, total, extend)
+    horizon = find_horizon(workdir, total, extend, granted)
     schedule = builders.make_schedule(config, epoch_steps, horizon)
     objective = builders.make_objective(config, horizon.end)
     step = train_step.make_train_step(
@@ -178,6 +187,8 @@ def open_session(
         mesh=mesh,
         epoch_steps=epoch_steps,
         total_steps=total,
+        granted=granted,
+        gates=gates.of_config(files.plain(config)),
         objective=objective,
         schedule=schedule,
         step=parallel.parallel_step(step, mesh),
@@ -191,8 +202,12 @@ def open_session(
     )
 
 
-def find_horizon(workdir: pathlib.Path, total: int, extend: str | None) -> Horizon:
+def find_horizon(
+    workdir: pathlib.Path, total: int, extend: str | None, granted: float = 0.0
+) -> Horizon:
     """The steps that the learning rate spans, which an extended run has to be told.
+
+    Epochs that a gate has granted stretch the curve without being told.
 
     Raises:
         ConfigError: The length changed and `extend` does not say what that means.
@@ -214,6 +229,8 @@ def find_horizon(workdir: pathlib.Path, total: int, extend: str | None) -> Horiz
                 f"is at step {step}; expected more"
             ]
         )
+    if extend is None and granted > last.get("granted", 0.0):
+        extend = "rescale"
     if extend is None:
         raise ConfigError(
             [
@@ -298,6 +315,7 @@ def describe_segment(
         "time": time.time(),
         "from_step": step,
         "total_steps": session.total_steps,
+        "granted": session.granted,
         "horizon": list(now),
         "learning_rate_before": float(before(step)) * scale,
         "learning_rate_after": float(session.schedule(step)) * scale,

@@ -1,14 +1,75 @@
-"""Runs that follow one another: each starts from the network that the last one left."""
+"""Runs that follow one another: stages, and what a gate leads to."""
 
 import pathlib
+from typing import NamedTuple
 
 from absl import logging
 
+from reporting import decisions
 from reporting import stages as reporting
 from train_lib import trainer
 from train_lib.config import ConfigError, Recipe, flatten, load_recipe
 
-PASSED = 0
+PASSED, FAILED = 0, 3
+
+
+class _Ran(NamedTuple):
+    """The last of some runs: its exit code and its folder."""
+
+    code: int
+    folder: pathlib.Path
+
+
+def follow(
+    sources: list[str],
+    overrides: dict[str, str],
+    workdir: pathlib.Path,
+    extend: str | None = None,
+) -> int:
+    """Trains one recipe, and what its gates lead to, in `workdir/then-<recipe>`.
+
+    A recipe that a missed gate leads to begins anew; one that a passed gate leads to
+    begins with the network that was trained. Fields set on the command line hold there
+    too, where the recipe has them.
+
+    Args:
+        sources: The recipe, alone.
+        overrides: Fields to set.
+        workdir: Directory of the run.
+        extend: As in `trainer.train`.
+
+    Returns:
+        The exit code of the last run.
+
+    Raises:
+        ConfigError: A recipe is at fault.
+    """
+    (source,) = sources
+    return _follow(load_recipe(source, overrides), overrides, workdir, extend).code
+
+
+def _follow(
+    recipe: Recipe, overrides: dict[str, str], folder: pathlib.Path, extend: str | None
+) -> _Ran:
+    ran = [recipe.source]
+    while True:
+        code = trainer.train(recipe, folder, extend)
+        decision = decisions.of_workdir(folder) if code in (PASSED, FAILED) else None
+        if decision is None or not decision.config:
+            return _Ran(code, folder)
+        source = decision.config
+        if source in ran:
+            logging.warning("%s has run already; what follows is up to you", source)
+            return _Ran(code, folder)
+        fields = set(flatten(load_recipe(source, {}).config))
+        own = {k: v for k, v in overrides.items() if k in fields}
+        if decision.passed:
+            own["model.init_from"] = str(folder)
+        stem = pathlib.Path(source.partition(":")[0]).stem
+        folder, extend = folder / f"then-{stem}", None
+        logging.info("Gate %s leads to %s, in %s", decision.gate, source, folder)
+        recipe = load_recipe(source, own)
+        ran.append(source)
 
 
 def train(
@@ -35,30 +96,28 @@ def train(
     Raises:
         ConfigError: A recipe is at fault, or a field is in none of them.
     """
-    folders = [
-        workdir / f"{i}-{pathlib.Path(source.partition(':')[0]).stem}"
-        for i, source in enumerate(sources, 1)
-    ]
-    recipes = _recipes(sources, overrides, folders)
-    code = PASSED
-    for i, (recipe, folder) in enumerate(zip(recipes, folders, strict=True)):
-        logging.info("Stage %d of %d: %s", i + 1, len(recipes), folder)
-        code = trainer.train(recipe, folder, extend)
-        summary = reporting.write(workdir, folders[: i + 1])
-        if code != PASSED:
-            left = ", ".join(str(f) for f in folders[i + 1 :])
-            if left:
-                logging.info("Not begun, since this stage did not pass: %s", left)
+    plans = _plans(sources, overrides)
+    ran: list[_Ran] = []
+    for i, (source, own) in enumerate(plans, 1):
+        folder = workdir / f"{i}-{pathlib.Path(source.partition(':')[0]).stem}"
+        if ran:
+            own["model.init_from"] = str(ran[-1].folder)
+        logging.info("Stage %d of %d: %s", i, len(plans), folder)
+        ran.append(_follow(load_recipe(source, own), own, folder, extend))
+        summary = reporting.write(workdir, [stage.folder for stage in ran])
+        if ran[-1].code != PASSED:
+            if left := sources[i:]:
+                logging.info("Not begun, since this stage failed: %s", ", ".join(left))
             break
     logging.info("%s", summary["verdict"])
     logging.info("Report on all stages: %s", workdir / "report.html")
-    return code
+    return ran[-1].code
 
 
-def _recipes(
-    sources: list[str], overrides: dict[str, str], folders: list[pathlib.Path]
-) -> list[Recipe]:
-    """Recipes with their own overrides; each begins from the folder before."""
+def _plans(
+    sources: list[str], overrides: dict[str, str]
+) -> list[tuple[str, dict[str, str]]]:
+    """Recipes, each with the fields to set in it."""
     known = [set(flatten(load_recipe(source, {}).config)) for source in sources]
     own = [dict[str, str]() for _ in sources]
     for name, text in overrides.items():
@@ -74,8 +133,4 @@ def _recipes(
         having = [i for i, fields in enumerate(known) if name in fields] or [0]
         for i in having:
             own[i].setdefault(name, text)
-    for before, fields in zip(folders, own[1:], strict=False):
-        fields["model.init_from"] = str(before)
-    return [
-        load_recipe(source, fields) for source, fields in zip(sources, own, strict=True)
-    ]
+    return list(zip(sources, own, strict=True))

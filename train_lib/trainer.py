@@ -1,7 +1,5 @@
 """The loop: steps, logging, evaluation, checkpoints, and how a run ends."""
 
-import dataclasses
-import math
 import pathlib
 import signal
 import time
@@ -12,9 +10,10 @@ import jax
 import numpy as np
 from absl import logging
 
-from reporting import alarms, report
+from reporting import decisions, report
 from reporting import workdir as files
 from train_lib import (
+    audit,
     builders,
     evaluation,
     lock,
@@ -22,22 +21,13 @@ from train_lib import (
     pretrained,
     session,
     validation,
+    watch,
 )
 from train_lib.cadence import due
 from train_lib.config import Recipe
 from train_lib.session import Session, Start
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
-
-PREEMPTED, DIVERGED = 75, 4
-
-
-class Ended(Exception):
-    """Training stops here; `state` is how the run ended."""
-
-    def __init__(self, state: str, message: str):
-        self.state = state
-        super().__init__(message)
 
 
 class StopSignal:
@@ -65,15 +55,6 @@ class StopSignal:
         )
 
 
-@dataclasses.dataclass
-class Interval:
-    """What happened since the last log line."""
-
-    pending: list[tuple[int, dict[str, jax.Array]]]
-    began: float
-    waited: float = 0.0
-
-
 def train(recipe: Recipe, workdir: pathlib.Path, extend: str | None = None) -> int:
     """Trains, evaluates and reports; resumes where the workdir has a checkpoint.
 
@@ -91,21 +72,36 @@ def train(recipe: Recipe, workdir: pathlib.Path, extend: str | None = None) -> i
     """
     validation.check(recipe, jax.device_count())
     with lock.hold(workdir), StopSignal() as stop:
-        changed = session.compare(recipe, workdir)
-        run = session.open_session(recipe.config, workdir, extend)
-        session.remember(recipe, workdir)
-        fresh = session.first_state(run)
-        begin = session.start(run, fresh, changed)
-        with Writer(workdir, run.total_steps, begin.step) as writer:
-            segment = files.read_resumes(workdir)[-1]
-            writer.tell("%s", session.tell_start(segment))
-            state = _run(run, begin, fresh, writer, stop)
-            run.checkpoints.close()
-            writer.state(state)
-            summary = report.write(workdir)
+        summary = _segment(recipe, workdir, extend, stop)
+        while summary["finished"] and _longer(workdir):
+            summary = _segment(recipe, workdir, "rescale", stop)
     logging.info("%s", summary["verdict"])
     logging.info("Report: %s", workdir / "report.html")
     return report.exit_code(summary)
+
+
+def _segment(
+    recipe: Recipe, workdir: pathlib.Path, extend: str | None, stop: StopSignal
+) -> dict:
+    """One start of a run, to its end or its stop; returns what its report says."""
+    changed = session.compare(recipe, workdir)
+    run = session.open_session(recipe.config, workdir, extend)
+    session.remember(recipe, workdir)
+    fresh = session.first_state(run)
+    begin = session.start(run, fresh, changed)
+    with Writer(workdir, run.total_steps, begin.step) as writer:
+        segment = files.read_resumes(workdir)[-1]
+        writer.tell("%s", session.tell_start(segment))
+        state = _run(run, begin, fresh, writer, stop)
+        run.checkpoints.close()
+        writer.state(state)
+        return report.write(workdir)
+
+
+def _longer(workdir: pathlib.Path) -> bool:
+    """Whether a gate of the end has granted epochs that were not run."""
+    segment = files.read_resumes(workdir)[-1]
+    return decisions.granted(files.read_events(workdir)) > segment["granted"]
 
 
 def _run(
@@ -117,13 +113,18 @@ def _run(
         writer.event("resume", begin.step, epoch, {}, why=begin.why)
     try:
         _measure_floors(run, fresh, writer, stop)
+        audit.measure(run, fresh, writer)
+        if not begin.step:  # what data and labels say needs no step
+            watch.raise_alarms(run, writer, 0)
         state = _loop(run, begin, writer, stop)
         if not _has_final(writer, int(state.step)):
             _evaluate(run, state, writer, final=True)
-    except Ended as end:
+        watch.judge_gates(run, writer)
+    except watch.Ended as end:
         writer.tell("%s", end)
         return end.state
-    return "finished"
+    early = int(state.step) < run.total_steps and not _exhausted(run)
+    return "stopped" if early else "finished"
 
 
 def _has_final(writer: Writer, step: int) -> bool:
@@ -140,7 +141,7 @@ def _measure_floors(
     """Evaluates what needs no training and the untrained network, once a workdir.
 
     Raises:
-        Ended: A signal came; floors that were measured stay.
+        watch.Ended: A signal came; floors that were measured stay.
     """
     known = {e.get("floor") for e in writer.events if e["kind"] == "floor"}
     missing = [name for name in run.config.evaluate.floors if name not in known]
@@ -158,7 +159,7 @@ def _measure_floors(
     }
     for name in missing:
         if stop.received:
-            raise Ended("preempted", f"{stop.received} before step 1")
+            raise watch.Ended("preempted", f"{stop.received} before step 1")
         embed = builders.make_floor(run.config, name, **given)
         metrics = evaluation.evaluate(run.evaluators, embed)
         writer.event("floor", 0, 0.0, metrics, floor=name)
@@ -174,13 +175,15 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
     evaluate_every = round(run.config.evaluate.every_epochs * run.epoch_steps)
     save_every = round(config.checkpoint_every_epochs * run.epoch_steps)
     state, step = begin.state, begin.step
-    interval = Interval([], time.perf_counter())
+    interval = watch.Interval([], time.perf_counter())
     writer.state("training", step=step, epoch=run.epoch(step))
-    while step < total and not _exhausted(run):
+    ended = decisions.standing(run.gates, writer.events, total)
+    forecast = ""
+    while step < total and not _exhausted(run) and ended is None:
         if stop.received:
-            _log(run, interval, writer)
+            watch.log(run, interval, writer)
             _save(run, state, begin.batches)
-            raise Ended("preempted", f"{stop.received} at step {step}: saved")
+            raise watch.Ended("preempted", f"{stop.received} at step {step}: saved")
         asked = time.perf_counter()
         batch = next(begin.batches)
         interval.waited += time.perf_counter() - asked
@@ -192,76 +195,22 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
         interval.pending.append((step, metrics))
         evaluating = due(step, evaluate_every, total, last=False)
         saving = due(step, save_every, total)
-        if due(step, config.log_every_steps, total) or evaluating or saving:
-            _log(run, interval, writer)
-            interval = Interval([], time.perf_counter())
+        logging_now = due(step, config.log_every_steps, total)
+        if logging_now or evaluating or saving:
+            watch.log(run, interval, writer)
+            interval = watch.Interval([], time.perf_counter())
+            if not forecast and step - begin.step >= watch.FORECAST_AFTER:
+                forecast = watch.forecast(run, writer)
         if evaluating:
             state = _evaluate(run, state, writer)
-        if saving or evaluating:
+        if logging_now or evaluating or saving:
+            ended = watch.judge_gates(run, writer)
+        if saving or evaluating or ended is not None:
             _save(run, state, begin.batches)
         if evaluating or saving:
             interval.began = time.perf_counter()
             writer.state("training")
     return state
-
-
-def _log(run: Session, interval: Interval, writer: Writer) -> None:
-    """Fetches the interval's metrics, checks them, and writes their means.
-
-    Raises:
-        Ended: A loss or gradient is not finite, or an alarm says to stop.
-    """
-    if not interval.pending:
-        return
-    steps, fetched = zip(*interval.pending, strict=True)
-    fetched = jax.device_get(fetched)
-    seconds = time.perf_counter() - interval.began
-    _check_finite(run, steps, fetched, writer)
-    step, count = steps[-1], len(steps)
-    means = {
-        tag: float(np.mean([m[tag] for m in fetched], dtype=np.float64))
-        for tag in fetched[0]
-    }
-    batch_size = run.config.train.batch_size
-    scale = run.progress.lr_scale
-    # A loss whose chance level depends on what is in the batch has logged it itself.
-    means.setdefault("train/loss_chance", run.objective.chance(batch_size))
-    means |= {
-        "train/lr": float(run.schedule(step - 1)) * scale,
-        "perf/examples_per_sec": count * batch_size / max(seconds, 1e-9),
-        "perf/input_wait": interval.waited / max(seconds, 1e-9),
-    }
-    eta = (run.total_steps - step) * seconds / count
-    writer.trained(step, run.epoch(step), means, eta)
-    _raise_alarms(run, writer, step)
-
-
-def _check_finite(run: Session, steps, fetched, writer: Writer) -> None:
-    for step, metrics in zip(steps, fetched, strict=True):
-        for tag in ("train/loss", "train/grad_norm"):
-            if not math.isfinite(metrics[tag]):
-                kept = max(run.checkpoints.steps(), default=None)
-                where = f"step {kept}" if kept is not None else "none was saved yet"
-                message = (
-                    f"{tag} is {metrics[tag]} at step {step}. The last good checkpoint "
-                    f"is kept ({where}). A lower optimizer.learning_rate, a longer "
-                    "warm-up or optimizer.clip_norm are what to try first"
-                )
-                alarm = {"name": "not_finite", "severity": "stop", "tag": tag}
-                writer.alarm(
-                    alarm | {"step": step, "message": message}, run.epoch(step)
-                )
-                raise Ended("diverged", message)
-
-
-def _raise_alarms(run: Session, writer: Writer, step: int) -> None:
-    """Says alarms that have not been said; stops on those that say so."""
-    found = alarms.check(writer.events, **alarms.facts(run.workdir))
-    for alarm in alarms.unseen(found, writer.events):
-        writer.alarm(alarm, run.epoch(step))
-    for alarm in found:
-        if alarm["severity"] == "stop":
-            raise Ended("collapsed", alarm["message"])
 
 
 def _evaluate(
@@ -285,7 +234,7 @@ def _evaluate(
         )  # fmt: skip
     last = {"final": True} if final else {}
     writer.event("eval", step, run.epoch(step), metrics, **last)
-    _raise_alarms(run, writer, step)
+    watch.raise_alarms(run, writer, step)
     if config.schedule.name == "plateau" and progress.lower_rate(
         config.schedule.patience, config.schedule.factor
     ):

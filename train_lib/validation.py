@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 from ml_collections import ConfigDict
 
-from reporting import alarms, gates
+from reporting import alarms, gate_specs
 from train_lib import builders, optimizers, schedules
 from train_lib.config import ConfigError, Recipe, nearest
 
@@ -320,8 +320,12 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     specs = config.gates.to_dict()
     yield from (
         f"config.gates.{fault}"
-        for fault in gates.check_specs(
-            specs, tags, epochs=config.train.epochs, floors=floors
+        for fault in gate_specs.check(
+            specs,
+            tags,
+            epochs=config.train.epochs,
+            warmup=config.schedule.warmup_epochs,
+            floors=floors,
         )
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-from reporting import formatting
+from reporting import decisions, formatting
 from reporting import workdir as files
 
 HEARTBEAT_SECONDS = 10
@@ -106,7 +106,7 @@ class Writer:
         told = (
             f"loss {formatting.number(loss)} (chance {formatting.number(chance)}), "
             f"lr {formatting.number(metrics['train/lr'])}, "
-            f"{formatting.number(speed)} images/s"
+            f"{formatting.number(speed)} records/s"
         )
         if self._bar.disable:
             logging.info(
@@ -121,6 +121,13 @@ class Writer:
         """Logs a sentence without tearing the progress bar."""
         with self._bar.external_write_mode():
             logging.info(text, *values)
+
+    def gate(self, judged: Mapping):
+        """Appends the judgement of a gate and says it."""
+        own = ("kind", "step", "epoch", "metrics")
+        fields = {name: v for name, v in judged.items() if name not in own}
+        self.event("gate", judged["step"], judged["epoch"], {}, **fields)
+        self.tell("%s", decisions.tell(judged))
 
     def alarm(self, alarm: Mapping, epoch: float):
         """Appends an alarm and says it."""

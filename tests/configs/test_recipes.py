@@ -38,7 +38,7 @@ ALONE = [path for path in RECIPES if path.stem in SMALLER]
 STAND_INS = {"moco_effnet"}
 TOP_LEVEL = {
     "seed", "model", "objective", "data", "augment", "optimizer", "schedule", "train",
-    "evaluate", "gates",
+    "evaluate", "gates", "alarms",
 }  # fmt: skip
 
 

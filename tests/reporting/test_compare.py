@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import main
-from reporting import compare, workdir
+from reporting import compare, compare_page, history, workdir
 from tests.reporting import fake
 
 
@@ -84,3 +85,80 @@ def test_a_folder_without_a_run_is_named(runs, tmp_path, capsys):
     assert "holds no run" in capsys.readouterr().err
     with pytest.raises(ValueError, match="two or more"):
         compare.compare(runs[:1])
+
+
+def gate_of(folder, **fields):
+    """Writes other fields into the gate `viol` of a run's config."""
+    config = workdir.read_config(folder)
+    gate = {"metric": "train/loss", "op": "<=", "value": 0.01}
+    config["config"]["gates"]["viol"] = gate | fields
+    workdir.write_json(folder / workdir.CONFIG, config)
+
+
+def test_one_criterion_with_two_thresholds_is_pointed_out(runs):
+    gate_of(runs[0])
+    gate_of(runs[1], value=0.015)
+    found = compare.compare(runs)
+    assert found["thresholds"] == {"viol": ["<= 0.0100", "<= 0.0150"]}
+    said = "different thresholds: viol is <= 0.0100 in a, <= 0.0150 in b."
+    assert said in compare.table(found)
+
+
+@pytest.mark.parametrize("fields", [{"times": 2.0}, {"op": "<"}, {"value": "chance"}])
+def test_a_threshold_is_all_that_a_gate_asks(runs, fields):
+    gate_of(runs[0])
+    gate_of(runs[1], **fields)
+    assert list(compare.compare(runs)["thresholds"]) == ["viol"]
+
+
+def test_levels_that_were_measured_apart_are_the_same_criterion(runs):
+    text = (runs[1] / "metrics.jsonl").read_text("utf-8")
+    (runs[1] / "metrics.jsonl").write_text(text.replace("4.436", "5.545"))
+    found = compare.compare(runs)
+    bounds = [gate["bound"] for gate in found["gates"]["learned"]]
+    assert bounds[0] != bounds[1]
+    assert found["thresholds"] == {}
+
+
+def test_all_runs_are_drawn_on_one_axis_each_with_its_chance(runs):
+    text = (runs[1] / "metrics.jsonl").read_text("utf-8")
+    (runs[1] / "metrics.jsonl").write_text(text.replace("4.436", "5.545"))
+    events = {folder.name: workdir.read_events(folder) for folder in runs}
+    (axis,) = compare_page.loss(events).axes
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    frame = history.series(events["b"], "train/loss", "train")
+    np.testing.assert_allclose(lines["b"].get_ydata(), frame["value"])
+    levels = {x.get_ydata()[0]: x for x in axis.get_lines() if x.get_linestyle() == ":"}
+    assert set(levels) == {4.436, 5.545}
+    assert levels[5.545].get_color() == lines["b"].get_color()
+    assert lines["a"].get_linestyle() != lines["b"].get_linestyle()
+    (axis,) = compare_page.scores(events).axes
+    assert axis.get_title() == "brand/recall@1"
+    assert len(axis.collections) == 2  # an interval a run
+    low, high = axis.collections[1].get_paths()[0].get_extents().intervaly
+    assert (low, high) == (0.98, 1.0)
+
+
+def test_the_page_has_what_the_terminal_has_and_curves(runs, tmp_path, capsys):
+    gate_of(runs[0])
+    gate_of(runs[1], value=0.015)
+    command = ["compare", f"--workdir={runs[0]}", f"--with={runs[1]}"]
+    assert main.main([*command, f"--output={tmp_path / 'out'}"]) == 0
+    printed = capsys.readouterr().out
+    text = (tmp_path / "out" / "compare.md").read_text("utf-8")
+    page = (tmp_path / "out" / "compare.html").read_text("utf-8")
+    for words in ("train.epochs", "0.990 (0.980 … 1.00) *", "different thresholds"):
+        assert words in printed
+        assert words in text
+        assert words in page
+    assert page.count("data:image/png") == 4  # two figures, wide and narrow
+    for name in ("loss", "metrics"):
+        assert f"](figures/{name}.png)" in text
+        assert (tmp_path / "out" / "figures" / f"{name}.png").is_file()
+
+
+def test_runs_that_have_logged_nothing_have_no_curves(tmp_path):
+    folders = [fake.make(tmp_path / name, epochs=0, final=False) for name in "ab"]
+    found = compare.compare(folders)
+    page = compare_page.write(folders, found, tmp_path / "out")
+    assert "Nothing has been logged yet" in page.read_text("utf-8")

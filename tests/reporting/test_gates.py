@@ -5,7 +5,7 @@ import math
 import pytest
 from ml_collections import ConfigDict
 
-from reporting import gates, workdir
+from reporting import gate_specs, gates, workdir
 from tests.reporting import fake
 
 TAGS = ["train/loss", "train/loss_chance", "train/lr", "eval/brand/recall@1"]
@@ -13,7 +13,7 @@ FLOORS = ("pixels", "untrained")
 
 
 def faults(spec, **fields):
-    return gates.check_specs({"g": spec}, TAGS, **({"floors": FLOORS} | fields))
+    return gate_specs.check({"g": spec}, TAGS, **({"floors": FLOORS} | fields))
 
 
 def one_fault(spec, **fields):
@@ -38,7 +38,7 @@ def one_fault(spec, **fields):
 )
 def test_good_specs_have_no_fault_as_dicts_and_in_a_config(spec):
     assert faults(spec) == []
-    assert gates.check_specs(ConfigDict({"g": spec}).lock(), TAGS, floors=FLOORS) == []
+    assert gate_specs.check(ConfigDict({"g": spec}).lock(), TAGS, floors=FLOORS) == []
     assert len(fake.GATES) == len(gates.judge(ConfigDict(fake.GATES), {}))
 
 
@@ -82,7 +82,7 @@ def test_all_faults_of_all_gates_are_found_at_once():
         "a": {"metric": "nope", "op": "~", "at": -1, "valeu": 3},
         "b": {"metric": "train/lr", "value": "chance"},
     }
-    found = gates.check_specs(specs, TAGS, floors=FLOORS)
+    found = gate_specs.check(specs, TAGS, floors=FLOORS)
     assert [fault.split(":")[0] for fault in found] == [
         "a", "a", "a.op", "a.at", "a.metric", "b.value",
     ]  # fmt: skip
@@ -159,6 +159,9 @@ def test_judgement_holds_what_the_report_shows():
         "metric": "m",
         "op": "<=",
         "value": 0.06,
+        "low": None,
+        "high": None,
+        "n": None,
         "bound": pytest.approx(0.07),
         "at": "end",
         "note": "0.0600 is <= 0.0700 (0.700 × chance)",
@@ -189,3 +192,91 @@ def test_required_failures():
         "c": {"required": True, "passed": True},
     }
     assert gates.required_failures(judged) == ["a"]
+
+
+def history(*values, tag="eval/brand/recall@1", final=True, every=1.0):
+    """An evaluation an epoch, the last one final."""
+    return [
+        {
+            "kind": "eval",
+            "step": 10 * (i + 1),
+            "epoch": every * (i + 1),
+            "time": float(i),
+            "metrics": {tag: fake.metric(value)},
+            **({"final": True} if final and i + 1 == len(values) else {}),
+        }
+        for i, value in enumerate(values)
+    ]
+
+
+def run_of(spec, events, **fields):
+    spec = {"metric": "eval/brand/recall@1", **spec}
+    config = {"gates": {"g": spec}, "schedule": {"warmup_epochs": 1.5} | fields}
+    return gates.judge_run(gates.of_config(config), events)["g"]
+
+
+def test_after_the_warm_up_is_the_first_measurement_then():
+    gate = run_of({"value": 0.5, "at": "warmup"}, history(0.9, 0.6, 0.1))
+    assert gate["passed"]
+    assert (gate["value"], gate["epoch"], gate["step"]) == (0.6, 2.0, 20)
+    waits = run_of({"value": 0.5, "at": "warmup"}, history(0.9, final=False))
+    assert waits["passed"] is None
+    assert "waits until the warm-up ends, epoch 1.50" in waits["note"]
+
+
+def test_stable_asks_for_the_last_measurements_in_a_row():
+    spec = {"value": 0.5, "stable": 3}
+    assert run_of(spec, history(0.1, 0.6, 0.7, 0.6))["passed"]
+    shaky = run_of(spec, history(0.9, 0.4, 0.7, 0.6))
+    assert not shaky["passed"]
+    assert "it held in 2 of the last 3 measurements" in shaky["note"]
+    few = run_of(spec, history(0.9, 0.9))
+    assert not few["passed"]
+    assert "it held in 2 of the last 3" in few["note"]
+
+
+def test_change_against_a_level_and_against_another_run(tmp_path):
+    metric = measured(0.35, pixels=(0.2, 0.1, 0.3))
+    spec = {"metric": "m", "value": "floor:pixels", "plus": 0.1}
+    gate = gates.judge({"g": spec}, metric)["g"]
+    assert gate["passed"]
+    assert gate["bound"] == pytest.approx(0.3)
+    assert gate["note"] == "0.350 is >= 0.300 (floor of pixels +0.1)"
+    other = fake.make(tmp_path / "other", brand=0.6)
+    spec = {"metric": "eval/brand/recall@1", "value": f"run:{other}", "plus": 0.05}
+    better = history(0.66)
+    assert run_of(spec, better)["passed"]
+    assert run_of(spec, better)["bound"] == pytest.approx(0.65)
+    assert not run_of(spec, history(0.64))["passed"]
+    assert faults(spec) == []
+    (fault,) = faults(spec | {"value": f"run:{tmp_path}"})
+    assert "holds no run" in fault
+
+
+def test_faults_of_moments_bounds_and_what_follows():
+    base = {"metric": "train/loss", "value": 1.0, "op": "<="}
+    (fault,) = faults(base | {"at": 2.0}, epochs=10, warmup=3.2)
+    assert fault.startswith("g.at: epoch 2.00 lies inside the warm-up of 3.20 epochs")
+    assert faults(base | {"at": "warmup"}, epochs=10, warmup=3.2) == []
+    assert one_fault(base | {"stable": 0}).startswith("g.stable: got 0")
+    assert one_fault(base | {"near": 2.0}).startswith("g.near: nothing follows")
+    good = base | {"near": 2.0, "otherwise": "extend:2; stop"}
+    assert faults(good) == []
+    assert one_fault(good | {"near": 0.5}) == "g.near: 0.500 passes 1.00 already"
+    assert "'stop', 'extend:EPOCHS'" in one_fault(base | {"otherwise": "extend"})
+    missing = base | {"otherwise": "switch:configs/none.py"}
+    assert "configs/none.py is no file" in one_fault(missing)
+    assert "advisory" in one_fault(base | {"otherwise": "stop", "required": False})
+    early = base | {"then": "switch:main.py", "at": 3}
+    assert one_fault(early).startswith("g.then: got at=3")
+    assert "can be followed by a switch" in one_fault(base | {"then": "stop"})
+
+
+def test_one_criterion_with_two_thresholds():
+    strict = {"metric": "train/loss", "op": "<=", "value": 0.01}
+    lax = strict | {"value": 0.015}
+    (fault,) = gate_specs.check({"a": strict, "b": lax}, TAGS, floors=())
+    assert fault.startswith("b.value: got <= 0.0150 where a has 0.0100")
+    assert "one criterion with two thresholds" in fault
+    for other in (lax | {"required": False}, lax | {"op": ">"}, lax | {"at": 3}):
+        assert gate_specs.check({"a": strict, "b": other}, TAGS, floors=()) == []

@@ -5,6 +5,7 @@ import html.parser
 import io
 import math
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reporting import alarms, gallery, report, workdir
+import main
+from reporting import alarms, figures, gallery, plan, report, sections, workdir
 from tests.reporting import fake
 
 
 class Page(html.parser.HTMLParser):
     """The text of a page, what it refers to, and whether its tags are balanced."""
 
-    VOID = {"meta", "img", "br", "link"}
+    VOID = {"meta", "img", "br", "link", "source"}
 
     def __init__(self, text):
         super().__init__()
@@ -65,7 +67,7 @@ def test_json_has_the_fields_of_the_contract(good):
     assert read["verdict"].startswith("PASS: Finished at step 100")
     assert report.exit_code(read) == 0
     gate = read["gates"]["brand"]
-    assert gate | {"note": ""} == {
+    expected = {
         "passed": True,
         "required": True,
         "metric": "eval/brand/recall@1",
@@ -73,8 +75,8 @@ def test_json_has_the_fields_of_the_contract(good):
         "value": pytest.approx(0.9),
         "bound": 0.3,
         "at": "end",
-        "note": "",
     }
+    assert {key: gate[key] for key in expected} == expected
     brand = read["metrics"]["eval/brand/recall@1"]
     assert brand["value"] == pytest.approx(0.9)
     assert brand["floors"]["untrained"]["value"] == 0.1
@@ -93,8 +95,9 @@ def test_page_is_one_balanced_file_with_its_pictures_inside(good):
     page = Page((folder / "report.html").read_text("utf-8"))
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
     assert sections == [
-        "gates", "alarms", "metrics", "curves", "evaluations", "gallery", "data",
-        "config", "rules", "timing", "segments", "versions",
+        "gates", "alarms", "curves", "metrics", "evaluations", "gallery", "data",
+        "candidates", "time-and-cost", "config", "segments", "rules", "environment",
+        "how-to-reproduce",
     ]  # fmt: skip
     assert [link for link in page.links if not link.startswith("#")] == []
     assert len(page.images) == len(list((folder / "figures").glob("*.png"))) == 6
@@ -296,3 +299,132 @@ def test_evaluations_are_a_table_of_what_gates_look_at(good):
     last = [cell.strip() for cell in table[-1].strip("|").split("|")]
     value = evaluations[-1]["metrics"]["eval/brand/recall@1"]["value"]
     assert float(last[header.index("brand/recall@1")]) == pytest.approx(value, abs=1e-3)
+
+
+def write_words(folder):
+    """Writes a report without its figures, which take seconds."""
+    events = workdir.read_events(folder)
+    result = report.assemble(folder, events)
+    parts = sections.build(folder, result, events, {})
+    page = {"report": result, "title": "x", "folder": "x", "sections": parts}
+    report.render(folder, page)
+    return result
+
+
+def section(folder, title):
+    """The lines of a section in report.md."""
+    text = (folder / "report.md").read_text("utf-8")
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0].strip()
+
+
+def test_true_candidates_are_said_in_a_sentence(good):
+    said = section(good[0], "Candidates")
+    assert "compared with 256 candidates; a step holds 256 records." in said
+
+
+def test_chunks_that_share_no_candidates_show(tmp_path):
+    folder = fake.make(tmp_path, epochs=1)
+    config = workdir.read_config(folder)
+    config["config"]["train"] |= {"batch_size": 1024, "chunks": 4}
+    config["config"]["train"]["accumulate"] = "separate"
+    workdir.write_json(folder / workdir.CONFIG, config)
+    write_words(folder)
+    said = section(folder, "Candidates")
+    assert (
+        "compared with 256 candidates; a step holds 1,024 records in 4 chunks" in said
+    )
+
+
+def test_a_price_makes_costs(tmp_path):
+    folder = fake.make(tmp_path, epochs=4, final=False, state="training")
+    config = workdir.read_config(folder)
+    config["config"]["train"]["price_per_hour"] = 36.0  # a hundredth a second
+    config["config"]["evaluate"] = {"every_epochs": 2.0}
+    workdir.write_json(folder / workdir.CONFIG, config)
+    result = write_words(folder)
+    told = result["budget"]
+    # Events are a second apart from step to step, but their speed says 256 / 1521 s.
+    left = 60 * 256 / 1521.0 + 3 * 0.5
+    assert told["cost_left"] == pytest.approx(left / 100)
+    assert told["gates"]["early"]["cost"] == pytest.approx(20.5 / 100)
+    said = section(folder, "Time and cost")
+    assert "| early | 2.00 | 20.5 s | 0.205 | judged |" in said
+    assert "| brand | 10.0 | 52.1 s | 0.521 | forecast |" in said
+
+
+def test_the_command_makes_the_run_again(good, tmp_path):
+    folder = fake.make(tmp_path / "my run", epochs=1)
+    config = workdir.read_config(folder)
+    # What the command line set goes before what a variant changed as well.
+    config["overrides"] = {
+        "train.epochs": [30.0, 10.0],
+        "data.path": ["", "/data/my marks"],
+        "model.layers": [[1, 1], [2, 2]],
+        "gone": [1, None],
+    }
+    workdir.write_json(folder / workdir.CONFIG, config)
+    workdir.write_json(folder / workdir.ENVIRONMENT, {"commit": "abc1234-dirty"})
+    write_words(folder)
+    said = section(folder, "How to reproduce")
+    command = said.split("```")[1].replace("\\\n", " ")
+    words = shlex.split(command)
+    arguments, overrides = main.parse(words[2:])
+    assert words[:2] == ["python", "main.py"]
+    assert arguments.config == ["configs/x.py:smoke"]
+    assert arguments.workdir == "runs/my run"
+    assert overrides == {
+        "train.epochs": "10.0",
+        "data.path": "/data/my marks",
+        "model.layers": "[2, 2]",
+    }
+    assert "abc1234-dirty" in said
+    assert "changes that no commit holds" in said
+    assert "--config.train.epochs=10.0" in section(good[0], "How to reproduce")
+
+
+def test_a_gate_that_was_judged_more_than_once_shows_it(good):
+    judged = {
+        "g": {
+            "passed": False, "required": True, "metric": "m", "op": ">=", "value": 0.1,
+            "bound": 0.2, "at": 2, "note": "why", "low": 0.05, "high": 0.15, "n": 40,
+            "epoch": 4.0, "action": "stop",
+            "history": [
+                {"epoch": 2.0, "value": 0.1, "passed": False, "action": "extend",
+                 "until": 4.0},
+                {"epoch": 4.0, "value": 0.1, "passed": False, "action": "stop"},
+            ],
+        }
+    }  # fmt: skip
+    (table,) = sections.about_gates(judged).tables
+    row = dict(zip(table.header, table.rows[0], strict=True))
+    assert row["value (95 %)"] == "0.100 (0.0500 … 0.150)"
+    assert (row["n"], row["judged at"]) == ("40", "epoch 4.00")
+    assert table.notes[0] == [
+        "g, judged so far: epoch 2.00 0.100, not passed → extend to epoch 4.00; "
+        "epoch 4.00 0.100, not passed → stop."
+    ]
+
+
+def test_what_to_try_is_in_softer_ink_than_what_was_seen(tmp_path):
+    folder = fake.make(tmp_path, epochs=3, final=False, state="collapsed")
+    said = {"name": "odd", "severity": "stop", "tag": "x", "message": "Odd. Do so."}
+    said |= {"seen": "Odd.", "advice": "Do so."}
+    workdir.append_event(folder, "alarm", step=30, epoch=3.0, **said)
+    write_words(folder)
+    text = (folder / "report.html").read_text("utf-8")
+    assert '<li class="bad">Odd. <span class="soft">Do so.</span></li>' in text
+    assert "- **Stop.** Odd. Do so." in section(folder, "Alarms")
+
+
+def test_a_resume_is_named_for_what_it_was(tmp_path):
+    horizons = [("start", [0, 60]), ("resumed", [0, 60]), ("extended", [0, 100])]
+    horizons += [("extended", [0, 100]), ("extended", [90, 200])]
+    told = [{"why": why, "horizon": horizon} for why, horizon in horizons]
+    assert plan.starts(told) == [
+        "start", "resumed", "extended, rescale", "extended, continue",
+        "extended, restart",
+    ]  # fmt: skip
+    folder = fake.make(tmp_path, epochs=6, final=False)
+    workdir.append_event(folder, "resume", step=60, epoch=6.0)
+    figure = figures.loss(workdir.read_events(folder), {60: "extended, rescale"})
+    assert [text.get_text() for text in figure.axes[1].texts] == ["extended, rescale"]

@@ -43,34 +43,56 @@ def test_a_running_run(tmp_path):
     folder = fake.make(tmp_path, epochs=5, final=False, state="training")
     (folder / workdir.CHECKPOINTS / "40").mkdir(parents=True)
     (folder / workdir.CHECKPOINTS / "tmp-50").mkdir()
-    now = workdir.read_heartbeat(folder)["time"] + 20
+    now = workdir.read_heartbeat(folder)["time"] + 2
     said = status.describe(folder, now)
     assert said["liveness"] == "alive"
     assert (said["step"], said["total_steps"], said["checkpoint"]) == (50, 100, 40)
     assert said["total_epochs"] == pytest.approx(10.0)
-    assert said["eta_seconds"] == pytest.approx(40.0)
+    # 50 steps of 256 records at the median speed, and an evaluation of half a second,
+    # less the age of the heartbeat.
+    left = 50 * 256 / 1526 + 0.5 - 2
+    assert said["eta_seconds"] == pytest.approx(left)
     assert said["loss"]["chance"] == fake.CHANCE
     text = status.status(folder, now)
     for words in (
         "alive: training",
         "step 50 of 100, epoch 5.00 of 10.0",
-        "40.0 s left",
+        "6.89 s left",
         "chance 4.44",
         "0.780 (0.740 … 0.820), n 400; chance 0.0200; pixels 0.300; untrained 0.100",
         "step 40",
         "brand: waits until the end",
-        "(in 40.0 s)",
+        "(in 6.89 s)",
+        "compute-bound",
     ):
         assert words in text
     assert workdir.plain(said)  # fit for --json
 
 
-def test_forecast_of_a_gate_on_the_way(tmp_path):
-    folder = fake.make(tmp_path, epochs=1, final=False, state="training")
+def test_the_next_gate_comes_with_its_time_its_cost_and_a_guess(tmp_path):
+    folder = fake.make(tmp_path, epochs=7, final=False, state="training")
+    config = workdir.read_config(folder)
+    gate = {"metric": "eval/brand/recall@1", "value": 0.99, "at": 9}
+    config["config"]["gates"]["late"] = gate
+    config["config"]["train"]["price_per_hour"] = 3600.0
+    config["config"]["evaluate"] = {"every_epochs": 2.0}
+    workdir.write_json(folder / workdir.CONFIG, config)
     now = workdir.read_heartbeat(folder)["time"]
-    # 60 s to epoch 10 from epoch 1: the gate at epoch 2 is 60/9 s away.
-    assert "early: waits until epoch 2.00" in status.status(folder, now)
-    assert "(in 6.67 s)" in status.status(folder, now)
+    text = status.status(folder, now)
+    (line,) = (line for line in text.splitlines() if line.startswith("next gate"))
+    # The gate at epoch 9 is judged by the evaluation at epoch 10, with `brand`'s.
+    seconds = 30 * 256 / 1536 + 2 * 0.5
+    assert f"(in {seconds:.2f} s, at a cost of {70 + seconds:.1f})" in line
+    # The metric rises along a line: .3 + .6 t / 70 at t = 20, 40, 60.
+    assert "now 0.814" in line
+    assert "the last 3 would be at 1.00 (a guess)" in line
+    assert "which costs" in text
+    assert workdir.plain(status.describe(folder, now))
+
+
+def test_two_measurements_are_no_trend(tmp_path):
+    folder = fake.make(tmp_path, epochs=5, final=False, state="training")
+    assert "guess" not in status.status(folder)
 
 
 def test_stale_and_empty(tmp_path, dead_pid):

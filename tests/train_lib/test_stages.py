@@ -59,7 +59,7 @@ def test_a_stage_that_does_not_pass_ends_it(monkeypatch, tmp_path, caplog):
     with caplog.at_level("INFO"):
         assert stages.train(SOURCES, {}, tmp_path) == 3
     assert "Not begun" in caplog.text
-    assert "2-fastap_resnet" in caplog.text
+    assert "failed: configs/fastap_resnet.py:smoke" in caplog.text
 
 
 @pytest.fixture(scope="module")
