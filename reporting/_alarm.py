@@ -36,21 +36,35 @@ class Limits:
     common_only: float = 0.5  # share of positive pairs
     nearer: float = 0.6  # how often a positive is nearer than another record
     high_floor: float = 0.5  # share of chance
-    near_floor: float = 0.05  # share of the loss's reach
+    near_floor: float = 0.5  # share of the loss's reach
+    flat: float = 0.15  # of it, between two means of points
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the rules look at."""
+    """What the rules look at.
+
+    Attributes:
+      events: the run's history.
+      batch_size: records a step, over all devices.
+      total_steps: length of the run; None judges what is there as if it were all.
+      horizon: step at which the learning-rate schedule ends.
+      segments: the run's starts and resumes, as `workdir.read_resumes` gives them.
+      data: what is in data.json.
+      audit: what is in label_audit.json.
+      gallery: queries with their neighbours.
+      limits: when a rule speaks up.
+    """
 
     events: list[dict]
     batch_size: int | None = None
     total_steps: int | None = None
     horizon: int | None = None
     segments: Sequence[Mapping] = ()
+    data: Mapping = field(default_factory=dict)
+    audit: Mapping = field(default_factory=dict)
+    gallery: Sequence[Mapping] = ()
     limits: Limits = Limits()
-    data: Mapping = field(default_factory=dict)  # what is in data.json
-    audit: Mapping = field(default_factory=dict)  # what is in label_audit.json
 
     @property
     def progress(self) -> float:

@@ -4,12 +4,12 @@ Each rule is a pure function of the history. An alarm is a dict `{name, severity
 step, seen, advice, message}`; severity `"stop"` means that going on is pointless.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from reporting import alarms_data, alarms_evaluation, alarms_training, workdir
-from reporting._alarm import Limits, Run
+from reporting._alarm import Run
 
 RULES: tuple[Callable[[Run], list[dict]], ...] = (
     alarms_training.not_finite,
@@ -40,6 +40,7 @@ RULES: tuple[Callable[[Run], list[dict]], ...] = (
     alarms_data.label_ceiling,
     alarms_data.leaking_split,
     alarms_data.duplicate_records,
+    alarms_data.self_match,
 )
 
 # What ends a run unless `config.alarms.stop` says otherwise.
@@ -50,44 +51,30 @@ NAMES = (
     "rate_jump", "reversed_pairs", "moved_bound", "under_floor", "saturated",
     "below_chance", "crowded", "unaligned", "no_hits", "few_queries", "near_ties",
     "resemblance", "duplicates", "generalisation_gap", "input_bound", "weak_labels",
-    "label_ceiling", "leaking_split", "duplicate_records",
+    "label_ceiling", "leaking_split", "duplicate_records", "self_match",
 )  # fmt: skip
 
 
 def check(
     events: list[dict],
     *,
-    batch_size: int | None = None,
-    total_steps: int | None = None,
-    horizon: int | None = None,
-    segments: Sequence[Mapping] = (),
     stop: Sequence[str] = STOPS,
     ignore: Sequence[str] = (),
-    limits: Limits | None = None,
-    data: Mapping | None = None,
-    audit: Mapping | None = None,
+    **given: Any,
 ) -> list[dict]:
     """Finds every alarm that stands at the end of a history.
 
     Args:
       events: a run's history, as `workdir.read_events` gives it.
-      batch_size: records a step, over all devices; None skips the rule on candidates.
-      total_steps: length of the run; None judges what is there as if it were all.
-      horizon: step at which the learning-rate schedule ends; None skips that rule.
-      segments: the run's starts and resumes, as `workdir.read_resumes` gives them.
       stop: names of the alarms that end a run; the others warn.
       ignore: names of the alarms that are not asked for.
-      limits: when a rule speaks up.
-      data: facts on the dataset, as `workdir.read_data` gives them.
-      audit: what its labels can teach, as `workdir.read_audit` gives it.
+      **given: what is known of the run besides, fields of `_alarm.Run`; a rule that
+        needs what is not known is silent.
 
     Returns:
       Alarms, those that should stop the run first.
     """
-    run = Run(
-        events, batch_size, total_steps, horizon, segments, limits or Limits(),
-        data or {}, audit or {},
-    )  # fmt: skip
+    run = Run(events, **given)
     found = [
         alarm | {"severity": "stop" if alarm["name"] in stop else "warn"}
         for rule in RULES
@@ -110,6 +97,7 @@ def facts(folder: Path | str) -> dict[str, Any]:
         "segments": segments,
         "data": workdir.read_data(folder),
         "audit": workdir.read_audit(folder),
+        "gallery": workdir.read_queries(folder),
         **(fields.get("alarms") or {}),
     }
 

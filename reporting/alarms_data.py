@@ -56,28 +56,29 @@ def _weak(run: Run) -> Iterable[str]:
 
 
 def label_ceiling(run: Run) -> list[dict]:
-    """A loss that has come to the lowest that its labels allow."""
-    lowest = run.audit.get("lowest") or {}
-    if not lowest.get("share", 0.0) > run.limits.high_floor:
+    """A loss that no longer falls, near the lowest that weak labels allow."""
+    lowest, limits = run.audit.get("lowest") or {}, run.limits
+    if not lowest.get("share", 0.0) > limits.high_floor:
         return []
-    points = run.limits.points
-    loss = history.series(run.events, history.LOSS, "train", points)
-    floor = history.series(run.events, "train/loss_floor", "train", points)["value"]
-    if len(loss) < points or len(floor) < points:
+    loss = history.series(run.events, history.LOSS, "train", 2 * limits.points)
+    floor = history.series(run.events, "train/loss_floor", "train", 1)["value"]
+    if len(loss) < 2 * limits.points or floor.empty:
         return []
-    reach = loss["chance"] - floor
-    if not (loss["value"] - floor <= run.limits.near_floor * reach).all():
+    before, now = (
+        part["value"].mean() for part in (loss[: limits.points], loss[limits.points :])
+    )
+    last, least = loss.iloc[-1], floor.iloc[-1]
+    reach = last["chance"] - least
+    if now - least > limits.near_floor * reach or before - now > limits.flat * reach:
         return []
-    last = loss.iloc[-1]
     return [
         alarm(
             "label_ceiling",
             history.LOSS,
             last["step"],
-            f"The loss ({number(last['value'])}) has come to the lowest that shared "
-            f"codes allow ({number(floor.iloc[-1])}, chance "
-            f"{number(last['chance'])}) and has stayed there for {points} points: "
-            "these labels have no more to teach.",
+            f"The loss ({number(now)}) no longer falls, and the lowest that shared "
+            f"codes allow is {number(least)} (chance {number(last['chance'])}): these "
+            "labels have no more to teach.",
             "Another learning rate or a longer run does not help; take other "
             "positives (objective.positives=instance), or finer codes.",
         )
@@ -139,5 +140,27 @@ def duplicate_records(run: Run) -> list[dict]:
             f"{percent(repeats['share'])} of {count(repeats['looked_at'])} records "
             "equal another to the last bit.",
             "Keep one of each: copies are each other's negatives, and easy hits.",
+        )
+    ]
+
+
+def self_match(run: Run) -> list[dict]:
+    """Queries that are in their own list of neighbours."""
+    own = [
+        query
+        for query in run.gallery
+        if any(near["id"] == query["query"] for near in query.get("neighbours") or [])
+    ]
+    if not own:
+        return []
+    named = ", ".join(str(query.get("name") or query["query"]) for query in own[:3])
+    return [
+        alarm(
+            "self_match",
+            "gallery",
+            history.reached(run.events)[0],
+            f"{count(len(own))} of {plural(len(run.gallery), 'query', 'queries')} "
+            f"found themselves ({named}): a hit that says nothing.",
+            "Take a record out of its own ranking by id, and count from the next one.",
         )
     ]

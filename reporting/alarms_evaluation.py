@@ -49,24 +49,36 @@ def saturated(run: Run) -> list[dict]:
 
 
 def under_floor(run: Run) -> list[dict]:
-    """A metric that raw pixels or the untrained network reach as well."""
+    """Scores that raw pixels or the untrained network reach as well.
+
+    A set is judged by all of its headlines: the one that a floor does not reach counts.
+    A prediction is also held against a copy of what it was made from, by its cosine.
+    """
     found = []
     if run.progress < run.limits.judging:
         return found
-    for tag, metric, step in _headlines(run):
+    known = {tag: (metric, step) for tag, metric, step in _scores(run)}
+    sets = [(tags, ()) for tags in history.headlines_by_set(known).values()]
+    for tag, metric, step in _last(run, "cosine"):
+        known[tag] = metric, step
+        sets.append(([tag], ("copy_last",)))
+    for tags, only in sets:
+        metric, step = known[tags[0]]
         unbeaten = [
             f"{FLOOR_WORDS.get(name, name)} ({measured(floor)})"
             for name, floor in metric["floors"].items()
-            if name not in history.CEILINGS and not _above(metric["value"], floor)
+            if name in (only or metric["floors"])
+            and name not in history.CEILINGS
+            and not any(_beats(known[tag][0], name) for tag in tags)
         ]
         if not unbeaten:
             continue
         seen = (
-            f"{tag} is {number(metric['value'])}, not above the interval of "
+            f"{tags[0]} is {number(metric['value'])}, not above the interval of "
             f"{' or '.join(unbeaten)}: for this task training has added nothing yet."
         )
         advice = "Train longer, or choose positives that are nearer to the task."
-        found.append(alarm("under_floor", tag, step, seen, advice))
+        found.append(alarm("under_floor", tags[0], step, seen, advice))
     return found
 
 
@@ -179,11 +191,19 @@ def near_ties(run: Run) -> list[dict]:
 
 
 def resemblance(run: Run) -> list[dict]:
-    """Neighbours that look hardly more alike than pairs drawn at random."""
+    """Neighbours that look hardly more alike than pairs drawn at random.
+
+    Where a set has scores or errors as well, those speak for it, and not the looks.
+    """
     found = []
+    judged = {
+        tag.rpartition("/")[0] for tag, *_ in (*_scores(run), *_last(run, "error"))
+    }
     for tag, metric, step in _last(run, "ssim@1"):
         chance = metric["chance"]
         if chance is None or metric["value"] - chance >= run.limits.resemblance:
+            continue
+        if tag.rpartition("/")[0] in judged:
             continue
         seen = (
             f"{tag} is {number(metric['value'])} where random pairs have "
@@ -243,6 +263,12 @@ def _reaches(floor: dict, bound: float) -> bool:
     """Whether a floor may be as high as a bound, given its interval."""
     top = floor["high"] if history.is_finite(floor["high"]) else floor["value"]
     return history.is_finite(top) and top >= bound
+
+
+def _beats(metric: dict, name: str) -> bool:
+    """Whether a metric lies above the interval of a floor that it has."""
+    floor = metric["floors"].get(name)
+    return floor is not None and _above(metric["value"], floor)
 
 
 def _above(value: float, floor: dict) -> bool:

@@ -189,9 +189,15 @@ def is_score(tag: str) -> bool:
 
 def headlines(tags: Iterable[str]) -> list[str]:
     """One score for each `eval/<set>`; the parts of a set are not among them."""
+    return [found[0] for found in headlines_by_set(tags).values()]
+
+
+def headlines_by_set(tags: Iterable[str]) -> dict[str, list[str]]:
+    """The scores that speak for each set, the most telling first."""
     scores = [tag for tag in tags if is_score(tag)]
-    found = []
+    found = {}
     for name in dict.fromkeys(tag.split("/")[1] for tag in scores):
         wanted = [f"eval/{name}/{headline}" for headline in HEADLINES]
-        found += [tag for tag in wanted if tag in scores][:1]
+        if there := [tag for tag in wanted if tag in scores]:
+            found[name] = there
     return found

@@ -185,9 +185,14 @@ def write_gallery(
     write_json(folder / GALLERY, queries)
 
 
+def read_queries(workdir: Path | str) -> list[dict]:
+    """The queries of the gallery with their neighbours, without pictures."""
+    return read_json(Path(workdir) / GALLERY, []) or []
+
+
 def read_gallery(workdir: Path | str) -> tuple[list[dict], dict[int, np.ndarray]]:
     """The queries with their neighbours, and pictures uint8 [s, s, 3] by record id."""
-    queries = read_json(Path(workdir) / GALLERY, []) or []
+    queries = read_queries(workdir)
     try:
         with np.load(Path(workdir) / THUMBNAILS, allow_pickle=False) as archive:
             pictures = {int(key): archive[key] for key in archive.files}

@@ -364,3 +364,38 @@ def test_perfect_from_the_first_evaluation_on():
 
     assert names(history(1.0, 1.0)) == ["saturated"]
     assert names(history(0.5, 1.0)) == []
+
+
+def both_floors(values, floors, name="pixels"):
+    """A final evaluation of several tags of a set, and a floor of each."""
+    tags = [f"eval/clean/{tag}" for tag in values]
+    measured = dict(zip(tags, map(fake.metric, values.values()), strict=True))
+    low = {f"eval/clean/{tag}": fake.metric(floors[tag]) for tag in floors}
+    return [
+        event("floor", 0, low, floor=name),
+        event("eval", 50, measured, final=True),
+    ]
+
+
+def test_one_headline_above_a_floor_is_enough():
+    floors = {"recall@1": 0.28, "map": 0.2}
+    assert names(both_floors({"recall@1": 0.3, "map": 0.3}, floors)) == []
+    assert names(both_floors({"recall@1": 0.3, "map": 0.22}, floors)) == ["under_floor"]
+
+
+def test_cosine_is_held_against_a_copy_of_the_last_vector():
+    level, value = {"cosine": 0.4713}, {"cosine": 0.4719}
+    (alarm,) = alarms.check(both_floors(value, level, "copy_last"))
+    assert alarm["name"] == "under_floor"
+    assert "a copy of the last vector (0.471" in alarm["seen"]
+    assert names(both_floors({"cosine": 0.6}, level, "copy_last")) == []
+    assert names(both_floors(value, level, "ridge")) == []
+
+
+def test_looks_do_not_speak_where_labels_do():
+    alike = {"ssim@1": fake.metric(0.95, chance=0.93)}
+    tags = {f"eval/clean/{name}": metric for name, metric in alike.items()}
+    alone = [event("eval", 50, tags, final=True)]
+    assert names(alone) == ["resemblance"]
+    judged = tags | {"eval/clean/map": fake.metric(0.6, chance=0.1)}
+    assert names([event("eval", 50, judged, final=True)]) == []
