@@ -9,6 +9,8 @@
         the scale of the report: mamba_s, 768-d vectors, 4 x 256 with 1,024 candidates
     python main.py --config=configs/infonce_mamba.py:v1 --workdir=runs/v1
         the report's first try: InfoNCE behind a head of its own, weights .70 and .30
+    python main.py --config=configs/infonce_mamba.py:tree --workdir=runs/tree
+        the report's decision tree as gates: more epochs, or the other try
 
 Variants combine with commas; `smoke` shrinks any of them to seconds. docs/articles.md
 says what is asked and why; docs/recipes.md what was measured.
@@ -137,7 +139,9 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     config.schedule.epochs = config.train.get_oneway_ref("epochs")
     _same_everywhere(config)
-    variants = {"real": _real, "full": _full, "v1": _v1, "smoke": _smoke}
+    variants = {
+        "real": _real, "full": _full, "v1": _v1, "tree": _tree, "smoke": _smoke,
+    }  # fmt: skip
     for name in filter(None, arg.split(",")):
         if name not in variants:
             raise ValueError(f"got variant {name!r}; choices: {', '.join(variants)}")
@@ -222,6 +226,26 @@ def _full(config: ConfigDict) -> None:
     config.model.update(width=768, layers=14, states=16, dtype="bfloat16")
     config.optimizer.learning_rate = 1e-4 / 4
     config.train.update(batch_size=1024, chunks=4, epochs=20.0, patience=3, threads=8)
+
+
+def _tree(config: ConfigDict) -> None:
+    """The report's decisions: two epochs to show promise, two more while it does."""
+    other = "switch:configs/infonce_mamba.py:v1"
+    config.gates.promise = {
+        "metric": "eval/next/cosine",
+        "value": 0.5,
+        "at": 2.0,
+        "near": 0.4,
+        "otherwise": f"extend:2; {other}",
+        "required": True,
+    }
+    config.gates.found = {
+        "metric": "eval/next/recall@5",
+        "op": ">",
+        "value": 0.1,
+        "otherwise": other,
+        "required": True,
+    }
 
 
 def _v1(config: ConfigDict) -> None:

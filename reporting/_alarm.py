@@ -30,6 +30,7 @@ class Limits:
     spike: float = 0.25  # of the loss's reach
     near_ties: float = 0.9  # share of queries
     duplicates: float = 0.01  # share of records
+    same: float = 1 - 1e-6  # cosine of a record with itself
     gap: float = 0.1  # between training and evaluation
     resemblance: float = 0.05  # SSIM above that of random pairs
     weak_loss: float = 0.6  # share of chance below which labels let no loss fall

@@ -145,11 +145,18 @@ def duplicate_records(run: Run) -> list[dict]:
 
 
 def self_match(run: Run) -> list[dict]:
-    """Queries that are in their own list of neighbours."""
+    """Queries that are in their own list of neighbours.
+
+    Where a record is looked for in another view, its id is the right answer, and its
+    score is less than that of the same picture.
+    """
     own = [
         query
         for query in run.gallery
-        if any(near["id"] == query["query"] for near in query.get("neighbours") or [])
+        if any(
+            near["id"] == query["query"] and near["score"] >= run.limits.same
+            for near in query.get("neighbours") or []
+        )
     ]
     if not own:
         return []

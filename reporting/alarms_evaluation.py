@@ -22,7 +22,7 @@ def saturated(run: Run) -> list[dict]:
     """A metric that tells good embeddings from bad ones no more.
 
     It is perfect from the first evaluation on, or perfect where what needs no training
-    nearly is too.
+    nearly is too; and the run asks nothing harder, which no floor solves.
     """
     found, limits = [], run.limits
     for tag, metric, step in _headlines(run):
@@ -37,7 +37,7 @@ def saturated(run: Run) -> list[dict]:
             for name, floor in metric["floors"].items()
             if name not in history.CEILINGS and _reaches(floor, limits.solved)
         ]
-        if not easy and not at_once:
+        if (not easy and not at_once) or _asks_harder(run, tag):
             continue
         seen = f"{tag} is {percent(metric['value'])}"
         seen += " from the first evaluation on" if at_once else ""
@@ -149,6 +149,9 @@ def no_hits(run: Run) -> list[dict]:
         n = metric["n"]
         if metric["value"] != 0 or not n or not history.is_finite(metric["high"]):
             continue
+        # Under a condition that is as hard as can be, a zero is what was to be shown.
+        if tag.count("/") > 2:
+            continue
         small = n < run.limits.few
         advice = (
             "So few queries say little; evaluate on more."
@@ -257,6 +260,17 @@ def _last(run: Run, ending: str) -> Iterable[tuple[str, dict, int]]:
 
 def _evaluations(run: Run) -> list[dict]:
     return [event for event in run.events if event["kind"] == "eval"]
+
+
+def _asks_harder(run: Run, tag: str) -> bool:
+    """Whether another measurement of the same score is one that no floor solves."""
+    score, limits = tag.rpartition("/")[2], run.limits
+    return any(
+        other != tag
+        and other.rpartition("/")[2] == score
+        and not any(_reaches(floor, limits.solved) for floor in named.values())
+        for other, named in history.floors(run.events).items()
+    )
 
 
 def _reaches(floor: dict, bound: float) -> bool:

@@ -62,8 +62,8 @@ def _followed(events: list[dict], decision: Decision | None) -> str:
     if decision.passed:
         return f" What follows is {decision.config}."
     _, epoch = history.reached(events)
-    said = f" Gate {decision.gate} ended the run at epoch {number(epoch)}"
-    return said + (f"; {decision.config} follows." if decision.config else ".")
+    what = f"{decision.config} follows" if decision.config else "the run ended there"
+    return f" Gate {decision.gate} decided at epoch {number(epoch)}: {what}."
 
 
 def _unfinished(events: list[dict], heartbeat: Mapping | None) -> str:

@@ -399,3 +399,19 @@ def test_looks_do_not_speak_where_labels_do():
     assert names(alone) == ["resemblance"]
     judged = tags | {"eval/clean/map": fake.metric(0.6, chance=0.1)}
     assert names([event("eval", 50, judged, final=True)]) == []
+
+
+def test_an_easy_set_beside_a_harder_one_is_no_fault():
+    easy = evaluated(1.0, pixels=fake.metric(0.99))
+    assert "saturated" in names(easy)
+    floor = easy[0]["metrics"]
+    for harder, excused in ((0.7, True), (0.98, False)):
+        more = {"eval/hard/in_10000/recall@1": fake.metric(harder, 500)}
+        history = [event("floor", 0, floor | more, floor="pixels"), easy[-1]]
+        assert ("saturated" not in names(history)) == excused
+
+
+def test_a_zero_under_a_condition_is_no_fault():
+    none = fake.metric(0.0, 200) | {"low": 0.0, "high": 0.019}
+    for tag, found in (("codes/recall@1", ["no_hits"]), ("hard/snr_2/recall@1", [])):
+        assert names([event("eval", 50, {f"eval/{tag}": none}, final=True)]) == found

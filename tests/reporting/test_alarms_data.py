@@ -229,3 +229,7 @@ def test_a_query_in_its_own_list():
     assert alarm["name"] == "self_match"
     assert "1 of 1 query found themselves (frame 7)" in alarm["seen"]
     assert alarms.check([], gallery=gallery(3, 4)) == []
+    # Another view of the record is what was looked for.
+    (other,) = gallery(7)
+    other["neighbours"][0]["score"] = 0.98
+    assert alarms.check([], gallery=[other]) == []
