@@ -92,6 +92,8 @@ def uniformity_chance(d: int) -> float:
 class Evaluator:
     """Spread, rank, alignment, uniformity and duplicates of the records of a split.
 
+    Their chance levels are those of directions spread evenly.
+
     Alignment is measured between a record as `view` shows it and its first view.
     `embedding_std_ratio` is embedding_std times sqrt(d): 1 is healthy, 0 collapsed.
 
@@ -135,19 +137,21 @@ class Evaluator:
         z = _unit(_embedded.embed_parts(embed, parts, self.view))
         views = _embedded.embed_parts(embed, parts, OTHER_VIEW)
         d = z.shape[1]
-        # Rank and uniformity do not change in the span of the rows, which is smaller.
-        span = np.linalg.qr(z.T, mode="r").T if d > len(z) else z
-        spread = _measured(embedding_std, z, self.seed)
+        span = _span(z)
+        spread = _measured(embedding_std, z, self.seed, d**-0.5)
+        even = _span(_unit(np.random.default_rng(0).standard_normal(z.shape)))
         found = {
             "embedding_std": spread,
             "embedding_std_ratio": Metric(
                 spread.value * math.sqrt(d),
                 spread.n,
-                spread.chance,
+                1.0,
                 spread.low * math.sqrt(d),
                 spread.high * math.sqrt(d),
             ),
-            "effective_rank": _measured(effective_rank, span, self.seed),
+            "effective_rank": _measured(
+                effective_rank, span, self.seed, float(effective_rank(even))
+            ),
             "uniformity": _measured(uniformity, span, self.seed, uniformity_chance(d)),
             "duplicates": _duplicates(z),
         }
@@ -196,7 +200,12 @@ def _duplicates(z: np.ndarray) -> Metric:
     ids = np.arange(len(z))
     scores, _ = neighbours.top_k(z, z, 1, query_ids=ids, gallery_ids=ids)
     share = float((scores[:, 0] >= 1 - SAME).mean())
-    return Metric(share, len(z), math.nan, *metrics.wilson(share, len(z)))
+    return Metric(share, len(z), 0.0, *metrics.wilson(share, len(z)))
+
+
+def _span(z: np.ndarray) -> np.ndarray:
+    """Return rows in their own span; rank and uniformity stay what they are."""
+    return np.linalg.qr(z.T, mode="r").T if z.shape[1] > len(z) else z
 
 
 def _unit(z: np.ndarray) -> np.ndarray:

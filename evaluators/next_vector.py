@@ -168,11 +168,11 @@ def _context_rows(vectors: np.ndarray, target: np.ndarray, context: int) -> np.n
 
 
 def _difference(a: Metric, b: Metric) -> Metric:
-    """Return a - b of independent samples, its interval from theirs."""
+    """Return a - b of independent samples, its interval from theirs; chance is 0."""
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)
-    return Metric(value, min(a.n, b.n), math.nan, low, high)
+    return Metric(value, min(a.n, b.n), 0.0, low, high)
 
 
 def _check(k, pool, max_queries) -> tuple[int, ...]:

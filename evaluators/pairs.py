@@ -7,11 +7,11 @@ unrelated records are soon told apart, also in larger galleries, among twins, an
 anchors measured worse than training did.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jax.scipy.stats import norm
 
 from evaluators import _embedded, _examples, _figures, metrics, neighbours
 from evaluators._contract import Embed, Metric, check_count
@@ -108,8 +108,9 @@ class Evaluator:
         everything = np.arange(len(self.split))
         q = self._anchors(embed)  # [q, d]
         k = self._keys(embed, self.split, everything)  # [n, d]
+        levels = chance_levels(q.shape[1], len(k) - 1, self.margin, self.squared)
         found = {
-            name: self._metric(name, values)
+            name: self._metric(name, values, levels[name])
             for name, values in self._distances(q, k).items()
         }
         found["recall@1"] = self._recall(q, k, self.ids, keep=True)
@@ -172,8 +173,7 @@ class Evaluator:
             for name in parts[0]
         }
 
-    def _metric(self, name: str, values: np.ndarray) -> Metric:
-        level = self.margin if name.endswith("_loss") else math.nan
+    def _metric(self, name: str, values: np.ndarray, level: float) -> Metric:
         n, share = len(values), name in SHARES
         return Metric(
             *metrics.summarise(
@@ -236,6 +236,36 @@ class Evaluator:
                     "change galleries or data.distractors"
                 )
         return dict(sorted(sizes.items(), key=lambda item: item[1]))
+
+
+def chance_levels(
+    d: int, others: int, margin: float, squared: bool
+) -> dict[str, float]:
+    """Return what directions spread evenly have, where a positive is a stranger.
+
+    Distances of such are normal with mean sqrt(2) and standard deviation 1 / sqrt(2 d),
+    squared ones with 2 and 2 / sqrt(d), for large d. Losses have the margin instead,
+    that of embeddings that are all alike.
+
+    Args:
+        d: Width of the embeddings.
+        others: Negatives of an anchor.
+        margin: Of the loss.
+        squared: Whether distances are squared.
+    """
+    mean, std = (2.0, 2 / d**0.5) if squared else (2**0.5, (2 * d) ** -0.5)
+    # The mean of the largest of n normal numbers, after Blom (1958).
+    most = float(norm.ppf((others - 0.375) / (others + 0.25)))
+    nearest = max(mean - std * most, 0.0)
+    return {
+        "d_pos": mean,
+        "d_neg": mean,
+        "d_nearest": nearest,
+        "violations": float(norm.cdf(margin / (2**0.5 * std))),
+        "hard_violations": float(norm.cdf((mean - nearest + margin) / std)),
+        "triplet_loss": margin,
+        "hard_loss": margin,
+    }
 
 
 def _twins_of(split: Any, twins: Any) -> tuple[Any, np.ndarray]:

@@ -77,7 +77,10 @@ def collapse(run: Run) -> list[dict]:
     if run.progress < run.limits.settling:
         return []
     found = []
-    for tag in history.tags(run.events, "embedding_std", "embedding_std_ratio"):
+    tags = history.tags(run.events, "embedding_std", "embedding_std_ratio")
+    for tag in tags:
+        if f"{tag}_ratio" in tags:  # the same, already divided
+            continue
         frame = history.series(run.events, tag, last=run.limits.collapsed_points)
         # 1/√d, the spread of random directions, comes as the metric's chance level.
         unit = 1.0 if tag.endswith("_ratio") else frame["chance"]

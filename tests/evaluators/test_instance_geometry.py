@@ -125,6 +125,10 @@ def test_geometry_of_a_split(data):
     assert found["g/duplicates"].value == 2 / 40
     std, ratio = found["g/embedding_std"], found["g/embedding_std_ratio"]
     assert ratio.value == pytest.approx(std.value * math.sqrt(8))
+    assert (std.chance, ratio.chance) == (pytest.approx(8**-0.5), 1.0)
+    # These are even directions themselves, of 40 rows in 8 channels.
+    rank = found["g/effective_rank"]
+    assert rank.value == pytest.approx(rank.chance, rel=0.05)
     for tag, metric in found.items():
         assert metric.low <= metric.value <= metric.high, tag
     strangers = np.mean(
