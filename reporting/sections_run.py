@@ -206,9 +206,9 @@ def _pairs(difference: Mapping[str, Any]) -> list[tuple[str, list]]:
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    name = as_text(data.get("name", "of no name"))
-    print_ = data.get("fingerprint")
-    return f"{name}, fingerprint {print_}" if print_ else name
+    name = as_text(data.get("dataset") or data.get("name") or "a dataset")
+    hashed = data.get("content_hash")
+    return f"{name}, content {hashed}" if hashed else name
 
 
 def _hours(hours: float | None) -> str:
