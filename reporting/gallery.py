@@ -1,4 +1,4 @@
-"""The gallery: queries with their neighbours, right framed green and wrong red."""
+"""The gallery: queries with their neighbours, right framed blue and wrong orange."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,8 @@ from PIL import Image
 from reporting import contact_sheet, figures, workdir
 from reporting.formatting import number, plural
 
-QUERY, RIGHT, WRONG = (75, 85, 99), (46, 125, 80), (190, 50, 40)
+# Okabe and Ito: told apart by eyes that do not see red and green apart.
+QUERY, RIGHT, WRONG = (75, 85, 99), (0, 114, 178), (213, 94, 0)
 COLUMNS, NARROW_COLUMNS = 10, 3  # neighbours a line
 FRAME = 4  # pixels
 

@@ -20,7 +20,7 @@ RECIPES = sorted((ROOT / "configs").glob("*.py"))
 VARIANTS = {
     "moco_effnet": ["", "marks", "marks,codes", "full", "full,codes", "smoke"],
     "triplet_mri": ["", "margin05", "info_nce", "scans", "slices", "resnet", "smoke"],
-    "infonce_mamba": ["", "real", "full", "v1", "smoke"],
+    "infonce_mamba": ["", "real", "full", "v1", "tree", "tree,smoke", "smoke"],
     "simsiam_resnet": ["", "real", "real,joint", "real,imagenet", "full", "smoke"],
     "fastap_resnet": [
         "", "real,joint", "real,pseudo", "real,views", "full", "smoke"
