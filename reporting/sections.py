@@ -261,7 +261,7 @@ def _evaluations(events: list[dict], judged: Mapping[str, dict]) -> Section:
 def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:
     if "gallery" not in pictures:
         return Section("Gallery", ["The run has left no gallery."])
-    caption = "Queries on the left, neighbours by rank: right framed blue, wrong orange."
+    caption = "Queries on the left, neighbours by rank: right in blue, wrong in orange."
     section = Section("Gallery", figures=[(caption, pictures["gallery"])])
     if said := gallery.summary(folder):
         section.text.append(said)
