@@ -86,10 +86,6 @@ def test_more_epochs_while_it_is_near_then_another_recipe(tmp_path):
     # What the command line sets holds there too.
     fields = files.read_config(folder / "then-other")["config"]
     assert fields["data"]["brands"] == 25
-    # Once more: all of it stands.
-    assert run(recipe, folder, train__epochs=1, schedule__warmup_epochs=0) == 0
-    assert len(files.read_resumes(folder)) == 3
-    assert read(folder)["step"] == 12
 
 
 def test_a_passed_gate_leads_on_with_the_trained_network(tmp_path):
