@@ -247,7 +247,8 @@ def main(argv: list[str]) -> int:
         from input_pipeline._contract import DataError
         from train_lib.errors import InputError
 
-        if isinstance(error, InputError | DataError | FileNotFoundError):
+        paths = FileNotFoundError | NotADirectoryError | PermissionError
+        if isinstance(error, InputError | DataError | paths):
             print(f"main.py: {error}", file=sys.stderr)
             if arguments.command == "train":
                 _note_refusal(arguments.workdir, error)

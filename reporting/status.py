@@ -91,6 +91,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "budget": told,
         "next_gate": _next_gate(events, judged, told, epoch),
         "alarms": alarms.check(events, **alarms.facts(folder)),
+        "refusals": _refused_since(folder),
         "checkpoint": saved[-1] if saved else None,
     }
 
@@ -104,7 +105,9 @@ def render(said: Mapping) -> str:
     """The text of what `describe` found."""
     rows = [("run", _life(said)), ("progress", _progress(said))]
     if (loss := said["loss"]) is not None:
-        versus = f", chance {number(loss['chance'])}" if loss["chance"] else ""
+        versus = (
+            f", chance {number(loss['chance'])}" if loss["chance"] is not None else ""
+        )
         rows.append(("loss", number(loss["value"]) + versus))
     for tag in history.headlines(said["evaluation"]):
         metric = said["evaluation"][tag]
@@ -114,9 +117,17 @@ def render(said: Mapping) -> str:
         rows.append(("forecast", sentence))
     saved = said["checkpoint"]
     rows.append(("checkpoint", "none yet" if saved is None else f"step {count(saved)}"))
+    rows += [("refused", fault) for one in said["refusals"] for fault in one["faults"]]
     rows += [("alarm", alarm["message"]) for alarm in said["alarms"]]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def _refused_since(folder: Path) -> list[dict]:
+    """Starts that were refused after the last that was not."""
+    began = [segment.get("time") or 0.0 for segment in workdir.read_resumes(folder)]
+    last = max(began, default=0.0)
+    return [one for one in workdir.read_refusals(folder) if one["time"] > last]
 
 
 def _life(said: Mapping) -> str:

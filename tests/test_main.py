@@ -9,6 +9,7 @@ import time
 import pytest
 
 import main
+from tests.reporting import fake
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -81,3 +82,10 @@ def test_a_config_with_five_faults_lists_them_and_exits_with_2(tmp_path):
 def test_a_workdir_that_does_not_exist_is_an_input_error(command, tmp_path, capsys):
     assert main.main([command, f"--workdir={tmp_path / 'none'}"]) == 2
     assert "no directory" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_an_input_error(tmp_path, capsys):
+    one, two = (fake.make(tmp_path / name) for name in "ab")
+    command = ["compare", f"--workdir={one}", f"--with={two}", "--output=/dev/null/y"]
+    assert main.main(command) == 2
+    assert "Not a directory" in capsys.readouterr().err

@@ -104,3 +104,13 @@ def test_stale_and_empty(tmp_path, dead_pid):
     assert "nothing has been started" in status.status(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="workdir"):
         status.status(tmp_path / "nowhere")
+
+
+def test_a_start_that_was_refused_since_is_told(tmp_path):
+    folder = fake.make(tmp_path)  # begun in 1970
+    workdir.append_refusal(folder, ["config.train.epochs: got 'x'"])
+    text = status.status(folder)
+    assert "refused" in text
+    assert "config.train.epochs: got 'x'" in text
+    workdir.append_line(folder / workdir.RESUMES, {"time": time.time() + 1})
+    assert "refused" not in status.status(folder)
