@@ -1,0 +1,39 @@
+"""Histories that alarms are tried on."""
+
+import math
+
+from reporting import alarms
+from tests.reporting import fake
+
+CHANCE = math.log(256)
+
+
+def events(losses=(), *, tag=None, values=(), kind="train", every=10, **beside):
+    """A history with a loss, or with one other tag, at every tenth step."""
+    history = []
+    for i, loss in enumerate(losses):
+        metrics = {"train/loss": loss, "train/loss_chance": CHANCE}
+        history.append(event("train", (i + 1) * every, metrics))
+    for i, value in enumerate(values):
+        history.append(event(kind, (i + 1) * every, {tag: value} | beside))
+    return history
+
+
+def event(kind, step, metrics, **fields):
+    base = {"kind": kind, "step": step, "epoch": step / 10, "time": float(step)}
+    return base | fields | {"metrics": metrics}
+
+
+def names(history, **fields):
+    return [alarm["name"] for alarm in alarms.check(history, **fields)]
+
+
+def evaluated(value, pixels=None, untrained=None, n=500, name="recall@1", **fields):
+    tag = f"eval/brand/{name}"
+    history = [
+        event("floor", 0, {tag: floor}, floor=which)
+        for which, floor in (("pixels", pixels), ("untrained", untrained))
+        if floor
+    ]
+    metric = fake.metric(value, n) | fields
+    return [*history, event("eval", 50, {tag: metric}, final=True)]
