@@ -21,7 +21,7 @@ from evaluators._contract import (
     check_ranks,
 )
 from evaluators._measures import Errors, Figure, Labels, Likeness
-from evaluators.ties import WITHIN, nearly_tied
+from evaluators.ties import WITHIN, nearly_tied, tied_by_chance
 
 GALLERIES = (*SPLITS, "all")
 STRETCHES = 10  # of a single clip, for intervals
@@ -166,15 +166,18 @@ class Evaluator:
             for measure in self._measures():
                 measure.rank(block, scores, near[block])
         self._keep_examples(near, best)
-        tied = nearly_tied(best[:, : max(self.k[-1], 2)], self.ties)
+        depth = max(self.k[-1], 2)
+        tied = nearly_tied(best[:, :depth], self.ties) * 1.0
         figures = {
             name: figure
             for measure in self._measures()
             for name, figure in measure.figures().items()
         }
         every = np.arange(len(z))
-        nothing = np.full(len(z), np.nan)
-        figures["near_ties"] = Figure(tied * 1.0, nothing, every, "share")
+        chance = tied_by_chance(
+            self.candidates.counts(), depth, z.shape[1], self.seed, self.ties
+        )
+        figures["near_ties"] = Figure(tied, chance, every, "share")
         found = {name: self._metric(figure) for name, figure in figures.items()}
         found["left_out"] = self._left_out(
             figures["map" if self.labels else "near_ties"]

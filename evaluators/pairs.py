@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jax.scipy.stats import norm
 
 from evaluators import _embedded, _examples, _figures, metrics, neighbours
 from evaluators._contract import Embed, Metric, check_count
+from losses.triplet import chance_levels
 
 NAMES = (
     "d_pos", "d_neg", "d_nearest", "violations", "hard_violations", "triplet_loss",
@@ -236,36 +236,6 @@ class Evaluator:
                     "change galleries or data.distractors"
                 )
         return dict(sorted(sizes.items(), key=lambda item: item[1]))
-
-
-def chance_levels(
-    d: int, others: int, margin: float, squared: bool
-) -> dict[str, float]:
-    """Return what directions spread evenly have, where a positive is a stranger.
-
-    Distances of such are normal with mean sqrt(2) and standard deviation 1 / sqrt(2 d),
-    squared ones with 2 and 2 / sqrt(d), for large d. Losses have the margin instead,
-    that of embeddings that are all alike.
-
-    Args:
-        d: Width of the embeddings.
-        others: Negatives of an anchor.
-        margin: Of the loss.
-        squared: Whether distances are squared.
-    """
-    mean, std = (2.0, 2 / d**0.5) if squared else (2**0.5, (2 * d) ** -0.5)
-    # The mean of the largest of n normal numbers, after Blom (1958).
-    most = float(norm.ppf((others - 0.375) / (others + 0.25)))
-    nearest = max(mean - std * most, 0.0)
-    return {
-        "d_pos": mean,
-        "d_neg": mean,
-        "d_nearest": nearest,
-        "violations": float(norm.cdf(margin / (2**0.5 * std))),
-        "hard_violations": float(norm.cdf((mean - nearest + margin) / std)),
-        "triplet_loss": margin,
-        "hard_loss": margin,
-    }
 
 
 def _twins_of(split: Any, twins: Any) -> tuple[Any, np.ndarray]:

@@ -1,8 +1,10 @@
 """Scores that lie too close to each other to be ranked by."""
 
 import numpy as np
+from jax.scipy.stats import norm
 
 WITHIN = 0.02  # cosine; closer scores than this do not tell records apart
+DRAWS = 64  # of the best scores of each query, for chance
 
 
 def leading(scores: np.ndarray, within: float = WITHIN) -> np.ndarray:
@@ -24,3 +26,28 @@ def nearly_tied(scores: np.ndarray, within: float = WITHIN) -> np.ndarray:
     """
     listed = np.isfinite(scores).sum(axis=1)
     return (listed > 1) & (leading(scores, within) == listed)
+
+
+def tied_by_chance(
+    candidates: np.ndarray, k: int, d: int, seed: int, within: float = WITHIN
+) -> np.ndarray:
+    """Return the share of ties among the k best of directions spread evenly, [q].
+
+    Cosines of such are normal with standard deviation 1 / sqrt(d), for large d. The
+    largest of n uniform numbers is U^(1/n), and each next the largest of those below
+    (Devroye, Non-Uniform Random Variate Generation, 1986, section V.3.1).
+
+    Args:
+        candidates: Of each query, int [q].
+        k: Scores that are looked at.
+        d: Width of the embeddings.
+        seed: Of the draws.
+        within: As in `leading`.
+    """
+    n = candidates[:, None] - np.arange(k)[None, :]  # [q, k], 0 or less past the last
+    drawn = np.random.default_rng(seed).uniform(size=(DRAWS, *n.shape))
+    below = np.cumprod(drawn ** (1 / np.maximum(n, 1)), axis=2)  # falling quantiles
+    scores = np.minimum(np.asarray(norm.ppf(below)) / np.sqrt(d), 1)
+    scores = np.where(n > 0, scores, -np.inf)
+    tied = nearly_tied(scores.reshape(-1, k), within)
+    return tied.reshape(DRAWS, -1).mean(axis=0)

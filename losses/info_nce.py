@@ -21,12 +21,15 @@ class InfoNCEMetrics(NamedTuple):
     Attributes:
       accuracy: share of rows whose best target beats every other candidate. A tie
         is a miss, so collapsed embeddings score 0 and not 1/N.
+      accuracy_chance: the same of candidates in random order, mean share of targets
+        among a row's candidates.
       candidates: mean number of candidates of a row, its targets included.
       positive_similarity: mean cosine with the targets, weighted as the loss is.
       negative_similarity: mean cosine over all candidates that are no targets.
     """
 
     accuracy: jax.Array
+    accuracy_chance: jax.Array
     candidates: jax.Array
     positive_similarity: jax.Array
     negative_similarity: jax.Array
@@ -229,8 +232,10 @@ def _metrics(sums: _Sums, has_target: jax.Array) -> InfoNCEMetrics:
     sums = jax.tree.map(lax.stop_gradient, sums)
     rows = jnp.maximum(jnp.sum(has_target), 1)
     right = has_target & (sums.best_target > sums.best_other)
+    share = 1 - sums.negatives / jnp.maximum(sums.candidates, 1)  # of targets, [n]
     return InfoNCEMetrics(
         accuracy=jnp.sum(right) / rows,
+        accuracy_chance=jnp.sum(jnp.where(has_target, share, 0)) / rows,
         candidates=jnp.mean(sums.candidates),
         positive_similarity=jnp.sum(sums.positive) / rows,
         negative_similarity=jnp.sum(sums.negative)

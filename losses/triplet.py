@@ -1,6 +1,7 @@
 """Triplet loss: each anchor nearer to its positive than to other records."""
 
 import math
+from statistics import NormalDist
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -102,6 +103,74 @@ def triplet(
 def chance(margin: float | None) -> float:
     """Returns the loss of embeddings that are all the same: the margin, or ln 2."""
     return math.log(2) if margin is None else margin
+
+
+def chance_levels(
+    d: int, others: int, margin: float | None, squared: bool
+) -> dict[str, float]:
+    """Returns what directions spread evenly have, where a positive is a stranger.
+
+    Distances of such are normal with mean sqrt(2) and standard deviation 1 / sqrt(2 d),
+    squared ones with 2 and 2 / sqrt(d), for large d. Losses have the margin instead,
+    that of embeddings that are all alike.
+
+    Args:
+      d: width of the embeddings.
+      others: negatives of an anchor, 1 or more.
+      margin: of the loss; None is the soft margin.
+      squared: whether distances are squared.
+
+    Returns:
+      Means `d_pos`, `d_neg`, `d_nearest`; shares `violations` of all negatives and
+      `hard_violations` of the nearest alone; `triplet_loss` and `hard_loss`.
+    """
+    mean, std = (2.0, 2 / d**0.5) if squared else (2**0.5, (2 * d) ** -0.5)
+    # The mean of the largest of n normal numbers, after Blom (1958).
+    most = NormalDist().inv_cdf((others - 0.375) / (others + 0.25))
+    nearest = max(mean - std * most, 0.0)
+    wanted, below = margin or 0.0, NormalDist(sigma=std).cdf
+    return {
+        "d_pos": mean,
+        "d_neg": mean,
+        "d_nearest": nearest,
+        "violations": below(wanted / 2**0.5),
+        "hard_violations": below(mean - nearest + wanted),
+        "triplet_loss": chance(margin),
+        "hard_loss": chance(margin),
+    }
+
+
+def mined_levels(
+    d: int, others: int, margin: float | None, squared: bool, mining: Mining
+) -> dict[str, float]:
+    """Returns `chance_levels` of the metrics of a batch, by how negatives are mined.
+
+    The nearest negative that is farther than the positive is, on average, about as far
+    as any: it is taken for one, and each such triplet for a violation.
+
+    Args:
+      d: width of the embeddings.
+      others: negatives of an anchor, 1 or more.
+      margin: as in `triplet`.
+      squared: as in `triplet`.
+      mining: as in `triplet`.
+
+    Returns:
+      `d_pos`, `d_neg`, `violations` and `accuracy`.
+    """
+    levels = chance_levels(d, others, margin, squared)
+    negative, violations = levels["d_neg"], levels["violations"]
+    if mining == "batch_hard":
+        negative, violations = levels["d_nearest"], levels["hard_violations"]
+    elif mining == "semi_hard":
+        # With the soft margin only where no negative is farther than the positive.
+        violations = 1.0 if margin else 1 / (1 + others)
+    return {
+        "d_pos": levels["d_pos"],
+        "d_neg": negative,
+        "violations": violations,
+        "accuracy": 1 / (1 + others),
+    }
 
 
 def _distances(q: jax.Array, k: jax.Array, squared: bool) -> jax.Array:

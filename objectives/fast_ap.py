@@ -13,6 +13,7 @@ from jax.scipy.special import digamma
 from losses import fast_ap as loss_lib
 from models.heads import MLP
 from objectives import _contract as contract
+from objectives import _logged
 
 Tree = Any
 PARTS = ("backbone", "projector")
@@ -94,8 +95,7 @@ class _FastAP:
         labelled = jnp.sum(key_labels >= 0).astype(jnp.float32)
         metrics = {
             "train/loss_chance": chance_at_hand(positives, labelled - 1),
-            "train/positive_similarity": aux.positive_similarity,
-            "train/negative_similarity": aux.negative_similarity,
+            **_logged.similarities(aux.positive_similarity, aux.negative_similarity),
             "diag/positives": positives,
             "diag/queries_with_positive": aux.valid,
             "diag/candidates": aux.candidates,

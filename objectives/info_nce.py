@@ -8,7 +8,7 @@ import jax
 
 from losses import info_nce as nce
 from objectives import _contract as contract
-from objectives import _pair
+from objectives import _logged, _pair
 
 Tree = Any
 
@@ -37,12 +37,8 @@ class _InBatch(_pair.PairNetwork):
             )
             for anchors, keys in ((q, k), (k, q))
         ]
-        aux = found[0][1]
         metrics = {
-            "train/accuracy": aux.accuracy,
-            "train/positive_similarity": aux.positive_similarity,
-            "train/negative_similarity": aux.negative_similarity,
-            "diag/candidates": aux.candidates,
+            **_logged.contrast(found[0][1]),
             **self.spread(q),
         }
         return (found[0][0] + found[1][0]) / 2, (extra, metrics)

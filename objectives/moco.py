@@ -13,6 +13,7 @@ from jax import lax
 from losses import info_nce as nce
 from models.heads import Predictor, Projector
 from objectives import _contract as contract
+from objectives import _logged
 from objectives._encoder import Encoder, PredictingNetwork
 
 Tree = Any
@@ -147,9 +148,8 @@ class _Moco(PredictingNetwork):
         loss1, aux = self.contrast(q1, k2, batch)
         loss2, _ = self.contrast(q2, k1, _swapped(batch))
         metrics = {
-            "train/accuracy": aux.accuracy,
+            **_logged.contrast(aux),
             "train/target_momentum": m,
-            "diag/candidates": aux.candidates,
             **self.spread(h1, z1),
         }
         online, slow = contract.mean_over_devices((online, slow), self.axis_name)

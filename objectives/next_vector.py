@@ -10,7 +10,7 @@ from jax import lax
 
 from losses import info_nce as nce
 from objectives import _contract as contract
-from objectives import _pair
+from objectives import _logged, _pair
 
 Tree = Any
 _FADE = 1.2  # c of a new mixture
@@ -138,12 +138,13 @@ class _NextVector(_pair.PairNetwork):
             tile=self.tile,
         )
         metrics = {
-            "train/info_nce": found,
-            "train/cosine": jnp.mean(cosine),
-            "train/accuracy": aux.accuracy,
-            "train/positive_similarity": aux.positive_similarity,
-            "train/negative_similarity": aux.negative_similarity,
-            "diag/candidates": aux.candidates,
+            **_logged.with_chance(
+                {
+                    "train/info_nce": (found, nce.chance(keys.shape[0])),
+                    "train/cosine": (jnp.mean(cosine), 0.0),
+                }
+            ),
+            **_logged.contrast(aux),
             **self.spread(p),
         }
         value = self.contrastive * found + self.autoregressive * jnp.mean(1 - cosine)

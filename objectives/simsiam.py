@@ -11,6 +11,7 @@ from jax import lax
 from losses import simsiam as loss_lib
 from models.heads import MLP
 from objectives import _contract as contract
+from objectives import _logged
 from objectives._encoder import Encoder, PredictingNetwork
 
 Tree = Any
@@ -33,7 +34,7 @@ class _SimSiam(PredictingNetwork):
             seen.append(found)
         h, z, p = zip(*seen, strict=True)
         siamese = _both_ways(p[0], z[0], p[1], z[1])
-        metrics = {"train/simsiam": siamese}
+        metrics = _logged.with_chance({"train/simsiam": (siamese, loss_lib.chance())})
         value = siamese
         if self.temporal:
             has_next = batch["has_next"].astype(jnp.float32)
@@ -41,7 +42,10 @@ class _SimSiam(PredictingNetwork):
             if self.axis_name is not None:
                 count = lax.pmean(count, self.axis_name)
             later = _both_ways(p[0], z[0], p[2], z[2], has_next, count)
-            metrics |= {"train/temporal": later, "diag/has_next": jnp.mean(has_next)}
+            metrics |= {
+                **_logged.with_chance({"train/temporal": (later, loss_lib.chance())}),
+                "diag/has_next": jnp.mean(has_next),
+            }
             value = siamese + self.temporal * later
         metrics |= self.spread(h[0], z[0])
         stats = contract.mean_over_devices(stats, self.axis_name)

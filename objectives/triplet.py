@@ -8,7 +8,7 @@ import jax
 
 from losses import triplet as loss_lib
 from objectives import _contract as contract
-from objectives import _pair
+from objectives import _logged, _pair
 
 Tree = Any
 
@@ -26,9 +26,10 @@ class _Triplet(_pair.PairNetwork):
         """First views as anchors, second views of all devices as keys."""
         del step
         q, k, extra = self.both(params, extra, batch, rng)
+        keys = contract.gather(k, self.axis_name)  # [devices * n, d]
         value, aux = loss_lib.triplet(
             q,
-            contract.gather(k, self.axis_name),  # [devices * n, d]
+            keys,
             self.columns(q.shape[0]),
             margin=self.margin,
             squared=self.squared,
@@ -38,11 +39,23 @@ class _Triplet(_pair.PairNetwork):
             else self.may_be_negative(batch),
             rng=jax.random.fold_in(rng, 2),
         )
+        found = {
+            "d_pos": aux.positive_distance,
+            "d_neg": aux.negative_distance,
+            "violations": aux.violations,
+            "accuracy": aux.accuracy,
+        }
+        levels = loss_lib.mined_levels(
+            q.shape[-1],
+            max(keys.shape[0] - 1, 1),
+            self.margin,
+            self.squared,
+            self.mining,
+        )
         metrics = {
-            "train/d_pos": aux.positive_distance,
-            "train/d_neg": aux.negative_distance,
-            "train/violations": aux.violations,
-            "train/accuracy": aux.accuracy,
+            **_logged.with_chance(
+                {f"train/{n}": (x, levels[n]) for n, x in found.items()}
+            ),
             "diag/candidates": aux.candidates,
             **self.spread(q),
         }

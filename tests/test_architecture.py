@@ -21,13 +21,13 @@ ALLOWED = {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
         "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage",
     },
-    "evaluators": {"numpy", "jax", "skimage"},
+    "evaluators": {"numpy", "jax", "skimage", "losses"},
     "reporting": {
         "numpy", "pandas", "matplotlib", "jinja2", "PIL", "tabulate", "absl",
     },
     "train_lib": {
         "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
-        "clu", "pandas", "losses", "models", "objectives", "input_pipeline",
+        "clu", "pandas", "scipy", "losses", "models", "objectives", "input_pipeline",
         "evaluators", "reporting",
     },
     "main": {"jax", "absl", "train_lib", "reporting", "input_pipeline"},

@@ -477,3 +477,21 @@ def test_data_that_cannot_be_measured(data):
     evaluator = frames.Evaluator(data, prefix="e", seed=0)
     with pytest.raises(ValueError, match="not finite"):
         evaluator.run(lambda split, rows, view: np.full((len(rows), 2), np.nan))
+
+
+@pytest.mark.parametrize(("d", "n", "k"), [(2048, 300, 10), (256, 60, 2), (64, 7, 10)])
+def test_ties_by_chance_are_those_of_even_directions(d, n, k):
+    rng, tied = np.random.default_rng(0), []
+    for _ in range(8):
+        gallery, queries = (rng.standard_normal((m, d)) for m in (n, 100))
+        for x in (gallery, queries):
+            x /= np.linalg.norm(x, axis=1, keepdims=True)
+        best = -np.sort(-(queries @ gallery.T), axis=1)[:, :k]
+        tied.append([row[0] - row[-1] <= ties.WITHIN for row in best])
+    expected = ties.tied_by_chance(np.full(100, n), k, d, seed=0)
+    assert expected.shape == (100,)
+    assert expected.mean() == pytest.approx(np.mean(tied), abs=0.03)
+
+
+def test_one_candidate_ties_with_nothing():
+    assert ties.tied_by_chance(np.array([1, 2]), 5, 4096, seed=0)[0] == 0

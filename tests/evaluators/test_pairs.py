@@ -176,31 +176,3 @@ def test_faults_are_named(data):
     bare = dataclasses.replace(data.validation)
     with pytest.raises(ValueError, match=r"set data\.twins"):
         pairs.Evaluator(Data(bare, bare, {}), twins=True, **FIELDS)
-
-
-@pytest.mark.parametrize("squared", [False, True])
-def test_chance_levels_are_those_of_even_directions(squared):
-    rng, d, n, margin = np.random.default_rng(0), 128, 200, 0.2
-    found = []
-    for _ in range(8):
-        z = rng.standard_normal((2, n, d))
-        q, k = z / np.linalg.norm(z, axis=2, keepdims=True)
-        distance = np.array([[np.linalg.norm(a - b) for b in k] for a in q])
-        distance = distance**2 if squared else distance
-        own = np.eye(n, dtype=bool)
-        d_pos, d_neg = distance[own], distance[~own].reshape(n, -1)
-        nearest = d_neg.min(1)
-        found.append(
-            {
-                "d_pos": d_pos.mean(),
-                "d_neg": d_neg.mean(),
-                "d_nearest": nearest.mean(),
-                "violations": (d_neg - d_pos[:, None] < margin).mean(),
-                "hard_violations": (nearest - d_pos < margin).mean(),
-            }
-        )
-    levels = pairs.chance_levels(d, n - 1, margin, squared)
-    for name in found[0]:
-        mean = np.mean([one[name] for one in found])
-        assert levels[name] == pytest.approx(mean, abs=0.02), name
-    assert levels["triplet_loss"] == levels["hard_loss"] == margin

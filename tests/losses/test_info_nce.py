@@ -33,7 +33,7 @@ def tables(n=N, m=M, seed=1):
 def oracle(q, k, positives=None, *, temperature=TAU, weights=None, mask=None):
     """The loss and its metrics, one row and one column at a time."""
     q, k = np.float64(q), np.float64(k)
-    losses, right, counts, positive, negative = [], [], [], [], []
+    losses, right, share, counts, positive, negative = [], [], [], [], [], []
     for i in range(len(q)):
         s = [a @ q[i] / np.sqrt((a @ a) * (q[i] @ q[i])) for a in k]
         target = np.zeros(len(k))
@@ -50,8 +50,9 @@ def oracle(q, k, positives=None, *, temperature=TAU, weights=None, mask=None):
         total = sum(np.exp(s[j] / temperature) for j in kept)
         losses.append(np.log(total) - sum(target * s) / temperature)
         right.append(target[max(kept, key=lambda j: s[j])] > 0)
+        share.append(sum(target[j] > 0 for j in kept) / len(kept))
         positive.append(sum(target * s))
-    values = (right, counts, positive, negative)
+    values = (right, share, counts, positive, negative)
     return np.mean(losses), [np.mean(x) if x else 0.0 for x in values]
 
 
@@ -194,7 +195,7 @@ def test_orthonormal_embeddings_are_at_the_floor(n, temperature, expected):
     floor = nce.floor(n, temperature)
     np.testing.assert_allclose(floor, expected, rtol=2e-2)
     np.testing.assert_allclose(loss, floor, atol=3e-6)
-    np.testing.assert_allclose(metrics, (1, n, 1, 0), atol=1e-6)
+    np.testing.assert_allclose(metrics, (1, 1 / n, n, 1, 0), atol=1e-6)
 
 
 def test_random_unit_vectors_lie_where_the_docstring_says():

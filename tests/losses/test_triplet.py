@@ -162,3 +162,52 @@ def test_faults_are_named():
         lib.triplet(q, k, POSITIVES, mask=np.ones((N, 2), bool))
     with pytest.raises(ValueError, match="rng"):
         lib.triplet(q, k, POSITIVES, mining="random")
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_chance_levels_are_those_of_even_directions(squared):
+    rng, d, n, margin = np.random.default_rng(0), 128, 200, 0.2
+    found = []
+    for _ in range(8):
+        z = rng.standard_normal((2, n, d))
+        q, k = z / np.linalg.norm(z, axis=2, keepdims=True)
+        distance = np.array([[np.linalg.norm(a - b) for b in k] for a in q])
+        distance = distance**2 if squared else distance
+        own = np.eye(n, dtype=bool)
+        d_pos, d_neg = distance[own], distance[~own].reshape(n, -1)
+        nearest = d_neg.min(1)
+        found.append(
+            {
+                "d_pos": d_pos.mean(),
+                "d_neg": d_neg.mean(),
+                "d_nearest": nearest.mean(),
+                "violations": (d_neg - d_pos[:, None] < margin).mean(),
+                "hard_violations": (nearest - d_pos < margin).mean(),
+            }
+        )
+    levels = lib.chance_levels(d, n - 1, margin, squared)
+    for name in found[0]:
+        mean = np.mean([one[name] for one in found])
+        assert levels[name] == pytest.approx(mean, abs=0.02), name
+    assert levels["triplet_loss"] == levels["hard_loss"] == margin
+
+
+@pytest.mark.parametrize("mining", ["random", "all", "semi_hard", "batch_hard"])
+@pytest.mark.parametrize("margin", [0.05, None])
+def test_levels_of_a_batch_are_those_of_even_directions(mining, margin):
+    d, n = 128, 64
+
+    @jax.jit
+    def of_batch(key):
+        q, k = jax.random.normal(key, (2, n, d))
+        q, k = (x / jnp.linalg.norm(x, axis=1, keepdims=True) for x in (q, k))
+        columns = jnp.arange(n)
+        return lib.triplet(q, k, columns, margin=margin, mining=mining, rng=key)[1]
+
+    found = [of_batch(jax.random.key(i)) for i in range(30)]
+    mean = np.mean([m[:4] for m in found], axis=0)
+    levels = lib.mined_levels(d, n - 1, margin, False, mining)
+    names = "d_pos", "d_neg", "violations", "accuracy"
+    for name, value in zip(names, mean, strict=True):
+        close = 0.1 if (name, mining) == ("violations", "semi_hard") else 0.02
+        assert levels[name] == pytest.approx(value, abs=close), name
