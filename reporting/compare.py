@@ -7,7 +7,7 @@ from typing import Any
 from tabulate import tabulate
 
 from reporting import history, report, workdir
-from reporting.figures import FLOOR_NAMES
+from reporting.drawing import FLOOR_NAMES
 from reporting.formatting import ABSENT, count, duration, interval, number
 from reporting.gates import DEFAULTS
 from reporting.parts import Table

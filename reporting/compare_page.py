@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import compare, figures, history, report, workdir
+from reporting import compare, drawing, history, report, workdir
 from reporting.formatting import number
 from reporting.parts import Section
 
@@ -38,8 +38,8 @@ def write(
     """
     output, names = Path(output), compare.short_names(found)
     runs = dict(zip(names, map(workdir.read_events, folders), strict=True))
-    figures.save(output, _draw(runs, columns=1), slim=True)
-    pictures = figures.save(output, _draw(runs))
+    drawing.save(output, _draw(runs, columns=1), slim=True)
+    pictures = drawing.save(output, _draw(runs))
     captions = {
         "loss": "Loss of each run, its chance level dotted in the same colour.",
         "metrics": "One score a set, with 95 % intervals; chance dotted.",
@@ -63,7 +63,7 @@ def write(
 
 
 def _draw(
-    runs: Mapping[str, list[dict]], columns: int = figures.COLUMNS
+    runs: Mapping[str, list[dict]], columns: int = drawing.COLUMNS
 ) -> Iterable[tuple[str, Figure]]:
     if (figure := loss(runs, columns)) is not None:
         yield "loss", figure
@@ -72,7 +72,7 @@ def _draw(
 
 
 def loss(
-    runs: Mapping[str, list[dict]], columns: int = figures.COLUMNS
+    runs: Mapping[str, list[dict]], columns: int = drawing.COLUMNS
 ) -> Figure | None:
     """The loss of every run over epochs, each with its chance level.
 
@@ -87,13 +87,13 @@ def loss(
     }
     if not known:
         return None
-    width = figures.NARROW if columns == 1 else 7.2
+    width = drawing.NARROW if columns == 1 else 7.2
     figure = Figure(figsize=(width, 3.6), layout="constrained")
     axis = figure.subplots()
     for name, frame in known.items():
         color, dash, _ = style(runs, name)
         x, y = frame["epoch"], frame["value"]
-        if len(y) > figures.MANY_POINTS:
+        if len(y) > drawing.MANY_POINTS:
             y = y.rolling(len(y) // 50, center=True, min_periods=1).mean()
         axis.plot(x, y, color=color, linestyle=dash, lw=1.7, label=name)
         _chance(axis, frame["chance"].dropna(), color)
@@ -104,14 +104,14 @@ def loss(
 
 
 def scores(
-    runs: Mapping[str, list[dict]], columns: int = figures.COLUMNS
+    runs: Mapping[str, list[dict]], columns: int = drawing.COLUMNS
 ) -> Figure | None:
     """One panel a set of evaluation: its score in every run, with intervals."""
     measured = [tag for events in runs.values() for tag in history.measure(events)]
     tags = history.headlines(dict.fromkeys(measured))
     if not tags:
         return None
-    figure, axes = figures.grid(len(tags), columns)
+    figure, axes = drawing.grid(len(tags), columns)
     for axis, tag in zip(axes, tags, strict=True):
         for name, events in runs.items():
             frame = history.series(events, tag, "eval")

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import figures, history
-from reporting.figures import BLUE, GREEN, GREY, ORANGE
+from reporting import drawing, history
+from reporting.drawing import BLUE, GREEN, GREY, ORANGE
 from reporting.formatting import number
 
 
@@ -23,7 +23,7 @@ def write(folder: Path | str, data: Mapping[str, Any]) -> dict[str, Path]:
     Returns:
       Name to PNG.
     """
-    return figures.save(folder, _draw(data))
+    return drawing.save(folder, _draw(data))
 
 
 def _draw(data: Mapping[str, Any]) -> Iterable[tuple[str, Figure]]:

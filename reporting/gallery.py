@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reporting import contact_sheet, figures, workdir
+from reporting import contact_sheet, drawing, workdir
 from reporting.formatting import number, plural
 
 # Okabe and Ito: told apart by eyes that do not see red and green apart.
@@ -27,7 +27,7 @@ def write(folder: Path | str) -> Path | None:
         return None
     path = Path(folder) / workdir.FIGURES / "gallery.png"
     slim = draw(queries, pictures, NARROW_COLUMNS)
-    contact_sheet.save_png(slim, figures.narrow(path))
+    contact_sheet.save_png(slim, drawing.narrow(path))
     return contact_sheet.save_png(draw(queries, pictures), path)
 
 

@@ -11,6 +11,7 @@ from reporting import alarms as alarming
 from reporting import (
     budget,
     decisions,
+    drawing,
     figures,
     figures_motion,
     gallery,
@@ -214,7 +215,7 @@ def _prose(text: object) -> str:
 
 def _narrow(path: Path) -> Path | None:
     """The drawing of a figure for narrow screens, where there is one."""
-    slim = figures.narrow(Path(path))
+    slim = drawing.narrow(Path(path))
     return slim if slim.is_file() else None
 
 

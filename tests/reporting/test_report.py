@@ -14,7 +14,15 @@ import pytest
 from PIL import Image
 
 import main
-from reporting import alarms, figures, gallery, plan, report, sections, workdir
+from reporting import (
+    alarms,
+    figures_training,
+    gallery,
+    plan,
+    report,
+    sections,
+    workdir,
+)
 from tests.reporting import fake
 
 
@@ -426,5 +434,7 @@ def test_a_resume_is_named_for_what_it_was(tmp_path):
     ]  # fmt: skip
     folder = fake.make(tmp_path, epochs=6, final=False)
     workdir.append_event(folder, "resume", step=60, epoch=6.0)
-    figure = figures.loss(workdir.read_events(folder), {60: "extended, rescale"})
+    figure = figures_training.loss(
+        workdir.read_events(folder), {60: "extended, rescale"}
+    )
     assert [text.get_text() for text in figure.axes[1].texts] == ["extended, rescale"]
