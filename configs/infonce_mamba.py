@@ -112,6 +112,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "evaluate": {
                 "every_epochs": 1.0,
                 "batch_size": 256,
+                "loss_batches": 4,
                 "final_sets": (),
                 "floors": (*SIMPLE, "best", "untrained"),
                 "gallery": "next",

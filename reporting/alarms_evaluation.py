@@ -6,6 +6,7 @@ from reporting import history
 from reporting._alarm import Run, alarm
 from reporting.formatting import count, measured, number, percent
 
+LOSS_GAP = "eval/loss/gap"
 FLOOR_WORDS = {
     "pixels": "raw pixels",
     "untrained": "the untrained network",
@@ -186,7 +187,7 @@ def near_ties(run: Run) -> list[dict]:
         if metric["value"] > run.limits.near_ties:
             seen = (
                 f"{percent(metric['value'])} of the queries have neighbours whose "
-                "scores are nearly tied: their order says little."
+                f"scores are nearly tied{_by_chance(metric)}: their order says little."
             )
             advice = "Train longer, or look at how the embeddings spread."
             found.append(alarm("near_ties", tag, step, seen, advice))
@@ -233,20 +234,31 @@ def duplicates(run: Run) -> list[dict]:
 
 
 def gap(run: Run) -> list[dict]:
-    """A network that knows its training records better than others."""
+    """A network that knows its training records better than others.
+
+    A gap that may be none, by its interval, is not spoken of.
+    """
     found = []
     for tag, metric, step in _last(run, "gap"):
-        if metric["value"] > run.limits.gap:
-            seen = (
-                f"{tag}: training records score {number(metric['value'])} more than "
-                "those held back."
-            )
-            advice = (
-                "Stop earlier, take a smaller network or more data, and check that "
-                "both are prepared alike."
-            )
-            found.append(alarm("generalisation_gap", tag, step, seen, advice))
+        low = metric["low"] if metric["low"] is not None else metric["value"]
+        if metric["value"] <= run.limits.gap or low <= 0:
+            continue
+        unit = " of the loss's chance level" if tag == LOSS_GAP else ""
+        seen = (
+            f"{tag} is {measured(metric)}: records trained on are so much{unit} "
+            "better than as many held back."
+        )
+        advice = (
+            "Stop earlier, take a smaller network, stronger augmentation or more data, "
+            "and check that both sides are prepared alike."
+        )
+        found.append(alarm("generalisation_gap", tag, step, seen, advice))
     return found
+
+
+def _by_chance(metric: dict) -> str:
+    level = metric["chance"]
+    return "" if level is None else f" (of directions spread evenly {percent(level)})"
 
 
 def _last(run: Run, ending: str) -> Iterable[tuple[str, dict, int]]:

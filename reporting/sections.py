@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from reporting import gallery, history, sections_data, sections_run, workdir
-from reporting.figures import FLOOR_NAMES
+from reporting.drawing import FLOOR_NAMES
 from reporting.formatting import (
     ABSENT,
     count,
@@ -216,6 +216,8 @@ def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
 def _curves(pictures: Mapping[str, Path]) -> Section:
     captions = {
         "loss": "Loss with the level of a network that knows nothing; resumes dotted.",
+        "training": "Loss of records trained on and of as many held back, and what "
+        "batches showed beside it.",
         "embeddings": "Spread of the embeddings.",
         "throughput": "Speed, and the share of time spent waiting for data.",
     }

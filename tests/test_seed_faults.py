@@ -18,7 +18,7 @@ import main
 from evaluators import baselines, metrics, next_vector
 from input_pipeline import facts, topics
 from losses import fast_ap
-from reporting import alarms, figures, report
+from reporting import alarms, figures, history, report
 from reporting import workdir as files
 from tests.train_lib import tiny_run
 from train_lib import builders, validation
@@ -31,6 +31,13 @@ ACCUSED = (
     "few_candidates", "under_floor", "leaking_split", "reversed_pairs", "below_chance",
     "no_positives", "self_match", "duplicate_records", "resemblance", "no_hits",
     "few_queries", "saturated", "moved_bound", "input_bound",
+)  # fmt: skip
+# What says how a run went and not what it learnt: no network knows nothing of it.
+DESCRIBING = (
+    "/lr", "/grad_norm", "/target_momentum", "/examples_per_sec", "/input_wait",
+    "/candidates", "/positives", "/queries_with_positive", "/has_next", "/dropped",
+    "/replaced", "/zeroed", "/acceleration_1", "/acceleration_2", "/left_out",
+    "/error_left_out",
 )  # fmt: skip
 
 
@@ -417,6 +424,15 @@ def test_a_healthy_run_is_accused_of_nothing(run):
         found = alarms.check(events[: i + 1], **given | at_the_end)
         accused = [a["message"] for a in found if a["name"] in ACCUSED]
         assert not accused, f"step {event['step']}: {accused}"
+
+
+@pytest.mark.parametrize("run", sorted(p.name for p in RECORDED.iterdir()))
+def test_what_is_learnt_has_the_value_of_what_knows_nothing(run):
+    measured = history.measure(files.read_events(RECORDED / run))
+    assert measured["eval/loss/held_back"]["n"] > 0
+    for tag, metric in measured.items():
+        plain = tag.endswith("_chance") or tag.endswith(DESCRIBING)
+        assert (metric["chance"] is None) == plain, tag
 
 
 def test_all_recipes_are_among_the_healthy_runs():

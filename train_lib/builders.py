@@ -10,12 +10,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from evaluators import floors
+from input_pipeline import loader
 from objectives._contract import Objective, separately
-from train_lib import evaluation, optimizers, schedules
+from train_lib import evaluation, held_back, optimizers, schedules, train_step
 from train_lib.config import nearest
 from train_lib.errors import InputError
 from train_lib.parallel import AXIS
@@ -87,6 +89,21 @@ def steps_per_epoch(config: ConfigDict, records: int) -> int:
             f"train.batch_size = {config.train.batch_size}"
         )
     return records // config.train.batch_size
+
+
+def make_batches(config: ConfigDict, split: Any, batch_size: int) -> Any:
+    """Endless training batches of a split, this process's share of each."""
+    return loader.train_batches(
+        split,
+        batch_size=batch_size,
+        seed=config.seed,
+        positives=config.objective.get("positives", "instance"),
+        per_class=config.train.per_class,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.train.threads,
+        prefetch=config.train.prefetch,
+    )
 
 
 def make_objective(
@@ -286,6 +303,38 @@ def make_evaluators(config: ConfigDict, data: Any) -> dict[str, Any]:
     return made
 
 
+def make_held_back(
+    config: ConfigDict, data: Any, objective: Objective, mesh: Mesh
+) -> Callable:
+    """`held_back(state) -> metrics`: the loss of records held back, and its gap.
+
+    Nothing is measured where so few are held back that they make no batch.
+    """
+    batches = config.evaluate.loss_batches
+    if not batches:
+        return lambda state: {}
+    sides = held_back.alike(data, config.seed)
+    unit = mesh.size * config.train.chunks
+    records = min(map(len, sides))
+    size = held_back.batch_size(records, config.train.batch_size, unit)
+    if size < 2:
+        logging.warning(
+            "%d records are held back, too few for a batch of %d devices x %d chunks: "
+            "their loss is not measured",
+            records, mesh.size, config.train.chunks,
+        )  # fmt: skip
+        return lambda state: {}
+    return held_back.make(
+        train_step.make_measure(objective, make_augment(config), AXIS),
+        mesh,
+        sides,
+        lambda split, size: make_batches(config, split, size),
+        objective.chance,
+        size=size,
+        batches=batches,
+    )
+
+
 LOOP_TAGS = (
     "train/loss",
     "train/loss_chance",
@@ -298,7 +347,7 @@ LOOP_TAGS = (
 
 def promised_tags(config: ConfigDict) -> list[str]:
     """Tags that the loop and the evaluators of a config will write."""
-    tags = list(LOOP_TAGS)
+    tags = [*LOOP_TAGS, *held_back.promises(config.evaluate.loss_batches)]
     for name, spec in config.evaluate.sets.items():
         evaluator = find("evaluators", spec.name)
         tags += evaluator.promises(f"eval/{name}", **fields(spec))

@@ -29,6 +29,14 @@ def parallel_step(step: Callable, mesh: Mesh) -> Callable:
     return jax.jit(mapped, donate_argnums=0)
 
 
+def parallel_measure(measure: Callable, mesh: Mesh) -> Callable:
+    """Compiles `measure(state, batch)`, which leaves the state as it is."""
+    mapped = jax.shard_map(
+        measure, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False
+    )
+    return jax.jit(mapped)
+
+
 def parallel_embed(embed: Callable, mesh: Mesh) -> Callable:
     """Compiles `embed(variables, batch) -> [n, d]` for a mesh, rows divided."""
     mapped = jax.shard_map(

@@ -15,7 +15,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from input_pipeline import facts, loader
+from input_pipeline import facts
 from objectives._contract import Objective
 from reporting import decisions, gates, sections_data
 from reporting import workdir as files
@@ -57,6 +57,7 @@ class Session:
     embed: Callable
     pictures: Callable
     evaluators: dict[str, Any]
+    held_back: Callable
     checkpoints: Checkpoints
     progress: Progress
     loss_floor: float | None = None  # the lowest that the labels allow
@@ -195,6 +196,7 @@ def open_session(
         embed=builders.make_embed(config, objective, seen),
         pictures=builders.make_pictures(config, seen),
         evaluators=builders.make_evaluators(config, data),
+        held_back=builders.make_held_back(config, data, objective, mesh),
         checkpoints=Checkpoints(
             workdir / files.CHECKPOINTS, config.train.keep_checkpoints
         ),
@@ -270,17 +272,7 @@ def random_state(session: Session) -> train_step.TrainState:
 def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Start:
     """Restores the newest readable checkpoint, or begins with `fresh`."""
     config, progress = session.config, session.progress
-    batches = loader.train_batches(
-        session.data.train,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        positives=config.objective.get("positives", "instance"),
-        per_class=config.train.per_class,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        threads=config.train.threads,
-        prefetch=config.train.prefetch,
-    )
+    batches = builders.make_batches(config, session.data.train, config.train.batch_size)
     found = session.checkpoints.restore(fresh)
     horizon = Horizon(progress.horizon_start, progress.horizon_end)
     if found is None:

@@ -12,6 +12,8 @@ from jax import lax
 from objectives._contract import Objective
 
 Batch = dict[str, jax.Array]
+# Folded into the run's key in place of a step, which never comes so far.
+MEASURE_KEY = 2**29
 
 
 @flax.struct.dataclass
@@ -71,11 +73,8 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch):
         """One update: views, loss, gradients, optimiser."""
-        view_key, net_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
-        if axis_name is not None:
-            net_key = jax.random.fold_in(net_key, lax.axis_index(axis_name))
-        batch = augment(view_key, batch)
-        seen = {f"diag/{name}": x for name, x in batch.pop("diag", {}).items()}
+        rng = jax.random.fold_in(state.rng, state.step)
+        batch, seen, net_key = _views(augment, rng, batch, axis_name)
 
         def loss_fn(params):
             return objective.loss(params, state.extra, batch, net_key, state.step)
@@ -97,3 +96,42 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def make_measure(
+    objective: Objective,
+    augment: Callable[[jax.Array, Batch], Batch],
+    axis_name: str | None,
+) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:
+    """Builds `measure(state, batch) -> metrics`: a step's loss, and no step.
+
+    The networks run as in training, so that records held back are asked the very same
+    as those trained on; what they leave behind, such as batch statistics, is dropped.
+
+    Args:
+        objective: The method.
+        augment: As in `make_train_step`; views are the same whenever it is asked.
+        axis_name: Device axis over which metrics are averaged, or None.
+    """
+
+    def measure(state: TrainState, batch: Batch):
+        """Views, then loss."""
+        rng = jax.random.fold_in(state.rng, MEASURE_KEY)
+        batch, _, net_key = _views(augment, rng, batch, axis_name)
+        loss, (_, metrics) = objective.loss(
+            state.params, state.extra, batch, net_key, state.step
+        )
+        metrics = {"train/loss": loss, **metrics}
+        return metrics if axis_name is None else lax.pmean(metrics, axis_name)
+
+    return measure
+
+
+def _views(augment: Callable, rng: jax.Array, batch: Batch, axis_name: str | None):
+    """The batch with its views, what to log of them, and the networks' key."""
+    view_key, net_key = jax.random.split(rng)
+    if axis_name is not None:
+        net_key = jax.random.fold_in(net_key, lax.axis_index(axis_name))
+    batch = augment(view_key, batch)
+    seen = {f"diag/{name}": x for name, x in batch.pop("diag", {}).items()}
+    return batch, seen, net_key

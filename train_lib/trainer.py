@@ -222,6 +222,7 @@ def _evaluate(
     embed = run.embed(state.params, state.extra)
     late = config.evaluate.final_sets
     metrics = evaluation.evaluate(run.evaluators, embed, () if final else late)
+    metrics |= run.held_back(state)
     monitored = metrics[config.train.monitor].value
     progress.observe(monitored, step, config.train.monitor_mode)
     if _exhausted(run) and not final:

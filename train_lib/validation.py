@@ -12,7 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from reporting import alarms, gate_specs
-from train_lib import builders, optimizers, schedules
+from train_lib import builders, held_back, optimizers, schedules
 from train_lib.config import ConfigError, Recipe, nearest
 
 # Keyword arguments that the builders supply and no config sets.
@@ -49,6 +49,7 @@ class _Evaluate:
 
     every_epochs: float
     batch_size: int
+    loss_batches: int
     final_sets: tuple
     floors: tuple
     gallery: str
@@ -91,6 +92,7 @@ LEAST = {
     "train.prefetch": 0,
     "train.price_per_hour": 0,
     "evaluate.batch_size": 1,
+    "evaluate.loss_batches": 0,
     "schedule.warmup_epochs": 0,
     "optimizer.weight_decay": 0,
 }
@@ -305,6 +307,11 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
             f"config.train.monitor: got {tag!r}, which nobody emits{nearest(tag, tags)}"
         )
     sets = list(config.evaluate.sets)
+    if held_back.SET in sets:
+        yield (
+            f"config.evaluate.sets.{held_back.SET}: the name is taken by what "
+            "evaluate.loss_batches measures; expected another"
+        )
     for name in set(config.evaluate.final_sets) - set(sets):
         yield (f"config.evaluate.final_sets: got {name!r}; choices: {', '.join(sets)}")
     if tag.startswith(tuple(f"eval/{n}/" for n in config.evaluate.final_sets)):

@@ -129,6 +129,7 @@ def test_smoke_variant_runs_from_data_to_verdict(smoke):
         assert batch - 5 < candidates < batch
     else:
         assert candidates == batch
+    assert report["metrics"]["eval/loss/gap"]["chance"] == 0
     chance = report["metrics"]["train/loss"]["chance"]
     assert 0.1 * chance < report["metrics"]["train/loss"]["value"] < 3 * chance
 

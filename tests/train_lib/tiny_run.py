@@ -19,6 +19,7 @@ OVERRIDES = {
     "train.epochs": "2",
     "evaluate.batch_size": "32",
     "evaluate.every_epochs": "1",
+    "evaluate.loss_batches": "0",
 }
 
 
