@@ -114,7 +114,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "evaluate": {
                 "every_epochs": 7.0,
                 "batch_size": 128,
-                "loss_batches": 4,
+                "loss_batches": 8,
                 "final_sets": (),
                 "floors": ("pixels", "untrained"),
                 "gallery": "moved",

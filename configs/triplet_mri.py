@@ -108,7 +108,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "evaluate": {
                 "every_epochs": 1.0,
                 "batch_size": 64,
-                "loss_batches": 4,
+                "loss_batches": 8,
                 "final_sets": ("hard",),
                 "floors": ("pixels", "untrained"),
                 "gallery": "hard",

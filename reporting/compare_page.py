@@ -87,7 +87,7 @@ def loss(
     }
     if not known:
         return None
-    width = drawing.NARROW if columns == 1 else 7.2
+    width = drawing.NARROW if columns == 1 else drawing.WIDE
     figure = Figure(figsize=(width, 3.6), layout="constrained")
     axis = figure.subplots()
     for name, frame in known.items():

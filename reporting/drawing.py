@@ -40,7 +40,7 @@ FLOOR_NAMES = {
 MANY_POINTS = 150
 PANELS = 6
 COLUMNS = 3
-NARROW = 3.6  # inches, on a telephone
+WIDE, NARROW = 7.2, 3.6  # inches, on a desk and on a telephone
 MOST_WORDS = 6  # resumes that are named in the figure
 
 _STYLE = {

@@ -23,25 +23,29 @@ def write(folder: Path | str, data: Mapping[str, Any]) -> dict[str, Path]:
     Returns:
       Name to PNG.
     """
+    drawing.save(folder, _draw(data, drawing.NARROW), slim=True)
     return drawing.save(folder, _draw(data))
 
 
-def _draw(data: Mapping[str, Any]) -> Iterable[tuple[str, Figure]]:
+def _draw(
+    data: Mapping[str, Any], width: float = drawing.WIDE
+) -> Iterable[tuple[str, Figure]]:
     if found := data.get("pseudo_labels"):
-        yield "motion", motion(found)
+        yield "motion", motion(found, width)
 
 
-def motion(found: Mapping[str, Any]) -> Figure:
+def motion(found: Mapping[str, Any], width: float = drawing.WIDE) -> Figure:
     """The motion curve over frames, and the similarity with a reference below it.
 
     Args:
       found: `curves` {"motion", perhaps "similarity": {"row", "value"}}, `threshold`
         and `similarity_threshold` or None, `segments` [(clip, first, last)] and
         `clip_starts` as rows.
+      width: of the figure, in inches.
     """
     curves = found["curves"]
     rows = len(curves)
-    figure = Figure(figsize=(7.2, 1.0 + 1.7 * rows), layout="constrained")
+    figure = Figure(figsize=(width, 1.0 + 1.7 * rows), layout="constrained")
     axes = figure.subplots(rows, sharex=True, squeeze=False)[:, 0]
     starts = np.asarray(found["clip_starts"][1:], float)
     for axis in axes:
@@ -65,9 +69,10 @@ def motion(found: Mapping[str, Any]) -> Figure:
         _threshold(axes[1], threshold, "like the reference from")
     axes[0].set_xlim(-0.5, found["frames"] - 0.5)
     axes[-1].set_xlabel("frame, clip after clip")
+    side_by_side = 2 if width > drawing.NARROW else 1
     for axis in axes:
         if axis.get_legend_handles_labels()[1]:
-            axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+            axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=side_by_side)
     return figure
 
 

@@ -11,6 +11,7 @@ from reporting.drawing import (
     NARROW,
     ORANGE,
     PANELS,
+    WIDE,
     curve,
     grid,
     mark_failures,
@@ -41,7 +42,7 @@ def loss(
         return None
     rate = history.series(events, "train/lr", "train")
     rows = 2 if len(rate) else 1
-    width = NARROW if columns == 1 else 7.2
+    width = NARROW if columns == 1 else WIDE
     figure = Figure(figsize=(width, 2.6 + 1.3 * rows), layout="constrained")
     axes = figure.subplots(
         rows, sharex=True, squeeze=False, height_ratios=[3, 1.2][:rows]

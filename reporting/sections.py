@@ -238,9 +238,10 @@ def _caption(name: str) -> str:
 
 
 def _evaluations(events: list[dict], judged: Mapping[str, dict]) -> Section:
-    """A row an evaluation: the loss and rate last logged, and what gates look at."""
-    asked = list(dict.fromkeys(gate["metric"] for gate in judged.values()))
-    columns = [history.LOSS, "train/lr", *(t for t in asked if t != history.LOSS)]
+    """A row an evaluation: losses, the rate last logged, and what gates look at."""
+    asked = (gate["metric"] for gate in judged.values())
+    losses = [history.LOSS, *history.tags(events, "held_back")]
+    columns = list(dict.fromkeys([*losses, "train/lr", *asked]))
     rows, last = [], {}
     for event in events:
         if event["kind"] not in history.LIVE:

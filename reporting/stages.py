@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reporting import history, report, sections, workdir
+from reporting import drawing, history, report, sections, workdir
 from reporting.files import decoded, read_json, write_json
 from reporting.formatting import ABSENT, count, duration, number, plural
 from reporting.parts import Section, Table, as_text, flat
@@ -186,8 +186,11 @@ def _copied(folder: Path, stage: Path, name: str) -> list[Path]:
     if not theirs.is_file():
         return []
     own = folder / workdir.FIGURES / f"{stage.name}-{name}"
-    own.parent.mkdir(exist_ok=True)
-    return [Path(shutil.copyfile(theirs, own))]
+    for source, copy in ((theirs, own), (drawing.narrow(theirs), drawing.narrow(own))):
+        if source.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    return [own]
 
 
 def _data(given: Mapping[str, Any]) -> Section:

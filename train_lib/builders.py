@@ -309,6 +309,9 @@ def make_held_back(
     """`held_back(state) -> metrics`: the loss of records held back, and its gap.
 
     Nothing is measured where so few are held back that they make no batch.
+
+    Raises:
+        InputError: So few are held back, and the best step is chosen by their loss.
     """
     batches = config.evaluate.loss_batches
     if not batches:
@@ -318,11 +321,13 @@ def make_held_back(
     records = min(map(len, sides))
     size = held_back.batch_size(records, config.train.batch_size, unit)
     if size < 2:
-        logging.warning(
-            "%d records are held back, too few for a batch of %d devices x %d chunks: "
-            "their loss is not measured",
-            records, mesh.size, config.train.chunks,
-        )  # fmt: skip
+        said = (
+            f"{records} records are held back, too few for a batch of {mesh.size} "
+            f"devices x {config.train.chunks} chunks: their loss is not measured"
+        )
+        if config.train.monitor in held_back.promises(batches):
+            raise InputError(f"config.train.monitor: {said}; expected another tag")
+        logging.warning("%s", said)
         return lambda state: {}
     return held_back.make(
         train_step.make_measure(objective, make_augment(config), AXIS),

@@ -27,7 +27,7 @@ VARIANTS = {
     ],
 }  # fmt: skip
 SMALLER = {
-    "moco_effnet": ["--config.data.brands=25"],
+    "moco_effnet": ["--config.data.brands=25", "--config.data.holdout=0.2"],
     "triplet_mri": [],
     "infonce_mamba": [],
 }

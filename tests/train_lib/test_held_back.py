@@ -12,6 +12,7 @@ from tests.reporting.histories import event
 from tests.train_lib.test_train_step import build
 from train_lib import builders, held_back, parallel, train_step
 from train_lib.config import load_recipe
+from train_lib.errors import InputError
 
 CHANCE = 2.0
 
@@ -198,3 +199,7 @@ def test_too_few_records_held_back_are_not_measured(caplog):
     made = builders.make_held_back(config, data([0] * 9, [1] * 7), None, mesh)
     assert made(None) == {}
     assert "7 records are held back, too few for a batch of 8 devices" in caplog.text
+    with config.unlocked():
+        config.train.monitor = "eval/loss/held_back"
+    with pytest.raises(InputError, match=r"train\.monitor: 7 records are held back"):
+        builders.make_held_back(config, data([0] * 9, [1] * 7), None, mesh)
