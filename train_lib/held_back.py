@@ -51,7 +51,7 @@ def make(
         batches: Of each side, no more than its records allow.
 
     Returns:
-        The function; it gives nan where no record of a side has a positive.
+        The function; it gives nan where a batch has no positive.
     """
     measure = parallel.parallel_measure(measure, mesh)
     batches = min(batches, *(len(split) // size for split in sides))
@@ -92,13 +92,10 @@ def alike(data: Data, seed: int) -> tuple[Split, Split]:
     group = np.arange(len(train))
     if data.grouped_by in train.table:
         column = np.asarray(train.table[data.grouped_by])
-        group = np.unique(column, return_inverse=True)[1]
         if column.dtype.kind in "iu":  # negative: none, so that each is its own
-            group = np.where(column < 0, len(train) + np.arange(len(train)), group)
-    drawn = np.random.default_rng([seed, 6]).permutation(len(train))
-    _, first = np.unique(group[drawn], return_index=True)
-    turn = np.empty(group.max() + 1, np.int64)
-    turn[group[drawn][first]] = first  # groups come in the order they are drawn in
+            column = np.where(column < 0, -1 - group, column)
+        group = np.unique(column, return_inverse=True)[1]
+    turn = np.random.default_rng([seed, 6]).permutation(group.max() + 1)
     rows = np.argsort(turn[group], kind="stable")[:most]
     return train.take(np.sort(rows)), held
 
