@@ -216,8 +216,8 @@ def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
 def _curves(pictures: Mapping[str, Path]) -> Section:
     captions = {
         "loss": "Loss with the level of a network that knows nothing; resumes dotted.",
-        "training": "Loss of records trained on and of as many held back, and what "
-        "batches showed beside it.",
+        "training": "Loss of records trained on and of as many held back, with 95 % "
+        "intervals of batches, and what batches of training showed beside it.",
         "embeddings": "Spread of the embeddings.",
         "throughput": "Speed, and the share of time spent waiting for data.",
     }

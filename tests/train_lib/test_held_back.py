@@ -48,7 +48,7 @@ def test_as_many_records_are_compared_in_whole_groups():
 @pytest.mark.parametrize("grouped_by", ["label", ""])
 def test_records_without_a_group_come_one_by_one(grouped_by):
     drawn = set()
-    for seed in range(60):
+    for seed in range(150):
         train, _ = held_back.alike(data([-1] * 6, [-1, -1], grouped_by), seed)
         drawn.add(tuple(train.table["id"].tolist()))
     assert len(drawn) == 15  # pairs of six
