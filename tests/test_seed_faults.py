@@ -129,7 +129,7 @@ def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in
     }
     arguments = tiny_run.arguments(
         tmp_path, objective__positives="codes", data__brands=100, train__batch_size=32,
-        train__epochs=20, train__log_every_steps=10, train__checkpoint_every_epochs=99,
+        train__epochs=24, train__log_every_steps=5, train__checkpoint_every_epochs=99,
         evaluate__every_epochs=99, optimizer__learning_rate=0.1,
         **plain,
     )  # fmt: skip
