@@ -6,15 +6,24 @@ import pytest
 from scipy import stats
 
 from input_pipeline import _contract
+from objectives import info_nce
 from reporting import alarms, figures_training
 from tests import tiny
 from tests.reporting.histories import event
-from tests.train_lib.test_train_step import build
-from train_lib import builders, held_back, parallel, train_step
+from train_lib import builders, held_back, optimizers, parallel, train_step
 from train_lib.config import load_recipe
 from train_lib.errors import InputError
 
 CHANCE = 2.0
+
+
+def objective(axis_name=None):
+    return info_nce.make(
+        backbone=tiny.TinyNet(axis_name=axis_name), axis_name=axis_name, total_steps=10
+    )
+
+
+TX = optimizers.make_optimizer(name="sgd", schedule=lambda s: 0.5)
 
 
 def split(label, first_id=0):
@@ -141,19 +150,18 @@ def test_a_side_without_positives_has_no_loss():
 
 
 def test_the_loss_is_that_of_a_step_and_changes_nothing():
-    objective, tx, _ = build(None)
     batch = tiny.batch(32)
-    state = train_step.init_state(objective, tx, 0, batch)
+    state = train_step.init_state(objective(), TX, 0, batch)
     before = jax.tree.map(np.array, state)
-    measure = train_step.make_measure(objective, tiny.keep_views, None)
+    measure = train_step.make_measure(objective(), tiny.keep_views, None)
     found = jax.jit(measure)(state, batch)
     net_key = jax.random.split(jax.random.fold_in(state.rng, train_step.MEASURE_KEY))[1]
-    by_hand, _ = objective.loss(state.params, state.extra, batch, net_key, 0)
+    by_hand, _ = objective().loss(state.params, state.extra, batch, net_key, 0)
     np.testing.assert_allclose(found["train/loss"], by_hand, rtol=1e-5)
     sharded = train_step.make_measure(
-        build(parallel.AXIS)[0], tiny.keep_views, parallel.AXIS
+        objective(parallel.AXIS), tiny.keep_views, parallel.AXIS
     )
-    mesh = parallel.make_mesh()
+    mesh = parallel.make_mesh(jax.devices()[:2])
     placed = parallel.put_state(before, mesh)
     compiled = parallel.parallel_measure(sharded, mesh)
     spread = compiled(placed, parallel.put_batch(batch, mesh))
@@ -162,20 +170,20 @@ def test_the_loss_is_that_of_a_step_and_changes_nothing():
 
 
 def test_what_was_learnt_by_heart_is_an_alarm():
-    objective, tx, step = build(None)
     # Two views of sixteen records, and sixteen records that are all the same.
     known = tiny.batch(16)
     same = known | {v: np.repeat(known[v][:1], 16, 0) for v in ("view1", "view2")}
-    state, step = train_step.init_state(objective, tx, 0, known), jax.jit(step)
+    state = train_step.init_state(objective(), TX, 0, known)
+    step = jax.jit(train_step.make_train_step(objective(), TX, tiny.keep_views, None))
     for _ in range(40):
         state, _ = step(state, known)
-    measure = train_step.make_measure(objective, tiny.keep_views, None)
+    measure = train_step.make_measure(objective(), tiny.keep_views, None)
     found = held_back.make(
         measure,
         parallel.make_mesh(jax.devices()[:1]),
         held_back.alike(data(np.arange(16), np.arange(16)), seed=0),
         lambda split, _: iter([known if split.table["id"][0] < 1000 else same]),
-        objective.chance,
+        objective().chance,
         size=16,
         batches=1,
     )(state)
