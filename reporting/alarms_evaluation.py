@@ -6,7 +6,6 @@ from reporting import history
 from reporting._alarm import Run, alarm
 from reporting.formatting import count, measured, number, percent
 
-LOSS_GAP = "eval/loss/gap"
 FLOOR_WORDS = {
     "pixels": "raw pixels",
     "untrained": "the untrained network",
@@ -243,7 +242,7 @@ def gap(run: Run) -> list[dict]:
         low = metric["low"] if metric["low"] is not None else metric["value"]
         if metric["value"] <= run.limits.gap or low <= 0:
             continue
-        unit = " of the loss's chance level" if tag == LOSS_GAP else ""
+        unit = " of the loss's chance level" if tag == history.LOSS_GAP else ""
         seen = (
             f"{tag} is {measured(metric)}: records trained on are so much{unit} "
             "better than as many held back."

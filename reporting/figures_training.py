@@ -22,8 +22,8 @@ from reporting.drawing import (
 
 # The same loss of records trained on, and of as many held back.
 SIDES = {
-    "eval/loss/train": ("trained on", BLUE, "-"),
-    "eval/loss/held_back": ("held back", ORANGE, "--"),
+    history.LOSS_TRAINED: ("trained on", BLUE, "-"),
+    history.LOSS_HELD_BACK: ("held back", ORANGE, "--"),
 }
 
 

@@ -24,6 +24,10 @@ HEADLINES = ("recall@1", "accuracy", "map")
 CEILINGS = ("best",)
 EVENT_COLUMNS = ["kind", "floor", "step", "epoch", "time"]
 LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
+# A step's loss of records trained on and of as many held back, and what lies between.
+LOSS_TRAINED, LOSS_HELD_BACK, LOSS_GAP = LOSS_SIDES = (
+    "eval/loss/train", "eval/loss/held_back", "eval/loss/gap",
+)  # fmt: skip
 TREND, LEAST_TREND = 5, 3  # measurements that a straight line is laid through
 
 

@@ -240,8 +240,8 @@ def _caption(name: str) -> str:
 def _evaluations(events: list[dict], judged: Mapping[str, dict]) -> Section:
     """A row an evaluation: losses, the rate last logged, and what gates look at."""
     asked = (gate["metric"] for gate in judged.values())
-    losses = [history.LOSS, *history.tags(events, "held_back")]
-    columns = list(dict.fromkeys([*losses, "train/lr", *asked]))
+    held = [t for t in (history.LOSS_HELD_BACK,) if t in history.measure(events)]
+    columns = list(dict.fromkeys([history.LOSS, *held, "train/lr", *asked]))
     rows, last = [], {}
     for event in events:
         if event["kind"] not in history.LIVE:

@@ -11,16 +11,16 @@ from scipy import stats
 
 from evaluators._contract import Metric
 from input_pipeline._contract import Data, Split
+from reporting import history
 from train_lib import parallel
 from train_lib.train_step import TrainState
 
-SET = "loss"  # the name that no set of evaluators may have
+SET = history.LOSS_GAP.split("/")[1]  # the name that no set of evaluators may have
 
 
 def promises(batches: int) -> list[str]:
     """Tags of what `make` builds."""
-    names = ("train", "held_back", "gap") if batches else ()
-    return [f"eval/{SET}/{name}" for name in names]
+    return list(history.LOSS_SIDES) if batches else []
 
 
 def make(

@@ -10,7 +10,14 @@ from objectives import info_nce
 from reporting import alarms, figures_training
 from tests import tiny
 from tests.reporting.histories import event
-from train_lib import builders, held_back, optimizers, parallel, train_step
+from train_lib import (
+    builders,
+    held_back,
+    optimizers,
+    parallel,
+    train_step,
+    validation,
+)
 from train_lib.config import load_recipe
 from train_lib.errors import InputError
 
@@ -211,3 +218,12 @@ def test_too_few_records_held_back_are_not_measured(caplog):
         config.train.monitor = "eval/loss/held_back"
     with pytest.raises(InputError, match=r"train\.monitor: 7 records are held back"):
         builders.make_held_back(config, data([0] * 9, [1] * 7), None, mesh)
+
+
+def test_no_set_of_evaluators_may_have_its_name():
+    config = load_recipe("configs/moco_effnet.py:smoke", {}).config
+    assert not list(validation._metric_faults(config, 1))
+    with config.unlocked():
+        config.evaluate.sets.loss = config.evaluate.sets.instance
+    (fault,) = validation._metric_faults(config, 1)
+    assert fault.startswith("config.evaluate.sets.loss: the name is taken")
