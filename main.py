@@ -147,7 +147,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
 def _note_refusal(workdir: str, error: Exception) -> None:
     """Leaves the reason in the workdir, and a report that begins with it."""
     from reporting import report
-    from reporting import workdir as files
+    from reporting import run_dir as files
     from train_lib.lock import WorkdirBusy
 
     if isinstance(error, WorkdirBusy):  # its report is that of the process at work
@@ -179,13 +179,14 @@ def _report(arguments: argparse.Namespace, _) -> int:
 
 
 def _compare(arguments: argparse.Namespace, _) -> int:
-    from reporting import compare, compare_page
+    from reporting import compare
     from reporting.files import plain
+    from reporting.page import comparison as comparison_page
 
     folders = [arguments.workdir, *arguments.others]
     found = compare.compare(folders)
     if arguments.output:
-        compare_page.write(folders, found, arguments.output)
+        comparison_page.write(folders, found, arguments.output)
     text = json.dumps(plain(found), indent=2) if arguments.json else None
     print(text or compare.table(found))
     return 0
@@ -193,21 +194,21 @@ def _compare(arguments: argparse.Namespace, _) -> int:
 
 def _embed(arguments: argparse.Namespace, _) -> int:
     _prepare_jax()
-    from train_lib import serving
+    from train_lib import inference
 
-    network = serving.restore(arguments.workdir, arguments.checkpoint)
+    network = inference.restore(arguments.workdir, arguments.checkpoint)
     where = arguments.input, arguments.output, arguments.view
-    print(serving.embed_folder(network, *where))
+    print(inference.embed_folder(network, *where))
     return 0
 
 
 def _search(arguments: argparse.Namespace, _) -> int:
     _prepare_jax()
-    from train_lib import serving
+    from train_lib import inference
 
-    network = serving.restore(arguments.workdir, arguments.checkpoint)
+    network = inference.restore(arguments.workdir, arguments.checkpoint)
     print(
-        serving.search(
+        inference.search(
             network,
             arguments.query,
             top=arguments.top,
@@ -244,7 +245,7 @@ def main(argv: list[str]) -> int:
     try:
         return commands[arguments.command](arguments, overrides)
     except Exception as error:
-        from input_pipeline._contract import DataError
+        from input_pipeline.dataset import DataError
         from train_lib.errors import InputError
 
         paths = FileNotFoundError | NotADirectoryError | PermissionError

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from benchmarks._machine import machine
-from input_pipeline import augment as augment_lib
+from benchmarks.common.machine import machine
+from input_pipeline.transforms import image as augment_lib
 from train_lib.allocator import keep_large_buffers
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

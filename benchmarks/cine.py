@@ -10,8 +10,9 @@ import resource
 import tempfile
 import time
 
-from benchmarks._machine import machine
-from input_pipeline import cine, loader
+from benchmarks.common.machine import machine
+from input_pipeline import loader
+from input_pipeline.datasets import cine
 
 BATCH = 64
 MOST_MEMORY = 2e9  # bytes

@@ -13,8 +13,8 @@ import statistics
 import sys
 from typing import NamedTuple
 
-from benchmarks._machine import machine
-from benchmarks._worker import Worker, by_turns
+from benchmarks.common.machine import machine
+from benchmarks.common.worker import Worker, by_turns
 
 
 class Bar(NamedTuple):
@@ -36,8 +36,8 @@ BARS = {
     "simsiam": Bar(1.0),
 }
 MODULES = {
-    "akin": "benchmarks._akin_losses",
-    "torch": "benchmarks.peer_torch_losses",
+    "akin": "benchmarks.akin_side.losses",
+    "torch": "benchmarks.torch_side.losses",
 }
 
 

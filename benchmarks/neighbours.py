@@ -14,7 +14,7 @@ import time
 import faiss
 import numpy as np
 
-from evaluators import neighbours
+from evaluators.search import exact as exact_search
 from train_lib.allocator import keep_large_buffers
 
 
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--tile", type=int, default=neighbours.WIDE_TILE)
+    parser.add_argument("--tile", type=int, default=exact_search.WIDE_TILE)
     parser.add_argument("--required", type=float, default=0.8)
     args = parser.parse_args()
 
@@ -41,7 +41,7 @@ def main() -> int:
     index.add(gallery)
 
     def ours():
-        return neighbours.top_k(queries, gallery, args.k, tile=args.tile)
+        return exact_search.top_k(queries, gallery, args.k, tile=args.tile)
 
     def theirs():
         return index.search(queries, args.k)

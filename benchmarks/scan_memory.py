@@ -10,7 +10,7 @@ import datetime
 import jax
 import jax.numpy as jnp
 
-from models.selective_scan import selective_scan
+from models.layers.selective_scan import selective_scan
 
 REQUIRED = 0.25  # of the associative scan's, for the chunked one
 

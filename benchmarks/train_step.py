@@ -19,8 +19,8 @@ import statistics
 import sys
 from typing import NamedTuple
 
-from benchmarks._machine import machine
-from benchmarks._worker import Worker, by_turns
+from benchmarks.common.machine import machine
+from benchmarks.common.worker import Worker, by_turns
 
 
 class Model(NamedTuple):
@@ -47,29 +47,29 @@ class Model(NamedTuple):
 
 MODELS = {
     "efficientnet_b0": Model(
-        "benchmarks._akin_moco",
-        "benchmarks.peer_torch",
+        "benchmarks.akin_side.moco",
+        "benchmarks.torch_side.moco",
         {"64x64": (64, 64, 1.0), "128x32": (128, 32, 0.8)},
         ("gradient", "step"),
         ("gradient", "step"),
     ),
     "resnet18": Model(
-        "benchmarks._akin_simsiam",
-        "benchmarks.peer_torch_simsiam",
+        "benchmarks.akin_side.simsiam",
+        "benchmarks.torch_side.simsiam",
         {"112x32": (112, 32, 0.8), "224x8": (224, 8, 0.8)},
         ("gradient", "step"),
         ("step",),
     ),
     "cnn_mri": Model(
-        "benchmarks._akin_mri",
-        "benchmarks.peer_torch_mri",
+        "benchmarks.akin_side.mri",
+        "benchmarks.torch_side.mri",
         {"128x16": (128, 16, 1.0)},
         ("gradient", "views", "step"),
         ("step",),
     ),
     "mamba": Model(
-        "benchmarks._akin_mamba",
-        "benchmarks.peer_torch_mamba",
+        "benchmarks.akin_side.mamba",
+        "benchmarks.torch_side.mamba",
         {"5x64": (5, 64, 1.0), "512x1": (512, 1, 1.0)},
         ("gradient", "step"),
         ("step",),

@@ -7,7 +7,8 @@ beside it a CSV that gives the phase of each frame.
 import argparse
 import pathlib
 
-from input_pipeline import _contract, speckle
+from input_pipeline import dataset
+from input_pipeline.datasets import speckle
 
 
 def main() -> int:
@@ -27,7 +28,7 @@ def main() -> int:
             lines=args.lines,
             seed=args.seed,
         )
-    except _contract.DataError as error:
+    except dataset.DataError as error:
         print(error)
         return 2
     labels = args.output.with_suffix(".csv")

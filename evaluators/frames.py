@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluators import _embedded, _errors, _examples, _figures, metrics, neighbours
-from evaluators._candidates import Frames, check_only, with_candidates
-from evaluators._contract import (
+from evaluators.common import embeddings, summary
+from evaluators.common import examples as examples_lib
+from evaluators.common.frame_measures import Errors, Figure, Labels, Likeness
+from evaluators.common.metric import (
     SPLITS,
     Embed,
     Metric,
@@ -20,8 +21,10 @@ from evaluators._contract import (
     check_count,
     check_ranks,
 )
-from evaluators._measures import Errors, Figure, Labels, Likeness
-from evaluators.ties import WITHIN, nearly_tied, tied_by_chance
+from evaluators.metrics import column_error, ranking
+from evaluators.metrics.ties import WITHIN, nearly_tied, tied_by_chance
+from evaluators.search import exact as exact_search
+from evaluators.search.temporal import Frames, check_only, with_candidates
 
 GALLERIES = (*SPLITS, "all")
 STRETCHES = 10  # of a single clip, for intervals
@@ -117,7 +120,7 @@ class Evaluator:
                 f"got labels=True, but no frame of the {query_split} split has a "
                 "label; set data.label, or labels=False"
             )
-        queries = queries.take(_embedded.some_rows(len(queries), max_queries, seed))
+        queries = queries.take(embeddings.some_rows(len(queries), max_queries, seed))
         self.asked = len(queries)
         self.queries, self.candidates = with_candidates(
             queries, self.gallery, window, apart
@@ -125,7 +128,7 @@ class Evaluator:
         self.likeness = self.errors = self.labels = None
         sides = self.queries.table, self.gallery.table
         if ssim:
-            chosen = _embedded.some_rows(len(self.queries), ssim, seed)
+            chosen = embeddings.some_rows(len(self.queries), ssim, seed)
             self.likeness = Likeness(self.queries, self.gallery, self.k, chosen, seed)
         if column:
             self.errors = Errors(*(side[column] for side in sides), period)
@@ -136,7 +139,7 @@ class Evaluator:
             for measure in self._measures():
                 measure.expect(block, mask)
         self.groups = _groups(self.queries.table)
-        self._found: list[_figures.Found] = []
+        self._found: list[summary.Found] = []
 
     @staticmethod
     def promises(prefix: str, **fields: Any) -> list[str]:
@@ -156,11 +159,11 @@ class Evaluator:
         z = None if gallery is None else self._query_embeddings(embed, gallery)
         if z is None:
             return {}
-        deep = min(max(self.k[-1], _examples.SHOWN), len(gallery))
+        deep = min(max(self.k[-1], examples_lib.SHOWN), len(gallery))
         near = np.empty((len(z), deep), int)
         best = np.empty((len(z), deep), np.float32)
         for block, scores in self.candidates.scores(z, gallery):
-            rows = neighbours.largest(scores, deep)
+            rows = exact_search.largest(scores, deep)
             best[block] = np.take_along_axis(scores, rows, axis=1)
             near[block] = np.where(np.isfinite(best[block]), rows, -1)
             for measure in self._measures():
@@ -192,7 +195,7 @@ class Evaluator:
         Relevant is a frame with the query's label or, without `labels`, one that is
         less than half of chance off in `column`; None where there is neither.
         """
-        return _examples.pick(self._found, count)
+        return examples_lib.pick(self._found, count)
 
     def _measures(self) -> list:
         return [m for m in (self.likeness, self.errors, self.labels) if m]
@@ -207,26 +210,26 @@ class Evaluator:
         values, chance, queries, kind = figure
         groups = self.groups[queries]
         if kind == "median":
-            return _errors.median(values, float(chance), groups, self.seed)
+            return column_error.median(values, float(chance), groups, self.seed)
         strata = np.zeros(len(queries), int)
         return Metric(
-            *metrics.summarise(
+            *ranking.summarise(
                 values, chance, groups, strata, self.seed, share=kind == "share"
             )
         )
 
     def _left_out(self, figure: Figure) -> Metric:
-        return _figures.count(self.asked - len(figure.queries), self.asked)
+        return summary.count(self.asked - len(figure.queries), self.asked)
 
     def _keep_examples(self, near: np.ndarray, scores: np.ndarray) -> None:
         """Keep queries with their gallery rows and scores, [q, k] each."""
         judge = self.labels or self.errors
         sides, ids = {True: [], False: []}, self.gallery.table["id"]
         for i in np.random.default_rng(self.seed).permutation(len(near)):
-            rows = near[i][near[i] >= 0][: _examples.SHOWN]
+            rows = near[i][near[i] >= 0][: examples_lib.SHOWN]
             hits = judge.relevant(i, rows).tolist() if judge else [None] * len(rows)
             side = sides[bool(hits[0])]
-            if len(side) == _examples.KEPT:
+            if len(side) == examples_lib.KEPT:
                 continue
             shown = zip(ids[rows].tolist(), scores[i, : len(rows)], hits, strict=True)
             example = {
@@ -239,7 +242,7 @@ class Evaluator:
             }
             side.append(example)
         examples = sides[True], sides[False]
-        self._found = [_figures.Found("", {}, self.groups, 0, *examples)]
+        self._found = [summary.Found("", {}, self.groups, 0, *examples)]
 
 
 def _groups(table: dict[str, np.ndarray]) -> np.ndarray:

@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evaluators import _embedded, metrics, neighbours
-from evaluators._contract import SPLITS, Embed, Metric, check_choice, check_count
+from evaluators.common import embeddings
+from evaluators.common.metric import SPLITS, Embed, Metric, check_choice, check_count
+from evaluators.metrics import ranking
+from evaluators.search import exact as exact_search
 
 NAMES = (
     "embedding_std",
@@ -122,7 +124,7 @@ class Evaluator:
         _check(split, max_records)
         self.prefix, self.seed = prefix, seed
         self.split, self.view = getattr(data, split), view or None
-        self.rows = _embedded.some_rows(len(self.split), max_records, seed)
+        self.rows = embeddings.some_rows(len(self.split), max_records, seed)
 
     @staticmethod
     def promises(prefix: str, **fields: Any) -> list[str]:
@@ -134,8 +136,8 @@ class Evaluator:
     def run(self, embed: Embed) -> dict[str, Metric]:
         """Return a Metric for each tag; no alignment if embed cannot make views."""
         parts = [(self.split, self.rows)]
-        z = _unit(_embedded.embed_parts(embed, parts, self.view))
-        views = _embedded.embed_parts(embed, parts, OTHER_VIEW)
+        z = _unit(embeddings.embed_parts(embed, parts, self.view))
+        views = embeddings.embed_parts(embed, parts, OTHER_VIEW)
         d = z.shape[1]
         span = _span(z)
         spread = _measured(embedding_std, z, self.seed, d**-0.5)
@@ -191,16 +193,16 @@ def _alignment(z: np.ndarray, views: np.ndarray, seed: int) -> Metric:
     n = np.arange(len(z))
     chances = np.full(len(z), strangers)
     return Metric(
-        *metrics.summarise(values, chances, n, np.zeros_like(n), seed, share=False)
+        *ranking.summarise(values, chances, n, np.zeros_like(n), seed, share=False)
     )
 
 
 def _duplicates(z: np.ndarray) -> Metric:
     """Return the share of records that have another at the same place."""
     ids = np.arange(len(z))
-    scores, _ = neighbours.top_k(z, z, 1, query_ids=ids, gallery_ids=ids)
+    scores, _ = exact_search.top_k(z, z, 1, query_ids=ids, gallery_ids=ids)
     share = float((scores[:, 0] >= 1 - SAME).mean())
-    return Metric(share, len(z), 0.0, *metrics.wilson(share, len(z)))
+    return Metric(share, len(z), 0.0, *ranking.wilson(share, len(z)))
 
 
 def _span(z: np.ndarray) -> np.ndarray:

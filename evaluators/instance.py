@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluators import _embedded, _examples, _figures, neighbours
-from evaluators._contract import (
+from evaluators.common import embeddings, summary
+from evaluators.common import examples as examples_lib
+from evaluators.common.metric import (
     SPLITS,
     Embed,
     Metric,
@@ -18,6 +19,7 @@ from evaluators._contract import (
     check_count,
     check_ranks,
 )
+from evaluators.search import exact as exact_search
 
 QUERY_VIEW = "view1"
 
@@ -50,9 +52,9 @@ class Evaluator:
         self.k = _checked(split, k, max_queries)
         self.prefix, self.seed = prefix, seed
         self.split = getattr(data, split)
-        self.ids = _embedded.columns([self.split])["id"]
-        self.rows = _embedded.some_rows(len(self.ids), max_queries, seed)
-        self._found: list[_figures.Found] = []
+        self.ids = embeddings.columns([self.split])["id"]
+        self.rows = embeddings.some_rows(len(self.ids), max_queries, seed)
+        self._found: list[summary.Found] = []
 
     @staticmethod
     def promises(prefix: str, **fields: Any) -> list[str]:
@@ -62,17 +64,19 @@ class Evaluator:
 
     def run(self, embed: Embed) -> dict[str, Metric]:
         """Return a Metric for each tag; none if embed cannot make views."""
-        z = _embedded.embed_parts(embed, [(self.split, self.rows)], QUERY_VIEW)
+        z = embeddings.embed_parts(embed, [(self.split, self.rows)], QUERY_VIEW)
         if z is None:
             return {}
         everything = np.arange(len(self.ids))
-        gallery = _embedded.embed_parts(embed, [(self.split, everything)])
+        gallery = embeddings.embed_parts(embed, [(self.split, everything)])
         query = np.arange(len(self.rows))
-        ranks = neighbours.ranks_of(z, gallery, query, self.rows, gallery_ids=self.ids)
+        ranks = exact_search.ranks_of(
+            z, gallery, query, self.rows, gallery_ids=self.ids
+        )
         n = np.full(len(query), len(self.ids))
-        values = _figures.of_ranks(ranks, query, n, self.k)
+        values = summary.of_ranks(ranks, query, n, self.k)
         values["mean_rank"] = ranks.rank.astype(float), (n + 1) / 2
-        examples = _examples.of_search(
+        examples = examples_lib.of_search(
             z,
             gallery,
             self.ids[self.rows],
@@ -82,12 +86,12 @@ class Evaluator:
             seed=self.seed,
             own=True,
         )
-        self._found = [_figures.Found("", values, query, 0, *examples)]
-        return _figures.summarise(self.prefix, self._found, _names(self.k), self.seed)
+        self._found = [summary.Found("", values, query, 0, *examples)]
+        return summary.summarise(self.prefix, self._found, _names(self.k), self.seed)
 
     def examples(self, count: int) -> list[dict]:
         """Return queries with their neighbours; see `retrieval.Evaluator.examples`."""
-        return _examples.pick(self._found, count)
+        return examples_lib.pick(self._found, count)
 
 
 def _names(k: tuple[int, ...]) -> list[str]:

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluators import _embedded, _examples, _figures, metrics, neighbours
-from evaluators._contract import Embed, Metric, check_count, check_ranks
+from evaluators.common import embeddings, summary
+from evaluators.common import examples as examples_lib
+from evaluators.common.metric import Embed, Metric, check_count, check_ranks
+from evaluators.metrics import ranking
+from evaluators.search import exact as exact_search
 
 TARGET = "view2"
 
@@ -59,7 +62,7 @@ class Evaluator:
                 "windows, articles or topics"
             )
         self.pool = data.extra["pool"]
-        self.pool_rows = _embedded.some_rows(
+        self.pool_rows = embeddings.some_rows(
             len(self.pool), pool or len(self.pool), seed
         )
         vectors = self.pool.table["vector"][self.pool_rows]  # rising
@@ -68,14 +71,14 @@ class Evaluator:
         if not len(asked):
             raise ValueError(f"got pool={pool}, which holds the target of no window")
         self.rows = asked[
-            _embedded.some_rows(len(asked), max_queries or len(asked), seed)
+            embeddings.some_rows(len(asked), max_queries or len(asked), seed)
         ]
         self.target_row = np.searchsorted(vectors, target[self.rows])
         self.context_rows = _context_rows(
             vectors, target[self.rows], len(self.split[0]["context"])
         )
-        self.train_rows = _embedded.some_rows(len(self.train), len(self.rows), seed)
-        self._found: list[_figures.Found] = []
+        self.train_rows = embeddings.some_rows(len(self.train), len(self.rows), seed)
+        self._found: list[summary.Found] = []
 
     @staticmethod
     def promises(prefix: str, **fields: Any) -> list[str]:
@@ -88,8 +91,8 @@ class Evaluator:
 
     def run(self, embed: Embed) -> dict[str, Metric]:
         """Return a Metric for each tag."""
-        pool = _embedded.embed_parts(embed, [(self.pool, self.pool_rows)], TARGET)
-        q = _embedded.embed_parts(embed, [(self.split, self.rows)])  # [q, d]
+        pool = embeddings.embed_parts(embed, [(self.pool, self.pool_rows)], TARGET)
+        q = embeddings.embed_parts(embed, [(self.split, self.rows)])  # [q, d]
         rank = self._ranks(q, pool)
         n = len(pool) - (self.context_rows >= 0).sum(1)  # candidates of each query
         groups = self.split.table["label"][self.rows]
@@ -111,12 +114,12 @@ class Evaluator:
 
     def examples(self, count: int) -> list[dict]:
         """Return queries with their neighbours; see `retrieval.Evaluator.examples`."""
-        return _examples.pick(self._found, count)
+        return examples_lib.pick(self._found, count)
 
     def _ranks(self, q: np.ndarray, pool: np.ndarray) -> np.ndarray:
         """Place of each target among the pool less the query's own context, int [q]."""
         query = np.arange(len(q))
-        ranks = neighbours.ranks_of(q, pool, query, self.target_row)
+        ranks = exact_search.ranks_of(q, pool, query, self.target_row)
         own = self.context_rows  # [q, l]
         exact = q.astype(np.float64)
         score = np.float32(np.einsum("qd,qd->q", exact, pool[self.target_row]))
@@ -126,15 +129,15 @@ class Evaluator:
 
     def _in_training(self, embed: Embed) -> Metric:
         parts = [(self.train, self.train_rows)]
-        q = _embedded.embed_parts(embed, parts)
-        t = _embedded.embed_parts(embed, parts, TARGET)
+        q = embeddings.embed_parts(embed, parts)
+        t = embeddings.embed_parts(embed, parts, TARGET)
         cosine = np.sum(q * t, 1, dtype=np.float64)
         groups = self.train.table["label"][self.train_rows]
         return self._metric(cosine, q @ t.mean(0), groups)
 
     def _metric(self, values, chance, groups, share: bool = False) -> Metric:
         return Metric(
-            *metrics.summarise(
+            *ranking.summarise(
                 np.asarray(values, float),
                 np.asarray(chance, float),
                 groups,
@@ -146,7 +149,7 @@ class Evaluator:
 
     def _keep_examples(self, q, pool, rank) -> None:
         ids = self.pool.table["id"][self.pool_rows]
-        examples = _examples.of_search(
+        examples = examples_lib.of_search(
             q,
             pool,
             self.split.table["id"][self.rows],
@@ -157,7 +160,7 @@ class Evaluator:
             own=True,
             without=self.context_rows,
         )
-        self._found = [_figures.Found("", {}, np.arange(len(q)), 0, *examples)]
+        self._found = [summary.Found("", {}, np.arange(len(q)), 0, *examples)]
 
 
 def _context_rows(vectors: np.ndarray, target: np.ndarray, context: int) -> np.ndarray:

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluators import _embedded, _examples, _figures, metrics, neighbours
-from evaluators._contract import Embed, Metric, check_count
+from evaluators.common import embeddings, summary
+from evaluators.common import examples as examples_lib
+from evaluators.common.metric import Embed, Metric, check_count
+from evaluators.metrics import ranking
+from evaluators.search import exact as exact_search
 from losses.triplet import chance_levels
 
 NAMES = (
@@ -81,11 +84,11 @@ class Evaluator:
         self.conditions = dict(conditions or {})
         self.split = data.validation
         self.distractors = data.extra.get("distractors")
-        self.rows = _embedded.some_rows(len(self.split), max_queries, seed)
+        self.rows = embeddings.some_rows(len(self.split), max_queries, seed)
         self.ids = self.split.table["id"]
         self.galleries = self._sizes(galleries)
         self.twins = _twins_of(self.split, data.extra.get("twins")) if twins else None
-        self._found: list[_figures.Found] = []
+        self._found: list[summary.Found] = []
 
     @staticmethod
     def promises(prefix: str, **fields: Any) -> list[str]:
@@ -132,14 +135,14 @@ class Evaluator:
 
     def examples(self, count: int) -> list[dict]:
         """Return queries with their neighbours; see `retrieval.Evaluator.examples`."""
-        return _examples.pick(self._found[-1:], count)
+        return examples_lib.pick(self._found[-1:], count)
 
     def _anchors(self, embed: Embed, **changes: Any) -> np.ndarray:
         parts = [(self.split, self.rows)]
-        return _embedded.embed_parts(embed, parts, self.views[0], **changes)
+        return embeddings.embed_parts(embed, parts, self.views[0], **changes)
 
     def _keys(self, embed: Embed, split: Any, rows: np.ndarray) -> np.ndarray:
-        return _embedded.embed_parts(embed, [(split, rows)], self.views[1])
+        return embeddings.embed_parts(embed, [(split, rows)], self.views[1])
 
     def _largest(self, embed: Embed, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return keys and ids of the largest gallery, validation records first."""
@@ -176,7 +179,7 @@ class Evaluator:
     def _metric(self, name: str, values: np.ndarray, level: float) -> Metric:
         n, share = len(values), name in SHARES
         return Metric(
-            *metrics.summarise(
+            *ranking.summarise(
                 values,
                 np.full(n, level),
                 np.arange(n),
@@ -188,11 +191,11 @@ class Evaluator:
 
     def _recall(self, q, gallery, ids, keep: bool = False) -> Metric:
         query = np.arange(len(q))
-        ranks = neighbours.ranks_of(q, gallery, query, self.rows, gallery_ids=ids)
+        ranks = exact_search.ranks_of(q, gallery, query, self.rows, gallery_ids=ids)
         # A tie is a miss, or embeddings that are all the same would find everything.
         first = (ranks.above == 0) & (ranks.tied == 1)
         if keep:
-            examples = _examples.of_search(
+            examples = examples_lib.of_search(
                 q,
                 gallery,
                 self.ids[self.rows],
@@ -202,11 +205,11 @@ class Evaluator:
                 seed=self.seed,
                 own=True,
             )
-            self._found = [_figures.Found("", {}, query, 0, *examples)]
+            self._found = [summary.Found("", {}, query, 0, *examples)]
         n = len(query)
         chance = np.full(n, 1 / len(gallery))
         return Metric(
-            *metrics.summarise(first, chance, query, np.zeros(n, int), self.seed)
+            *ranking.summarise(first, chance, query, np.zeros(n, int), self.seed)
         )
 
     def _among_twins(self, embed: Embed, q: np.ndarray, k: np.ndarray) -> Metric:
@@ -218,7 +221,7 @@ class Evaluator:
         first = own > np.einsum("qd,qtd->qt", q, twins).max(1)
         n, chance = len(q), 1 / (1 + rows.shape[1])
         return Metric(
-            *metrics.summarise(
+            *ranking.summarise(
                 first, np.full(n, chance), np.arange(n), np.zeros(n, int), self.seed
             )
         )

@@ -11,15 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluators import (
-    _embedded,
-    _examples,
-    _figures,
-    _relevance,
-    metrics,
-    neighbours,
-)
-from evaluators._contract import (
+from evaluators.common import embeddings, summary
+from evaluators.common import examples as examples_lib
+from evaluators.common import relevance as relevance_lib
+from evaluators.common.metric import (
     SPLITS,
     Embed,
     Metric,
@@ -27,6 +22,8 @@ from evaluators._contract import (
     check_count,
     check_ranks,
 )
+from evaluators.metrics import ranking
+from evaluators.search import exact as exact_search
 
 GALLERIES = (*SPLITS, "all")
 RELEVANCES = ("label", "codes")
@@ -82,20 +79,20 @@ class Evaluator:
         names = SPLITS if gallery_split == "all" else (gallery_split,)
         self.gallery_splits = [getattr(data, name) for name in names]
         more = (cross,) if cross else ()
-        self.gallery = _embedded.columns(self.gallery_splits, *more)
-        rows = _embedded.some_rows(
+        self.gallery = embeddings.columns(self.gallery_splits, *more)
+        rows = embeddings.some_rows(
             len(self.query_split), check_count("max_queries", max_queries), seed
         )
         self.query_rows = rows
-        self.queries = _embedded.take(
-            _embedded.columns([self.query_split], *more), rows
+        self.queries = embeddings.take(
+            embeddings.columns([self.query_split], *more), rows
         )
         if cross and len(np.unique(self.gallery[cross])) < 2:
             raise ValueError(
                 f"got cross={cross!r}, a column with one value; expected one with "
                 "several, to search from each in the others"
             )
-        self._found: list[_figures.Found] = []
+        self._found: list[summary.Found] = []
 
     @staticmethod
     def promises(prefix: str, **fields: Any) -> list[str]:
@@ -103,12 +100,12 @@ class Evaluator:
         known = {"query_split": "validation", "gallery_split": "validation"}
         known |= {"relevance": "label", "k": (1, 10, 100), "threshold": 0.5}
         known |= {name: fields[name] for name in known if name in fields}
-        names = _figures.names(_checked(**known), graded=known["relevance"] == "codes")
+        names = summary.names(_checked(**known), graded=known["relevance"] == "codes")
         return [f"{prefix}/{name}" for name in (*names, "left_out")]
 
     def run(self, embed: Embed) -> dict[str, Metric]:
         """Embed queries and gallery, and return a Metric for each tag."""
-        gallery = _embedded.embed_parts(
+        gallery = embeddings.embed_parts(
             embed,
             [(split, np.arange(len(split))) for split in self.gallery_splits],
             self.views[1],
@@ -119,14 +116,14 @@ class Evaluator:
             for name, queries, rows in self._searches()
         ]
         graded = self.relevance == "codes"
-        names = _figures.names(self.k, graded=graded)
+        names = summary.names(self.k, graded=graded)
         found, first = self._found, f"recall@{self.k[0]}"
-        values = _figures.summarise(self.prefix, found, names, self.seed)
+        values = summary.summarise(self.prefix, found, names, self.seed)
         for one in found if self.cross else ():
             prefix = f"{self.prefix}/{one.name}"
-            values |= _figures.summarise(prefix, [one], [first], self.seed)
+            values |= summary.summarise(prefix, [one], [first], self.seed)
         asked = sum(len(one.groups) + one.left_out for one in found)
-        left_out = _figures.count(sum(one.left_out for one in found), asked)
+        left_out = summary.count(sum(one.left_out for one in found), asked)
         return values | {f"{self.prefix}/left_out": left_out}
 
     def examples(self, count: int) -> list[dict]:
@@ -136,7 +133,7 @@ class Evaluator:
             `{"query": id, "neighbours": [{"id", "score", "relevant"}], "right": bool}`
             each; right means that the first neighbour is relevant.
         """
-        return _examples.pick(self._found, count)
+        return examples_lib.pick(self._found, count)
 
     def _query_embeddings(self, embed: Embed, gallery: np.ndarray) -> np.ndarray:
         first = 0
@@ -145,7 +142,7 @@ class Evaluator:
                 return gallery[first + self.query_rows]
             first += len(split)
         parts = [(self.query_split, self.query_rows)]
-        return _embedded.embed_parts(embed, parts, self.views[0])
+        return embeddings.embed_parts(embed, parts, self.views[0])
 
     def _searches(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield the name of each search, its queries and its gallery rows."""
@@ -164,32 +161,34 @@ class Evaluator:
                 np.flatnonzero(sides[1] == b),
             )
 
-    def _search(self, name, queries, rows, z, gallery) -> _figures.Found:
+    def _search(self, name, queries, rows, z, gallery) -> summary.Found:
         """Rank one gallery for one lot of queries."""
-        asked = _embedded.take(self.queries, queries)
-        held = _embedded.take(self.gallery, rows)
+        asked = embeddings.take(self.queries, queries)
+        held = embeddings.take(self.gallery, rows)
         gallery = gallery if len(rows) == len(gallery) else gallery[rows]
         if self.relevance == "label":
-            relevant = _relevance.same_label(asked, held)
+            relevant = relevance_lib.same_label(asked, held)
         else:
-            relevant = _relevance.shared_codes(asked, held, self.threshold, self.k[-1])
+            relevant = relevance_lib.shared_codes(
+                asked, held, self.threshold, self.k[-1]
+            )
         kept, query = np.unique(relevant.query, return_inverse=True)
         left_out = len(queries) - len(kept)
-        asked, z = _embedded.take(asked, kept), z[queries[kept]]
+        asked, z = embeddings.take(asked, kept), z[queries[kept]]
         ids = {"query_ids": asked["id"], "gallery_ids": held["id"]}
-        ranks = neighbours.ranks_of(z, gallery, query, relevant.row, **ids)
-        n = _relevance.candidate_counts(**ids)
-        values = _figures.of_ranks(ranks, query, n, self.k)
+        ranks = exact_search.ranks_of(z, gallery, query, relevant.row, **ids)
+        n = relevance_lib.candidate_counts(**ids)
+        values = summary.of_ranks(ranks, query, n, self.k)
         if relevant.ideal is not None:
-            rows_found = neighbours.top_k(z, gallery, self.k[-1], **ids)[1]
-            gains = _relevance.gains_of(asked, held, rows_found)
+            rows_found = exact_search.top_k(z, gallery, self.k[-1], **ids)[1]
+            gains = relevance_lib.gains_of(asked, held, rows_found)
             for k in self.k:
                 ideal, mean = relevant.ideal[kept, :k], relevant.mean_gain[kept]
                 values[f"ndcg@{k}"] = (
-                    metrics.ndcg(gains[:, :k], ideal),
-                    metrics.ndcg_chance(mean, ideal, n),
+                    ranking.ndcg(gains[:, :k], ideal),
+                    ranking.ndcg_chance(mean, ideal, n),
                 )
-        right, wrong = _examples.of_search(
+        right, wrong = examples_lib.of_search(
             z,
             gallery,
             asked["id"],
@@ -200,7 +199,7 @@ class Evaluator:
         )
         # Records of one label are not independent; others stand for themselves.
         groups = np.where(asked["label"] >= 0, asked["label"], -1 - queries[kept])
-        return _figures.Found(name, values, groups, left_out, right, wrong)
+        return summary.Found(name, values, groups, left_out, right, wrong)
 
 
 def _checked(query_split, gallery_split, relevance, k, threshold) -> tuple[int, ...]:

@@ -5,18 +5,18 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
-from input_pipeline import _contract
+from input_pipeline import dataset
 
 _IDS = np.iinfo(np.int32)
 
 
-def steps_per_epoch(split: _contract.Split, batch_size: int) -> int:
+def steps_per_epoch(split: dataset.Split, batch_size: int) -> int:
     """Returns the number of whole global batches in one pass over `split`."""
     return len(split) // batch_size
 
 
 def train_batches(
-    split: _contract.Split,
+    split: dataset.Split,
     *,
     batch_size: int,
     seed: int,
@@ -78,7 +78,7 @@ def train_batches(
 
 
 def read_batches(
-    split: _contract.Split, *, batch_size: int, threads: int = 2
+    split: dataset.Split, *, batch_size: int, threads: int = 2
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """Yields (batch, valid) over `split` once, in order.
 
@@ -118,7 +118,7 @@ class Partners:
       seed: of the draws.
     """
 
-    def __init__(self, split: _contract.Split, seed: int):
+    def __init__(self, split: dataset.Split, seed: int):
         codes = np.asarray(split.table["codes"])  # [n, C]
         rows, slots = np.nonzero(codes >= 0)
         carried = codes[rows, slots]
@@ -232,7 +232,7 @@ class _InOrder:
         return read(self._split, np.minimum(rows, len(self._split) - 1)), valid
 
 
-def read(split: _contract.Split, rows: np.ndarray) -> dict[str, np.ndarray]:
+def read(split: dataset.Split, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the records of `rows` as one batch."""
     table = split.table
     return {

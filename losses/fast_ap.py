@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from losses import _histograms
+from losses.common import soft_histogram
 
 Pulse = Literal["triangular", "gaussian"]
 
@@ -86,11 +86,11 @@ def fast_ap(
     place = (1 - s) * (bins / 2)  # in bins, 0 at cosine 1 and b at -1
     # The nearest first: walked the other way, the ranking would be optimised reversed.
     shape = (
-        _histograms.Triangular(bins)
+        soft_histogram.Triangular(bins)
         if pulse == "triangular"
-        else _histograms.Gaussian(bins, sigma * bins / 2)
+        else soft_histogram.Gaussian(bins, sigma * bins / 2)
     )
-    near, every = _histograms.histograms(shape, place, positive, candidate)
+    near, every = soft_histogram.histograms(shape, place, positive, candidate)
     total = jnp.sum(positive, 0).astype(dtype)  # R, [n]
     valid = total > 0
     ap = _precision(near, every) / jnp.maximum(total, 1)

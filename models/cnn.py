@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from models._normalization import BatchNorm
-from models.convolution import Conv3x3
+from models.layers.batch_norm import BatchNorm
+from models.layers.conv import Conv3x3
 
 
 class Model(nn.Module):

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from models import depthwise as depthwise_lib
-from models._normalization import BatchNorm
+from models.layers import depthwise_conv as depthwise_lib
+from models.layers.batch_norm import BatchNorm
 
 INITIALIZATIONS = ("torchvision", "timm", "identity")
 
@@ -137,7 +137,7 @@ class Model(nn.Module):
         dtype: "float32" or "bfloat16", of activations; parameters and BatchNorm
             statistics stay in float32.
         zero_gamma: start the last BatchNorm of blocks with a skip at 0.
-        depthwise: "auto", "lax" or "shifts", see `models.depthwise`.
+        depthwise: "auto", "lax" or "shifts", see `models.layers.depthwise_conv`.
         initialization: of depthwise kernels, "torchvision", "timm" or "identity"; see
             `depthwise_init`.
     """

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from models import selective_scan
+from models.layers import selective_scan
 
 DT_RANGE = (1e-3, 1e-1)  # step sizes that a new network has
 DT_LEAST = 1e-4

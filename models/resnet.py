@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from models._normalization import BatchNorm
-from models.convolution import Conv3x3
+from models.layers.batch_norm import BatchNorm
+from models.layers.conv import Conv3x3
 
 BLOCKS = {"basic": 1, "bottleneck": 4}  # how much wider a block ends than it is inside
 
@@ -37,7 +37,7 @@ class Model(nn.Module):
         axis_name: mapped axis over which BatchNorm's statistics are shared, or None.
         dtype: "float32" or "bfloat16", of activations; parameters and BatchNorm
             statistics stay in float32.
-        convolution: how 3×3 ones are computed, see `models.convolution.conv3x3`;
+        convolution: how 3×3 ones are computed, see `models.layers.conv.conv3x3`;
             "winograd" is faster for wide networks on a CPU and compiles for longer.
 
     Source: He et al., "Deep residual learning for image recognition", arXiv 1512.03385,

@@ -11,9 +11,9 @@ from jax import lax
 from jax.scipy.special import digamma
 
 from losses import fast_ap as loss_lib
-from models.heads import MLP
-from objectives import _contract as contract
-from objectives import _logged
+from models.layers.mlp import MLP
+from objectives.common import diagnostics
+from objectives.common import objective as contract
 
 Tree = Any
 PARTS = ("backbone", "projector")
@@ -95,7 +95,9 @@ class _FastAP:
         labelled = jnp.sum(key_labels >= 0).astype(jnp.float32)
         metrics = {
             "train/loss_chance": chance_at_hand(positives, labelled - 1),
-            **_logged.similarities(aux.positive_similarity, aux.negative_similarity),
+            **diagnostics.similarities(
+                aux.positive_similarity, aux.negative_similarity
+            ),
             "diag/positives": positives,
             "diag/queries_with_positive": aux.valid,
             "diag/candidates": aux.candidates,

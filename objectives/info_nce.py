@@ -7,14 +7,14 @@ import flax.linen as nn
 import jax
 
 from losses import info_nce as nce
-from objectives import _contract as contract
-from objectives import _logged, _pair
+from objectives.common import diagnostics, pair_network
+from objectives.common import objective as contract
 
 Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class _InBatch(_pair.PairNetwork):
+class _InBatch(pair_network.PairNetwork):
     """The four functions of the objective, over the network and fields of `make`."""
 
     temperature: float
@@ -38,7 +38,7 @@ class _InBatch(_pair.PairNetwork):
             for anchors, keys in ((q, k), (k, q))
         ]
         metrics = {
-            **_logged.contrast(found[0][1]),
+            **diagnostics.contrast(found[0][1]),
             **self.spread(q),
         }
         return (found[0][0] + found[1][0]) / 2, (extra, metrics)

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from losses import info_nce as nce
-from models.heads import Predictor, Projector
-from objectives import _contract as contract
-from objectives import _logged
-from objectives._encoder import Encoder, PredictingNetwork
+from models.layers.mlp import Predictor, Projector
+from objectives.common import diagnostics
+from objectives.common import objective as contract
+from objectives.common.networks import Encoder, PredictingNetwork
 
 Tree = Any
 
@@ -148,7 +148,7 @@ class _Moco(PredictingNetwork):
         loss1, aux = self.contrast(q1, k2, batch)
         loss2, _ = self.contrast(q2, k1, _swapped(batch))
         metrics = {
-            **_logged.contrast(aux),
+            **diagnostics.contrast(aux),
             "train/target_momentum": m,
             **self.spread(h1, z1),
         }

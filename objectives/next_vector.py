@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from losses import info_nce as nce
-from objectives import _contract as contract
-from objectives import _logged, _pair
+from objectives.common import diagnostics, pair_network
+from objectives.common import objective as contract
 
 Tree = Any
 _FADE = 1.2  # c of a new mixture
@@ -81,7 +81,7 @@ def last_vector(x: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class _NextVector(_pair.PairNetwork):
+class _NextVector(pair_network.PairNetwork):
     """The four functions of the objective, over the network and fields of `make`."""
 
     temperature: float
@@ -138,13 +138,13 @@ class _NextVector(_pair.PairNetwork):
             tile=self.tile,
         )
         metrics = {
-            **_logged.with_chance(
+            **diagnostics.with_chance(
                 {
                     "train/info_nce": (found, nce.chance(keys.shape[0])),
                     "train/cosine": (jnp.mean(cosine), 0.0),
                 }
             ),
-            **_logged.contrast(aux),
+            **diagnostics.contrast(aux),
             **self.spread(p),
         }
         value = self.contrastive * found + self.autoregressive * jnp.mean(1 - cosine)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from losses import simsiam as loss_lib
-from models.heads import MLP
-from objectives import _contract as contract
-from objectives import _logged
-from objectives._encoder import Encoder, PredictingNetwork
+from losses import negative_cosine as loss_lib
+from models.layers.mlp import MLP
+from objectives.common import diagnostics
+from objectives.common import objective as contract
+from objectives.common.networks import Encoder, PredictingNetwork
 
 Tree = Any
 
@@ -34,7 +34,9 @@ class _SimSiam(PredictingNetwork):
             seen.append(found)
         h, z, p = zip(*seen, strict=True)
         siamese = _both_ways(p[0], z[0], p[1], z[1])
-        metrics = _logged.with_chance({"train/simsiam": (siamese, loss_lib.chance())})
+        metrics = diagnostics.with_chance(
+            {"train/simsiam": (siamese, loss_lib.chance())}
+        )
         value = siamese
         if self.temporal:
             has_next = batch["has_next"].astype(jnp.float32)
@@ -43,7 +45,9 @@ class _SimSiam(PredictingNetwork):
                 count = lax.pmean(count, self.axis_name)
             later = _both_ways(p[0], z[0], p[2], z[2], has_next, count)
             metrics |= {
-                **_logged.with_chance({"train/temporal": (later, loss_lib.chance())}),
+                **diagnostics.with_chance(
+                    {"train/temporal": (later, loss_lib.chance())}
+                ),
                 "diag/has_next": jnp.mean(has_next),
             }
             value = siamese + self.temporal * later

@@ -7,14 +7,14 @@ import flax.linen as nn
 import jax
 
 from losses import triplet as loss_lib
-from objectives import _contract as contract
-from objectives import _logged, _pair
+from objectives.common import diagnostics, pair_network
+from objectives.common import objective as contract
 
 Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class _Triplet(_pair.PairNetwork):
+class _Triplet(pair_network.PairNetwork):
     """The four functions of the objective, over the network and fields of `make`."""
 
     margin: float | None
@@ -53,7 +53,7 @@ class _Triplet(_pair.PairNetwork):
             self.mining,
         )
         metrics = {
-            **_logged.with_chance(
+            **diagnostics.with_chance(
                 {f"train/{n}": (x, levels[n]) for n, x in found.items()}
             ),
             "diag/candidates": aux.candidates,

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reporting import history, plan
+from reporting import history, timeline
 from reporting.formatting import count, duration, number, percent
-from reporting.plan import Plan
+from reporting.timeline import Plan
 
 
 def of_run(
@@ -93,8 +93,8 @@ def forecast(
         every=round(evaluate_epochs * epoch_steps) if epoch_steps else 0,
         warmup=warmup_epochs,
         pace=speed["seconds_per_step"],
-        evaluation=plan.evaluation_seconds(events, began),
-        spent=plan.clock(events, began)[-1] if events else 0.0,
+        evaluation=timeline.evaluation_seconds(events, began),
+        spent=timeline.clock(events, began)[-1] if events else 0.0,
         over=over,
     )
     left, price = ahead.seconds_to(ahead.total), price_per_hour or 0.0
@@ -152,9 +152,9 @@ def bound(told: Mapping) -> str:
 
 def _speed(events: list[dict], batch_size: int | None) -> dict:
     """Speed and what bounds it, since the last start."""
-    recent = plan.since_start(events)
-    speed = plan.median(plan.points(recent, "perf/examples_per_sec"))
-    waited = plan.median(plan.points(recent, "perf/input_wait"))
+    recent = timeline.since_start(events)
+    speed = timeline.median(timeline.points(recent, "perf/examples_per_sec"))
+    waited = timeline.median(timeline.points(recent, "perf/input_wait"))
     return {
         "examples_per_sec": speed,
         "seconds_per_step": batch_size / speed if batch_size and speed else None,
@@ -168,8 +168,8 @@ def _gate_time(
     gate: dict, events: list[dict], ahead: Plan, price: float, began: float | None
 ) -> dict:
     """When a gate was judged, or will be."""
-    if (when := plan.judged_at(gate, events, ahead)) is not None:
-        seconds = plan.clock(events, began)[when]
+    if (when := timeline.judged_at(gate, events, ahead)) is not None:
+        seconds = timeline.clock(events, began)[when]
         epoch, left = events[when]["epoch"], 0.0
     else:
         step = ahead.due(gate)
@@ -189,7 +189,7 @@ def _gate_time(
 def _bound(waited: float | None) -> str | None:
     if waited is None:
         return None
-    return "input" if waited > plan.INPUT_BOUND else "compute"
+    return "input" if waited > timeline.INPUT_BOUND else "compute"
 
 
 def _hours(seconds: float | None) -> float | None:

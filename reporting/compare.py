@@ -6,11 +6,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from reporting import history, report, workdir
-from reporting.drawing import FLOOR_NAMES
+from reporting import history, report, run_dir
+from reporting.figures.style import FLOOR_NAMES
 from reporting.formatting import ABSENT, count, duration, interval, number
-from reporting.gates import DEFAULTS
-from reporting.parts import Table
+from reporting.gates.judgment import DEFAULTS
+from reporting.page.parts import Table
 
 Columns = Sequence[Mapping[str, Any]]
 
@@ -36,13 +36,13 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
         raise ValueError(f"got {len(folders)} runs; expected two or more to compare")
     reports, configs = [], []
     for folder in map(Path, folders):
-        described = workdir.read_config(folder) if folder.is_dir() else {}
+        described = run_dir.read_config(folder) if folder.is_dir() else {}
         if not described:
             raise FileNotFoundError(
                 f"got {folder}, which holds no run; expected a --workdir of one"
             )
         configs.append(_flat(described.get("config") or {}))
-        reports.append(report.assemble(folder, workdir.read_events(folder)))
+        reports.append(report.assemble(folder, run_dir.read_events(folder)))
     runs = [
         {
             "name": str(folder),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reporting import files, workdir
+from reporting import files, run_dir
 
 # Kinds of event that measure the network in training.
 LIVE = ("train", "eval")
@@ -176,9 +176,9 @@ def write(folder: Path | str, events: list[dict]) -> None:
         frame = series(events, tag).dropna(axis="columns", how="all")
         columns = {name: frame[name].tolist() for name in frame}
         history[tag] = columns | {"step": [int(step) for step in frame["step"]]}
-    files.write_json(Path(folder) / workdir.HISTORY, history)
+    files.write_json(Path(folder) / run_dir.HISTORY, history)
     text = curves(events).to_csv(index=False, lineterminator="\n", na_rep="")
-    files.write_text(Path(folder) / workdir.CURVES, text)
+    files.write_text(Path(folder) / run_dir.CURVES, text)
 
 
 def is_finite(value: float | None) -> bool:

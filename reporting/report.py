@@ -7,24 +7,15 @@ from pathlib import Path
 
 import jinja2
 
-from reporting import alarms as alarming
-from reporting import (
-    budget,
-    decisions,
-    drawing,
-    figures,
-    figures_motion,
-    gallery,
-    gates,
-    history,
-    plan,
-    sections,
-    verdict,
-    workdir,
-)
+from reporting import budget, history, run_dir, timeline
+from reporting.alarms.common import check as alarming
+from reporting.figures import motion as motion_figures
+from reporting.figures import result_sheet, run_figures, style
 from reporting.files import write_json, write_text
+from reporting.gates import decisions, judgment
+from reporting.page import sections, verdict
 
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "page" / "templates"
 
 
 def write(folder: Path | str) -> dict:
@@ -45,12 +36,12 @@ def write(folder: Path | str) -> dict:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
-    events = workdir.read_events(folder)
+    events = run_dir.read_events(folder)
     report = assemble(folder, events)
     history.write(folder, events)
-    pictures = figures.write(folder, events)
-    pictures |= figures_motion.write(folder, report["data"])
-    if (path := gallery.write(folder)) is not None:
+    pictures = run_figures.write(folder, events)
+    pictures |= motion_figures.write(folder, report["data"])
+    if (path := result_sheet.write(folder)) is not None:
         pictures["gallery"] = path
     page = {
         "report": report,
@@ -59,11 +50,11 @@ def write(folder: Path | str) -> dict:
         "sections": sections.build(folder, report, events, pictures),
     }
     render(folder, page)
-    write_json(folder / f"{workdir.REPORT}.json", report)
+    write_json(folder / f"{run_dir.REPORT}.json", report)
     return report
 
 
-def render(folder: Path, page: Mapping, name: str = workdir.REPORT) -> None:
+def render(folder: Path, page: Mapping, name: str = run_dir.REPORT) -> None:
     """Writes `<name>.md` and `<name>.html`.
 
     Args:
@@ -85,12 +76,12 @@ def assemble(folder: Path | str, events: list[dict]) -> dict:
       folder: the workdir.
       events: its history.
     """
-    config = workdir.read_config(folder)
+    config = run_dir.read_config(folder)
     fields = config.get("config") or {}
-    heartbeat = workdir.read_heartbeat(folder)
+    heartbeat = run_dir.read_heartbeat(folder)
     standing, cleared = _alarms(folder, events)
-    judged = gates.judge_run(gates.of_config(fields), events)
-    refusals = workdir.read_refusals(folder)
+    judged = judgment.judge_run(judgment.of_config(fields), events)
+    refusals = run_dir.read_refusals(folder)
     decision = decisions.of_workdir(folder)
     word, reason, code = verdict.decide(
         events, judged, standing, heartbeat, decision=decision, refusals=refusals
@@ -111,12 +102,12 @@ def assemble(folder: Path | str, events: list[dict]) -> dict:
         "metrics": _metrics(events),
         "alarms": standing,
         "alarms_cleared": cleared,
-        "throughput": plan.throughput(events, _batch_size(fields)),
+        "throughput": timeline.throughput(events, _batch_size(fields)),
         "budget": _budget(folder, events, fields, judged),
-        "data": workdir.read_data(folder),
+        "data": run_dir.read_data(folder),
         "difference": config.get("difference") or {},
-        "resumes": workdir.read_resumes(folder),
-        "versions": workdir.read_environment(folder),
+        "resumes": run_dir.read_resumes(folder),
+        "versions": run_dir.read_environment(folder),
     }
 
 
@@ -167,14 +158,14 @@ def _alarms(folder: Path | str, events: list[dict]) -> tuple[list[dict], list[di
 def _budget(
     folder: Path | str, events: list[dict], fields: Mapping, judged: Mapping
 ) -> dict:
-    segments = workdir.read_resumes(folder)
-    total = (workdir.read_heartbeat(folder) or {}).get("total_steps")
+    segments = run_dir.read_resumes(folder)
+    total = (run_dir.read_heartbeat(folder) or {}).get("total_steps")
     return budget.of_run(
         events,
         fields,
         total_steps=total or (segments[-1].get("total_steps") if segments else None),
-        epoch_steps=workdir.read_data(folder).get("steps_per_epoch"),
-        gates=judged,
+        epoch_steps=run_dir.read_data(folder).get("steps_per_epoch"),
+        judgment=judged,
         segments=segments,
     )
 
@@ -215,7 +206,7 @@ def _prose(text: object) -> str:
 
 def _narrow(path: Path) -> Path | None:
     """The drawing of a figure for narrow screens, where there is one."""
-    slim = drawing.narrow(Path(path))
+    slim = style.narrow(Path(path))
     return slim if slim.is_file() else None
 
 

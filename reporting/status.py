@@ -6,8 +6,10 @@ import time as clock
 from collections.abc import Mapping
 from pathlib import Path
 
-from reporting import alarms, budget, gates, history, workdir
+from reporting import budget, history, run_dir
+from reporting.alarms.common import check as alarm_check
 from reporting.formatting import ABSENT, count, duration, measured, number
+from reporting.gates import judgment
 
 SILENT_AFTER = 300.0  # seconds; compiling a large network takes a minute or two
 
@@ -26,7 +28,7 @@ def liveness(beat: Mapping | None, now: float | None = None) -> str:
     """
     if not beat:
         return "absent"
-    if beat.get("state") in workdir.FINAL_STATES:
+    if beat.get("state") in run_dir.FINAL_STATES:
         return "ended"
     age = (clock.time() if now is None else now) - (beat.get("time") or 0.0)
     if beat.get("host") != socket.gethostname():
@@ -50,8 +52,8 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
     now = clock.time() if now is None else now
-    beat = workdir.read_heartbeat(folder) or {}
-    events = workdir.read_events(folder)
+    beat = run_dir.read_heartbeat(folder) or {}
+    events = run_dir.read_events(folder)
     step, epoch = history.reached(events)
     step = max(step, beat.get("step") or 0)
     epoch = max(epoch, beat.get("epoch") or 0.0)
@@ -59,20 +61,20 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
     life = liveness(beat, now)
     age = now - beat["time"] if beat.get("time") else None
     metrics = history.measure(events)
-    fields = workdir.read_config(folder).get("config") or {}
-    judged = gates.judge_run(gates.of_config(fields), events)
+    fields = run_dir.read_config(folder).get("config") or {}
+    judged = judgment.judge_run(judgment.of_config(fields), events)
     told = budget.of_run(
         events,
         fields,
         total_steps=total,
-        epoch_steps=workdir.read_data(folder).get("steps_per_epoch"),
-        gates=judged,
-        segments=workdir.read_resumes(folder),
+        epoch_steps=run_dir.read_data(folder).get("steps_per_epoch"),
+        judgment=judged,
+        segments=run_dir.read_resumes(folder),
     )
     if told["hours_left"] is not None:  # with evaluations, which a heartbeat leaves out
         eta = 3600 * told["hours_left"]
     eta = max(eta - age, 0.0) if life == "alive" and eta is not None else None
-    saved = workdir.checkpoint_steps(folder)
+    saved = run_dir.checkpoint_steps(folder)
     return {
         "liveness": life,
         "state": beat.get("state"),
@@ -90,7 +92,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "gates": judged,
         "budget": told,
         "next_gate": _next_gate(events, judged, told, epoch),
-        "alarms": alarms.check(events, **alarms.facts(folder)),
+        "alarms": alarm_check.check(events, **alarm_check.facts(folder)),
         "refusals": _refused_since(folder),
         "checkpoint": saved[-1] if saved else None,
     }
@@ -125,9 +127,9 @@ def render(said: Mapping) -> str:
 
 def _refused_since(folder: Path) -> list[dict]:
     """Starts that were refused after the last that was not."""
-    began = [segment.get("time") or 0.0 for segment in workdir.read_resumes(folder)]
+    began = [segment.get("time") or 0.0 for segment in run_dir.read_resumes(folder)]
     last = max(began, default=0.0)
-    return [one for one in workdir.read_refusals(folder) if one["time"] > last]
+    return [one for one in run_dir.read_refusals(folder) if one["time"] > last]
 
 
 def _life(said: Mapping) -> str:

@@ -16,7 +16,7 @@ ALLOWED = {
     "configs": {"ml_collections"},
     "losses": {"jax", "numpy"},
     "models": {"jax", "flax", "numpy", "safetensors"},
-    "objectives": {"jax", "flax", "losses", "models.heads"},
+    "objectives": {"jax", "flax", "losses", "models.layers.mlp"},
     "input_pipeline": {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
         "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage",

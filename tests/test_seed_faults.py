@@ -15,13 +15,18 @@ import numpy as np
 import pytest
 
 import main
-from evaluators import baselines, metrics, next_vector
-from input_pipeline import facts, topics
+from evaluators import next_vector
+from evaluators.baselines import predictions
+from evaluators.metrics import ranking
+from input_pipeline import data_checks
+from input_pipeline.datasets import topics
 from losses import fast_ap
-from reporting import alarms, figures, history, report
-from reporting import workdir as files
+from reporting import history, report
+from reporting import run_dir as files
+from reporting.alarms.common import check as alarm_check
+from reporting.figures import run_figures
 from tests.train_lib import tiny_run
-from train_lib import builders, validation
+from train_lib import experiment, validation
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECORDED = pathlib.Path(__file__).parent / "recorded"
@@ -47,9 +52,9 @@ def _tiny(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setenv("AKIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(builders, "find", builders.find)  # restored afterwards
+        patch.setattr(experiment, "find", experiment.find)  # restored afterwards
         patch.setattr(main, "_prepare_jax", lambda: None)
-        patch.setattr(figures, "write", lambda folder, events: {})
+        patch.setattr(run_figures, "write", lambda folder, events: {})
         tiny_run.use_tiny_network()
         yield
 
@@ -118,9 +123,9 @@ def in_two_classes(data):
 
 
 def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in):
-    load = builders.load_data
+    load = experiment.load_data
     monkeypatch.setattr(
-        builders, "load_data", lambda *a, **k: in_two_classes(load(*a, **k))
+        experiment, "load_data", lambda *a, **k: in_two_classes(load(*a, **k))
     )
     plain = {
         f"augment__{view}__{name}": 0.0
@@ -138,8 +143,8 @@ def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in
     assert "nats open" in found["weak_labels"]["seen"]
     assert "no more to teach" in found["label_ceiling"]["seen"]
     first = next(e for e in files.read_events(tmp_path) if e["kind"] == "train")
-    metrics = first["metrics"]
-    assert 0.5 < metrics["train/loss_floor"] / metrics["train/loss_chance"] < 1
+    ranking = first["metrics"]
+    assert 0.5 < ranking["train/loss_floor"] / ranking["train/loss_chance"] < 1
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +153,7 @@ def stuck(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stuck")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "_section_faults", lambda config: [])
-        load = builders.load_data
+        load = experiment.load_data
 
         def slow(*args, **kwargs):
             data = load(*args, **kwargs)
@@ -156,7 +161,7 @@ def stuck(tmp_path_factory):
                 train=dataclasses.replace(data.train, source=Slow(data.train))
             )
 
-        patch.setattr(builders, "load_data", slow)
+        patch.setattr(experiment, "load_data", slow)
         arguments = tiny_run.arguments(
             folder, optimizer__learning_rate=0.0, train__chunks=4, train__epochs=4,
             train__batch_size=128, data__brands=100,
@@ -288,7 +293,7 @@ def articles():
 
 def test_7_a_prediction_no_better_than_copying(articles, tmp_path):
     evaluator = next_vector.Evaluator(articles, prefix="eval/next", seed=0)
-    copy = baselines.copy_last()
+    copy = predictions.copy_last()
 
     def nearly(split, rows, view=None):
         x = copy(split, rows, view)
@@ -307,9 +312,9 @@ def test_8_windows_of_an_article_on_both_sides(articles, tmp_path):
     leaky = articles._replace(
         train=articles.train.take(odd == 0), validation=articles.train.take(odd == 1)
     )
-    found = replay(tmp_path / "leaky", data=facts.describe(leaky))
+    found = replay(tmp_path / "leaky", data=data_checks.describe(leaky))
     assert "windows held back overlap" in found["leaking_split"]["seen"]
-    assert replay(tmp_path / "whole", data=facts.describe(articles)) == {}
+    assert replay(tmp_path / "whole", data=data_checks.describe(articles)) == {}
 
 
 def test_9_average_precision_on_the_reversed_bins(tmp_path):
@@ -359,7 +364,7 @@ def average_precisions(z, labels):
 
 
 def test_10_labels_without_a_positive(tmp_path, stand_in, monkeypatch):
-    load = builders.load_data
+    load = experiment.load_data
 
     def alone(*args, **kwargs):
         data = load(*args, **kwargs)
@@ -367,7 +372,7 @@ def test_10_labels_without_a_positive(tmp_path, stand_in, monkeypatch):
         table = data.train.table | {"label": label}
         return data._replace(train=dataclasses.replace(data.train, table=table))
 
-    monkeypatch.setattr(builders, "load_data", alone)
+    monkeypatch.setattr(experiment, "load_data", alone)
     arguments = ["--config=configs/fastap_resnet.py:smoke", f"--workdir={tmp_path}"]
     assert main.main(arguments) == 2
     (refusal,) = read(tmp_path)["refusals"]
@@ -395,7 +400,7 @@ def test_12_resemblance_that_random_pairs_have_too(tmp_path):
 
 
 def test_13_none_of_ten_is_no_result(tmp_path):
-    low, high = metrics.wilson(0.0, 10)
+    low, high = ranking.wilson(0.0, 10)
     missed = {"eval/codes/recall@100": score(0.0, 10, 0.0009, low, high)}
     seen = replay(tmp_path, evaluations=[missed])["no_hits"]["seen"]
     assert "0 in 10 queries: with 95 % confidence the true value is below 0.278" in seen
@@ -415,13 +420,13 @@ def test_a_healthy_run_is_accused_of_nothing(run):
     """At no moment of it; histories of the five recipes as they ran."""
     folder = RECORDED / run
     events = [e for e in files.read_events(folder) if e["kind"] != "alarm"]
-    given = alarms.facts(folder)
+    given = alarm_check.facts(folder)
     assert len(events) > 20
     for i, event in enumerate(events):
         if event["kind"] not in ("train", "eval"):
             continue
         at_the_end = {} if event.get("final") else {"gallery": ()}
-        found = alarms.check(events[: i + 1], **given | at_the_end)
+        found = alarm_check.check(events[: i + 1], **given | at_the_end)
         accused = [a["message"] for a in found if a["name"] in ACCUSED]
         assert not accused, f"step {event['step']}: {accused}"
 

@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from input_pipeline import loader
-from objectives._contract import Objective
-from reporting import workdir as files
+from objectives.common.objective import Objective
+from reporting import run_dir as files
 from train_lib import parallel
 
 Embed = Callable[..., np.ndarray]

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from reporting import workdir as files
+from reporting import run_dir as files
 from train_lib.errors import InputError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from train_lib import builders, serving
+from train_lib import experiment, inference
 from train_lib.errors import InputError
 
 Tree = Any
@@ -36,11 +36,11 @@ def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tre
     path = config.model.init_from
     if not path:
         return params, extra
-    shapes = builders.network_shapes(config)
+    shapes = experiment.network_shapes(config)
     if not pathlib.Path(path).is_dir():
         new = _of_file(config, path, shapes)
     else:
-        other, state = serving.read_state(path)
+        other, state = inference.read_state(path)
         new = _of_run(config, path, shapes, other, state)
         theirs = {"params": state.params, "extra": state.extra}
         params, extra = (_with_projector(tree, theirs) for tree in (params, extra))
@@ -53,7 +53,9 @@ def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tre
 
 def other_embed(path: str) -> Callable | None:
     """How the run in a workdir itself embeds; None where `path` is no workdir."""
-    return serving.restore(path).embed if path and pathlib.Path(path).is_dir() else None
+    return (
+        inference.restore(path).embed if path and pathlib.Path(path).is_dir() else None
+    )
 
 
 def _of_run(
@@ -81,8 +83,8 @@ def _of_run(
 
 def _of_file(config: ConfigDict, path: str, shapes: Mapping) -> dict[str, Tree]:
     """Collections of the network in a file of weights."""
-    name = f"{config.model.name}_weights"
-    folder = pathlib.Path(__file__).resolve().parents[1] / "models"
+    name = config.model.name
+    folder = pathlib.Path(__file__).resolve().parents[1] / "models" / "pretrained"
     if not pathlib.Path(path).is_file():
         raise InputError(
             f"config.model.init_from: got {path!r}; expected the workdir of a run or a "
@@ -90,15 +92,17 @@ def _of_file(config: ConfigDict, path: str, shapes: Mapping) -> dict[str, Tree]:
         )
     if not (folder / f"{name}.py").is_file():
         known = sorted(
-            file.stem.removesuffix("_weights") for file in folder.glob("*_weights.py")
+            file.stem
+            for file in folder.glob("*.py")
+            if file.stem not in ("assign", "torch_checkpoint")
         )
         raise InputError(
             f"config.model.init_from: got a file for {config.model.name!r}, which "
             f"starts from a run's workdir alone; files are read for {', '.join(known)}"
         )
-    start = builders.network_variables(config)
+    start = experiment.network_variables(config)
     try:
-        return importlib.import_module(f"models.{name}").load(path, start)
+        return importlib.import_module(f"models.pretrained.{name}").load(path, start)
     except ValueError as error:
         raise InputError(f"config.model.init_from: {error}") from None
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from input_pipeline import loader
-from reporting import contact_sheet
-from train_lib import builders, evaluation, validation
+from reporting.figures import contact_sheet
+from train_lib import evaluation, experiment, validation
 from train_lib.config import Recipe
 
 CELL = 192  # side of a picture in the PNG of one record
@@ -23,12 +23,12 @@ def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
     """
     validation.check(recipe, jax.device_count())
     config = recipe.config
-    data = builders.load_data(config)
+    data = experiment.load_data(config)
     split = data.train
     rows = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
     batch = loader.read(split, rows)
     rng = jax.random.fold_in(jax.random.PRNGKey(config.seed), 0)
-    titles, preview = builders.make_preview(config)
+    titles, preview = experiment.make_preview(config)
     drawn = jax.jit(preview)(rng, batch)
     columns = [evaluation.as_rgb(np.asarray(pictures)) for pictures in drawn]
     table = list(zip(*columns, strict=True))

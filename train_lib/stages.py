@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from absl import logging
 
-from reporting import decisions
-from reporting import stages as reporting
+from reporting.gates import decisions
+from reporting.page import stages as reporting
 from train_lib import trainer
 from train_lib.config import ConfigError, Recipe, flatten, load_recipe
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from objectives._contract import Objective
+from objectives.common.objective import Objective
 
 Batch = dict[str, jax.Array]
 # Folded into the run's key in place of a step, which never comes so far.

@@ -10,22 +10,23 @@ import jax
 import numpy as np
 from absl import logging
 
-from reporting import decisions, report
-from reporting import workdir as files
+from reporting import report
+from reporting import run_dir as files
+from reporting.gates import decisions
 from train_lib import (
-    audit,
-    builders,
     evaluation,
+    experiment,
+    label_audit,
     lock,
+    monitoring,
     parallel,
     pretrained,
-    session,
+    run_setup,
     validation,
-    watch,
 )
 from train_lib.cadence import due
 from train_lib.config import Recipe
-from train_lib.session import Session, Start
+from train_lib.run_setup import Session, Start
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
 
@@ -84,14 +85,14 @@ def _segment(
     recipe: Recipe, workdir: pathlib.Path, extend: str | None, stop: StopSignal
 ) -> dict:
     """One start of a run, to its end or its stop; returns what its report says."""
-    changed = session.compare(recipe, workdir)
-    run = session.open_session(recipe.config, workdir, extend)
-    session.remember(recipe, workdir)
-    fresh = session.first_state(run)
-    begin = session.start(run, fresh, changed)
+    changed = run_setup.compare(recipe, workdir)
+    run = run_setup.open_session(recipe.config, workdir, extend)
+    run_setup.remember(recipe, workdir)
+    fresh = run_setup.first_state(run)
+    begin = run_setup.start(run, fresh, changed)
     with Writer(workdir, run.total_steps, begin.step) as writer:
         segment = files.read_resumes(workdir)[-1]
-        writer.tell("%s", session.tell_start(segment))
+        writer.tell("%s", run_setup.tell_start(segment))
         state = _run(run, begin, fresh, writer, stop)
         run.checkpoints.close()
         writer.state(state)
@@ -113,14 +114,14 @@ def _run(
         writer.event("resume", begin.step, epoch, {}, why=begin.why)
     try:
         _measure_floors(run, fresh, writer, stop)
-        audit.measure(run, fresh, writer)
+        label_audit.measure(run, fresh, writer)
         if not begin.step:  # what data and labels say needs no step
-            watch.raise_alarms(run, writer, 0)
+            monitoring.raise_alarms(run, writer, 0)
         state = _loop(run, begin, writer, stop)
         if not _has_final(writer, int(state.step)):
             _evaluate(run, state, writer, final=True)
-        watch.judge_gates(run, writer)
-    except watch.Ended as end:
+        monitoring.judge_gates(run, writer)
+    except monitoring.Ended as end:
         writer.tell("%s", end)
         return end.state
     early = int(state.step) < run.total_steps and not _exhausted(run)
@@ -150,7 +151,7 @@ def _measure_floors(
     writer.state("evaluating")
     # A network that starts from another's weights has not begun untrained.
     began = run.config.model.init_from
-    untrained = session.random_state(run) if began else fresh
+    untrained = run_setup.random_state(run) if began else fresh
     given = {
         "data": run.data,
         "pictures": run.pictures,
@@ -159,8 +160,8 @@ def _measure_floors(
     }
     for name in missing:
         if stop.received:
-            raise watch.Ended("preempted", f"{stop.received} before step 1")
-        embed = builders.make_floor(run.config, name, **given)
+            raise monitoring.Ended("preempted", f"{stop.received} before step 1")
+        embed = experiment.make_floor(run.config, name, **given)
         metrics = evaluation.evaluate(run.evaluators, embed)
         writer.event("floor", 0, 0.0, metrics, floor=name)
 
@@ -175,15 +176,17 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
     evaluate_every = round(run.config.evaluate.every_epochs * run.epoch_steps)
     save_every = round(config.checkpoint_every_epochs * run.epoch_steps)
     state, step = begin.state, begin.step
-    interval = watch.Interval([], time.perf_counter())
+    interval = monitoring.Interval([], time.perf_counter())
     writer.state("training", step=step, epoch=run.epoch(step))
     ended = decisions.standing(run.gates, writer.events, total)
     forecast = ""
     while step < total and not _exhausted(run) and ended is None:
         if stop.received:
-            watch.log(run, interval, writer)
+            monitoring.log(run, interval, writer)
             _save(run, state, begin.batches)
-            raise watch.Ended("preempted", f"{stop.received} at step {step}: saved")
+            raise monitoring.Ended(
+                "preempted", f"{stop.received} at step {step}: saved"
+            )
         asked = time.perf_counter()
         batch = next(begin.batches)
         interval.waited += time.perf_counter() - asked
@@ -197,14 +200,14 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
         saving = due(step, save_every, total)
         logging_now = due(step, config.log_every_steps, total)
         if logging_now or evaluating or saving:
-            watch.log(run, interval, writer)
-            interval = watch.Interval([], time.perf_counter())
-            if not forecast and step - begin.step >= watch.FORECAST_AFTER:
-                forecast = watch.forecast(run, writer)
+            monitoring.log(run, interval, writer)
+            interval = monitoring.Interval([], time.perf_counter())
+            if not forecast and step - begin.step >= monitoring.FORECAST_AFTER:
+                forecast = monitoring.forecast(run, writer)
         if evaluating:
             state = _evaluate(run, state, writer)
         if logging_now or evaluating or saving:
-            ended = watch.judge_gates(run, writer)
+            ended = monitoring.judge_gates(run, writer)
         if saving or evaluating or ended is not None:
             _save(run, state, begin.batches)
         if evaluating or saving:
@@ -235,7 +238,7 @@ def _evaluate(
         )  # fmt: skip
     last = {"final": True} if final else {}
     writer.event("eval", step, run.epoch(step), metrics, **last)
-    watch.raise_alarms(run, writer, step)
+    monitoring.raise_alarms(run, writer, step)
     if config.schedule.name == "plateau" and progress.lower_rate(
         config.schedule.patience, config.schedule.factor
     ):

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import jax
 from ml_collections import ConfigDict
 
-from reporting import alarms, gate_specs
-from train_lib import builders, held_back, optimizers, schedules
+from reporting.alarms.common import check as alarm_check
+from reporting.gates import validation as gate_validation
+from train_lib import experiment, generalization_gap, optimizers, schedules
 from train_lib.config import ConfigError, Recipe, nearest
 
 # Keyword arguments that the builders supply and no config sets.
@@ -133,8 +134,8 @@ def check(recipe: Recipe, devices: int) -> None:
 
 def _network_faults(config: ConfigDict) -> Iterator[str]:
     """What only the network itself can say, found without computing anything."""
-    objective = builders.make_objective(config, 1, axis_name=None)
-    batch = builders.example_batch(config)
+    objective = experiment.make_objective(config, 1, axis_name=None)
+    batch = experiment.example_batch(config)
     try:
         jax.eval_shape(objective.init, jax.random.PRNGKey(0), batch)
     except ValueError as error:
@@ -174,7 +175,7 @@ def _section_faults(config: ConfigDict) -> Iterator[str]:
 def _part(where: str, folder: str, section: ConfigDict) -> Iterator[str]:
     """Faults of a section that names a file: the name, then its fields."""
     try:
-        part = builders.find(folder, section.get("name", ""))
+        part = experiment.find(folder, section.get("name", ""))
     except ValueError as error:
         yield f"config.{where}.name: {error}"
         return
@@ -283,9 +284,9 @@ def _length_faults(config: ConfigDict, devices: int) -> Iterator[str]:
 def _view_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     del devices
     try:
-        builders.make_augment(config)
+        experiment.make_augment(config)
     except ValueError as error:
-        known = builders.choices("views")
+        known = experiment.choices("views")
         if config.augment.get("name") in known:  # else it is reported already
             yield f"config.augment: {error}"
 
@@ -293,12 +294,12 @@ def _view_faults(config: ConfigDict, devices: int) -> Iterator[str]:
 def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     del devices
     try:
-        tags = builders.promised_tags(config)
+        tags = experiment.promised_tags(config)
     except ValueError as error:
         yield f"config.evaluate.sets: {error}"
         return
     floors = tuple(config.evaluate.floors)
-    choices = builders.floor_names(config)
+    choices = experiment.floor_names(config)
     for name in set(floors) - set(choices):
         known = ", ".join(choices)
         yield f"config.evaluate.floors: got {name!r}; choices: {known}"
@@ -307,9 +308,9 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
             f"config.train.monitor: got {tag!r}, which nobody emits{nearest(tag, tags)}"
         )
     sets = list(config.evaluate.sets)
-    if held_back.SET in sets:
+    if generalization_gap.SET in sets:
         yield (
-            f"config.evaluate.sets.{held_back.SET}: the name is taken by what "
+            f"config.evaluate.sets.{generalization_gap.SET}: the name is taken by what "
             "evaluate.loss_batches measures; expected another"
         )
     for name in set(config.evaluate.final_sets) - set(sets):
@@ -327,7 +328,7 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     specs = config.gates.to_dict()
     yield from (
         f"config.gates.{fault}"
-        for fault in gate_specs.check(
+        for fault in gate_validation.check(
             specs,
             tags,
             epochs=config.train.epochs,
@@ -341,8 +342,10 @@ def _alarm_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     del devices
     for field in ("stop", "ignore"):
         for name in config.alarms[field]:
-            if name not in alarms.NAMES:
-                known = nearest(name, alarms.NAMES) or f"; {', '.join(alarms.NAMES)}"
+            if name not in alarm_check.NAMES:
+                known = nearest(name, alarm_check.NAMES) or "; " + ", ".join(
+                    alarm_check.NAMES
+                )
                 yield f"config.alarms.{field}: got {name!r}, which is no alarm{known}"
 
 

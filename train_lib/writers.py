@@ -9,8 +9,9 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-from reporting import decisions, formatting
-from reporting import workdir as files
+from reporting import formatting
+from reporting import run_dir as files
+from reporting.gates import decisions
 
 HEARTBEAT_SECONDS = 10
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import main
-from reporting import figures
+from reporting.figures import run_figures
 from tests.input_pipeline import scan_files
 from tests.train_lib import tiny_run
-from train_lib import builders, schedules, train_step, validation
+from train_lib import experiment, schedules, train_step, validation
 from train_lib.config import load_recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -59,10 +59,12 @@ def test_recipe_is_valid_and_its_state_can_be_built(path, variant):
     validation.check(recipe, devices=1)
     config = recipe.config
     assert set(config) == TOP_LEVEL
-    objective = builders.make_objective(config, 100, axis_name=None)
+    objective = experiment.make_objective(config, 100, axis_name=None)
     horizon = schedules.Horizon(0, 100)
-    tx = builders.make_optimizer(config, builders.make_schedule(config, 10, horizon))
-    batch = builders.example_batch(config)
+    tx = experiment.make_optimizer(
+        config, experiment.make_schedule(config, 10, horizon)
+    )
+    batch = experiment.example_batch(config)
     state = jax.eval_shape(
         lambda: train_step.init_state(objective, tx, config.seed, batch)
     )
@@ -71,7 +73,7 @@ def test_recipe_is_valid_and_its_state_can_be_built(path, variant):
 
 def test_full_is_efficientnet_b0_with_the_heads_of_moco_v3():
     config = load_recipe("configs/moco_effnet.py:full", {}).config
-    objective = builders.make_objective(config, 100, axis_name=None)
+    objective = experiment.make_objective(config, 100, axis_name=None)
     batch = {"view1": jnp.zeros((2, 64, 64, 3))}
     params, _ = jax.eval_shape(objective.init, jax.random.PRNGKey(0), batch)
 
@@ -107,9 +109,9 @@ def smoke(request, tmp_path_factory):
         patch.chdir(ROOT)
         patch.setenv("AKIN_CACHE", str(folder / "cache"))
         patch.setattr(main, "_prepare_jax", lambda: None)
-        patch.setattr(figures, "write", lambda folder, events: {})
+        patch.setattr(run_figures, "write", lambda folder, events: {})
         if path.stem in STAND_INS:
-            patch.setattr(builders, "find", builders.find)  # restored afterwards
+            patch.setattr(experiment, "find", experiment.find)  # restored afterwards
             patch.setattr(validation, "_section_faults", lambda config: [])
             tiny_run.use_tiny_network()
         assert main.main(arguments) == 0
@@ -188,7 +190,7 @@ def test_a_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
         pytest.skip("vectors only")
     recipe = load_recipe(f"{path}:smoke", {})
     config = recipe.config
-    data = builders.load_data(config, progress=False)
+    data = experiment.load_data(config, progress=False)
     context = tmp_path / "context.npy"
     np.save(context, data.validation.read([3])["context"][0])
     query = [f"--workdir={run}", f"--query={context}", "--top=4"]

@@ -3,8 +3,11 @@ import pytest
 from skimage.metrics import structural_similarity
 from sklearn.metrics import average_precision_score
 
-from evaluators import _candidates, _errors, _similarity, frames, metrics, ties
-from input_pipeline._contract import Data, Split
+from evaluators import frames
+from evaluators.metrics import column_error, ranking, ties
+from evaluators.metrics import structural_similarity as similarity
+from evaluators.search import temporal
+from input_pipeline.dataset import Data, Split
 from tests.evaluators.stand_in import unit
 
 RATE = 25  # frames a second
@@ -184,7 +187,7 @@ def test_equals_loops(data, z, case):
 
 
 def test_chance_is_what_random_embeddings_score(data, monkeypatch):
-    monkeypatch.setattr(metrics, "RESAMPLES", 2)  # no interval is looked at
+    monkeypatch.setattr(ranking, "RESAMPLES", 2)  # no interval is looked at
     rng = np.random.default_rng(3)
     fields = {"column": "phase", "period": 1.0, "labels": True, "k": (1, 5)}
     evaluator = frames.Evaluator(
@@ -205,10 +208,10 @@ def test_chance_is_what_random_embeddings_score(data, monkeypatch):
 def test_edges_of_the_window():
     rng = np.random.default_rng(0)
     one = clips(rng, (12,))
-    queries = _candidates.Frames.of([one], "", "frame")
+    queries = temporal.Frames.of([one], "", "frame")
     found = {}
     for window in (0.0, 1 / RATE, 0.2, 0.2 - 1e-6):
-        mask = _candidates.Candidates(queries.table, queries.table, window, "").mask(
+        mask = temporal.Candidates(queries.table, queries.table, window, "").mask(
             np.arange(12)
         )
         frame = queries.table["frame"]
@@ -221,7 +224,7 @@ def test_frames_of_unknown_time_are_no_candidates_in_their_clip():
     time = np.array([0.0, np.nan, 2.0, 0.0, np.nan])
     one = clips(np.random.default_rng(0), (3, 2), time=time)
     table = {name: np.asarray(values) for name, values in one.table.items()}
-    mask = _candidates.Candidates(table, table, 0.5, "").mask(np.arange(5))
+    mask = temporal.Candidates(table, table, 0.5, "").mask(np.arange(5))
     assert mask.astype(int).tolist() == [
         [0, 0, 1, 1, 1],
         [0, 0, 0, 1, 1],
@@ -235,7 +238,7 @@ def test_missing_values_count_as_one_value_apart():
     trial = np.array([0.0, np.nan, np.nan, 1.0])
     one = clips(np.random.default_rng(0), (1, 1, 1, 1), trial=trial)
     table = {name: np.asarray(values) for name, values in one.table.items()}
-    mask = _candidates.Candidates(table, table, 0.0, "trial").mask(np.arange(4))
+    mask = temporal.Candidates(table, table, 0.0, "trial").mask(np.arange(4))
     different = np.array([[0, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]])
     np.testing.assert_array_equal(mask, different.astype(bool))
 
@@ -361,8 +364,8 @@ def test_frames_of_one_clip_are_no_independent_queries():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(5), 40)
     errors = np.repeat(rng.normal(10, 3, 5), 40) + rng.normal(0, 0.1, 200)
-    metric = _errors.median(errors, 20.0, groups, 0)
-    alone = _errors.median(errors, 20.0, np.arange(200), 0)
+    metric = column_error.median(errors, 20.0, groups, 0)
+    alone = column_error.median(errors, 20.0, np.arange(200), 0)
     assert metric.value == pytest.approx(np.median(errors))
     assert metric.high - metric.low > 2 * (alone.high - alone.low)
     clip = {"clip": np.array(["x"] * 30), "id": np.arange(30), "time": np.arange(30.0)}
@@ -374,16 +377,19 @@ def test_weighted_medians_are_those_of_the_repeated_values():
     values = np.sort(rng.integers(0, 9, 7).astype(float))
     times = rng.integers(0, 4, (50, 7)) + np.eye(7, dtype=int)[rng.integers(0, 7, 50)]
     expected = [np.median(np.repeat(values, t)) for t in times]
-    np.testing.assert_allclose(_errors._weighted_medians(values, times), expected)
+    np.testing.assert_allclose(column_error._weighted_medians(values, times), expected)
 
 
 def test_circular_difference():
     a, b = np.array([0.05, 359.0, 10.0, np.nan]), np.array([0.95, 2.0, -350.0, 1.0])
     np.testing.assert_allclose(
-        [_errors.difference(a[:1], b[:1], 1.0)[0], *_errors.difference(a, b, 360.0)],
+        [
+            column_error.difference(a[:1], b[:1], 1.0)[0],
+            *column_error.difference(a, b, 360.0),
+        ],
         [0.1, 0.9, 3.0, 0.0, np.nan],
     )
-    assert _errors.difference(a[1], b[1], 0.0) == 357.0
+    assert column_error.difference(a[1], b[1], 0.0) == 357.0
 
 
 @pytest.mark.parametrize(("side", "window"), [(3, 3), (4, 3), (6, 5), (7, 7), (12, 7)])
@@ -391,14 +397,16 @@ def test_ssim_of_small_frames(side, window):
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 256, (2, side, side + 5), dtype=np.uint8)
     expected = structural_similarity(a, b, win_size=window, data_range=255)
-    assert _similarity.of_pair(a, b) == expected
-    assert _similarity.of_pair(a, a) == 1.0
+    assert similarity.of_pair(a, b) == expected
+    assert similarity.of_pair(a, a) == 1.0
 
 
 def test_a_pair_is_measured_once(data, z, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        _similarity, "of_pair", lambda a, b: calls.append(1) or float(len(calls))
+        similarity,
+        "of_pair",
+        lambda a, b: calls.append(1) or float(len(calls)),
     )
     evaluator = frames.Evaluator(data, prefix="e", seed=0, ssim=5)
     first = evaluator.run(embed_by_id(z))
@@ -424,8 +432,8 @@ def test_blocks_of_queries_and_tiles_of_the_gallery_change_nothing(
 ):
     fields = {"column": "angle", "labels": True, "window": 0.1, "ssim": 9}
     whole = frames.Evaluator(data, prefix="e", seed=0, **fields).run(embed_by_id(z))
-    monkeypatch.setattr(_candidates, "BLOCK", 5)
-    monkeypatch.setattr(_candidates.neighbours, "TILE", 7)
+    monkeypatch.setattr(temporal, "BLOCK", 5)
+    monkeypatch.setattr(temporal.neighbours, "TILE", 7)
     parts = frames.Evaluator(data, prefix="e", seed=0, **fields).run(embed_by_id(z))
     for tag, metric in whole.items():
         np.testing.assert_allclose(metric, parts[tag], rtol=1e-12, err_msg=tag)

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluators import floors, geometry, instance
+from evaluators import geometry, instance
+from evaluators.baselines import catalog
 from tests.evaluators.stand_in import Data, Split, embed, split, unit
 
 
@@ -186,7 +187,7 @@ def as_they_are(split, rows, view=None):
 @pytest.mark.parametrize("size", [1, 4, 5, 10])
 def test_pixels_are_averages_of_equal_parts(size):
     split = pictures()
-    z = floors.pixels(as_they_are, size)(split, np.array([2, 5]))
+    z = catalog.pixels(as_they_are, size)(split, np.array([2, 5]))
     fine = np.kron(split.images[[2, 5]], np.ones((1, size, size, 1)))  # parts of 10 px
     parts = fine.reshape(2, size, 10, size, 10, 3).mean(axis=(2, 4))
     expected = unit((1 - parts / 255).reshape(2, -1))
@@ -200,11 +201,11 @@ def test_pixels_of_views_and_of_blank_paper():
     def flipped(split, rows, view=None):
         return split.images[rows, ::-1] / 255.0 if view else split.images[rows]
 
-    z = floors.pixels(flipped, 5)(split, rows, "view1")
+    z = catalog.pixels(flipped, 5)(split, rows, "view1")
     other = dataclasses.replace(split, images=split.images[:, ::-1])
-    plain = floors.pixels(as_they_are, 5)
+    plain = catalog.pixels(as_they_are, 5)
     np.testing.assert_allclose(z, plain(other, rows), atol=1e-6)
     blank = dataclasses.replace(split, images=np.full_like(split.images, 255))
     assert not plain(blank, rows).any()
     dark = dataclasses.replace(split, images=np.zeros_like(split.images))
-    assert not floors.pixels(as_they_are, 5, ground=0.0)(dark, rows).any()
+    assert not catalog.pixels(as_they_are, 5, ground=0.0)(dark, rows).any()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from evaluators import baselines, next_vector
-from input_pipeline import topics
+from evaluators import next_vector
+from evaluators.baselines import predictions
+from input_pipeline.datasets import topics
 
 CONTEXT = 3
 
@@ -29,7 +30,7 @@ def figures(data, embed, **fields):
 
 
 def test_figures_are_those_of_a_loop(data):
-    embed = baselines.copy_last()
+    embed = predictions.copy_last()
     found = figures(data, embed, k=(1, 5))
     pool, windows = data.extra["pool"], data.validation
     z = embed(pool, np.arange(len(pool)), "view2")
@@ -59,7 +60,7 @@ def test_figures_are_those_of_a_loop(data):
 def test_random_predictions_are_at_chance(data):
     def embed(split, rows, view=None, **_):
         if view == "view2":
-            return baselines.copy_last()(split, rows, view)
+            return predictions.copy_last()(split, rows, view)
         z = np.random.default_rng(0).standard_normal((len(split), 8))[rows]
         return np.float32(z / np.linalg.norm(z, axis=1, keepdims=True))
 
@@ -94,7 +95,7 @@ def test_the_gap_is_what_training_windows_have_more(data):
 
 
 def test_a_smaller_pool_is_easier(data):
-    embed = baselines.copy_last()
+    embed = predictions.copy_last()
     small, whole = figures(data, embed, pool=20), figures(data, embed)
     assert small["recall@5"].chance > whole["recall@5"].chance
     assert small["recall@5"].n < whole["recall@5"].n
@@ -103,7 +104,7 @@ def test_a_smaller_pool_is_easier(data):
 
 def test_examples_leave_the_querys_own_context_out(data):
     one = evaluator(data)
-    one.run(baselines.copy_last())
+    one.run(predictions.copy_last())
     examples = one.examples(12)
     assert len(examples) == 12
     places = dict(
@@ -138,14 +139,14 @@ def test_weights_are_those_of_least_squares(data):
     x, t = windows(data)
     columns = np.moveaxis(x, 1, -1).reshape(-1, CONTEXT)  # a row for each number
     expected, *_ = np.linalg.lstsq(columns, t.reshape(-1), rcond=None)
-    np.testing.assert_allclose(baselines.fit_weights(data.train), expected, rtol=1e-6)
+    np.testing.assert_allclose(predictions.fit_weights(data.train), expected, rtol=1e-6)
 
 
 def test_the_mean_that_fades_ranks_the_next_vectors_best(data):
     x, t = windows(data)
     place = data.train.table["vector"]
     scores = {}
-    for r in baselines.FADES:
+    for r in predictions.FADES:
         p = sum(r ** (CONTEXT - 1 - j) * x[:, j] for j in range(CONTEXT))
         found = []
         for i in range(len(x)):
@@ -156,16 +157,16 @@ def test_the_mean_that_fades_ranks_the_next_vectors_best(data):
             found.append(1 / ahead)
         scores[r] = np.mean(found)
     assert len(set(scores.values())) > 3
-    assert baselines.fit_fading(data.train) == max(scores, key=scores.get)
+    assert predictions.fit_fading(data.train) == max(scores, key=scores.get)
 
 
 def test_ridge_is_scikit_learns(data, monkeypatch):
-    monkeypatch.setattr(baselines, "PENALTIES", (0.01,))
+    monkeypatch.setattr(predictions, "PENALTIES", (0.01,))
     x, t = windows(data)
     flat = x.reshape(len(x), -1)
     level = 0.01 * np.mean(np.sum(flat * flat, 0))
     model = Ridge(alpha=level).fit(flat, t)
-    found = baselines.fit_ridge(data.train)
+    found = predictions.fit_ridge(data.train)
     np.testing.assert_allclose(found[:-1], model.coef_.T, atol=2e-3)
     np.testing.assert_allclose(found[-1], model.intercept_, atol=2e-3)
 
@@ -174,12 +175,12 @@ def test_what_is_known_to_be_best_is_the_best(data):
     scores = {
         name: figures(data, embed)["cosine"].value
         for name, embed in {
-            "copy_last": baselines.copy_last(),
-            "mean": baselines.mean(),
-            "weights": baselines.weights(data.train),
-            "fading": baselines.fading(data.train),
-            "ridge": baselines.ridge(data.train),
-            "best": baselines.best(),
+            "copy_last": predictions.copy_last(),
+            "mean": predictions.mean(),
+            "weights": predictions.weights(data.train),
+            "fading": predictions.fading(data.train),
+            "ridge": predictions.ridge(data.train),
+            "best": predictions.best(),
         }.items()
     }
     assert max(scores, key=scores.get) == "best"

@@ -4,7 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from evaluators import _embedded, _relevance, metrics, retrieval
+from evaluators import retrieval
+from evaluators.common import embeddings
+from evaluators.common import relevance as relevance_lib
+from evaluators.metrics import ranking
 from tests.evaluators.stand_in import Data, Split, embed, split, unit
 
 
@@ -102,7 +105,7 @@ def test_every_figure_has_chance_and_interval(data):
 
 
 def test_random_embeddings_score_about_chance(data, monkeypatch):
-    monkeypatch.setattr(metrics, "RESAMPLES", 2)  # no interval is looked at
+    monkeypatch.setattr(ranking, "RESAMPLES", 2)  # no interval is looked at
     rng = np.random.default_rng(5)
     evaluator = retrieval.Evaluator(
         data, prefix="e", seed=0, query_split="train", k=(1, 5), relevance="codes"
@@ -204,11 +207,11 @@ def test_examples_mix_right_and_wrong(data):
 
 
 def test_shared_codes_in_tiles(data, monkeypatch):
-    tables = [_embedded.columns([s]) for s in (data.validation, data.train)]
-    whole = _relevance.shared_codes(*tables, 0.2, 3)
-    monkeypatch.setattr(_relevance, "TILE", 7)
-    monkeypatch.setattr(_relevance, "BLOCK", 3)
-    tiled = _relevance.shared_codes(*tables, 0.2, 3)
+    tables = [embeddings.columns([s]) for s in (data.validation, data.train)]
+    whole = relevance_lib.shared_codes(*tables, 0.2, 3)
+    monkeypatch.setattr(relevance_lib, "TILE", 7)
+    monkeypatch.setattr(relevance_lib, "BLOCK", 3)
+    tiled = relevance_lib.shared_codes(*tables, 0.2, 3)
     pairs = [
         set(zip(r.query.tolist(), r.row.tolist(), strict=True)) for r in (whole, tiled)
     ]
@@ -220,10 +223,10 @@ def test_shared_codes_in_tiles(data, monkeypatch):
 def test_large_embeddings_go_to_disk(data, monkeypatch):
     evaluator = retrieval.Evaluator(data, prefix="e", seed=0, gallery_split="all")
     expected = evaluator.run(embed)
-    monkeypatch.setattr(_embedded, "IN_MEMORY", 100)
-    monkeypatch.setattr(_embedded, "CHUNK", 9)
+    monkeypatch.setattr(embeddings, "IN_MEMORY", 100)
+    monkeypatch.setattr(embeddings, "CHUNK", 9)
     assert isinstance(
-        _embedded.embed_parts(embed, [(data.train, np.arange(60))]), np.memmap
+        embeddings.embed_parts(embed, [(data.train, np.arange(60))]), np.memmap
     )
     assert str(evaluator.run(embed)) == str(expected)
 
@@ -270,7 +273,7 @@ def test_hits_of_independent_queries_get_wilsons_interval(data):
     found = retrieval.Evaluator(
         Data(one, query, {}), prefix="e", seed=0, gallery_split="train", k=(5,)
     ).run(embed)["e/recall@5"]
-    assert (found.low, found.high) == metrics.wilson(found.value, 15)
+    assert (found.low, found.high) == ranking.wilson(found.value, 15)
 
 
 def test_queries_and_gallery_may_be_seen_in_different_views(data):

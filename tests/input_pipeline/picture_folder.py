@@ -2,7 +2,8 @@
 
 from PIL import Image
 
-from input_pipeline import _contract, image_folder
+from input_pipeline import dataset
+from input_pipeline.datasets import image_folder
 
 
 def picture(path, value=0, size=(16, 16)):
@@ -18,7 +19,7 @@ def load(root, **fields):
 
 
 def both(data):
-    return _contract.concatenate(data.train, data.validation)
+    return dataset.concatenate(data.train, data.validation)
 
 
 def write_labels(root, rows, header="filename,codes,name,source"):

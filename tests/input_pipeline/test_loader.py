@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from input_pipeline import _contract, _table, loader
+from input_pipeline import dataset, loader
+from input_pipeline.records import columns
 
 
 class Pictures:
@@ -24,17 +25,17 @@ class Pictures:
 def make_split(count=50, codes=None, rarity=1.0, offset=0):
     if codes is None:
         codes = [[k % 3, 3 + k % 7] for k in range(count)]
-    codes = _table.pad_codes(codes)
-    counts = _table.code_counts(codes, max(codes.max() + 1, 1))
+    codes = columns.pad_codes(codes)
+    counts = columns.code_counts(codes, max(codes.max() + 1, 1))
     table = {
         "id": offset + 2 * np.arange(count),
         "label": (np.arange(count) % 5).astype(np.int32),
         "codes": codes,
-        "code_weights": _table.code_weights(codes, counts, rarity),
+        "code_weights": columns.code_weights(codes, counts, rarity),
         "name": [f"record {offset + k}" for k in range(count)],
     }
     names = [f"code {k}" for k in range(counts.size)]
-    return _contract.Split(
+    return dataset.Split(
         Pictures(count), table, [f"label {k}" for k in range(5)], names
     )
 
@@ -240,10 +241,10 @@ def test_reading_nothing_yields_nothing():
 
 
 def test_code_weights_are_powers_of_counts():
-    codes = _table.pad_codes([[0, 1], [0], [0, 2], []])
-    counts = _table.code_counts(codes, 4)
+    codes = columns.pad_codes([[0, 1], [0], [0, 2], []])
+    counts = columns.code_counts(codes, 4)
     np.testing.assert_array_equal(counts, [3, 1, 1, 0])
-    weights = _table.code_weights(codes, counts, 0.5)
+    weights = columns.code_weights(codes, counts, 0.5)
     expected = [[3**-0.5, 1], [3**-0.5, 0], [3**-0.5, 1], [0, 0]]
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
     assert weights.dtype == np.float32
@@ -252,7 +253,7 @@ def test_code_weights_are_powers_of_counts():
 def test_taking_and_joining_keep_rows_together():
     codes = [[k % 2, 2] for k in range(6)]
     a, b = make_split(6, codes), make_split(5, codes[:5], offset=100)
-    joined = _contract.concatenate(a.take([4, 1]), b.take(np.arange(5) > 2))
+    joined = dataset.concatenate(a.take([4, 1]), b.take(np.arange(5) > 2))
     np.testing.assert_array_equal(joined.table["id"], [8, 2, 106, 108])
     assert joined.table["name"] == ["record 4", "record 1", "record 103", "record 104"]
     order = [3, 0, 2, 1, 0]
@@ -271,13 +272,13 @@ def test_taking_and_joining_keep_rows_together():
 
 def test_splits_of_other_names_are_not_joined():
     with pytest.raises(ValueError, match="named differently"):
-        _contract.concatenate(make_split(4, [[0]] * 4), make_split(4, [[1]] * 4))
+        dataset.concatenate(make_split(4, [[0]] * 4), make_split(4, [[1]] * 4))
 
 
 def test_columns_must_match_the_records():
     split = make_split(4)
     with pytest.raises(ValueError, match="one row a record"):
-        _contract.Split(Pictures(5), split.table, [], [])
+        dataset.Split(Pictures(5), split.table, [], [])
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_unknown_choices_are_named():
 
 def test_b0_is_the_same_function_as_in_pytorch():
     torch = pytest.importorskip("torch")
-    from benchmarks.peer_torch import EfficientNetB0
+    from benchmarks.torch_side.moco import EfficientNetB0
 
     torch.manual_seed(0)
     peer = EfficientNetB0(stochastic_depth=0.0, dropout=0.0)

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from losses import fast_ap as loss_lib
-from models.heads import MLP
+from models.layers.mlp import MLP
 from objectives import fast_ap
 from tests import tiny
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.heads import Predictor, Projector
-from objectives import _contract, moco
-from objectives._encoder import Encoder
+from models.layers.mlp import Predictor, Projector
+from objectives import moco
+from objectives.common import objective as objective_lib
+from objectives.common.networks import Encoder
 from tests import tiny
 
 TAU, M0, STEPS = 0.2, 0.9, 100
@@ -175,8 +176,8 @@ def test_chunks_of_a_network_without_batch_statistics_equal_the_full_batch():
         def encode(x, rng):
             return net.apply(params, x, train=True), {}
 
-        z, _ = _contract.in_chunks(encode, x, jax.random.PRNGKey(0), chunks)
-        z = _contract.unit_norm(z)
+        z, _ = objective_lib.in_chunks(encode, x, jax.random.PRNGKey(0), chunks)
+        z = objective_lib.unit_norm(z)
         return jax.nn.logsumexp(z @ z.T / TAU, axis=1).mean()
 
     whole, parts = (
@@ -198,8 +199,8 @@ def test_chunks_move_running_statistics_once_towards_their_mean():
         z, new = net.apply(variables, x, train=True, mutable=["batch_stats"])
         return z, new["batch_stats"]
 
-    _, whole = _contract.in_chunks(encode, x, jax.random.PRNGKey(0), 1)
-    _, parts = _contract.in_chunks(encode, x, jax.random.PRNGKey(0), 4)
+    _, whole = objective_lib.in_chunks(encode, x, jax.random.PRNGKey(0), 1)
+    _, parts = objective_lib.in_chunks(encode, x, jax.random.PRNGKey(0), 4)
     mean = ("BatchNorm_0", "mean")
     np.testing.assert_allclose(
         parts[mean[0]][mean[1]], whole[mean[0]][mean[1]], rtol=1e-4, atol=1e-7
@@ -210,12 +211,12 @@ def test_chunks_move_running_statistics_once_towards_their_mean():
 
 def test_uneven_chunks_are_refused():
     with pytest.raises(ValueError, match="multiple of 3"):
-        _contract.in_chunks(lambda x, r: (x, {}), jnp.ones((4, 2)), None, 3)
+        objective_lib.in_chunks(lambda x, r: (x, {}), jnp.ones((4, 2)), None, 3)
 
 
 def test_embedding_std_tells_collapse_from_health():
     z = np.random.default_rng(0).normal(size=(512, 64)).astype(np.float32)
-    healthy = _contract.embedding_std(jnp.asarray(z), None) * np.sqrt(64)
+    healthy = objective_lib.embedding_std(jnp.asarray(z), None) * np.sqrt(64)
     np.testing.assert_allclose(healthy, 1.0, atol=0.02)
-    collapsed = _contract.embedding_std(jnp.ones((512, 64)), None)
+    collapsed = objective_lib.embedding_std(jnp.ones((512, 64)), None)
     np.testing.assert_allclose(collapsed, 0.0, atol=1e-3)

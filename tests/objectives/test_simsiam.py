@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.heads import MLP
-from objectives import _encoder, simsiam
+from models.layers.mlp import MLP
+from objectives import simsiam
+from objectives.common import networks
 from tests import tiny
 
 N = 8
@@ -38,7 +39,7 @@ def started():
 
 def outputs(started, view):
     given, params, extra = started[:3]
-    encoder = _encoder.Encoder(tiny.TinyNet(), MLP(10, 16, layers=3, norm_last=True))
+    encoder = networks.Encoder(tiny.TinyNet(), MLP(10, 16, layers=3, norm_last=True))
     predictor = MLP(6, 16, bias_last=True)
 
     def run(module, name, x):

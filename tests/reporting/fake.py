@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reporting import workdir
+from reporting import run_dir
 
 CHANCE = 4.436  # 4 τ ln N at τ .2, N 256
 STEPS_AN_EPOCH = 10
@@ -48,7 +48,7 @@ def train_event(folder, step, loss, **metrics):
         "diag/embedding_std": 0.08,
         "diag/embedding_std_chance": 1 / math.sqrt(128),
     } | metrics
-    workdir.append_event(
+    run_dir.append_event(
         folder,
         "train",
         step=step,
@@ -59,7 +59,7 @@ def train_event(folder, step, loss, **metrics):
 
 
 def evaluation(folder, kind, step, brand, **fields):
-    workdir.append_event(
+    run_dir.append_event(
         folder,
         kind,
         step=step,
@@ -88,13 +88,13 @@ def make(folder, *, epochs=10, final=True, brand=0.9, pixels=0.3, state="finishe
         "schedule": {"name": "cosine"},
     }
     difference = {"train.epochs": [30.0, 10.0]}
-    workdir.write_json(
-        folder / workdir.CONFIG,
+    run_dir.write_json(
+        folder / run_dir.CONFIG,
         {"config": config, "recipe": "configs/x.py:smoke", "difference": difference},
     )
     facts = {"name": "logos", "rejected": {"truncated": 2, "not an image": 1}}
-    workdir.write_json(folder / workdir.DATA, facts | {"training_records": 1234567})
-    workdir.write_json(folder / workdir.ENVIRONMENT, {"python": "3.12", "devices": 1})
+    run_dir.write_json(folder / run_dir.DATA, facts | {"training_records": 1234567})
+    run_dir.write_json(folder / run_dir.ENVIRONMENT, {"python": "3.12", "devices": 1})
     segment = {
         "why": "start",
         "time": 1000.0,
@@ -105,7 +105,7 @@ def make(folder, *, epochs=10, final=True, brand=0.9, pixels=0.3, state="finishe
         "learning_rate_after": 1e-5,
         "unreadable_checkpoints": [],
     }
-    workdir.append_line(folder / workdir.RESUMES, segment)
+    run_dir.append_line(folder / run_dir.RESUMES, segment)
     evaluation(folder, "floor", 0, pixels, floor="pixels")
     evaluation(folder, "floor", 0, 0.1, floor="untrained")
     for step in range(1, epochs * STEPS_AN_EPOCH + 1):
@@ -114,7 +114,7 @@ def make(folder, *, epochs=10, final=True, brand=0.9, pixels=0.3, state="finishe
             last = final and step == epochs * STEPS_AN_EPOCH
             now = pixels + (brand - pixels) * step / (epochs * STEPS_AN_EPOCH)
             evaluation(folder, "eval", step, now, **({"final": True} if last else {}))
-    workdir.write_heartbeat(
+    run_dir.write_heartbeat(
         folder,
         state,
         step=epochs * STEPS_AN_EPOCH,
@@ -140,7 +140,7 @@ def add_gallery(folder, name="ring & bar"):
         }
         for i in range(3)
     ]
-    workdir.write_gallery(folder, queries, pictures)
+    run_dir.write_gallery(folder, queries, pictures)
 
 
 def strict_json(path):

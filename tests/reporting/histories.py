@@ -2,7 +2,7 @@
 
 import math
 
-from reporting import alarms
+from reporting.alarms.common import check as alarm_check
 from tests.reporting import fake
 
 CHANCE = math.log(256)
@@ -25,7 +25,7 @@ def event(kind, step, metrics, **fields):
 
 
 def names(history, **fields):
-    return [alarm["name"] for alarm in alarms.check(history, **fields)]
+    return [alarm["name"] for alarm in alarm_check.check(history, **fields)]
 
 
 def evaluated(value, pixels=None, untrained=None, n=500, name="recall@1", **fields):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reporting import budget, history, plan
+from reporting import budget, history, timeline
 
 BATCH, EPOCH, TOTAL = 32, 10, 100
 SECONDS = 2.0  # a step
@@ -168,4 +168,4 @@ def test_a_trend_is_the_straight_line_of_the_last_measurements():
 
 
 def test_throughput_of_nothing():
-    assert plan.throughput([])["seconds"] == 0.0
+    assert timeline.throughput([])["seconds"] == 0.0

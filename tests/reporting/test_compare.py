@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import main
-from reporting import compare, compare_page, history, workdir
+from reporting import compare, history, run_dir
+from reporting.page import comparison as comparison_page
 from tests.reporting import fake
 
 
@@ -14,9 +15,9 @@ from tests.reporting import fake
 def runs(tmp_path):
     """A run, and the same with another field and a better figure."""
     first, second = fake.make(tmp_path / "a"), fake.make(tmp_path / "b")
-    config = json.loads((second / workdir.CONFIG).read_text("utf-8"))
+    config = json.loads((second / run_dir.CONFIG).read_text("utf-8"))
     config["config"].setdefault("train", {})["epochs"] = 77
-    (second / workdir.CONFIG).write_text(json.dumps(config))
+    (second / run_dir.CONFIG).write_text(json.dumps(config))
     lines = (second / "metrics.jsonl").read_text("utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     for event in events:
@@ -89,10 +90,10 @@ def test_a_folder_without_a_run_is_named(runs, tmp_path, capsys):
 
 def gate_of(folder, **fields):
     """Writes other fields into the gate `viol` of a run's config."""
-    config = workdir.read_config(folder)
+    config = run_dir.read_config(folder)
     gate = {"metric": "train/loss", "op": "<=", "value": 0.01}
     config["config"]["gates"]["viol"] = gate | fields
-    workdir.write_json(folder / workdir.CONFIG, config)
+    run_dir.write_json(folder / run_dir.CONFIG, config)
 
 
 def test_one_criterion_with_two_thresholds_is_pointed_out(runs):
@@ -123,8 +124,8 @@ def test_levels_that_were_measured_apart_are_the_same_criterion(runs):
 def test_all_runs_are_drawn_on_one_axis_each_with_its_chance(runs):
     text = (runs[1] / "metrics.jsonl").read_text("utf-8")
     (runs[1] / "metrics.jsonl").write_text(text.replace("4.436", "5.545"))
-    events = {folder.name: workdir.read_events(folder) for folder in runs}
-    (axis,) = compare_page.loss(events).axes
+    events = {folder.name: run_dir.read_events(folder) for folder in runs}
+    (axis,) = comparison_page.loss(events).axes
     lines = {line.get_label(): line for line in axis.get_lines()}
     frame = history.series(events["b"], "train/loss", "train")
     np.testing.assert_allclose(lines["b"].get_ydata(), frame["value"])
@@ -132,7 +133,7 @@ def test_all_runs_are_drawn_on_one_axis_each_with_its_chance(runs):
     assert set(levels) == {4.436, 5.545}
     assert levels[5.545].get_color() == lines["b"].get_color()
     assert lines["a"].get_linestyle() != lines["b"].get_linestyle()
-    (axis,) = compare_page.scores(events).axes
+    (axis,) = comparison_page.scores(events).axes
     assert axis.get_title() == "brand/recall@1"
     assert len(axis.collections) == 2  # an interval a run
     low, high = axis.collections[1].get_paths()[0].get_extents().intervaly
@@ -160,5 +161,5 @@ def test_the_page_has_what_the_terminal_has_and_curves(runs, tmp_path, capsys):
 def test_runs_that_have_logged_nothing_have_no_curves(tmp_path):
     folders = [fake.make(tmp_path / name, epochs=0, final=False) for name in "ab"]
     found = compare.compare(folders)
-    page = compare_page.write(folders, found, tmp_path / "out")
+    page = comparison_page.write(folders, found, tmp_path / "out")
     assert "Nothing has been logged yet" in page.read_text("utf-8")

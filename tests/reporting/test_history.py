@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from reporting import history, workdir
+from reporting import history, run_dir
 from tests.reporting import fake
 
 
@@ -56,20 +56,20 @@ def test_series_takes_chance_from_the_tag_beside():
 
 def test_files_hold_every_measurement(tmp_path):
     fake.make(tmp_path)
-    events = workdir.read_events(tmp_path)
+    events = run_dir.read_events(tmp_path)
     history.write(tmp_path, events)
-    curves = pd.read_csv(tmp_path / workdir.CURVES)
+    curves = pd.read_csv(tmp_path / run_dir.CURVES)
     assert len(curves) == len(events)
     evals = curves[curves["kind"] == "eval"]
     assert evals["eval/brand/recall@1"].iloc[-1] == pytest.approx(0.9)
     assert evals["eval/brand/recall@1.n"].iloc[-1] == 400
     assert curves[curves["floor"] == "pixels"]["eval/brand/recall@1"].item() == 0.3
-    read = fake.strict_json(tmp_path / workdir.HISTORY)
+    read = fake.strict_json(tmp_path / run_dir.HISTORY)
     assert read["train/loss"]["step"] == list(range(1, 101))
     assert read["eval/brand/recall@1"]["high"][-1] == pytest.approx(0.94)
 
 
 def test_empty_history_writes_empty_files(tmp_path):
     history.write(tmp_path, [])
-    assert fake.strict_json(tmp_path / workdir.HISTORY) == {}
-    assert pd.read_csv(tmp_path / workdir.CURVES).empty
+    assert fake.strict_json(tmp_path / run_dir.HISTORY) == {}
+    assert pd.read_csv(tmp_path / run_dir.CURVES).empty

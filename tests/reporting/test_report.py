@@ -14,15 +14,11 @@ import pytest
 from PIL import Image
 
 import main
-from reporting import (
-    alarms,
-    figures_training,
-    gallery,
-    plan,
-    report,
-    sections,
-    workdir,
-)
+from reporting import report, run_dir, timeline
+from reporting.alarms.common import check as alarm_check
+from reporting.figures import result_sheet
+from reporting.figures import training as training_figures
+from reporting.page import sections
 from tests.reporting import fake
 
 
@@ -156,7 +152,8 @@ def test_gallery_frames_right_and_wrong_in_their_colours(good):
     folder, _ = good
     picture = np.asarray(Image.open(folder / "figures" / "gallery.png").convert("RGB"))
     counts = [
-        (picture == color).all(-1).sum() for color in (gallery.RIGHT, gallery.WRONG)
+        (picture == color).all(-1).sum()
+        for color in (result_sheet.RIGHT, result_sheet.WRONG)
     ]
     # Of 15 neighbours 12 are right and 3 wrong.
     assert counts[0] == 4 * counts[1] > 0
@@ -166,10 +163,10 @@ def test_all_neighbours_are_drawn_however_many(tmp_path):
     picture = np.zeros((16, 16, 3), np.uint8)
     near = [{"id": i, "score": 0.5, "name": "x"} for i in range(23)]
     query = {"query": -1, "name": "query", "neighbours": near}
-    sheet = gallery.draw([query], {-1: picture} | {n["id"]: picture for n in near})
+    sheet = result_sheet.draw([query], {-1: picture} | {n["id"]: picture for n in near})
     dark = (np.asarray(sheet) == 0).all(-1).sum()
     assert dark == 24 * 96 * 96  # black pictures of 96 pixels a side, no other black
-    assert gallery.draw([query], {}).size == sheet.size
+    assert result_sheet.draw([query], {}).size == sheet.size
 
 
 def test_same_files_give_the_same_report(good):
@@ -182,7 +179,7 @@ def test_same_files_give_the_same_report(good):
 
 def assemble(folder):
     """The report's content without its pictures, which take seconds."""
-    return report.assemble(folder, workdir.read_events(folder))
+    return report.assemble(folder, run_dir.read_events(folder))
 
 
 def test_failed_gate(tmp_path):
@@ -196,11 +193,11 @@ def test_failed_gate(tmp_path):
 
 def test_advisory_gate_does_not_fail_the_run(tmp_path):
     folder = fake.make(tmp_path)
-    config = workdir.read_config(folder)
+    config = run_dir.read_config(folder)
     config["config"]["gates"] = {
         "hope": {"metric": "train/loss", "op": "<", "value": 0.1, "required": False}
     }
-    workdir.write_json(folder / workdir.CONFIG, config)
+    run_dir.write_json(folder / run_dir.CONFIG, config)
     result = assemble(folder)
     assert (result["outcome"], result["exit_code"]) == ("PASS", 0)
     assert result["gates"]["hope"]["passed"] is False
@@ -208,7 +205,7 @@ def test_advisory_gate_does_not_fail_the_run(tmp_path):
 
 def test_killed_run(tmp_path):
     folder = fake.make(tmp_path, epochs=5, final=False, state="training")
-    path = folder / workdir.METRICS
+    path = folder / run_dir.METRICS
     path.write_bytes(path.read_bytes()[:-20])
     fake.train_event(folder, 49, 2.0, **{"train/x": math.nan})
     result = report.write(folder)
@@ -232,19 +229,19 @@ def test_diverged_run(tmp_path):
     assert (result["outcome"], result["exit_code"]) == ("DIVERGED", 4)
     assert "train/loss is not a number at step 31" in result["verdict"]
     # After a resume from before it, the fault is no longer part of the history.
-    workdir.append_event(folder, "resume", step=30, epoch=3.0)
-    workdir.write_heartbeat(folder, "training", step=30, total_steps=100)
+    run_dir.append_event(folder, "resume", step=30, epoch=3.0)
+    run_dir.write_heartbeat(folder, "training", step=30, total_steps=100)
     assert assemble(folder)["outcome"] == "UNFINISHED"
 
 
 def test_alarm_that_only_the_loop_knows_stands_if_it_ended_the_run(tmp_path):
     folder = fake.make(tmp_path, epochs=3, final=False, state="collapsed")
     said = {"name": "odd", "severity": "stop", "tag": "x", "message": "Odd."}
-    workdir.append_event(folder, "alarm", step=30, epoch=3.0, **said)
+    run_dir.append_event(folder, "alarm", step=30, epoch=3.0, **said)
     result = assemble(folder)
     assert result["verdict"] == "DIVERGED: Odd."
     fake.train_event(folder, 31, 2.0)
-    workdir.write_heartbeat(folder, "training", step=31)
+    run_dir.write_heartbeat(folder, "training", step=31)
     result = assemble(folder)
     assert result["outcome"] == "UNFINISHED"
     assert [a["name"] for a in result["alarms_cleared"]] == ["odd"]
@@ -254,7 +251,7 @@ def test_collapse_is_what_the_verdict_says(tmp_path):
     folder = fake.make(tmp_path, epochs=3, final=False, state="collapsed")
     for step in (31, 32, 33):
         fake.train_event(folder, step, 2.0, **{"diag/embedding_std": 1e-4})
-    (alarm,) = alarms.check(workdir.read_events(folder), total_steps=100)
+    (alarm,) = alarm_check.check(run_dir.read_events(folder), total_steps=100)
     result = assemble(folder)
     assert result["exit_code"] == 4
     assert result["reason"] == alarm["message"]
@@ -273,7 +270,7 @@ def test_empty_workdir_and_none(tmp_path):
 def test_names_of_strangers_stay_text(tmp_path):
     folder = fake.make(tmp_path)
     bad = "<script>alert(1)</script>|x"
-    workdir.write_json(folder / workdir.DATA, {"rejected": {bad: 1}, "name": bad})
+    run_dir.write_json(folder / run_dir.DATA, {"rejected": {bad: 1}, "name": bad})
     fake.add_gallery(folder, name=bad + "\n標章")
     report.write(folder)
     page = Page((folder / "report.html").read_text("utf-8"))
@@ -296,7 +293,7 @@ def test_reporting_is_light():
 
 def test_evaluations_are_a_table_of_what_gates_look_at(good):
     folder, _ = good
-    events = workdir.read_events(folder)
+    events = run_dir.read_events(folder)
     text = (folder / "report.md").read_text("utf-8")
     table = text.split("## Evaluations")[1].split("##")[0].strip().splitlines()
     header = [cell.strip() for cell in table[0].strip("|").split("|")]
@@ -311,7 +308,7 @@ def test_evaluations_are_a_table_of_what_gates_look_at(good):
 
 def write_words(folder):
     """Writes a report without its figures, which take seconds."""
-    events = workdir.read_events(folder)
+    events = run_dir.read_events(folder)
     result = report.assemble(folder, events)
     parts = sections.build(folder, result, events, {})
     page = {"report": result, "title": "x", "folder": "x", "sections": parts}
@@ -332,10 +329,10 @@ def test_true_candidates_are_said_in_a_sentence(good):
 
 def test_chunks_that_share_no_candidates_show(tmp_path):
     folder = fake.make(tmp_path, epochs=1)
-    config = workdir.read_config(folder)
+    config = run_dir.read_config(folder)
     config["config"]["train"] |= {"batch_size": 1024, "chunks": 4}
     config["config"]["train"]["accumulate"] = "separate"
-    workdir.write_json(folder / workdir.CONFIG, config)
+    run_dir.write_json(folder / run_dir.CONFIG, config)
     write_words(folder)
     said = section(folder, "Candidates")
     assert (
@@ -345,10 +342,10 @@ def test_chunks_that_share_no_candidates_show(tmp_path):
 
 def test_a_price_makes_costs(tmp_path):
     folder = fake.make(tmp_path, epochs=4, final=False, state="training")
-    config = workdir.read_config(folder)
+    config = run_dir.read_config(folder)
     config["config"]["train"]["price_per_hour"] = 36.0  # a hundredth a second
     config["config"]["evaluate"] = {"every_epochs": 2.0}
-    workdir.write_json(folder / workdir.CONFIG, config)
+    run_dir.write_json(folder / run_dir.CONFIG, config)
     result = write_words(folder)
     told = result["budget"]
     # Events are a second apart from step to step, but their speed says 256 / 1521 s.
@@ -362,7 +359,7 @@ def test_a_price_makes_costs(tmp_path):
 
 def test_the_command_makes_the_run_again(good, tmp_path):
     folder = fake.make(tmp_path / "my run", epochs=1)
-    config = workdir.read_config(folder)
+    config = run_dir.read_config(folder)
     # What the command line set goes before what a variant changed as well.
     config["overrides"] = {
         "train.epochs": [30.0, 10.0],
@@ -370,8 +367,8 @@ def test_the_command_makes_the_run_again(good, tmp_path):
         "model.layers": [[1, 1], [2, 2]],
         "gone": [1, None],
     }
-    workdir.write_json(folder / workdir.CONFIG, config)
-    workdir.write_json(folder / workdir.ENVIRONMENT, {"commit": "abc1234-dirty"})
+    run_dir.write_json(folder / run_dir.CONFIG, config)
+    run_dir.write_json(folder / run_dir.ENVIRONMENT, {"commit": "abc1234-dirty"})
     write_words(folder)
     said = section(folder, "How to reproduce")
     command = said.split("```")[1].replace("\\\n", " ")
@@ -417,7 +414,7 @@ def test_what_to_try_is_in_softer_ink_than_what_was_seen(tmp_path):
     folder = fake.make(tmp_path, epochs=3, final=False, state="collapsed")
     said = {"name": "odd", "severity": "stop", "tag": "x", "message": "Odd. Do so."}
     said |= {"seen": "Odd.", "advice": "Do so."}
-    workdir.append_event(folder, "alarm", step=30, epoch=3.0, **said)
+    run_dir.append_event(folder, "alarm", step=30, epoch=3.0, **said)
     write_words(folder)
     text = (folder / "report.html").read_text("utf-8")
     assert '<li class="bad">Odd. <span class="soft">Do so.</span></li>' in text
@@ -428,13 +425,13 @@ def test_a_resume_is_named_for_what_it_was(tmp_path):
     horizons = [("start", [0, 60]), ("resumed", [0, 60]), ("extended", [0, 100])]
     horizons += [("extended", [0, 100]), ("extended", [90, 200])]
     told = [{"why": why, "horizon": horizon} for why, horizon in horizons]
-    assert plan.starts(told) == [
+    assert timeline.starts(told) == [
         "start", "resumed", "extended, rescale", "extended, continue",
         "extended, restart",
     ]  # fmt: skip
     folder = fake.make(tmp_path, epochs=6, final=False)
-    workdir.append_event(folder, "resume", step=60, epoch=6.0)
-    figure = figures_training.loss(
-        workdir.read_events(folder), {60: "extended, rescale"}
+    run_dir.append_event(folder, "resume", step=60, epoch=6.0)
+    figure = training_figures.loss(
+        run_dir.read_events(folder), {60: "extended, rescale"}
     )
     assert [text.get_text() for text in figure.axes[1].texts] == ["extended, rescale"]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from reporting import status, workdir
+from reporting import run_dir, status
 from tests.reporting import fake
 
 
@@ -41,9 +41,9 @@ def test_liveness(dead_pid):
 
 def test_a_running_run(tmp_path):
     folder = fake.make(tmp_path, epochs=5, final=False, state="training")
-    (folder / workdir.CHECKPOINTS / "40").mkdir(parents=True)
-    (folder / workdir.CHECKPOINTS / "tmp-50").mkdir()
-    now = workdir.read_heartbeat(folder)["time"] + 2
+    (folder / run_dir.CHECKPOINTS / "40").mkdir(parents=True)
+    (folder / run_dir.CHECKPOINTS / "tmp-50").mkdir()
+    now = run_dir.read_heartbeat(folder)["time"] + 2
     said = status.describe(folder, now)
     assert said["liveness"] == "alive"
     assert (said["step"], said["total_steps"], said["checkpoint"]) == (50, 100, 40)
@@ -66,18 +66,18 @@ def test_a_running_run(tmp_path):
         "compute-bound",
     ):
         assert words in text
-    assert workdir.plain(said)  # fit for --json
+    assert run_dir.plain(said)  # fit for --json
 
 
 def test_the_next_gate_comes_with_its_time_its_cost_and_a_guess(tmp_path):
     folder = fake.make(tmp_path, epochs=7, final=False, state="training")
-    config = workdir.read_config(folder)
+    config = run_dir.read_config(folder)
     gate = {"metric": "eval/brand/recall@1", "value": 0.99, "at": 9}
     config["config"]["gates"]["late"] = gate
     config["config"]["train"]["price_per_hour"] = 3600.0
     config["config"]["evaluate"] = {"every_epochs": 2.0}
-    workdir.write_json(folder / workdir.CONFIG, config)
-    now = workdir.read_heartbeat(folder)["time"]
+    run_dir.write_json(folder / run_dir.CONFIG, config)
+    now = run_dir.read_heartbeat(folder)["time"]
     text = status.status(folder, now)
     (line,) = (line for line in text.splitlines() if line.startswith("next gate"))
     # The gate at epoch 9 is judged by the evaluation at epoch 10, with `brand`'s.
@@ -87,7 +87,7 @@ def test_the_next_gate_comes_with_its_time_its_cost_and_a_guess(tmp_path):
     assert "now 0.814" in line
     assert "the last 3 would be at 1.00 (a guess)" in line
     assert "which costs" in text
-    assert workdir.plain(status.describe(folder, now))
+    assert run_dir.plain(status.describe(folder, now))
 
 
 def test_two_measurements_are_no_trend(tmp_path):
@@ -97,7 +97,7 @@ def test_two_measurements_are_no_trend(tmp_path):
 
 def test_stale_and_empty(tmp_path, dead_pid):
     folder = fake.make(tmp_path / "run", epochs=5, final=False, state="training")
-    workdir.write_heartbeat(folder, "training", pid=dead_pid, step=50)
+    run_dir.write_heartbeat(folder, "training", pid=dead_pid, step=50)
     assert "STALE" in status.status(folder)
     assert status.describe(folder, time.time())["eta_seconds"] is None
     (tmp_path / "empty").mkdir()
@@ -108,9 +108,9 @@ def test_stale_and_empty(tmp_path, dead_pid):
 
 def test_a_start_that_was_refused_since_is_told(tmp_path):
     folder = fake.make(tmp_path)  # begun in 1970
-    workdir.append_refusal(folder, ["config.train.epochs: got 'x'"])
+    run_dir.append_refusal(folder, ["config.train.epochs: got 'x'"])
     text = status.status(folder)
     assert "refused" in text
     assert "config.train.epochs: got 'x'" in text
-    workdir.append_line(folder / workdir.RESUMES, {"time": time.time() + 1})
+    run_dir.append_line(folder / run_dir.RESUMES, {"time": time.time() + 1})
     assert "refused" not in status.status(folder)

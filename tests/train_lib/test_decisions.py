@@ -5,8 +5,8 @@ import json
 import pytest
 
 import main
-from reporting import figures
-from reporting import workdir as files
+from reporting import run_dir as files
+from reporting.figures import run_figures
 from tests.train_lib import tiny_run
 from tests.train_lib.test_trainer import tiny  # noqa: F401
 
@@ -25,7 +25,7 @@ def get_config(arg=""):
 @pytest.fixture(scope="module", autouse=True)
 def _no_figures(tiny):  # noqa: F811
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "write", lambda folder, events: {})
+        patch.setattr(run_figures, "write", lambda folder, events: {})
         yield
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from reporting import workdir as files
+from reporting import run_dir as files
 from tests.train_lib import tiny_run
-from train_lib import builders, pretrained, schedules, train_step
+from train_lib import experiment, pretrained, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import load_recipe
 from train_lib.errors import InputError
@@ -24,10 +24,10 @@ def recipe(name, **changes):
 
 
 def first_state(config):
-    objective = builders.make_objective(config, 10, axis_name=None)
-    schedule = builders.make_schedule(config, 10, schedules.Horizon(0, 10))
-    tx = builders.make_optimizer(config, schedule)
-    batch = builders.example_batch(config)
+    objective = experiment.make_objective(config, 10, axis_name=None)
+    schedule = experiment.make_schedule(config, 10, schedules.Horizon(0, 10))
+    tx = experiment.make_optimizer(config, schedule)
+    batch = experiment.example_batch(config)
     init = jax.jit(lambda: train_step.init_state(objective, tx, config.seed, batch))
     return init()
 
@@ -54,7 +54,7 @@ def differ(a, b):
 @pytest.fixture
 def stand_in(monkeypatch):
     """TinyNet in the place of every network."""
-    monkeypatch.setattr(builders, "find", builders.find)  # restored afterwards
+    monkeypatch.setattr(experiment, "find", experiment.find)  # restored afterwards
     tiny_run.use_tiny_network()
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 import main
-from reporting import figures
-from reporting import stages as reporting
+from reporting.figures import run_figures
+from reporting.page import stages as reporting
 from tests.train_lib import tiny_run
-from train_lib import builders, stages, trainer, validation
+from train_lib import experiment, stages, trainer, validation
 from train_lib.config import ConfigError
 
 SOURCES = ["configs/simsiam_resnet.py:smoke", "configs/fastap_resnet.py:smoke"]
@@ -71,8 +71,8 @@ def both(tmp_path_factory):
         patch.chdir(tiny_run.ROOT)
         patch.setenv("AKIN_CACHE", str(folder / "cache"))
         patch.setattr(main, "_prepare_jax", lambda: None)
-        patch.setattr(figures, "write", lambda folder, events: {})
-        patch.setattr(builders, "find", builders.find)  # restored afterwards
+        patch.setattr(run_figures, "write", lambda folder, events: {})
+        patch.setattr(experiment, "find", experiment.find)  # restored afterwards
         patch.setattr(validation, "_section_faults", lambda config: [])
         tiny_run.use_tiny_network()
         command = [f"--config={source}" for source in SOURCES]

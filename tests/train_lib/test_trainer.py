@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import main
-from reporting import figures
-from reporting import workdir as files
+from reporting import run_dir as files
+from reporting.figures import run_figures
 from tests.train_lib import tiny_run
-from train_lib import builders, trainer, validation
+from train_lib import experiment, trainer, validation
 from train_lib.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def tiny(tmp_path_factory):
         patch.setenv("AKIN_CACHE", str(cache))
         # Processes of their own find there what was compiled in this one.
         (cache / "xla").symlink_to(jax.config.jax_compilation_cache_dir)
-        patch.setattr(builders, "find", builders.find)  # restored afterwards
+        patch.setattr(experiment, "find", experiment.find)  # restored afterwards
         patch.setattr(validation, "_section_faults", lambda config: [])
         patch.setattr(main, "_prepare_jax", lambda: None)
         tiny_run.use_tiny_network()
@@ -46,7 +46,7 @@ def whole(tiny, tmp_path_factory):
     assert main.main(tiny_run.arguments(workdir)) == 0
     # One run has its figures drawn. In all others that would be half of the work.
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(figures, "write", lambda folder, events: {})
+    monkeypatch.setattr(run_figures, "write", lambda folder, events: {})
     yield workdir
     monkeypatch.undo()
 

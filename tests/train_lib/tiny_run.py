@@ -35,9 +35,9 @@ def arguments(workdir, **more) -> list[str]:
 def use_tiny_network() -> None:
     """Puts TinyNet in the place of every network."""
     from tests import tiny
-    from train_lib import builders
+    from train_lib import experiment
 
-    real = builders.find
+    real = experiment.find
 
     def find(folder, name):
         if folder != "models":
@@ -45,17 +45,17 @@ def use_tiny_network() -> None:
         real(folder, name)
         return lambda axis_name=None, **_: tiny.TinyNet(axis_name=axis_name)
 
-    builders.find = find
+    experiment.find = find
 
 
 def leave_out_pictures() -> None:
     """No figures and no TensorBoard: half of the seconds of such a process."""
-    from reporting import figures
+    from reporting.figures import run_figures
     from train_lib import writers
 
     board = types.SimpleNamespace(write_scalars=lambda *_: None)
     writers.Writer._board = lambda self, kind: board
-    figures.write = lambda folder, events: {}
+    run_figures.write = lambda folder, events: {}
 
 
 if __name__ == "__main__":

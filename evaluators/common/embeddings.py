@@ -1,0 +1,92 @@
+"""A split's columns and embeddings, one after another, on disk where they are large."""
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluators.common.metric import Embed
+
+CHUNK = 4096  # records an embed call
+IN_MEMORY = 2**30  # bytes; beyond that embeddings go to a temporary file
+COLUMNS = ("id", "label", "codes", "code_weights")
+
+
+def embed_parts(
+    embed: Embed, parts: Sequence[tuple], view: str | None = None, **changes: Any
+) -> np.ndarray | None:
+    """Return the embeddings [m, d] of parts (split, rows), one after another.
+
+    None where embed returns None: it cannot make views.
+
+    Args:
+        embed: As in `_contract`.
+        parts: Splits with their rows.
+        view: Name of a training view, or None for records as they are.
+        **changes: Fields of `augment` with other values than in training.
+    """
+    total, filled = sum(len(rows) for _, rows in parts), 0
+    out = np.zeros((0, 1), np.float32)
+    for split, rows in parts:
+        for start in range(0, len(rows), CHUNK):
+            block = embed(split, rows[start : start + CHUNK], view, **changes)
+            if block is None:
+                return None
+            if not filled:
+                out = _room((total, block.shape[1]))
+            out[filled : filled + len(block)] = block
+            filled += len(block)
+    return out
+
+
+def columns(splits: Sequence, *more: str) -> dict[str, np.ndarray]:
+    """Return the columns that evaluators use, of splits one after another.
+
+    Args:
+        splits: Of one dataset.
+        more: Names of further columns.
+
+    Raises:
+        ValueError: If a split lacks a column; lists those there are.
+    """
+    joined = {}
+    for name in (*COLUMNS, *more):
+        for split in splits:
+            if name not in split.table:
+                raise ValueError(
+                    f"the data has no column {name!r}; choices: "
+                    f"{', '.join(sorted(split.table))}"
+                )
+        parts = [np.asarray(split.table[name]) for split in splits]
+        if parts[0].ndim == 2:
+            fill = -1 if name == "codes" else 0
+            width = max(part.shape[1] for part in parts)
+            parts = [_widened(part, width, fill) for part in parts]
+        joined[name] = np.concatenate(parts)
+    return joined
+
+
+def take(table: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns at chosen rows."""
+    return {name: column[rows] for name, column in table.items()}
+
+
+def some_rows(count: int, most: int, seed: int) -> np.ndarray:
+    """Return up to `most` of the rows 0..count-1, drawn by seed, in rising order."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
+def _room(shape: tuple[int, int]) -> np.ndarray:
+    if 4 * shape[0] * shape[1] <= IN_MEMORY:
+        return np.empty(shape, np.float32)
+    # The file has no name: it goes when the array goes.
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _widened(column: np.ndarray, width: int, fill: int) -> np.ndarray:
+    pad = ((0, 0), (0, width - column.shape[1]))
+    return np.pad(column, pad, constant_values=fill)

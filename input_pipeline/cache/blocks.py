@@ -1,0 +1,110 @@
+"""Work cut into blocks: each is finished whole or not at all, so that runs resume."""
+
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from input_pipeline import dataset
+from input_pipeline.cache import array_records
+
+
+class Block(NamedTuple):
+    """What one block of work yields.
+
+    Attributes:
+      images: uint8 [m, S, S, 3].
+      ids: int64 [m], unique in the dataset and below 2^31.
+      held: bool [m], true where the record belongs to the validation split.
+      report: JSON values, kept beside the block for the dataset's facts.
+    """
+
+    images: np.ndarray
+    ids: np.ndarray
+    held: np.ndarray
+    report: dict
+
+
+def make(
+    items: Sequence[Any],
+    paths: Sequence[pathlib.Path],
+    function: Callable[[Any], Block],
+    workers: int,
+) -> Iterator[pathlib.Path]:
+    """Makes the blocks that are not there yet and yields every path once it is.
+
+    Args:
+      items: one a block.
+      paths: where the block of each item goes.
+      function: item -> Block; picklable if `workers` is above 1.
+      workers: processes; 1 for this one.
+
+    Raises:
+      DataError: if a process dies.
+    """
+    todo = [k for k, path in enumerate(paths) if not path.exists()]
+    yield from (paths[k] for k in sorted(set(range(len(paths))) - set(todo)))
+    if min(workers, len(todo)) <= 1:
+        for k in todo:
+            yield _run(function, items[k], paths[k])
+        return
+    # Spawned, not forked: the fork of a process in which jax runs threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(
+        min(workers, len(todo)), mp_context=context
+    ) as pool:
+        try:
+            waiting: set[futures.Future] = set()
+            for k in todo:
+                waiting.add(pool.submit(_run, function, items[k], paths[k]))
+                if len(waiting) > 2 * workers:  # so that arguments do not pile up
+                    done, waiting = futures.wait(waiting, None, "FIRST_COMPLETED")
+                    yield from (future.result() for future in done)
+            yield from (future.result() for future in futures.as_completed(waiting))
+        except futures.process.BrokenProcessPool as error:
+            raise dataset.DataError(
+                "a process that decodes pictures died: killed for want of memory, a "
+                "crash in an image library, or a script without `if __name__ == "
+                "'__main__'`; finished blocks are kept, data.workers=1 prepares "
+                "without further processes"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run(function: Callable, item: Any, path: pathlib.Path) -> pathlib.Path:
+    """Makes one block in a folder beside `path`, then gives it its name."""
+    block = function(item)
+    draft = path.with_name(f"{path.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    for split, rows in (("train", ~block.held), ("validation", block.held)):
+        np.save(draft / f"{split}.npy", block.ids[rows].astype(np.int64))
+        if rows.any():
+            array_records.write_shard(
+                shard(draft, split), block.images[rows], block.ids[rows]
+            )
+    (draft / "report.json").write_text(json.dumps(block.report))
+    os.rename(draft, path)
+    return path
+
+
+def shard(path: pathlib.Path, split: str) -> pathlib.Path:
+    """Returns the ArrayRecord file of a block; there is none without records."""
+    return path / f"{split}.array_record"
+
+
+def ids(path: pathlib.Path, split: str) -> np.ndarray:
+    """Returns the ids of a block's records, int64 [m]."""
+    return np.load(path / f"{split}.npy", allow_pickle=False)
+
+
+def report(path: pathlib.Path) -> dict:
+    """Returns the report of a block."""
+    return json.loads((path / "report.json").read_text())

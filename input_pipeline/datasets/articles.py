@@ -1,0 +1,193 @@
+"""Articles as sequences of vectors, from files: which vector comes next?"""
+
+import pathlib
+
+import numpy as np
+import pandas as pd
+
+from input_pipeline import dataset
+from input_pipeline.formats import vectors as vector_format
+from input_pipeline.records import windows
+
+LISTED = 20  # vectors named that were left out
+_ROWS = 65_536  # looked through at a time
+
+
+def load(
+    *,
+    path: str = "",
+    key: str = "embedding",
+    article: str = "article",
+    position: str = "position",
+    title: str = "title",
+    context: int = 5,
+    width: int = 384,
+    holdout: float = 0.2,
+    strangers: int = 4,
+    siblings: int = 0,
+    max_rejected: float = 0.01,
+    cache: str = "",
+    seed: int = 0,
+    progress: bool = False,
+) -> dataset.Data:
+    """Returns windows of articles as records.
+
+    Args:
+      path: `.npz`, `.npy` with a CSV beside it, or parquet; float16 or float32.
+      key: array or column that holds the vectors.
+      article: column that says which article a vector belongs to.
+      position: column of its place there; "" for the order of the file.
+      title: column that names articles; the article itself where there is none.
+      context: vectors that are seen before the one that is asked for.
+      width: numbers of a vector.
+      holdout: share of the articles held back.
+      strangers: vectors of other articles that come with a window, for corruption.
+      siblings: vectors of the same article that do, as further candidates.
+      max_rejected: share of the vectors that may be at fault; they are left out, with
+        the windows they are in.
+      cache: where copies that can be mapped are kept.
+      seed: of the split and of what comes with a window.
+      progress: show bars.
+
+    Returns:
+      As `_windows.split` says.
+
+    Raises:
+      DataError: if the file does not hold what was said, or too much is at fault.
+    """
+    file = vector_format.open_vectors(
+        path, key=key, width=width, cache=cache, progress=progress
+    )
+    sequences = _sequences(file, path, article, position, title)
+    faults = _faults(file, sequences)
+    rejected = sum(len(rows) for rows in faults.values())
+    if rejected > max_rejected * len(file.table):
+        listed = "\n  ".join(_listed(faults, file.table, article, position))
+        raise dataset.DataError(
+            f"{rejected} of {len(file.table)} vectors in {path} are at fault "
+            f"(data.max_rejected = {max_rejected:g} of them may be):\n  {listed}"
+        )
+    for rows in faults.values():
+        sequences.good[np.isin(sequences.order, rows)] = False
+    data = windows.split(
+        sequences,
+        context=context,
+        holdout=holdout,
+        strangers=strangers,
+        siblings=siblings,
+        seed=seed,
+    )
+    facts = {
+        "dataset": "articles",
+        "file": str(path),
+        "dtype": str(sequences.vectors.array.dtype),
+        **data.facts,
+        "rejected": _listed(faults, file.table, article, position),
+        "rejected_total": rejected,
+    }
+    return data._replace(facts=facts)
+
+
+def _sequences(file, path, article, position, title) -> windows.Sequences:
+    """Vectors in the order of their articles; all of them good so far."""
+    table = file.table
+    for column in filter(None, (article, position)):
+        if column not in table:
+            raise dataset.DataError(
+                f"data: {path} has no column {column!r}; choices: "
+                f"{', '.join(map(str, table.columns)) or 'none'}"
+            )
+    numbers, values = pd.factorize(table[article])
+    if (numbers < 0).any():
+        raise dataset.DataError(
+            f"data.article: row {int(np.argmin(numbers))} of {path} has no {article!r}"
+        )
+    at = table[position].to_numpy() if position else np.arange(len(table))
+    order = np.lexsort((at, numbers))
+    numbers, at = numbers[order], at[order]
+    twice = (numbers[1:] == numbers[:-1]) & (at[1:] == at[:-1])
+    if twice.any():
+        row = int(order[1:][np.argmax(twice)])
+        raise dataset.DataError(
+            f"data.position: row {row} of {path} has the article and position of "
+            f"another ({int(twice.sum())} such rows); expected one vector for each"
+        )
+    names = [str(value) for value in values]
+    if title and title in table:
+        firsts = pd.Series(table[title].to_numpy()[order]).groupby(numbers).first()
+        names = [str(name) for name in firsts]
+    if not position:
+        begins = np.searchsorted(numbers, numbers)
+        at = np.arange(len(numbers)) - begins
+    return windows.Sequences(
+        vectors=windows.Vectors(file.path),
+        order=order,
+        article=numbers,
+        position=at,
+        good=np.ones(len(order), bool),
+        names=names,
+    )
+
+
+def _faults(file, sequences) -> dict[str, np.ndarray]:
+    """Rows by what is wrong with them."""
+    array = sequences.vectors.array
+    found: dict[str, list] = {"not finite": [], "only zeros": []}
+    odd = np.array(file.odd, np.int64)
+    for start in range(0, len(array), _ROWS):
+        block = np.asarray(array[start : start + _ROWS], np.float32)
+        finite = np.isfinite(block).all(1)
+        found["not finite"].append(start + np.flatnonzero(~finite))
+        found["only zeros"].append(start + np.flatnonzero(finite & ~block.any(1)))
+    faults = {why: np.concatenate(rows) for why, rows in found.items()}
+    faults["not finite"] = np.setdiff1d(faults["not finite"], odd)
+    faults[f"not {array.shape[1]} numbers"] = odd
+    return {why: rows for why, rows in faults.items() if len(rows)}
+
+
+def _listed(faults, table, article, position) -> list[str]:
+    """Sentences on the first faulty vectors of each kind."""
+    listed = []
+    for why, rows in faults.items():
+        for row in rows[:LISTED].tolist():
+            where = f"article {table[article].iloc[row]}"
+            if position:
+                where += f", position {table[position].iloc[row]}"
+            listed.append(f"row {row} ({where}): {why}")
+        if len(rows) > LISTED:
+            listed.append(f"and {len(rows) - LISTED} more: {why}")
+    return listed
+
+
+def read_records(
+    path: str, *, context: int, width: int, **fields
+) -> tuple[dataset.Split, dict]:
+    """Returns the windows of a file with articles, or the one context of another.
+
+    Args:
+      path: as in `load`; or `.npy` without a table: a context [l, d], of which the
+        last `context` vectors are taken.
+      context: as in `load`.
+      width: as in `load`.
+      **fields: the other fields of `load`.
+
+    Raises:
+      DataError: if there is nothing that can be read.
+    """
+    file = pathlib.Path(path).expanduser()
+    if file.suffix.lower() == ".npy" and not file.with_suffix(".csv").is_file():
+        try:
+            x = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise dataset.DataError(f"{file} cannot be read ({error})") from None
+        split = windows.contexts(np.atleast_1d(x)[-context:], file.stem, str(file))
+        if x.shape[1] != width:
+            raise dataset.DataError(
+                f"{file} holds vectors of {x.shape[1]} numbers; expected {width}"
+            )
+        return split, {}
+    known = {k: v for k, v in fields.items() if k in load.__kwdefaults__}
+    data = load(path=str(path), context=context, width=width, **known)
+    both = dataset.concatenate(data.train, data.validation)
+    both.table["path"] = [str(file)] * len(both)
+    return both, data.facts

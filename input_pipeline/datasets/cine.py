@@ -1,0 +1,180 @@
+"""Ultrasound cine: frames of clips from files, as small grey pictures.
+
+Amplitudes become B-mode pictures once, |A| over the largest of the sequence, in
+decibels, and are kept as uint8 in the cache; what trains reads from there.
+"""
+
+import pathlib
+from collections.abc import Mapping
+
+from input_pipeline import dataset
+from input_pipeline.formats import arrays as array_format
+from input_pipeline.formats.cine import arrays as cine_arrays
+from input_pipeline.formats.cine import files as cine_files
+from input_pipeline.formats.cine import images as cine_images
+from input_pipeline.formats.cine import table as cine_table
+from input_pipeline.physics import bmode as bmode_lib
+from input_pipeline.records import frames as frames_lib
+
+
+def load(
+    *,
+    path: str = "",
+    key: str = "",
+    axes: str = "",
+    size: tuple[int, int] = (64, 80),
+    bmode: cine_files.Bmode = "auto",
+    envelope: bmode_lib.Envelope = "auto",
+    db: float = 60.0,
+    table: str = "",
+    clip: str = "clip",
+    frame: str = "frame",
+    time: str = "time",
+    label: str = "",
+    bins: int = 0,
+    period: float = 0.0,
+    split: frames_lib.Sides = "clip",
+    hold_out: str = "",
+    holdout: float = 0.2,
+    gap: float = 0.0,
+    delta: int = 1,
+    pseudo: Mapping | None = None,
+    reference: str = "",
+    max_rejected: float = 0.0,
+    cache: str = "",
+    seed: int = 0,
+    progress: bool = False,
+) -> dataset.Data:
+    """Returns frames as records.
+
+    Args:
+      path: `.mat` (7.3 or 5), `.h5`, `.hdf5`, `.npz` or `.npy` file; folder of such
+        files, each a clip; or folder of pictures (PNG, JPEG, BMP, TIFF), where each
+        folder in it is a clip and frames are in the natural order of names.
+      key: where the array lies in a file, as "Acq/Amp"; "" for the only one that can
+        be frames.
+      axes: names of the array's axes, of frame, channel, depth, line and clip, joined
+        by commas, in the order that its author knows; see `_cine_axes.name_axes`. ""
+        guesses, and says what.
+      size: (h, w) of the pictures, to which frames are stretched.
+      bmode: "sequence": amplitudes, over the largest of their clip; "frame": over the
+        largest of the frame; "none": pictures already; "auto": "none" for uint8, else
+        "sequence".
+      envelope: how echoes become amplitudes, see `_bmode.envelope`; "auto": "hilbert"
+        for real values of which more than a tenth is negative, else "abs". Channels
+        are joined by the root of their sum of squares, colours by their luminance.
+      db: dynamic range in decibels.
+      table: CSV file with a row for each frame or with columns for frame and clip; ""
+        for the one beside `path`, if there is one.
+      clip: column of the table that names clips.
+      frame: column of the table that counts the frames of a clip.
+      time: column of the table with seconds.
+      label: see `_frames.split`, as for all down to `delta`.
+      bins: of the label.
+      period: of the label.
+      split: by "clip", or by contiguous "time" in each.
+      hold_out: "column=value,value".
+      holdout: share that is held back.
+      gap: seconds between the sides.
+      delta: frames to the next.
+      pseudo: fields of the pseudo-labels.
+      reference: picture file that pseudo-labels compare with.
+      max_rejected: share of the frames, and of the files, that may be left out for
+        their faults.
+      cache: folder for prepared frames.
+      seed: of the clips that are drawn.
+      progress: show it.
+
+    Raises:
+      DataError: if files, table or fields do not fit; says what there is.
+    """
+    cine = _read(
+        path,
+        key=key,
+        axes=axes,
+        recipe=cine_arrays.Recipe(tuple(size), bmode, float(db), envelope),
+        columns={"table": table, "clip": clip, "frame": frame, "time": time},
+        max_rejected=max_rejected,
+        cache=cache,
+        progress=progress,
+    )
+    if reference:
+        if label != frames_lib.PSEUDO:
+            raise dataset.DataError(
+                f"data.reference: got {reference} with data.label={label!r}; only "
+                f"data.label={frames_lib.PSEUDO} compares with a picture"
+            )
+        grey = cine_images.grey_picture(reference, tuple(size))
+        pseudo = {**(pseudo or {}), "reference": grey}
+    return frames_lib.split(
+        cine,
+        delta=delta,
+        label=label,
+        bins=bins,
+        period=period,
+        split=split,
+        hold_out=hold_out,
+        holdout=holdout,
+        gap=gap,
+        pseudo=pseudo,
+        seed=seed,
+    )
+
+
+def read_records(
+    path: str, /, *, size: tuple[int, int], **fields
+) -> tuple[dataset.Split, dict]:
+    """Returns all frames of a file or folder, or the one of a picture, and facts.
+
+    Frames at fault are left out and counted.
+
+    Args:
+      path: as in `load`, or a picture file.
+      size: as in `load`.
+      **fields: the other fields of `load`, of which those of reading count; `table` if
+        its `path` is the same.
+
+    Raises:
+      DataError: if there is nothing that can be read.
+    """
+    file = pathlib.Path(path).expanduser()
+    if file.suffix.lower() in cine_images.SUFFIXES and not file.is_dir():
+        image = cine_images.grey_picture(file, tuple(size))[..., None]
+        return dataset.single({"image": image}, file.name, str(path)), {}
+    own = load.__kwdefaults__ | fields
+    if pathlib.Path(own["path"]).expanduser().resolve() != file.resolve():
+        own["table"] = ""  # belongs to the frames of training
+    cine = _read(
+        path,
+        key=own["key"],
+        axes=own["axes"],
+        recipe=cine_arrays.Recipe(
+            tuple(size), own["bmode"], float(own["db"]), own["envelope"]
+        ),
+        columns={name: own[name] for name in ("table", "clip", "frame", "time")},
+        max_rejected=1.0,
+        cache=own["cache"],
+        progress=False,
+    )
+    return frames_lib.whole(cine, str(path)), cine.facts
+
+
+def _read(
+    path: str,
+    *,
+    recipe: cine_arrays.Recipe,
+    columns: dict[str, str],
+    **fields,
+) -> frames_lib.Cine:
+    if not path:
+        raise dataset.DataError(
+            f"data.path: got none; expected a file that ends in "
+            f"{', '.join(array_format.SUFFIXES)}, or a folder"
+        )
+    place = pathlib.Path(path).expanduser()
+    beside = columns.pop("table")
+    prepared = cine_files.prepare(place, recipe=recipe, **fields)
+    file = cine_table.find(place, beside)
+    table, facts = cine_table.join(prepared.table, file, **columns)
+    kept = table.iloc[prepared.kept].reset_index(drop=True)
+    return frames_lib.Cine(prepared.frames, kept, {**prepared.facts, **facts})

@@ -1,0 +1,233 @@
+"""A folder of pictures, with or without a labels.csv.
+
+`docs/data.md` says how to arrange one.
+"""
+
+import functools
+import hashlib
+import os
+import pathlib
+from collections import Counter
+
+import numpy as np
+
+from input_pipeline import dataset
+from input_pipeline.cache import blocks as blocks_lib
+from input_pipeline.cache import prepared
+from input_pipeline.formats import image as image_format
+from input_pipeline.formats import label_table
+from input_pipeline.records import image_files
+
+VERSION = 1  # raised whenever a pixel or a column changes, since data is kept
+_BLOCK_BYTES = 32 * 2**20
+_BLOCK_FILES = 1024
+_LISTED = 100
+
+
+def load(
+    *,
+    path: str,
+    size: int = 64,
+    cache: str | None = None,
+    seed: int = 0,
+    holdout: float = 0.2,
+    max_rejected: float = 0.05,
+    max_pixels: int = 64_000_000,
+    rarity: float = 1.0,
+    memory_mb: int = 512,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dataset.Data:
+    """Prepares a folder of pictures once and returns it split by concept.
+
+    Args:
+      path: the folder; sub-folders belong to it.
+      size: side of the prepared pictures in pixels, 16..1024.
+      cache: folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
+      seed: of the split.
+      holdout: share of groups held back for validation, 0 <= holdout < 1. A group is
+        the files with the same finest code; a file without codes is its own group.
+      max_rejected: files that may be left out: a share if at most 1, else a number.
+      max_pixels: larger pictures are left out.
+      rarity: exponent of the code weights n_c^-rarity.
+      memory_mb: decoded pictures are kept in memory if they all fit into this.
+      workers: processes that decode; 1 for this one, None for one a CPU core where
+        there is enough work.
+      progress: show a progress bar.
+
+    Returns:
+      Train and validation splits, label = finest code, and the facts.
+
+    Raises:
+      DataError: if there is nothing to read, too much is rejected, or labels.csv is
+        at fault.
+    """
+    _check_fields(path, size, holdout, max_rejected, max_pixels)
+    root = pathlib.Path(path).expanduser().resolve()
+    files = label_table.scan(root)
+    labels_path = root / label_table.LABELS
+    content = labels_path.read_bytes() if labels_path.is_file() else None
+    spec = {
+        "dataset": "image_folder",
+        "version": VERSION,
+        "size": size,
+        "seed": seed,
+        "holdout": holdout,
+        "max_pixels": max_pixels,
+        "content": label_table.digest(files, content),
+    }
+
+    def plan() -> prepared.Work:
+        """What is to be read, in blocks, and what is said of it afterwards."""
+        index = image_files.build(root, files, content)
+        tally = image_files.Tally(index.total, max_rejected)
+        tally.add(index.rejected)
+        held = image_files.hold_back(index.groups, holdout, seed)
+        return prepared.Work(
+            blocks=_cut(index.paths, held, size),
+            make=functools.partial(
+                _block, root=str(root), size=size, max_pixels=max_pixels
+            ),
+            columns=index.columns,
+            facts=functools.partial(_facts, index=index, root=root),
+            watch=lambda report: tally.add(report["rejected"]),
+        )
+
+    data = prepared.load(
+        spec,
+        plan,
+        cache=cache,
+        rarity=rarity,
+        memory_mb=memory_mb,
+        progress=progress,
+        workers=workers,
+    )
+    # The limit may be stricter now than when the data was prepared.
+    image_files.Tally(data.facts["files"], max_rejected).add(
+        data.facts["rejected"], data.facts["rejected_total"]
+    )
+    for split in (data.train, data.validation):
+        split.table["path"] = [str(root / name) for name in split.table["filename"]]
+    return data._replace(facts={**data.facts, "path": str(root)})
+
+
+def decode(path: str, size: int, max_pixels: int = 64_000_000) -> np.ndarray:
+    """Returns one picture prepared as `load` does it, uint8 [size, size, 3].
+
+    Raises:
+      DataError: if the file cannot be used.
+    """
+    try:
+        return image_format.decode(path, size, max_pixels).pixels
+    except image_format.Rejected as reason:
+        raise dataset.DataError(
+            f"got {path}, which cannot be used: {reason}; expected a picture"
+        ) from None
+
+
+def _check_fields(path, size, holdout, max_rejected, max_pixels) -> None:
+    faults = []
+    if not path:
+        faults.append("data.path: got none; expected the folder with the pictures")
+    if not 16 <= size <= 1024:
+        faults.append(f"data.size: got {size}; expected 16..1024")
+    if not 0 <= holdout < 1:
+        faults.append(f"data.holdout: got {holdout}; expected 0 <= holdout < 1")
+    if max_rejected < 0:
+        faults.append(f"data.max_rejected: got {max_rejected}; expected 0 or more")
+    if max_pixels < 1:
+        faults.append(f"data.max_pixels: got {max_pixels}; expected 1 or more")
+    if faults:
+        raise dataset.DataError("\n".join(faults))
+
+
+def _cut(paths: list[str], held: np.ndarray, size: int) -> list[tuple]:
+    """Cuts the files into blocks whose pictures fit into some 32 MiB."""
+    length = min(max(_BLOCK_BYTES // (3 * size * size), 16), _BLOCK_FILES)
+    return [
+        (start, paths[start : start + length], held[start : start + length])
+        for start in range(0, len(paths), length)
+    ]
+
+
+def _block(item: tuple, *, root: str, size: int, max_pixels: int) -> blocks_lib.Block:
+    start, paths, held = item
+    pixels, ids, rejected, sizes, hashes, grey = [], [], [], [], [], 0
+    for offset, path in enumerate(paths):
+        try:
+            picture = image_format.decode(os.path.join(root, path), size, max_pixels)
+        except image_format.Rejected as reason:
+            rejected.append((label_table.shown(path), str(reason)))
+            continue
+        pixels.append(picture.pixels)
+        ids.append(start + offset)
+        sizes.append((picture.width, picture.height))
+        content = hashlib.blake2b(picture.pixels.tobytes(), digest_size=8)
+        hashes.append(content.hexdigest())
+        grey += picture.grey
+    images = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
+    ids = np.array(ids, np.int64)
+    held = held[ids - start]
+    report = {"rejected": rejected, "sizes": sizes, "grey": grey}
+    for split, rows in (("train", ~held), ("validation", held)):
+        report[split] = [hashes[row] for row in np.flatnonzero(rows)]
+    return blocks_lib.Block(images, ids, held, report)
+
+
+def _facts(
+    reports, train, validation, *, index: image_files.Index, root: pathlib.Path
+) -> dict:
+    rejected = index.rejected + [tuple(r) for part in reports for r in part["rejected"]]
+    sizes = np.array([size for part in reports for size in part["sizes"]])
+    records = len(train) + len(validation)
+    if not records:
+        raise dataset.DataError(
+            f"got {root} without one picture that can be read; expected some"
+            + image_files.Tally.listing(rejected)
+        )
+    ids = np.concatenate([train, validation])
+    rows = [index.labels.get(index.paths[k]) for k in ids.tolist()]
+    sources = Counter(row.extra.get("source", "") for row in rows if row)
+    return {
+        "files": index.total,
+        "groups": {
+            "train": len({index.groups[k] for k in train.tolist()}),
+            "validation": len({index.groups[k] for k in validation.tolist()}),
+        },
+        "without_codes": sum(not (row and row.codes) for row in rows),
+        "not_listed": rows.count(None) if index.labels else 0,
+        "per_source": dict(sources),
+        "grey_share": sum(part["grey"] for part in reports) / records,
+        "picture_sizes": {
+            "min": sizes.min(0).tolist(),
+            "median": np.median(sizes, axis=0).tolist(),
+            "max": sizes.max(0).tolist(),
+        },
+        **_duplicates(reports),
+        **_left_out(rejected, index.ignored),
+    }
+
+
+def _duplicates(reports: list[dict]) -> dict:
+    """Counts pictures that are pixel for pixel one that came before."""
+    train, validation = (
+        Counter(content for part in reports for content in part[split])
+        for split in ("train", "validation")
+    )
+    return {
+        "duplicates": (train + validation).total() - len(train | validation),
+        "duplicates_across_splits": sum(
+            validation[k] for k in validation if k in train
+        ),
+    }
+
+
+def _left_out(rejected: list[tuple[str, str]], ignored: list[str]) -> dict:
+    reasons = Counter(reason.split(" (")[0].split(":")[0] for _, reason in rejected)
+    return {
+        "rejected_total": len(rejected),
+        "rejected_by_reason": dict(reasons.most_common()),
+        "rejected": rejected[:_LISTED],
+        "ignored_total": len(ignored),
+        "ignored": [label_table.shown(path) for path in ignored[:_LISTED]],
+    }

@@ -1,0 +1,331 @@
+"""Measured multi-coil scans: HDF5 (fastMRI), npy, BART and MATLAB files of k-space.
+
+Scans differ in matrix and coils; all are brought to [coils, size, size], and the report
+says how: the picture is padded to a square, its k-space cut (or padded) to the lines in
+the middle; more coils are combined into `coils` virtual ones by singular vectors, fewer
+are followed by empty ones. Nothing is scaled, so that phase and proportions stay.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+from typing import Literal
+
+import numpy as np
+from tqdm import auto as tqdm
+
+from input_pipeline import dataset
+from input_pipeline.cache import prepared as prepared_lib
+from input_pipeline.datasets import phantoms
+from input_pipeline.formats import kspace as kspace_format
+from input_pipeline.physics import coils as coils_lib
+
+VERSION = 1  # of what is prepared
+PHANTOM_IDS = 2**30  # ids of phantoms beside scans begin here
+_LISTED = 30
+
+
+def load(
+    *,
+    path: str = "",
+    size: int = 128,
+    coils: int = 8,
+    key: str = "kspace",
+    axes: str = "",
+    holdout: float = 0.2,
+    train_on: Literal["rest", "phantoms", "all"] = "rest",
+    phantom_records: int = 800,
+    distractors: int = 1000,
+    max_rejected: float = 0.0,
+    cache: str = "",
+    seed: int = 0,
+    progress: bool = True,
+) -> dataset.Data:
+    """Returns scans as records, a slice each.
+
+    Args:
+      path: folder, looked through with all that is in it.
+      size: side of the picture, and lines in full.
+      coils: of every record.
+      key: where k-space lies in HDF5 and MATLAB files, as "group/name".
+      axes: order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height, width.
+      holdout: share of the files that is held back for validation, if "rest".
+      train_on: "rest": the files that are not held back; "phantoms": random heads, so
+        that every scan is held back; "all": every scan, also those that are searched,
+        as who trains on an archive and searches it does.
+      phantom_records: heads to train on, if so.
+      distractors: random heads among which scans are to be found:
+        `extra["distractors"]`.
+      max_rejected: share of the files that may be left out for their faults.
+      cache: folder for prepared scans.
+      seed: of the choice of files held back, and of all heads.
+      progress: show it.
+
+    Raises:
+      DataError: if there is no scan, or more are at fault than may be; names each.
+    """
+    files = _files(path, cache)
+    if not 0 < holdout < 1 and train_on == "rest":
+        raise dataset.DataError(
+            f"data.holdout: got {holdout}; expected a share in (0, 1)"
+        )
+    scans, facts = _read(
+        files, size, coils, key, axes, max_rejected, cache, progress=progress
+    )
+    heads = np.arange(phantom_records + distractors)
+    extra = {}
+    if distractors:
+        extra["distractors"] = phantoms.split(
+            heads[phantom_records:], seed=seed, first_id=PHANTOM_IDS
+        )
+    if train_on == "phantoms":
+        if phantom_records < 1:
+            raise dataset.DataError(
+                f"data.phantom_records: got {phantom_records}; expected 1 or more"
+            )
+        train = phantoms.split(heads[:phantom_records], seed=seed, first_id=PHANTOM_IDS)
+        facts["training"] = f"{phantom_records} random heads, no scan"
+        return dataset.Data(train, scans, facts, extra)
+    if train_on == "all":
+        facts["training"] = f"all {len(scans)} scans, which are searched, too"
+        return dataset.Data(scans, scans, facts, extra, grouped_by="")
+    held = _held_back(scans.table["label"], holdout, seed)
+    if held.all() or not held.any():
+        raise dataset.DataError(
+            f"data.path: got {len(scans.label_names)} readable files in {path}; "
+            "expected 2 or more to hold some back, or data.train_on=phantoms"
+        )
+    return dataset.Data(scans.take(~held), scans.take(held), facts, extra)
+
+
+def read_records(
+    path: str,
+    *,
+    size: int = 128,
+    coils: int = 8,
+    key: str = "kspace",
+    axes: str = "",
+    cache: str = "",
+) -> tuple[dataset.Split, dict]:
+    """Returns the scans of a folder or of one file, and facts on them.
+
+    A file at fault is left out of a folder and counted; alone it is an error.
+
+    Raises:
+      DataError: if nothing can be read.
+    """
+    files = _files(path, cache)
+    return _read(files, size, coils, key, axes, 1.0, cache, progress=False)
+
+
+def to_shape(k: np.ndarray, size: int, coils: int) -> tuple[np.ndarray, float]:
+    """Brings the k-space of one slice to [coils, size, size].
+
+    Args:
+      k: complex [c, height, width], zero frequency in the middle.
+      size: lines each way.
+      coils: coils to be had.
+
+    Returns:
+      complex64 k-space, and the share of the energy that is left in its coils (1 where
+      none were combined).
+
+    Source: coil compression by singular vectors, Buehrer et al., 2007, MRM 57:1131.
+    """
+    x = coils_lib.ifft2c(k.astype(np.complex128), np)
+    side = max(x.shape[1:])
+    k = coils_lib.fft2c(_about_the_middle(x, side, side), np)
+    # Unitary transforms of another size: the same object keeps its intensity.
+    k = _about_the_middle(k, size, size) * (size / side)
+    c, kept = k.shape[0], 1.0
+    if c > coils:
+        flat = k.reshape(c, -1)
+        values, vectors = np.linalg.eigh(flat @ flat.conj().T)
+        kept = float(values[-coils:].sum() / max(values.sum(), 1e-300))
+        k = (vectors[:, ::-1][:, :coils].conj().T @ flat).reshape(coils, size, size)
+    elif c < coils:
+        k = np.concatenate([k, np.zeros((coils - c, size, size))])
+    return k.astype(np.complex64), kept
+
+
+class _Prepared:
+    """Random access to prepared scans; each file is mapped when it is first read."""
+
+    def __init__(self, places: list[tuple[str, int]]):
+        self._places, self._maps = places, {}
+
+    def __getstate__(self) -> dict:
+        return {"_places": self._places, "_maps": {}}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        path, index = self._places[row]
+        if path not in self._maps:
+            self._maps[path] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return {"kspace": np.array(self._maps[path][index])}
+
+
+def _files(path: str, cache: str) -> list[pathlib.Path]:
+    if not path:
+        raise dataset.DataError(
+            "data.path: got none; expected the folder with the scans"
+        )
+    root = pathlib.Path(path).expanduser().resolve()
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise dataset.DataError(f"data.path: got {path}, which does not exist")
+    # A cache inside the folder holds what was made of the scans, and no scans.
+    prepared = prepared_lib.cache_root(cache).resolve()
+    there = [p for p in root.rglob("*") if p.is_file() and prepared not in p.parents]
+    files = sorted(p for p in there if p.suffix.lower() in kspace_format.READERS)
+    if not files:
+        other = sorted({p.suffix or p.name for p in there})
+        raise dataset.DataError(
+            f"data.path: got {path} without a scan (there: "
+            f"{', '.join(other[:8]) or 'nothing'}); expected files that end in "
+            f"{', '.join(sorted(kspace_format.READERS))}"
+        )
+    return files
+
+
+def _read(
+    files: list[pathlib.Path],
+    size: int,
+    coils: int,
+    key: str,
+    axes: str,
+    max_rejected: float,
+    cache: str,
+    progress: bool,
+) -> tuple[dataset.Split, dict]:
+    """All records of some files, and facts on how they were brought to one shape."""
+    root = files[0].parent if len(files) == 1 else _common(files)
+    folder = prepared_lib.cache_root(cache) / "kspace"
+    folder.mkdir(parents=True, exist_ok=True)
+    described, faults = [], []
+    for file in tqdm.tqdm(files, desc="reading scans", disable=not progress):
+        try:
+            described.append(_prepared(file, folder, size, coils, key, axes))
+        except kspace_format.ScanError as fault:
+            faults.append((str(file.relative_to(root)), str(fault)))
+    if len(faults) > max_rejected * len(files) or not described:
+        listed = "\n  ".join(f"{name}: {why}" for name, why in faults[:_LISTED])
+        more = len(faults) - _LISTED
+        raise dataset.DataError(
+            f"{len(faults)} of {len(files)} files in {root} hold no scan that can be "
+            f"read (data.max_rejected = {max_rejected:g} of them may be left out):\n  "
+            + listed
+            + (f"\n  and {more} more" if more > 0 else "")
+        )
+    return _split(described, root), _facts(described, faults, size, coils)
+
+
+def _prepared(
+    file: pathlib.Path, folder: pathlib.Path, size: int, coils: int, key: str, axes: str
+) -> dict:
+    """What was noted on a file's scans; prepares them unless that was done before."""
+    stat = file.stat()
+    spec = [VERSION, str(file), stat.st_size, stat.st_mtime_ns, size, coils, key, axes]
+    name = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:24]
+    array, note = folder / f"{name}.npy", folder / f"{name}.json"
+    if note.is_file() and array.is_file():
+        return json.loads(note.read_text("utf-8"))
+    k = kspace_format.read_scan(file, key=key, axes=axes)
+    made = [to_shape(one, size, coils) for one in k]
+    described = {
+        "file": str(file),
+        "array": str(array),
+        "shape": list(k.shape),
+        "energy_kept": min(kept for _, kept in made),
+        "zero_share": float(np.mean(k == 0)),
+    }
+    draft = folder / f".{name}.{os.getpid()}.npy"
+    np.save(draft, np.stack([one for one, _ in made]))
+    os.replace(draft, array)
+    draft.with_suffix(".json").write_text(json.dumps(described), "utf-8")
+    os.replace(draft.with_suffix(".json"), note)
+    return described
+
+
+def _split(described: list[dict], root: pathlib.Path) -> dataset.Split:
+    columns: dict[str, list] = {
+        name: []
+        for name in ("filename", "path", "slice", "name", "coils", "height", "width")
+    }
+    places, labels = [], []
+    for label, one in enumerate(described):
+        slices, coils, height, width = one["shape"]
+        filename = str(pathlib.Path(one["file"]).relative_to(root))
+        for index in range(slices):
+            title = filename if slices == 1 else f"{filename}, slice {index}"
+            row = (filename, one["file"], index, title, coils, height, width)
+            for column, value in zip(columns.values(), row, strict=True):
+                column.append(value)
+            places.append((one["array"], index))
+            labels.append(label)
+    n = len(places)
+    table = {
+        "id": np.arange(n, dtype=np.int64),
+        "label": np.array(labels, np.int32),
+        "codes": np.full((n, 1), dataset.MISSING, np.int32),
+        "code_weights": np.zeros((n, 1), np.float32),
+        **columns,
+    }
+    names = [str(pathlib.Path(one["file"]).relative_to(root)) for one in described]
+    return dataset.Split(_Prepared(places), table, names, [])
+
+
+def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) -> dict:
+    shapes = [one["shape"] for one in described]
+    more = [one for one in described if one["shape"][1] > coils]
+    fewer = sum(shape[1] < coils for shape in shapes)
+    kept = min((one["energy_kept"] for one in more), default=1.0)
+    matrices = sorted({f"{h} x {w}" for *_, h, w in shapes})
+    return {
+        "dataset": "kspace",
+        "files": len(described) + len(faults),
+        "scans": sum(shape[0] for shape in shapes),
+        "matrices": matrices,
+        "coils": sorted({shape[1] for shape in shapes}),
+        "brought_to": f"{coils} coils, {size} x {size}: pictures padded to a square, "
+        f"k-space cut or padded to {size} lines each way",
+        "coils_combined": f"{len(more)} files, at least {kept:.4g} of the energy kept",
+        "coils_empty": f"{fewer} files have fewer than {coils} coils; the rest is 0",
+        "undersampled_already": [
+            f"{pathlib.Path(one['file']).name}: {one['zero_share']:.0%} of k-space is 0"
+            for one in described
+            if one["zero_share"] > 0.01
+        ],
+        "rejected": faults,
+        "rejected_total": len(faults),
+    }
+
+
+def _held_back(label: np.ndarray, holdout: float, seed: int) -> np.ndarray:
+    """Bool [n]: slices of one file are all in, or all out."""
+    groups = int(label.max()) + 1
+    count = max(1, round(groups * holdout))
+    chosen = np.random.default_rng(seed).permutation(groups)[:count]
+    return np.isin(label, chosen)
+
+
+def _common(files: list[pathlib.Path]) -> pathlib.Path:
+    return pathlib.Path(os.path.commonpath([file.parent for file in files]))
+
+
+def _about_the_middle(x: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Cuts or pads the last two axes, the element at n // 2 staying in the middle."""
+    for axis, n in ((-2, height), (-1, width)):
+        there = x.shape[axis]
+        start = there // 2 - n // 2
+        if start >= 0:
+            x = np.take(x, range(start, start + n), axis)
+        else:
+            pad = [(0, 0)] * x.ndim
+            pad[axis] = (-start, n - there + start)
+            x = np.pad(x, pad)
+    return x

@@ -1,0 +1,165 @@
+"""Procedural marks: brands composed of shapes and letters, drawn in renditions.
+
+Data that ships as code: seeded, without fonts or files, labelled with brands and with
+sections of the Vienna Classification. A brand is a composition of elements, layout and
+a word; its renditions change colours, stroke, inversion, word and placement.
+"""
+
+import functools
+
+import numpy as np
+
+from input_pipeline import dataset
+from input_pipeline.cache import blocks as blocks_lib
+from input_pipeline.cache import prepared
+from input_pipeline.drawing import brands as brands_lib
+from input_pipeline.records import columns as columns_lib
+
+VERSION = 2  # raised whenever a pixel changes, since prepared data is kept
+_BLOCK = 1280  # pictures
+
+
+def load(
+    *,
+    path: str | None = None,
+    size: int = 64,
+    cache: str | None = None,
+    seed: int = 0,
+    holdout: float = 0.2,
+    max_rejected: float = 0,
+    rarity: float = 1.0,
+    memory_mb: int = 512,
+    brands: int = 600,
+    renditions: int = 5,
+    progress: bool = True,
+) -> dataset.Data:
+    """Draws the marks once and returns them split by brand.
+
+    Args:
+      path: none; marks are drawn, not read.
+      size: side of the pictures in pixels, 16..512.
+      cache: folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
+      seed: decides every brand, every rendition and the split.
+      holdout: share of brands held back for validation, in (0, 1).
+      max_rejected: no use here, since nothing is rejected.
+      rarity: exponent of the code weights n_c^-rarity.
+      memory_mb: decoded pictures are kept in memory if they all fit into this.
+      brands: number of brands.
+      renditions: pictures of each brand.
+      progress: show a progress bar.
+
+    Returns:
+      Train and validation splits, label = brand, and the facts.
+
+    Raises:
+      DataError: if a field is out of range, or a path is given and would be ignored.
+    """
+    del max_rejected
+    _check_fields(path, size, holdout, brands, renditions)
+    spec = {
+        "dataset": "logos",
+        "version": VERSION,
+        "size": size,
+        "seed": seed,
+        "holdout": holdout,
+        "brands": brands,
+        "renditions": renditions,
+    }
+    return prepared.load(
+        spec,
+        functools.partial(_plan, size, seed, brands, renditions, holdout),
+        cache=cache,
+        rarity=rarity,
+        memory_mb=memory_mb,
+        progress=progress,
+        workers=None,
+    )
+
+
+def _plan(size, seed, brands, renditions, holdout) -> prepared.Work:
+    held = held_brands(brands, holdout, seed)
+    step = max(1, _BLOCK // renditions)
+    return prepared.Work(
+        blocks=[(k, min(k + step, brands)) for k in range(0, brands, step)],
+        make=functools.partial(
+            _block, size=size, seed=seed, renditions=renditions, held=held
+        ),
+        columns=functools.partial(_columns, seed=seed, brands=brands, per=renditions),
+        facts=functools.partial(_facts, renditions=renditions),
+    )
+
+
+def _check_fields(path, size, holdout, brands, renditions) -> None:
+    faults = []
+    if path:
+        faults.append(
+            f"data.path: got {path!r} with data.name='logos', which draws its marks; "
+            "expected no path, or data.name='image_folder' to read pictures"
+        )
+    for name, value, low, high in (
+        ("size", size, 16, 512),
+        ("brands", brands, 2, 10**6),
+        ("renditions", renditions, 1, 1000),
+    ):
+        if not low <= value <= high:
+            faults.append(f"data.{name}: got {value}; expected {low}..{high}")
+    if not 0 <= holdout < 1:
+        faults.append(f"data.holdout: got {holdout}; expected 0 <= holdout < 1")
+    if faults:
+        raise dataset.DataError("\n".join(faults))
+
+
+def held_brands(brands: int, holdout: float, seed: int) -> np.ndarray:
+    """Returns which brands are held back, bool [brands]; not all, and one at least."""
+    count = max(round(holdout * brands), 1) if holdout else 0
+    count = min(count, brands - 1)
+    order = np.random.default_rng([seed, 1]).permutation(brands)
+    held = np.zeros(brands, bool)
+    held[order[:count]] = True
+    return held
+
+
+def _block(span, *, size: int, seed: int, renditions: int, held) -> blocks_lib.Block:
+    ids = np.arange(span[0] * renditions, span[1] * renditions)
+    images = np.empty((len(ids), size, size, 3), np.uint8)
+    for row, id_ in enumerate(ids):
+        number, rendition = divmod(int(id_), renditions)
+        if rendition == 0 or row == 0:
+            brand = brands_lib.compose(seed, number)
+        rng = np.random.default_rng([seed, 3, number, rendition])
+        images[row] = brands_lib.draw(brand, rng, size, plain=rendition == 0)
+    return blocks_lib.Block(images, ids, held[ids // renditions], {})
+
+
+def _columns(ids: np.ndarray, *, seed: int, brands: int, per: int) -> prepared.Columns:
+    number, rendition = np.divmod(ids, per)
+    composed = {k: brands_lib.compose(seed, k) for k in np.unique(number).tolist()}
+    position = {code: k for k, code in enumerate(brands_lib.CODES)}
+    codes = columns_lib.pad_codes(
+        [[position[code] for code in composed[k].codes] for k in number.tolist()]
+    )
+    names = [composed[k].word or f"figure {k}" for k in number.tolist()]
+    table = {
+        "id": ids,
+        "label": number.astype(np.int32),
+        "codes": codes,
+        "name": names,
+        "filename": [f"{k:06d}-{r}" for k, r in zip(number, rendition, strict=True)],
+        "source": [f"rendition {r}" for r in rendition],
+    }
+    return prepared.Columns(
+        table, [f"brand {k:06d}" for k in range(brands)], list(brands_lib.CODES)
+    )
+
+
+def _facts(reports, train, validation, *, renditions: int) -> dict:
+    del reports
+    per = {"train": train, "validation": validation}
+    return {
+        "groups": {
+            split: len(np.unique(ids // renditions)) for split, ids in per.items()
+        },
+        "renditions": renditions,
+        "rejected_total": 0,
+        "rejected": [],
+    }

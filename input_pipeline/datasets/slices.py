@@ -1,0 +1,180 @@
+"""Magnitude pictures of slices, to be seen through simulated coils.
+
+An `.npz` or `.npy` file of pictures [n, height, width] and a CSV table with a row for
+each. Columns of the table say which pictures show the same place (`pair`), and in which
+way (`contrast`): one contrast is then searched for in the other.
+"""
+
+import pathlib
+import zipfile
+import zlib
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from input_pipeline import dataset
+from input_pipeline.datasets import kspace, phantoms
+
+
+def load(
+    *,
+    path: str = "",
+    table: str = "",
+    key: str = "images",
+    pair: tuple[str, ...] = ("subject", "slice"),
+    contrast: str = "contrast",
+    hold_out: str = "",
+    train_on: Literal["phantoms", "rest", "all"] = "phantoms",
+    phantom_records: int = 800,
+    distractors: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> dataset.Data:
+    """Returns slices as records.
+
+    Args:
+      path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
+      table: CSV file with n rows; "" is the only one beside `path`.
+      key: name of the array in an `.npz`.
+      pair: columns that together name a place; pictures that agree in them are one
+        label.
+      contrast: column that becomes `source`.
+      hold_out: "column=value": these pictures are validation, "" for all.
+      train_on: "phantoms": random heads, and no picture; "rest": the pictures that are
+        not held back; "all": every picture by itself, without what it is paired with,
+        also those that are searched, as who trains on an archive and searches it does.
+      phantom_records: heads to train on, if so.
+      distractors: random heads to be lost among: `extra["distractors"]`.
+      seed: of all heads.
+      progress: no use here.
+
+    Raises:
+      DataError: if files or columns do not fit; says what there is.
+    """
+    del progress
+    file = pathlib.Path(path).expanduser()
+    images = _images(file, key)
+    frame = _table(file, table, len(images))
+    for column in (*pair, contrast):
+        _check_column(frame, column)
+    places = frame[list(pair)].astype(str).agg(" ".join, axis=1)
+    label_names, labels = np.unique(places, return_inverse=True)
+    n = len(images)
+    columns = {
+        "id": np.arange(n, dtype=np.int64),
+        "label": labels.astype(np.int32),
+        "codes": np.full((n, 1), dataset.MISSING, np.int32),
+        "code_weights": np.zeros((n, 1), np.float32),
+        "source": frame[contrast].astype(str).tolist(),
+        "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
+    }
+    records = [{"image": image} for image in images]
+    split = dataset.Split(records, columns, label_names.tolist(), [])
+    heads = np.arange(phantom_records + distractors)
+    extra = {}
+    if distractors:
+        extra["distractors"] = phantoms.split(
+            heads[phantom_records:], seed=seed, first_id=kspace.PHANTOM_IDS
+        )
+    facts = {
+        "dataset": "slices",
+        "pictures": n,
+        "places": len(label_names),
+        "contrasts": sorted(set(columns["source"])),
+    }
+    held = _held(frame, hold_out) if hold_out else np.ones(n, bool)
+    facts["held_back"] = f"{int(held.sum())} pictures with {hold_out or 'any value'}"
+    if train_on == "phantoms":
+        train = phantoms.split(
+            heads[:phantom_records], seed=seed, first_id=kspace.PHANTOM_IDS
+        )
+        facts["training"] = f"{phantom_records} random heads, no slice"
+    elif train_on == "all":
+        train, facts["training"] = split, f"all {n} pictures, unpaired"
+    elif held.all():
+        raise dataset.DataError(
+            "data.train_on: got 'rest' with all pictures held back; set data.hold_out"
+        )
+    else:
+        train, facts["training"] = split.take(~held), f"{n - int(held.sum())} pictures"
+    grouped_by = "" if train_on == "all" else "label"
+    return dataset.Data(train, split.take(held), facts, extra, grouped_by)
+
+
+def _images(file: pathlib.Path, key: str) -> np.ndarray:
+    """Pictures uint8 [n, h, w, 3] of magnitudes, each over its largest."""
+    if not file.is_file():
+        raise dataset.DataError(
+            f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy"
+        )
+    try:
+        content = np.load(file, allow_pickle=False)
+        if not isinstance(content, np.ndarray):
+            if key not in content:
+                raise dataset.DataError(
+                    f"data.key: {file} has no {key!r}; choices: "
+                    f"{', '.join(content.files)}"
+                )
+            content = content[key]
+    except dataset.DataError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise dataset.DataError(
+            f"data.path: {file} cannot be read ({error}); copy it again"
+        ) from None
+    if content.ndim != 3 or content.dtype.kind not in "fiu" or not content.size:
+        raise dataset.DataError(
+            f"data.path: {file} holds {content.dtype} {list(content.shape)}; expected "
+            "real magnitudes [n, height, width]. K-space is data.name=kspace"
+        )
+    x = content.astype(np.float32)
+    bad = ~np.isfinite(x).all((1, 2)) | (x.max((1, 2)) <= 0) | (x.min((1, 2)) < 0)
+    if bad.any():
+        raise dataset.DataError(
+            f"data.path: pictures {np.flatnonzero(bad)[:5].tolist()} of {file} have "
+            "NaN, negative or only zero values; expected magnitudes"
+        )
+    x = np.uint8(np.round(255 * x / x.max((1, 2), keepdims=True)))
+    return np.repeat(x[..., None], 3, -1)
+
+
+def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
+    if not table:
+        there = sorted(file.parent.glob("*.csv"))
+        named = [p for p in there if file.stem.startswith(p.stem)]
+        there = named or there
+        if len(there) != 1:
+            raise dataset.DataError(
+                f"data.table: {len(there)} CSV files lie beside {file}; expected one, "
+                "or data.table to say which"
+            )
+        table = str(there[0])
+    frame = pd.read_csv(table)
+    if len(frame) != rows:
+        raise dataset.DataError(
+            f"data.table: {table} has {len(frame)} rows for {rows} pictures; expected "
+            "one each"
+        )
+    return frame
+
+
+def _check_column(frame: pd.DataFrame, column: str) -> None:
+    if column not in frame:
+        raise dataset.DataError(
+            f"data: the table has no column {column!r}; choices: "
+            f"{', '.join(map(str, frame.columns))}"
+        )
+
+
+def _held(frame: pd.DataFrame, hold_out: str) -> np.ndarray:
+    column, _, value = hold_out.partition("=")
+    _check_column(frame, column)
+    held = (frame[column].astype(str) == value).to_numpy()
+    if held.all() or not held.any():
+        raise dataset.DataError(
+            f"data.hold_out: got {hold_out!r}, which is {int(held.sum())} of "
+            f"{len(held)} pictures; values of {column}: "
+            f"{', '.join(sorted(map(str, set(frame[column]))))}"
+        )
+    return held

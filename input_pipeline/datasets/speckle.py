@@ -1,0 +1,219 @@
+"""Procedural cine: scatterers that move through cycles whose phase is known.
+
+Data that ships as code. Each clip is a tissue of its own: speckle, the depth of layers
+and brightness say which clip a frame is of, deformation says at which phase it is.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import h5py
+import numpy as np
+import pandas as pd
+from tqdm import auto as tqdm
+
+from input_pipeline import dataset
+from input_pipeline.physics import bmode, scatterers
+from input_pipeline.records import frames as frames_lib
+
+PER_CYCLE = 32  # frames of a cycle, on average, in a written file
+# How a MATLAB v7.3 file begins: 116 bytes of text, 8 of no use, version and byte order.
+_HEADER = b"MATLAB 7.3 MAT-file, Platform: Akin, HDF5 schema 1.00 .".ljust(116)
+_HEADER += bytes(8) + b"\x00\x02IM"
+_USERBLOCK = 512
+
+
+def load(
+    *,
+    clips: int = 24,
+    frames: int = 48,
+    size: tuple[int, int] = (64, 80),
+    cycles: float = 1.5,
+    delta: int = 1,
+    label: str = "phase",
+    bins: int = 12,
+    split: frames_lib.Sides = "clip",
+    holdout: float = 0.25,
+    hold_out: str = "",
+    gap: float = 0.0,
+    pseudo: Mapping | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> dataset.Data:
+    """Draws the clips and returns their frames as records.
+
+    Args:
+      clips: number of clips.
+      frames: frames of each.
+      size: height and width in pixels, 16..1024 each.
+      cycles: cycles of a clip; each has 0.8 to 1.25 times as many.
+      delta: as in `_frames.split`, like the next six.
+      label: "phase" for parts of the cycle, "clip", "pseudo" or "" for none.
+      bins: parts of the cycle.
+      split: "clip": the first clips are held back, which are the same however many
+        follow; "time": the end of each.
+      holdout: share of the clips, or of each clip's frames, that is held back.
+      hold_out: other clips than the first: "clip=clip 3,clip 5".
+      gap: seconds between the sides, for "time".
+      pseudo: fields of pseudo-labels.
+      seed: decides every clip.
+      progress: show a progress bar.
+
+    Returns:
+      As `_frames.split` says, with a column `phase`: float64 in [0, 1).
+
+    Raises:
+      DataError: if a field is out of range.
+    """
+    _check(clips, frames, size, cycles, holdout)
+    probe = scatterers.Probe(*size)
+    pictures = np.empty((clips, frames, *size), np.uint8)
+    courses = np.empty((clips, frames))
+    for clip in tqdm.trange(
+        clips, desc="drawing speckle", unit="clip", disable=not progress
+    ):
+        course, drawn = draw_clip(seed, clip, frames, cycles, probe)
+        envelope = np.stack(list(drawn))
+        brightness = bmode.log_compress(envelope, envelope.max())
+        pictures[clip] = bmode.to_uint8(brightness)
+        courses[clip] = course
+    if split == "clip" and not hold_out and clips > 1:
+        held = min(max(round(holdout * clips), 1), clips - 1)
+        hold_out = "clip=" + ",".join(_name(clip) for clip in range(held))
+    tables = [_table(_name(clip), course) for clip, course in enumerate(courses)]
+    cine = frames_lib.Cine(
+        pictures.reshape(-1, *size),
+        pd.concat(tables),
+        {"dataset": "speckle", "seed": seed, "cycles": cycles},
+    )
+    return frames_lib.split(
+        cine,
+        delta=delta,
+        label=label,
+        bins=bins if label == "phase" else 0,
+        period=1.0 if label == "phase" else 0.0,
+        split=split,
+        hold_out=hold_out,
+        holdout=holdout,
+        gap=gap,
+        pseudo=pseudo,
+        seed=seed,
+    )
+
+
+def draw_clip(
+    seed: int, clip: int, frames: int, cycles: float, probe: scatterers.Probe
+) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    """Returns one clip: the cycles it has gone through, and its frames.
+
+    Args:
+      seed: of the dataset.
+      clip: number of the clip; what it shows depends on these two alone.
+      frames: n.
+      cycles: as in `load`.
+      probe: what looks.
+
+    Returns:
+      Float64 [n], and an iterator over n envelopes, float32 [height, width].
+    """
+    tissue, course, noise = (
+        np.random.default_rng([seed, 3, clip, part]) for part in range(3)
+    )
+    course = scatterers.draw_course(course, frames, cycles)
+    tissue = scatterers.draw_tissue(tissue)
+    return course, scatterers.amplitudes(tissue, course, probe, noise)
+
+
+def write_mat(
+    path: str | os.PathLike,
+    *,
+    frames: int = 445,
+    depth: int = 3319,
+    lines: int = 256,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Writes one long clip as a MATLAB v7.3 file, a frame at a time.
+
+    The file holds amplitudes `Acq.Amp`, float32: (frames, 1, depth, lines) as HDF5
+    reads it, lines x depth x 1 x frames in MATLAB, which stores its axes the other way
+    round. There are `PER_CYCLE` frames in a cycle. It takes 4 bytes a sample, 1.5 GB
+    as it is by default.
+
+    Args:
+      path: the file; replaced once all is written.
+      frames: frames.
+      depth: samples of a line.
+      lines: lines of a frame.
+      seed: of the clip.
+      progress: show a progress bar.
+
+    Returns:
+      The frames' table: columns `clip`, `frame`, `time` in seconds, `phase` in [0, 1).
+
+    Raises:
+      DataError: if a number is below 1, or the file cannot be written.
+    """
+    for name, value in (("frames", frames), ("depth", depth), ("lines", lines)):
+        if value < 1:
+            raise dataset.DataError(f"{name}: got {value}; expected 1 or more")
+    path = pathlib.Path(path)
+    draft = path.with_name(f"{path.name}.draft")
+    probe = scatterers.Probe(depth, lines)
+    course, drawn = draw_clip(seed, 0, frames, frames / PER_CYCLE, probe)
+    bar = tqdm.tqdm(
+        drawn, total=frames, desc="writing", unit="frame", disable=not progress
+    )
+    try:
+        with h5py.File(draft, "w", userblock_size=_USERBLOCK) as file:
+            file.create_group("Acq").attrs["MATLAB_class"] = np.bytes_("struct")
+            shape = (frames, 1, depth, lines)
+            amplitude = file["Acq"].create_dataset("Amp", shape, np.float32)
+            amplitude.attrs["MATLAB_class"] = np.bytes_("single")
+            for frame, envelope in enumerate(bar):
+                amplitude[frame, 0] = envelope
+        with open(draft, "r+b") as file:
+            file.write(_HEADER)
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise dataset.DataError(
+            f"{path}: got '{error}' while writing; expected a folder that can be "
+            f"written, with {4e-9 * frames * depth * lines:.3g} GB left"
+        ) from error
+    return _table(_name(0), course)
+
+
+def _table(clip: str, course: np.ndarray) -> pd.DataFrame:
+    frame = np.arange(len(course))
+    return pd.DataFrame(
+        {
+            "clip": clip,
+            "frame": frame,
+            "time": frame / scatterers.RATE,
+            "phase": course % 1.0,
+        }
+    )
+
+
+def _name(clip: int) -> str:
+    return f"clip {clip}"
+
+
+def _check(clips, frames, size, cycles, holdout) -> None:
+    faults = []
+    if len(size) != 2 or not all(16 <= side <= 1024 for side in size):
+        faults.append(f"data.size: got {size}; expected (height, width), 16..1024 each")
+    for name, value, low in (("clips", clips, 1), ("frames", frames, 2)):
+        if value < low:
+            faults.append(f"data.{name}: got {value}; expected {low} or more")
+    if not 0 < cycles <= frames / 4:
+        faults.append(
+            f"data.cycles: got {cycles} in {frames} frames; expected more than 0 and "
+            "4 frames a cycle at least"
+        )
+    if not 0 < holdout < 1:
+        faults.append(f"data.holdout: got {holdout}; expected 0 < holdout < 1")
+    if faults:
+        raise dataset.DataError("\n".join(faults))

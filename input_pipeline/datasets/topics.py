@@ -1,0 +1,155 @@
+"""Articles that are drawn, not read: a dataset whose best possible score is known.
+
+An article has one of K topics. A topic is a direction P_k and a motion Q_k, a rotation:
+
+    x_0 ~ e,   x_{t+1} = m + b e over its norm,   m = p P_k + c x_t + a Q_k x_t
+
+e is Gaussian with E|e|^2 = 1. P_k is what the mean of a context finds, c x_t what a
+copy of the last vector finds; Q_k x_t is for who has understood the topic, since no
+linear map of a context follows several rotations. b e nobody can know: the direction of
+m is the best prediction there is, and stands in each record as `best`.
+"""
+
+import numpy as np
+
+from input_pipeline import dataset
+from input_pipeline.records import windows
+
+BURN_IN = 8  # vectors of an article that are thrown away
+
+
+def load(
+    *,
+    train: int = 3000,
+    validation: int = 300,
+    length: int = 24,
+    context: int = 5,
+    width: int = 64,
+    topics: int = 4,
+    topic: float = 0.25,
+    stay: float = 0.35,
+    move: float = 0.7,
+    noise: float = 0.9,
+    strangers: int = 4,
+    siblings: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> dataset.Data:
+    """Returns windows of drawn articles as records.
+
+    Args:
+      train: articles to train on.
+      validation: articles held back.
+      length: vectors of an article, more than `context`.
+      context: vectors that are seen before the one that is asked for.
+      width: d, numbers of a vector.
+      topics: K.
+      topic: p, weight of the topic's direction.
+      stay: c, weight of the last vector.
+      move: a, weight of the last vector moved.
+      noise: b, weight of what cannot be predicted.
+      strangers: vectors of other articles that come with a window, for corruption.
+      siblings: vectors of the same article that do, as further candidates.
+      seed: of topics and articles.
+      progress: no use here.
+
+    Returns:
+      As `_windows.split` says, with a further field `best` [d], unit norm.
+
+    Raises:
+      DataError: on a number out of range.
+    """
+    del progress
+    _check(train, validation, length, context, width, topics, noise)
+    n = train + validation
+    x, best, topic_of = draw(
+        n, length, width, topics, (topic, stay, move, noise), seed=seed
+    )
+    sequences = windows.Sequences(
+        vectors=windows.Vectors(x.reshape(n * length, width)),
+        order=np.arange(n * length),
+        article=np.repeat(np.arange(n), length),
+        position=np.tile(np.arange(length), n),
+        good=np.ones(n * length, bool),
+        names=[f"article {i} on topic {k}" for i, k in enumerate(topic_of.tolist())],
+        more={"best": best.reshape(n * length, width)},
+    )
+    data = windows.split(
+        sequences,
+        context=context,
+        holdout=validation / n,
+        strangers=strangers,
+        siblings=siblings,
+        seed=seed,
+    )
+    facts = {
+        "dataset": "topics",
+        "topics": topics,
+        "weights": f"topic {topic:g}, stay {stay:g}, move {move:g}, noise {noise:g}",
+        **data.facts,
+    }
+    return data._replace(facts=facts)
+
+
+def draw(
+    articles: int,
+    length: int,
+    width: int,
+    topics: int,
+    weights: tuple[float, float, float, float],
+    *,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws articles.
+
+    Args:
+      articles: n.
+      length: l.
+      width: d.
+      topics: K.
+      weights: p, c, a, b.
+      seed: of everything.
+
+    Returns:
+      Vectors float32 [n, l, d] of unit norm; the best prediction of each from the one
+      before it, [n, l, d] of unit norm; the topic of each article, int [n].
+    """
+    rng = np.random.default_rng([seed, 2])
+    p, c, a, b = weights
+    directions = _unit(rng.standard_normal((topics, width)))  # [K, d]
+    motions = np.stack(
+        [np.linalg.qr(rng.standard_normal((width, width)))[0] for _ in range(topics)]
+    )  # [K, d, d]
+    topic_of = rng.integers(topics, size=articles)
+    x = _unit(rng.standard_normal((articles, width)))
+    vectors = np.empty((articles, length, width), np.float32)
+    best = np.empty_like(vectors)
+    for t in range(-BURN_IN, length):
+        m = p * directions[topic_of] + c * x
+        for k in range(topics):
+            mine = topic_of == k
+            m[mine] += a * x[mine] @ motions[k].T
+        e = rng.standard_normal((articles, width)) / np.sqrt(width)
+        x = _unit(m + b * e)
+        if t >= 0:
+            vectors[:, t], best[:, t] = x, _unit(m)
+    return vectors, best, topic_of
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _check(train, validation, length, context, width, topics, noise) -> None:
+    least = {
+        "train": (train, 2),
+        "validation": (validation, 2),
+        "length": (length, context + 1),
+        "width": (width, 2),
+        "topics": (topics, 1),
+    }
+    for name, (value, low) in least.items():
+        if value < low:
+            raise dataset.DataError(f"data.{name}: got {value}; expected {low} or more")
+    if not noise > 0:
+        raise dataset.DataError(f"data.noise: got {noise}; expected more than 0")

@@ -1,0 +1,121 @@
+"""Picture files as frames: decoded with care, grey, stretched to one size."""
+
+import os
+import pathlib
+import stat
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import auto as tqdm
+
+from input_pipeline import dataset
+from input_pipeline.cache import mapped_array
+from input_pipeline.formats import image as image_format
+from input_pipeline.formats.cine import arrays as cine_arrays
+from input_pipeline.physics import bmode
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+MOST_PIXELS = 50_000_000
+_FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
+
+
+def draw(
+    files: list[pathlib.Path], out: pathlib.Path, size: tuple[int, int], progress: bool
+) -> dict:
+    """Writes the pictures of a clip; returns a note as `_cine_arrays.convert` does.
+
+    A picture of another size than most of the clip have is at fault.
+
+    Args:
+      files: in the order of frames.
+      out: `.npy` file to be written, uint8 [n, h, w]; frames at fault are left black.
+      size: (h, w).
+      progress: show it.
+    """
+    mapped_array.check_room(out.parent, len(files) * size[0] * size[1])
+    pictures = np.lib.format.open_memmap(out, "w+", np.uint8, (len(files), *size))
+    faults = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(cine_arrays.THREADS) as pool:
+        warnings.simplefilter("ignore")
+        sizes = Counter(filter(None, pool.map(_size_of, files)))
+        usual = sizes.most_common(1)[0][0] if sizes else None
+        drawn = pool.map(lambda file: _picture(file, size, usual), files)
+        bar = tqdm.tqdm(drawn, "preparing frames", len(files), disable=not progress)
+        for number, (picture, why) in enumerate(bar):
+            if why:
+                faults.append((number, why))
+            else:
+                pictures[number] = picture
+    pictures.flush()
+    said = f"pictures, {usual[0]} wide, {usual[1]} high" if usual else ""
+    return {
+        "clips": 1,
+        "frames": len(files),
+        "faults": faults,
+        "axes": said,
+        "dtype": "uint8",
+        "bmode": "none",
+        "envelope": "",
+    }
+
+
+def grey_picture(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
+    """Returns a picture file as uint8 [h, w], stretched to `size`.
+
+    Raises:
+      DataError: if it is no picture that can be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture, why = _picture(pathlib.Path(path).expanduser(), size, None)
+    if why:
+        raise dataset.DataError(f"{path}: {why}")
+    return picture
+
+
+def _size_of(path: pathlib.Path) -> tuple[int, int] | None:
+    try:
+        with _opened(path) as image:
+            return image.size
+    except Exception:  # `_picture` says what is wrong
+        return None
+
+
+def _opened(path: pathlib.Path) -> Image.Image:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise image_format.Rejected("not a regular file")
+    return Image.open(path, formats=_FORMATS)
+
+
+def _picture(
+    path: pathlib.Path, size: tuple[int, int], usual: tuple[int, int] | None
+) -> tuple[np.ndarray | None, str]:
+    """Returns a picture uint8 [h, w], or what is wrong with it."""
+    try:
+        with _opened(path) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            if usual and image.size != usual:
+                raise image_format.Rejected(
+                    f"{width} x {height} in a clip of {usual[0]} x {usual[1]}"
+                )
+            rgb = np.asarray(image_format.over_white(ImageOps.exif_transpose(image)))
+    except image_format.Rejected as why:
+        return None, str(why)
+    except FileNotFoundError:
+        return None, "no such file"
+    except Image.UnidentifiedImageError:
+        return None, f"not a picture that can be read ({', '.join(_FORMATS)})"
+    except Image.DecompressionBombError:
+        return None, f"more than {MOST_PIXELS:,} pixels"
+    except Exception as error:  # decoders of damaged files raise almost anything
+        text = " ".join(str(error).split())[:120]
+        return None, f"damaged or cut short ({type(error).__name__}: {text})"
+    brightness = bmode.luminance(np.moveaxis(rgb, -1, 0)) / 255
+    if why := cine_arrays.fault(brightness):
+        return None, why
+    return bmode.to_uint8(bmode.resize(brightness, size)), ""

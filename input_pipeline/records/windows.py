@@ -1,0 +1,292 @@
+"""Windows over sequences of vectors: a context, and the vector that follows it.
+
+Vectors stand sorted by article and position; a window is `context` of them and the
+next. Articles are held back whole: neighbouring windows share all but one vector, and
+a split by window would show in training most of what is asked for in evaluation.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import dataset
+
+
+class Vectors:
+    """Rows of a two-dimensional `.npy` file, or of an array, read when asked for.
+
+    Args:
+      source: path of the file, which is mapped and never read whole, or an array.
+    """
+
+    def __init__(self, source: str | pathlib.Path | np.ndarray):
+        self._source, self._array = source, None
+
+    def __getstate__(self) -> dict:
+        return {"_source": self._source, "_array": None}
+
+    @property
+    def array(self) -> np.ndarray:
+        """The rows [v, d], mapped where they are in a file."""
+        if self._array is None:
+            stored = isinstance(self._source, np.ndarray)
+            self._array = (
+                self._source
+                if stored
+                else np.load(self._source, mmap_mode="r", allow_pickle=False)
+            )
+        return self._array
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Returns rows of any shape of indices, float32 [..., d] of unit norm."""
+        x = np.asarray(self.array[rows.ravel()], np.float32)
+        x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+        return x.reshape(*rows.shape, x.shape[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """Vectors in the order of their articles.
+
+    Attributes:
+      vectors: all of them.
+      order: int64 [v], row of `vectors` for each place of that order.
+      article: int64 [v], number of each place's article, never falling.
+      position: int64 [v], place within the article.
+      good: bool [v], whether the vector may be used.
+      names: name of each article.
+      more: further fields of a window: name -> array [v, ...] by place of the target.
+    """
+
+    vectors: Vectors
+    order: np.ndarray
+    article: np.ndarray
+    position: np.ndarray
+    good: np.ndarray
+    names: list[str]
+    more: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+def split(
+    sequences: Sequences,
+    *,
+    context: int,
+    holdout: float,
+    strangers: int,
+    siblings: int,
+    seed: int,
+) -> dataset.Data:
+    """Returns windows of the articles in training, and of those held back.
+
+    Args:
+      sequences: all articles.
+      context: l, vectors of a context, 1 or more.
+      holdout: share of the articles held back, in (0, 1).
+      strangers: s, vectors of other articles of the same split that come with a window.
+      siblings: b, vectors of the window's own article but not of the window; where the
+        article has none, strangers.
+      seed: of the split and of what comes with a window.
+
+    Returns:
+      Records `context` float32 [l, d], `target` [d], `strangers` [s, d], `siblings`
+      [b, d], and `place` and `sibling_place` int32 [b], where target and siblings
+      stand among all vectors; column `vector` is `place` again. `extra["pool"]` holds
+      every good vector of the articles held back, as records `target` [d] with their
+      place.
+
+    Raises:
+      DataError: if a field is out of range, or a side has no window.
+    """
+    _check(context, holdout, strangers, siblings)
+    held = _held_back(sequences, context, holdout, seed)
+    places = np.arange(len(sequences.order))
+    first = _windows(sequences, context)
+    rng = np.random.default_rng([seed, 1])
+    splits, next_id = [], 0
+    for side, name in ((~held, "in training"), (held, "held back")):
+        here = first[side[sequences.article[first]]]
+        mine = places[side[sequences.article] & sequences.good]
+        if not len(here):
+            raise dataset.DataError(
+                f"data: none of the articles {name} has {context + 1} vectors, a "
+                f"context of {context} and the next; got {len(sequences.names)} "
+                "articles: set data.context or data.holdout"
+            )
+        others = {
+            "strangers": _strangers(sequences, here, mine, strangers, rng),
+            "siblings": _siblings(sequences, here, mine, siblings, context, rng),
+        }
+        source = _Windows(sequences, here, context, others)
+        splits.append(_split(sequences, source, here + context, next_id))
+        next_id += len(here)
+    pool = _split(sequences, _Targets(sequences, mine), mine, next_id)
+    shortest = np.bincount(sequences.article, minlength=len(sequences.names))
+    facts = {
+        "vectors": len(places),
+        "width": int(sequences.vectors.array.shape[1]),
+        "articles": len(sequences.names),
+        "context": context,
+        "windows": f"{len(splits[0])} in training, {len(splits[1])} held back",
+        "split": f"by article: {int(held.sum())} of {len(held)} held back",
+        "pool": f"{len(pool)} vectors of the articles held back",
+        "articles_too_short": int((shortest <= context).sum()),
+        "articles_too_short_first": [
+            sequences.names[i] for i in np.flatnonzero(shortest <= context)[:10]
+        ],
+    }
+    return dataset.Data(*splits, facts, {"pool": pool})
+
+
+def contexts(x: np.ndarray, name: str, path: str) -> dataset.Split:
+    """Returns one record: a context [l, d] that nothing follows.
+
+    Raises:
+      DataError: if it is no context.
+    """
+    if x.ndim != 2 or not x.size or x.dtype.kind != "f" or not np.isfinite(x).all():
+        raise dataset.DataError(
+            f"{path}: got {x.dtype} {list(x.shape)}; expected finite vectors [l, d], "
+            "the last one last"
+        )
+    x = Vectors(np.asarray(x)).take(np.arange(len(x)))
+    return dataset.single({"context": x}, name, path)
+
+
+class _Windows:
+    """Random access to windows."""
+
+    def __init__(self, sequences, first, context, others):
+        self._sequences, self._first = sequences, first
+        self._context, self._others = context, others
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        return {k: v[0] for k, v in self.read(np.array([row])).items()}
+
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns many windows at once."""
+        s = self._sequences
+        first = self._first[np.asarray(rows, np.int64)]
+        at = first[:, None] + np.arange(self._context + 1)[None, :]  # [m, l + 1]
+        x = s.vectors.take(s.order[at])  # [m, l + 1, d]
+        others = {
+            name: s.vectors.take(s.order[places[rows]])
+            for name, places in self._others.items()
+        }
+        others["place"] = at[:, -1].astype(np.int32)
+        others["sibling_place"] = self._others["siblings"][rows].astype(np.int32)
+        more = {name: values[at[:, -1]] for name, values in s.more.items()}
+        return {"context": x[:, :-1], "target": x[:, -1], **others, **more}
+
+
+class _Targets:
+    """Random access to vectors by themselves."""
+
+    def __init__(self, sequences, places):
+        self._sequences, self._places = sequences, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        return {k: v[0] for k, v in self.read(np.array([row])).items()}
+
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns many vectors at once."""
+        s = self._sequences
+        places = self._places[np.asarray(rows, np.int64)]
+        return {"target": s.vectors.take(s.order[places])}
+
+
+def _windows(s: Sequences, context: int) -> np.ndarray:
+    """Places where a window of good vectors of one article begins."""
+    n = len(s.order) - context
+    if n < 1:
+        return np.zeros(0, np.int64)
+    bad = np.concatenate([[0], np.cumsum(~s.good)])
+    whole = bad[context + 1 :] == bad[:n]
+    same = s.article[:n] == s.article[context:]
+    return np.flatnonzero(whole & same)
+
+
+def _held_back(s: Sequences, context: int, holdout: float, seed: int) -> np.ndarray:
+    """Bool of each article: articles with a window are drawn, short ones stay."""
+    able = np.unique(s.article[_windows(s, context)])
+    count = max(1, round(len(able) * holdout))
+    held = np.zeros(len(s.names), bool)
+    held[np.random.default_rng([seed, 0]).permutation(able)[:count]] = True
+    return held
+
+
+def _strangers(
+    s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, rng
+) -> np.ndarray:
+    """Places of vectors of other articles, int64 [w, count]."""
+    own = s.article[first]
+    low = np.searchsorted(s.article[mine], own)
+    high = np.searchsorted(s.article[mine], own, "right")
+    others = len(mine) - (high - low)
+    if count and not others.all():
+        raise dataset.DataError(
+            "data.strangers: one article alone has no other to take vectors from; "
+            "expected two articles or more on each side, or data.strangers=0"
+        )
+    draw = np.floor(rng.random((len(first), count)) * others[:, None]).astype(np.int64)
+    return mine[draw + np.where(draw >= low[:, None], (high - low)[:, None], 0)]
+
+
+def _siblings(
+    s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, context: int, rng
+) -> np.ndarray:
+    """Places of vectors of the same article outside the window, int64 [w, count]."""
+    own = s.article[first]
+    low = np.searchsorted(s.article[mine], own)
+    high = np.searchsorted(s.article[mine], own, "right")
+    window = np.searchsorted(mine, first)  # its vectors stand one after another
+    others = high - low - (context + 1)
+    draw = np.floor(rng.random((len(first), count)) * others[:, None]).astype(np.int64)
+    at = low[:, None] + draw
+    at += np.where(at >= window[:, None], context + 1, 0)
+    if (alone := others == 0).any():
+        strange = _strangers(s, first[alone], mine, count, rng)
+        at[alone] = np.searchsorted(mine, strange)
+    return mine[at]
+
+
+def _split(
+    s: Sequences, source: Sequence, places: np.ndarray, first_id: int
+) -> dataset.Split:
+    """Records that stand for the vectors at `places`."""
+    n = len(places)
+    titles = [s.names[i] for i in s.article[places].tolist()]
+    table: dict[str, Any] = {
+        "id": first_id + np.arange(n, dtype=np.int64),
+        "label": s.article[places].astype(np.int32),
+        "codes": np.full((n, 1), dataset.MISSING, np.int32),
+        "code_weights": np.zeros((n, 1), np.float32),
+        "vector": places.astype(np.int64),
+        "position": s.position[places].astype(np.int64),
+        "title": titles,
+        "name": [
+            f"{title}, {position}"
+            for title, position in zip(titles, s.position[places].tolist(), strict=True)
+        ],
+    }
+    return dataset.Split(source, table, s.names, [])
+
+
+def _check(context: int, holdout: float, strangers: int, siblings: int) -> None:
+    if context < 1:
+        raise dataset.DataError(f"data.context: got {context}; expected 1 or more")
+    if not 0 < holdout < 1:
+        raise dataset.DataError(
+            f"data.holdout: got {holdout}; expected a share in (0, 1)"
+        )
+    for name, value in (("strangers", strangers), ("siblings", siblings)):
+        if value < 0:
+            raise dataset.DataError(f"data.{name}: got {value}; expected 0 or more")

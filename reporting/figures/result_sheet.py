@@ -1,0 +1,88 @@
+"""The gallery: queries with their neighbours, right framed blue and wrong orange."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from reporting import run_dir
+from reporting.figures import contact_sheet, style
+from reporting.formatting import number, plural
+
+# Okabe and Ito: told apart by eyes that do not see red and green apart.
+QUERY, RIGHT, WRONG = (75, 85, 99), (0, 114, 178), (213, 94, 0)
+COLUMNS, NARROW_COLUMNS = 10, 3  # neighbours a line
+FRAME = 4  # pixels
+
+
+def write(folder: Path | str) -> Path | None:
+    """Draws `figures/gallery.png` from `gallery.json` and `thumbnails.npz`.
+
+    Returns:
+      The picture's path, or None where the run has left no gallery.
+    """
+    queries, pictures = run_dir.read_gallery(folder)
+    queries = [q for q in queries if q.get("neighbours")]
+    if not queries or not pictures:
+        return None
+    path = Path(folder) / run_dir.FIGURES / "gallery.png"
+    slim = draw(queries, pictures, NARROW_COLUMNS)
+    contact_sheet.save_png(slim, style.narrow(path))
+    return contact_sheet.save_png(draw(queries, pictures), path)
+
+
+def draw(
+    queries: Sequence[dict],
+    pictures: dict[int, np.ndarray],
+    columns: int = COLUMNS,
+) -> Image.Image:
+    """The query, then its neighbours by rank, in as many lines as they need.
+
+    Args:
+      queries: `{query: id, name, neighbours: [{id, name, score, relevant}]}` each;
+        a neighbour without `relevant` is neither right nor wrong.
+      pictures: uint8 [s, s, 3] by record id; ids without one are drawn blank.
+      columns: neighbours a line.
+    """
+    blank = np.full((8, 8, 3), 235, np.uint8)
+    rows, captions, colors = [], [], []
+    for query in queries:
+        near = query["neighbours"]
+        for start in range(0, len(near), columns):
+            line = near[start : start + columns]
+            first = start == 0
+            own = pictures.get(int(query["query"]), blank) if first else None
+            rows.append([own, *(pictures.get(int(n["id"]), blank) for n in line)])
+            name = query.get("name") or str(query["query"])
+            captions.append([name if first else "", *map(_caption, line)])
+            colors.append([QUERY, *map(_color, line)])
+    return contact_sheet.contact_sheet(
+        rows, captions=captions, colors=colors, border=FRAME
+    )
+
+
+def summary(folder: Path | str) -> str:
+    """How many of the shown queries have a right first neighbour, as a sentence."""
+    queries, _ = run_dir.read_gallery(folder)
+    firsts = [
+        q["neighbours"][0].get("relevant") for q in queries if q.get("neighbours")
+    ]
+    judged = [first for first in firsts if first is not None]
+    if not judged:
+        return ""
+    return (
+        f"{sum(judged)} of the {plural(len(judged), 'query', 'queries')} shown have a "
+        "right first neighbour."
+    )
+
+
+def _caption(neighbour: dict) -> str:
+    score = neighbour.get("score")
+    name = neighbour.get("name") or str(neighbour["id"])
+    return name if score is None else f"{number(score)} {name}"
+
+
+def _color(neighbour: dict) -> tuple[int, int, int]:
+    relevant = neighbour.get("relevant")
+    return QUERY if relevant is None else RIGHT if relevant else WRONG

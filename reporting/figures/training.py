@@ -1,0 +1,102 @@
+"""Curves of training: the loss over its learning rate, and what batches showed."""
+
+from matplotlib.figure import Figure
+
+from reporting import history
+from reporting.figures.style import (
+    BLUE,
+    COLUMNS,
+    GREEN,
+    GREY,
+    NARROW,
+    ORANGE,
+    PANELS,
+    WIDE,
+    curve,
+    grid,
+    mark_failures,
+    mark_level,
+    mark_resumes,
+    panels,
+)
+
+# The same loss of records trained on, and of as many held back.
+SIDES = {
+    history.LOSS_TRAINED: ("trained on", BLUE, "-"),
+    history.LOSS_HELD_BACK: ("held back", ORANGE, "--"),
+}
+
+
+def loss(
+    events: list[dict], starts: dict[int, str] | None = None, columns: int = COLUMNS
+) -> Figure | None:
+    """Loss with its chance level and floor, over the learning rate.
+
+    Args:
+      events: a run's history.
+      starts: step to what the resume there was, as `plan.starts` says it.
+      columns: 1 for a narrow screen.
+    """
+    frame = history.series(events, history.LOSS, "train")
+    if frame.empty:
+        return None
+    rate = history.series(events, "train/lr", "train")
+    rows = 2 if len(rate) else 1
+    width = NARROW if columns == 1 else WIDE
+    figure = Figure(figsize=(width, 2.6 + 1.3 * rows), layout="constrained")
+    axes = figure.subplots(
+        rows, sharex=True, squeeze=False, height_ratios=[3, 1.2][:rows]
+    )[:, 0]
+    curve(axes[0], frame["step"], frame["value"])
+    axes[0].set_title("Loss")
+    lowest = history.series(events, "train/loss_floor", "train")["value"].dropna()
+    if frame["chance"].notna().any():
+        mark_level(axes[0], frame["chance"].dropna().iloc[-1], "chance", GREY, ":")
+    if len(lowest):
+        mark_level(axes[0], lowest.iloc[-1], "lowest possible", GREEN, "-.")
+    mark_failures(axes[0], frame)
+    if len(rate):
+        axes[1].plot(rate["step"], rate["value"], color=BLUE, linewidth=1.5)
+        axes[1].set_title("Learning rate")
+        axes[1].set_ylim(bottom=0)
+        axes[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
+    for axis in axes:
+        mark_resumes(axis, events, starts or {} if axis is axes[-1] else {})
+    axes[-1].set_xlabel("step")
+    return figure
+
+
+def training(events: list[dict], columns: int = COLUMNS) -> Figure | None:
+    """Loss of records trained on and held back, then what batches showed beside it.
+
+    Args:
+      events: a run's history.
+      columns: 1 for a narrow screen.
+    """
+    measured = history.measure(events)
+    sides = {tag: style for tag, style in SIDES.items() if tag in measured}
+    tags = [
+        tag
+        for tag, metric in measured.items()
+        if tag.startswith("train/") and tag != history.LOSS
+        if metric["chance"] is not None
+    ][: PANELS - bool(sides)]
+    if not sides and not tags:
+        return None
+    figure, axes = grid(bool(sides) + len(tags), columns)
+    if sides:
+        axis = axes.pop(0)
+        axis.set_title("loss, alike for both")
+        for tag, (label, color, dash) in sides.items():
+            frame = history.series(events, tag)
+            x, y = frame["step"], frame["value"]
+            axis.plot(x, y, "o", ls=dash, ms=3.5, color=color, lw=1.6, label=label)
+            if frame["low"].notna().any():
+                spread = {"color": color, "alpha": 0.15, "lw": 0}
+                axis.fill_between(x, frame["low"], frame["high"], **spread)
+        if frame["chance"].notna().any():
+            mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GREY, ":")
+        axis.legend(loc="best", fontsize=7)
+        axis.set_xlabel("step")
+    panels(axes, events, tags)
+    return figure

@@ -1,0 +1,246 @@
+"""What follows from a gate: the decision tree of a config, read from its gates.
+
+`otherwise` says what a missed gate leads to, tried from left to right:
+
+  "extend:N"        judged again N epochs later, while the metric is near and improves
+  "stop"            the run ends here
+  "switch:CONFIG"   the run ends here, and another recipe begins
+
+`then="switch:CONFIG"` says what a run whose gates all passed is followed by.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reporting import history, run_dir
+from reporting.formatting import number
+from reporting.gates import judgment as gating
+
+FORMS = "'stop', 'extend:EPOCHS', 'switch:configs/x.py', or several joined by '; '"
+
+
+class Action(NamedTuple):
+    """One thing that can follow: `epochs` of an extension, `config` of a switch."""
+
+    kind: str
+    epochs: float = 0.0
+    config: str = ""
+
+
+class Decision(NamedTuple):
+    """What a run does because of a gate.
+
+    Attributes:
+      gate: its name.
+      kind: "stop" or "switch".
+      config: the recipe that follows, with its variant; "" for none.
+      passed: whether the gate was passed.
+      note: its judgement in words.
+    """
+
+    gate: str
+    kind: str
+    config: str
+    passed: bool
+    note: str
+
+
+def parse(text: str) -> list[Action]:
+    """Reads what follows from a gate.
+
+    Raises:
+      ValueError: If it is none of the forms that there are.
+    """
+    found = []
+    for part in filter(None, (p.strip() for p in text.split(";"))):
+        kind, _, rest = part.partition(":")
+        if kind == "stop" and not rest:
+            found.append(Action(kind))
+        elif kind == "switch" and rest:
+            found.append(Action(kind, config=rest))
+        elif kind == "extend" and _epochs(rest) > 0:
+            found.append(Action(kind, _epochs(rest)))
+        else:
+            raise ValueError(f"got {part!r}; expected {FORMS}")
+    return found
+
+
+def judge_due(
+    gates: Mapping[str, Mapping],
+    events: list[dict],
+    *,
+    epochs: float,
+) -> list[dict]:
+    """Judges the gates that are due and have not been judged, and what follows.
+
+    Args:
+      gates: as `gates.of_config` gives them.
+      events: the run's history.
+      epochs: the run's length without extensions; they add no more than that again.
+
+    Returns:
+      An event of kind "gate" for each, to be appended to the history.
+    """
+    step, epoch = history.reached(events)
+    over = history.finished(events)
+    # Before the end most gates are not due, and to judge one reads the whole history.
+    asked_now = gates if over else _due_by(gates, events, epoch)
+    judged = gating.judge_run(asked_now, events)
+    failed = gating.required_failures(judged)
+    found = []
+    for name, spec in asked_now.items():
+        known = judged[name]
+        if known["passed"] is None or not _pending(spec, known, events, over):
+            continue
+        action = Action("")
+        if not known["passed"]:
+            action = _otherwise(spec, known, events, epoch, epochs)
+        elif spec["then"] and over and not failed:
+            action = parse(spec["then"])[0]
+        fields = {k: known[k] for k in ("passed", "value", "bound", "note", "at")}
+        found.append(
+            fields
+            | {
+                "kind": "gate",
+                "step": step,
+                "epoch": epoch,
+                "name": name,
+                "action": action.kind,
+                "config": action.config,
+                "epochs": action.epochs,
+                "until": epoch + action.epochs if action.epochs else None,
+                "asked": asked(spec),
+                "metrics": {},
+            }
+        )
+    return found
+
+
+def standing(
+    gates: Mapping[str, Mapping], events: Iterable[dict], total_steps: int | None
+) -> Decision | None:
+    """What ended the run, or what follows it; None where it just goes on.
+
+    A decision stands as long as its gate asks for what it asked for then, and what was
+    decided at the end as long as that is the end. A miss counts before what a passed
+    gate leads to.
+
+    Args:
+      gates: as `gates.of_config` gives them.
+      events: the run's history.
+      total_steps: its length as it is now.
+    """
+    found = []
+    for event in events:
+        if event["kind"] != "gate" or event.get("action") not in ("stop", "switch"):
+            continue
+        if event.get("at") == "end" and event["step"] < (total_steps or 0):
+            continue
+        spec = gates.get(event.get("name"))
+        if spec is not None and asked(spec) == event.get("asked"):
+            found.append(
+                Decision(
+                    event["name"], event["action"], event.get("config") or "",
+                    bool(event["passed"]), event["note"],
+                )
+            )  # fmt: skip
+    return min(found, key=lambda d: d.passed, default=None)
+
+
+def of_workdir(folder: Path | str) -> Decision | None:
+    """`standing`, read from the files in a workdir."""
+    fields = run_dir.read_config(folder).get("config") or {}
+    segments = run_dir.read_resumes(folder)
+    total = segments[-1].get("total_steps") if segments else None
+    return standing(gating.of_config(fields), run_dir.read_events(folder), total)
+
+
+def granted(events: Iterable[dict]) -> float:
+    """Epochs that gates of the end have added to the run."""
+    return sum(
+        event.get("epochs") or 0.0
+        for event in events
+        if event["kind"] == "gate"
+        and event.get("action") == "extend"
+        and event.get("at") == "end"
+    )
+
+
+def asked(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a gate asks for and leads to, to be compared."""
+    return {key: spec[key] for key in (*gating.NEEDED, *gating.DEFAULTS)}
+
+
+def _due_by(gates: Mapping, events: list[dict], epoch: float) -> dict[str, Mapping]:
+    """Gates of an epoch that has come, less those that are settled."""
+    last = {e["name"]: e for e in events if e["kind"] == "gate"}
+    found = {}
+    for name, spec in gates.items():
+        past = last.get(name, {})
+        when = past.get("until") if past.get("action") == "extend" else spec["epoch"]
+        settled = name in last and past.get("action") != "extend"
+        if when != "end" and not settled and epoch >= when - 1e-9:
+            found[name] = spec
+    return found
+
+
+def _pending(spec, known, events: list[dict], over: bool) -> bool:
+    """Whether a gate that can be judged has not been judged by what is there now."""
+    past = known["history"]
+    if spec["epoch"] == "end":
+        # A longer run has another end.
+        return over and (not past or past[-1]["step"] < history.reached(events)[0])
+    return not past or past[-1]["action"] == "extend"
+
+
+def _otherwise(
+    spec: Mapping, known: Mapping, events: list[dict], epoch: float, epochs: float
+) -> Action:
+    """The first of the listed actions that applies; a list that is used up stops."""
+    actions = parse(spec["otherwise"])
+    for action in actions:
+        if action.kind != "extend":
+            return action
+        room = 2 * epochs - epoch if spec["epoch"] == "end" else epochs - epoch
+        if _near(spec, known["value"]) and _improves(spec, known, events) and room > 0:
+            return action._replace(epochs=min(action.epochs, room))
+    return Action("stop") if actions else Action("")
+
+
+def _near(spec: Mapping, value: float | None) -> bool:
+    if not history.is_finite(value):
+        return False
+    return spec["near"] is None or gating.OPERATORS[spec["op"]](value, spec["near"])
+
+
+def _improves(spec: Mapping, known: Mapping, events: list[dict]) -> bool:
+    """Better than when it was judged last, or else than at the measurement before."""
+    value, past = known["value"], known["history"]
+    if past:
+        before = past[-1]["value"]
+    else:
+        frame = history.series(events, spec["metric"], last=2)
+        before = frame["value"].iloc[0] if len(frame) > 1 else None
+    if not history.is_finite(before):
+        return True
+    return value > before if spec["op"].startswith(">") else value < before
+
+
+def _epochs(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def tell(event: Mapping) -> str:
+    """A judgement as a sentence for the log."""
+    word = "passed" if event["passed"] else "missed"
+    what = {
+        "": "",
+        "stop": " The run ends here.",
+        "extend": f" Judged again after {number(event['epochs'])} more epochs.",
+        "switch": f" What follows is {event['config']}.",
+    }[event["action"]]
+    return f"Gate {event['name']} {word}: {event['note']}.{what}"

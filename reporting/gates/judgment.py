@@ -1,0 +1,256 @@
+"""Gates: what a run must reach, written in its config and judged when it is due.
+
+A gate is `dict(metric=..., op=">=", value=..., at="end", required=True)`. Its value is
+a number or names a level: one measured in the same run, `"chance"`, `"floor:pixels"`,
+or by another, `"run:DIR"`. `docs/reporting.md` has all keys and examples;
+`decisions.py` carries out what follows from a gate.
+"""
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reporting import history, run_dir
+from reporting.formatting import count, interval, number, plural
+
+OPERATORS = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+}
+# What may be left out, and what then holds.
+DEFAULTS = {
+    "op": ">=",
+    "at": "end",
+    "required": True,
+    "times": 1.0,
+    "plus": 0.0,
+    "outside_interval": False,
+    "stable": 1,
+    "near": None,
+    "otherwise": "",
+    "then": "",
+}
+NEEDED = ("metric", "value")
+RUN = "run:"
+
+
+def of_config(fields: Mapping[str, Any]) -> dict[str, dict]:
+    """The gates of a config as plain dicts with all keys.
+
+    Args:
+      fields: the config as plain values.
+
+    Returns:
+      Name to gate; `epoch` says when it is due as a number, or "end".
+    """
+    warmup = (fields.get("schedule") or {}).get("warmup_epochs") or 0.0
+    found = {}
+    for name, spec in (fields.get("gates") or {}).items():
+        spec = complete(spec)
+        found[name] = spec | {"epoch": warmup if spec["at"] == "warmup" else spec["at"]}
+    return found
+
+
+def complete(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A gate with what was left out."""
+    spec = DEFAULTS | dict(spec.items())
+    return {"epoch": spec["at"]} | spec
+
+
+def judge(
+    gates: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    over: bool = True,
+) -> dict[str, dict]:
+    """Judges gates on measured values.
+
+    Args:
+      gates: name to gate, free of faults.
+      metrics: tag to `{value, chance, low, high, floors}`, as `history.measure` gives.
+      over: whether the gates' time has come; before that they are neither passed nor
+        failed.
+
+    Returns:
+      `{name: {passed, required, metric, op, value, low, high, n, bound, at, note}}`:
+      what was measured with its interval and sample size, the number it had to reach,
+      and the judgement in words; `passed` is None where the time has not come.
+    """
+    judged = {}
+    for name, spec in gates.items():
+        spec = complete(spec)
+        measured = metrics.get(spec["metric"]) or history.as_metric(None)
+        judged[name] = _judge_one(spec, [measured], over)
+    return judged
+
+
+def judge_run(gates: Mapping[str, Any], events: list[dict]) -> dict[str, dict]:
+    """Judges gates on a run's history, each with what was known when it was due.
+
+    Args:
+      gates: as `of_config` gives them.
+      events: the run's history; what was decided of a gate before is in it.
+
+    Returns:
+      As `judge`, and in each gate `epoch` and `step` of the judgement, `history`, all
+      judgements so far, and `action`, what followed from the last.
+    """
+    judged, over = {}, history.finished(events)
+    for name, spec in gates.items():
+        spec = complete(spec)
+        past = decided(events, name)
+        moment = due(spec, events, past)
+        measured = _measurements(events, spec, moment)
+        known = _judge_one(spec, measured or [], over or moment is not None)
+        if known["passed"] is not None and measured:
+            known |= {key: measured[-1][key] for key in ("epoch", "step")}
+        judged[name] = known | {
+            "history": past,
+            "action": past[-1]["action"] if past else "",
+        }
+    return judged
+
+
+def decided(events: Iterable[dict], name: str) -> list[dict]:
+    """The judgements of a gate that are in a history, in order."""
+    kept = ("step", "epoch", "passed", "value", "bound", "note", "action", "until")
+    return [
+        {key: event.get(key) for key in kept}
+        for event in events
+        if event["kind"] == "gate" and event.get("name") == name
+    ]
+
+
+def due(spec: Mapping[str, Any], events: list[dict], past: list[dict]) -> float | None:
+    """The epoch of the measurement that a gate is judged by; None before it is there.
+
+    A gate of the end has None too: it is judged when the run is over.
+
+    Args:
+      spec: the gate.
+      events: the run's history.
+      past: its judgements so far, which may have put it off.
+    """
+    epoch = spec["epoch"]
+    if epoch == "end":
+        return None
+    put_off = [judgement["until"] for judgement in past if judgement["until"]]
+    epoch = put_off[-1] if put_off else epoch
+    return min(
+        (
+            e["epoch"]
+            for e in events
+            if e["kind"] in history.LIVE
+            and spec["metric"] in e["metrics"]
+            and e["epoch"] >= epoch - 1e-9
+        ),
+        default=None,
+    )
+
+
+def required_failures(judged: Mapping[str, dict]) -> list[str]:
+    """Names of required gates that were judged and not passed."""
+    return [n for n, gate in judged.items() if gate["required"] and not gate["passed"]]
+
+
+def _measurements(
+    events: list[dict], spec: Mapping[str, Any], until: float | None
+) -> list[dict]:
+    """The last `stable` measurements of a gate's metric, the latest with its levels."""
+    tag = spec["metric"]
+    known = history.measure(events, until).get(tag)
+    if known is None:
+        return []
+    frame = history.series(
+        [e for e in events if until is None or e["epoch"] <= until + 1e-9],
+        tag,
+        last=spec["stable"],
+    )
+    return [
+        known | {"value": row.value, "epoch": row.epoch, "step": int(row.step)}
+        for row in frame.itertuples()
+    ]
+
+
+def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
+    """Judges a gate by its last measurements, the latest at the end."""
+    tag, op = spec["metric"], spec["op"]
+    last = measured[-1] if measured else history.as_metric(None)
+    value, level = last["value"], _level(spec, last)
+    bound = None if level is None else level["value"] * spec["times"] + spec["plus"]
+    result = {"passed": None, "required": bool(spec["required"]), "metric": tag}
+    result |= {"op": op, "value": value}
+    result |= {part: last.get(part) for part in ("low", "high", "n")}
+    result |= {"bound": bound, "at": spec["at"]}
+    words = _words(spec, bound)
+    if not ready:
+        return result | {"note": f"waits until {_when(spec)}: {tag} {words}"}
+    result["passed"] = False
+    if not history.is_finite(value):
+        said = "was not measured" if value is None else f"is {number(value)}"
+        return result | {"note": f"{tag} {said}; it had to be {words}"}
+    if not history.is_finite(bound):
+        return result | {"note": f"{spec['value']!r} was not measured for {tag}"}
+    held = [
+        history.is_finite(m["value"]) and OPERATORS[op](m["value"], bound)
+        for m in measured
+    ]
+    reached = all(held)
+    note = f"{number(value)} is {'' if held[-1] else 'not '}{words}"
+    if spec["stable"] > 1:
+        reached &= len(held) == spec["stable"]
+        wanted = plural(spec["stable"], "measurement")
+        note += f"; it held in {count(sum(held))} of the last {wanted}"
+    apart = not spec["outside_interval"] or _apart(op, last, level)
+    if spec["outside_interval"]:
+        own = interval(last.get("low"), last.get("high"))
+        other = interval(level["low"], level["high"])
+        note += f"; {own} lies {'' if apart else 'not '}clear of {other}"
+    return result | {"passed": reached and apart, "note": note}
+
+
+def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
+    """What a gate's value stands for; a level without an interval is a point."""
+    value = spec["value"]
+    if value == "chance":
+        level = history.as_metric(measured.get("chance"))
+    elif isinstance(value, str) and value.startswith(RUN):
+        other = history.measure(run_dir.read_events(value.removeprefix(RUN)))
+        level = history.as_metric(other.get(spec["metric"]))
+    elif isinstance(value, str):
+        floor = (measured.get("floors") or {}).get(value.removeprefix("floor:"))
+        level = history.as_metric(floor)
+    else:
+        level = history.as_metric(value)
+    if level["value"] is None:
+        return None
+    for side in ("low", "high"):
+        if not history.is_finite(level[side]):
+            level[side] = level["value"]
+    return level
+
+
+def _apart(op: str, measured: Mapping[str, Any], level: Mapping[str, float]) -> bool:
+    low, high = measured.get("low"), measured.get("high")
+    if op in (">=", ">"):
+        return history.is_finite(low) and low > level["high"]
+    return history.is_finite(high) and high < level["low"]
+
+
+def _words(spec: Mapping[str, Any], bound: float | None) -> str:
+    words, value = f"{spec['op']} {number(bound)}", spec["value"]
+    if isinstance(value, str):
+        times = "" if spec["times"] == 1 else f"{number(spec['times'])} × "
+        plus = f" {spec['plus']:+g}" if spec["plus"] else ""
+        said = value.replace("floor:", "floor of ").replace(RUN, "what was reached in ")
+        words += f" ({times}{said}{plus})"
+    return words
+
+
+def _when(spec: Mapping[str, Any]) -> str:
+    epoch = spec["epoch"]
+    if epoch == "end":
+        return "the end"
+    lead = "the warm-up ends, " if spec["at"] == "warmup" else ""
+    return f"{lead}epoch {number(epoch)}"

@@ -1,0 +1,156 @@
+"""A comparison as a page: compare.md, compare.html, and all runs on one axis."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reporting import compare, history, report, run_dir
+from reporting.figures import style as style_lib
+from reporting.formatting import number
+from reporting.page.parts import Section
+
+# Okabe and Ito's colours, and dashes for who sees none.
+STYLES = (
+    ("#0072b2", "-"),
+    ("#d55e00", "--"),
+    ("#009e73", "-."),
+    ("#cc79a7", (0, (5, 1, 1, 1))),
+    ("#111827", (0, (1, 1))),
+    ("#56b4e9", (0, (8, 2))),
+)
+MARKS = "osD^vP"
+
+
+def write(
+    folders: Sequence[Path | str], found: Mapping[str, Any], output: Path | str
+) -> Path:
+    """Writes `compare.md`, `compare.html` and their figures.
+
+    Args:
+      folders: the workdirs, in the order of the comparison.
+      found: what `compare.compare` gives for them.
+      output: the folder to write into.
+
+    Returns:
+      The path of `compare.html`.
+    """
+    output, names = Path(output), compare.short_names(found)
+    runs = dict(zip(names, map(run_dir.read_events, folders), strict=True))
+    style_lib.save(output, _draw(runs, columns=1), slim=True)
+    pictures = style_lib.save(output, _draw(runs))
+    captions = {
+        "loss": "Loss of each run, its chance level dotted in the same colour.",
+        "metrics": "One score a set, with 95 % intervals; chance dotted.",
+    }
+    tables = compare.tables(found)
+    parts = [Section("Runs", tables=[tables.pop("Runs")])]
+    for title, table in tables.items():
+        parts.append(Section(title, tables=[table]))
+        if title == "Gates":
+            parts[-1].items = [
+                ("wait", f"{said}.") for said in compare.disagreements(found)
+            ]
+        if title == "Metrics":
+            parts[-1].text.append(compare.star(found))
+    drawn = [(captions[name], path) for name, path in pictures.items()]
+    text = [] if drawn else ["Nothing has been logged yet."]
+    parts.insert(1, Section("Curves", text, figures=drawn))
+    title = f"{', '.join(names[:-1])} and {names[-1]}"
+    report.render(output, {"title": title, "sections": parts}, "compare")
+    return output / "compare.html"
+
+
+def _draw(
+    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
+) -> Iterable[tuple[str, Figure]]:
+    if (figure := loss(runs, columns)) is not None:
+        yield "loss", figure
+    if (figure := scores(runs, columns)) is not None:
+        yield "metrics", figure
+
+
+def loss(
+    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
+) -> Figure | None:
+    """The loss of every run over epochs, each with its chance level.
+
+    Args:
+      runs: name to history.
+      columns: 1 for a narrow screen.
+    """
+    known = {
+        name: frame
+        for name, events in runs.items()
+        if len(frame := history.series(events, history.LOSS, "train"))
+    }
+    if not known:
+        return None
+    width = style_lib.NARROW if columns == 1 else style_lib.WIDE
+    figure = Figure(figsize=(width, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for name, frame in known.items():
+        color, dash, _ = style(runs, name)
+        x, y = frame["epoch"], frame["value"]
+        if len(y) > style_lib.MANY_POINTS:
+            y = y.rolling(len(y) // 50, center=True, min_periods=1).mean()
+        axis.plot(x, y, color=color, linestyle=dash, lw=1.7, label=name)
+        _chance(axis, frame["chance"].dropna(), color)
+    axis.set_title("Loss")
+    axis.set_xlabel("epoch")
+    axis.legend(loc="best")
+    return figure
+
+
+def scores(
+    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
+) -> Figure | None:
+    """One panel a set of evaluation: its score in every run, with intervals."""
+    measured = [tag for events in runs.values() for tag in history.measure(events)]
+    tags = history.headlines(dict.fromkeys(measured))
+    if not tags:
+        return None
+    figure, axes = style_lib.grid(len(tags), columns)
+    for axis, tag in zip(axes, tags, strict=True):
+        for name, events in runs.items():
+            frame = history.series(events, tag, "eval")
+            if frame.empty:
+                continue
+            color, dash, mark = style(runs, name)
+            x = frame["epoch"]
+            axis.fill_between(x, frame["low"], frame["high"], color=color, alpha=0.14)
+            axis.plot(
+                x, frame["value"], color=color, linestyle=dash, marker=mark, ms=3.5,
+                lw=1.6, label=name,
+            )  # fmt: skip
+            _chance(axis, frame["chance"].dropna(), color)
+        axis.set_title(tag.removeprefix("eval/"))
+        axis.margins(x=0.08)
+        axis.set_xlabel("epoch")
+        axis.legend(loc="best", fontsize=7, handlelength=2.4)
+    return figure
+
+
+def style(runs: Iterable[str], name: str) -> tuple[str, Any, str]:
+    """Colour, dash and mark of a run, the same in every figure."""
+    place = list(runs).index(name) % len(STYLES)
+    return *STYLES[place], MARKS[place]
+
+
+def _chance(axis: Axes, levels: Any, color: str) -> None:
+    if not len(levels):
+        return
+    level = levels.iloc[-1]
+    axis.axhline(level, color=color, linestyle=":", lw=1.1)
+    axis.annotate(
+        f"chance {number(level)}",
+        (1, level),
+        xycoords=axis.get_yaxis_transform(),
+        xytext=(0, 1.5),
+        textcoords="offset points",
+        ha="right",
+        fontsize=6.5,
+        color=color,
+    )

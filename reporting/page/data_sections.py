@@ -1,0 +1,152 @@
+"""What a report says of the data: labels, what they can teach, the split."""
+
+from collections.abc import Mapping
+
+from reporting.formatting import ABSENT, count, interval, number, percent, plural
+from reporting.page.parts import Section, Table
+
+ENCODERS = {
+    "pixels": "raw pixels",
+    "untrained": "the untrained network",
+    "start": "what the run started from",
+}
+_SIDES = {"train": "training", "validation": "held back"}
+
+
+def tell_audit(audit: Mapping) -> str:
+    """A sentence on what labels can teach, for the log."""
+    nearer = " and ".join(
+        f"{percent(one['value'])} by {ENCODERS.get(name, name)}"
+        for name, one in audit["nearer"].items()
+    )
+    said = f"Labels: a positive is nearer than another record in {nearer or ABSENT}"
+    if lowest := audit.get("lowest"):
+        said += (
+            f"; shared codes leave {number(lowest['soft'])} of "
+            f"{number(lowest['chance'])} nats open, {percent(lowest['share'])} of "
+            "chance"
+        )
+    return said
+
+
+def tell_split(data: Mapping) -> str:
+    """A sentence on the split, from the facts of `data.json`."""
+    leaks, repeats = data["leaks"], data["repeats"]
+    if not leaks["grouped_by"]:
+        return "The two sides hold the same things on purpose; no leak was looked for."
+    found = [f"{plural(leaks['groups'], 'group')} by {leaks['grouped_by']}"]
+    found += [plural(leaks["ids"], "id")]
+    if leaks["windows"] is not None:
+        found += [f"{percent(leaks['windows'])} of the windows overlapping"]
+    trained, held = leaks["content_looked_at"]
+    found += [
+        f"{percent(leaks['content'])} of {count(held)} records held back equal to one "
+        f"of {count(trained)} trained on"
+    ]
+    return (
+        f"On both sides of the split: {', '.join(found)}. Among "
+        f"{count(repeats['looked_at'])} records {percent(repeats['share'])} equal "
+        "another."
+    )
+
+
+def about_labels(audit: Mapping, data: Mapping) -> list[Section]:
+    """How many records have labels, and what positives made from them can teach.
+
+    Args:
+      audit: `label_audit.json`, {} where views are positives.
+      data: `data.json`.
+
+    Returns:
+      One section, or none where nothing is known of labels.
+    """
+    sides = data.get("labelling") or {}
+    known = any(s["labelled"] or s["coded"] for s in sides.values())
+    if not known and not audit:
+        return []
+    section = Section("Labels")
+    if known:
+        section.tables.append(_labelling(sides))
+    if audit:
+        _audited(section, audit)
+    return [section]
+
+
+def without_told(data: Mapping) -> dict:
+    """The facts of `data.json` that are not told in sentences or in a section."""
+    told = ("labelling", "leaks", "repeats")
+    return {name: value for name, value in data.items() if name not in told}
+
+
+def about_split(data: Mapping) -> list[str]:
+    """Sentences on the split, for the section on data."""
+    return [tell_split(data)] if "leaks" in data and "repeats" in data else []
+
+
+def _labelling(sides: Mapping[str, Mapping]) -> Table:
+    rows = [
+        [
+            _SIDES.get(name, name),
+            count(side["records"]),
+            count(side["classes"]),
+            percent(side["labelled"]),
+            percent(side["with_another_of_the_label"]),
+            count(side["codes"]),
+            percent(side["coded"]),
+            percent(side["with_another_of_a_code"]),
+        ]
+        for name, side in sides.items()
+    ]
+    header = ["side", "records", "classes", "labelled", "with another of the label"]
+    header += ["codes", "coded", "with another of a code"]
+    return Table(header, rows)
+
+
+def _audited(section: Section, audit: Mapping) -> None:
+    kind = {"codes": "a shared code", "label": "the same label"}[audit["positives"]]
+    section.text.append(
+        f"Positives were made from {kind}; this is what "
+        f"{count(audit['pairs'])} drawn pairs showed before the first step. "
+        f"{percent(audit['alone'])} of the records have no partner."
+    )
+    rows = [
+        [
+            f"by {ENCODERS.get(name, name)}",
+            percent(one["value"]),
+            interval(100 * one["low"], 100 * one["high"]),
+            count(one["n"]),
+            number(one["positive"]),
+            number(one["random"]),
+        ]
+        for name, one in audit["nearer"].items()
+    ]
+    header = ["positive nearer than another record", "share (chance 50 %)"]
+    header += ["95 % interval", "n", "cosine of positives", "of random pairs"]
+    section.tables.append(Table(header, rows))
+    if lowest := audit.get("lowest"):
+        section.text += [_lowest(audit, lowest), _common(audit["common"])]
+
+
+def _lowest(audit: Mapping, lowest: Mapping) -> str:
+    return (
+        f"Lowest loss: codes say {number(lowest['information'])} of "
+        f"{number(lowest['chance'])} nats about which of {count(lowest['candidates'])} "
+        f"candidates a record's partner is, so that one positive alone could be "
+        f"recognised to {number(lowest['hard'])} nats. The loss weighs all that share "
+        f"a code and cannot fall below {number(lowest['soft'])} nats, "
+        f"{number(audit['loss_floor'])} in its own unit (chance "
+        f"{number(audit['loss_chance'])}): {percent(lowest['share'])} of chance."
+    )
+
+
+def _common(common: Mapping) -> str:
+    said = (
+        f"{percent(common['value'])} of the pairs share only codes that more than "
+        f"{percent(common['above'])} of the records carry."
+    )
+    if common["codes"]:
+        named = ", ".join(
+            f"{code['name']} ({percent(code['pairs'])})" for code in common["codes"]
+        )
+        said += f" Common codes by the share of pairs that have them: {named}."
+    return said

@@ -1,0 +1,307 @@
+"""What a report says, in order: titles, sentences, tables and pictures as text."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reporting import history, run_dir
+from reporting.figures import result_sheet
+from reporting.figures.style import FLOOR_NAMES
+from reporting.formatting import ABSENT, count, interval, number, percent
+from reporting.page import data_sections, run_sections
+from reporting.page.parts import Section, Table, as_text, facts
+
+BEST_AT_0 = ("/nar", "/error", "/error_mean")
+MOST_ROWS = 40  # evaluations in the report
+
+RULES = (
+    "A record never retrieves itself: it is removed from its own ranking by id. "
+    "Another rendition of it, with an id of its own, stays.",
+    "Queries without a relevant record are left out of every mean; n is what is left.",
+    "R@k (recall@k) is the share of queries with at least one relevant record among "
+    "the first k, also called hit rate or CMC@k.",
+    "Ties are broken by score, then by id.",
+    "Chance is what a ranking in random order would score on the same queries. Floors "
+    "come from the same evaluation with raw pixels, and with the network before "
+    "training, in place of the embeddings.",
+    "Intervals are 95 % intervals: Wilson's for shares of independent queries, else a "
+    "bootstrap that draws queries of one label together.",
+    "NAR, the normalised average rank, is 0 for a perfect ranking and .5 for a random "
+    "one; ties count against it.",
+)
+
+
+def build(
+    folder: Path | str,
+    report: Mapping,
+    events: list[dict],
+    pictures: Mapping[str, Path],
+) -> list[Section]:
+    """The sections of a report, without its verdict.
+
+    Args:
+      folder: the workdir.
+      report: what `report.assemble` gives.
+      events: the run's history.
+      pictures: name to PNG; the gallery under "gallery".
+    """
+    data = dict(report["data"])
+    pseudo_labels = data.pop("pseudo_labels", None)
+    described, metrics = run_dir.read_config(folder), report["metrics"]
+    config, segments = described.get("config") or {}, report["resumes"]
+    return [
+        about_gates(report["gates"]),
+        _alarms(report),
+        _curves(pictures),
+        about_metrics(metrics),
+        _evaluations(events, report["gates"]),
+        _gallery(folder, pictures),
+        about_data(data),
+        *data_sections.about_labels(run_dir.read_audit(folder), data),
+        *([about_pseudo_labels(pseudo_labels, pictures)] if pseudo_labels else []),
+        run_sections.about_candidates(metrics, config),
+        run_sections.about_time(
+            report["budget"], report["throughput"], events, segments
+        ),
+        run_sections.about_config(report["recipe"], report["difference"]),
+        run_sections.about_segments(segments),
+        Section("Rules", items=[("", rule) for rule in RULES]),
+        run_sections.about_environment(report["versions"]),
+        run_sections.about_reproduction(report, described, Path(folder).resolve().name),
+    ]
+
+
+def about_gates(judged: Mapping[str, dict]) -> Section:
+    """What was required, and whether it was reached."""
+    if not judged:
+        return Section("Gates", ["The config has no gates."])
+    words = {
+        True: ("passed", "good"),
+        False: ("FAILED", "bad"),
+        None: ("waits", "wait"),
+    }
+    rows, notes = [], {}
+    for name, gate in judged.items():
+        extent = interval(gate.get("low"), gate.get("high"))
+        extent = "" if extent == ABSENT else f" ({extent})"
+        rows.append(
+            [
+                words[gate["passed"]][0],
+                name,
+                gate["metric"],
+                number(gate["value"]) + extent,
+                count(gate.get("n")),
+                f"{gate['op']} {number(gate['bound'])}",
+                _moment(gate),
+                "yes" if gate["required"] else "advisory",
+                gate["note"],
+            ]
+        )
+        if said := _past(name, gate):
+            notes[len(rows) - 1] = said
+    tones = [words[gate["passed"]][1] for gate in judged.values()]
+    header = ["status", "gate", "metric", "value (95 %)", "n", "bound"]
+    header += ["judged at", "required", "why"]
+    table = Table(header, rows, tones, cards=True, notes=notes)
+    return Section("Gates", tables=[table])
+
+
+def _moment(gate: Mapping) -> str:
+    """The epoch at which a gate was judged, or when it will be."""
+    if history.is_finite(gate.get("epoch")):
+        return f"epoch {number(gate['epoch'])}"
+    return f"epoch {number(at)}" if history.is_finite(at := gate["at"]) else str(at)
+
+
+def _past(name: str, gate: Mapping) -> list[str]:
+    """All judgements of a gate, where there were several or something followed."""
+    past, action = gate.get("history") or [], gate.get("action")
+    if len(past) < 2 and not action:
+        return []
+    words = {True: "passed", False: "not passed", None: "waited"}
+    said = [
+        f"epoch {number(one.get('epoch'))} {number(one.get('value'))}, "
+        f"{words[one.get('passed')]}{_followed(one)}"
+        for one in past
+    ]
+    if not past:
+        said = [as_text(action)]
+    return [f"{name}, judged so far: {'; '.join(said)}."]
+
+
+def _followed(judgement: Mapping) -> str:
+    if not judgement.get("action"):
+        return ""
+    until = judgement.get("until")
+    when = f" to epoch {number(until)}" if until else ""
+    return f" → {as_text(judgement['action'])}{when}"
+
+
+def _alarms(report: Mapping) -> Section:
+    section = Section("Alarms")
+    if not report["alarms"]:
+        section.text.append("None stands.")
+    for alarm in report["alarms"]:
+        tone = "bad" if alarm["severity"] == "stop" else "wait"
+        seen, advice = alarm.get("seen"), alarm.get("advice")
+        said = (seen, advice) if seen and advice else (alarm["message"],)
+        section.items.append((tone, *said))
+    if cleared := report["alarms_cleared"]:
+        said = ", ".join(
+            f"{a['name']} ({a['tag']}, step {count(a['step'])})" for a in cleared
+        )
+        section.text.append(f"Raised on the way, and no longer true: {said}.")
+    for refusal in report.get("refusals") or []:
+        for fault in refusal.get("faults") or []:
+            section.items.append(("wait", f"A start was refused: {fault}"))
+    return section
+
+
+def about_metrics(metrics: Mapping[str, dict]) -> Section:
+    """The latest measurements with their intervals, chance levels and floors."""
+    left_out = {t: m for t, m in metrics.items() if t.endswith("left_out")}
+    known = {t: m for t, m in metrics.items() if t not in left_out}
+    scored = {t: m for t, m in known.items() if m["n"] is not None}
+    section = Section("Metrics")
+    if scored:
+        names = sorted({name for m in scored.values() for name in m["floors"]})
+        header = ["metric", "value", "95 % interval", "n", "chance"]
+        header += [FLOOR_NAMES.get(name, name) for name in names] + ["lift"]
+        rows = [_metric_row(tag, metric, names) for tag, metric in scored.items()]
+        section.tables.append(Table(header, rows, cards=True))
+        section.text.append(
+            "Lift is a score over its higher floor, or over chance without a floor."
+        )
+    else:
+        section.text.append("No evaluation has been made yet.")
+    lost = [
+        f"{tag.split('/')[1]} {count(m['value'])} of {count(m['n'])}"
+        for tag, m in left_out.items()
+        if m["value"]
+    ]
+    if lost:
+        said = "Queries left out, having no relevant record: "
+        section.text.append(f"{said}{'; '.join(lost)}.")
+    others = [
+        [tag, number(m["value"]), number(m["chance"])]
+        for tag, m in known.items()
+        if tag not in scored and not tag.endswith("_chance")
+    ]
+    if others:
+        section.tables.append(Table(["last logged", "value", "chance"], others))
+    return section
+
+
+def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
+    row = [
+        tag.removeprefix("eval/") + (" (0 is best)" if tag.endswith(BEST_AT_0) else ""),
+        number(metric["value"]),
+        interval(metric["low"], metric["high"]),
+        count(metric["n"]),
+        number(metric["chance"]),
+    ]
+    for name in floors:
+        floor = metric["floors"].get(name, {})
+        extent = interval(floor.get("low"), floor.get("high"))
+        extent = "" if extent == ABSENT else f" ({extent})"
+        row.append(number(floor.get("value")) + extent)
+    times = metric["lift"]
+    return [*row, ABSENT if times is None else f"{number(times)} ×"]
+
+
+def _curves(pictures: Mapping[str, Path]) -> Section:
+    captions = {
+        "loss": "Loss with the level of a network that knows nothing; resumes dotted.",
+        "training": "Loss of records trained on and of as many held back, with 95 % "
+        "intervals of batches, and what batches of training showed beside it.",
+        "embeddings": "Spread of the embeddings.",
+        "throughput": "Speed, and the share of time spent waiting for data.",
+    }
+    shown = [
+        (captions.get(name, _caption(name)), path)
+        for name, path in pictures.items()
+        if name not in ("gallery", "motion")
+    ]
+    text = [] if shown else ["Nothing has been logged yet."]
+    return Section("Curves", text, figures=shown)
+
+
+def _caption(name: str) -> str:
+    if name.startswith("conditions-"):
+        return "Queries measured under other conditions than training's."
+    what = name.removeprefix("retrieval-").replace("-parts", ", its parts")
+    return f"Retrieval, {what}: bands are 95 % intervals."
+
+
+def _evaluations(events: list[dict], judged: Mapping[str, dict]) -> Section:
+    """A row an evaluation: losses, the rate last logged, and what gates look at."""
+    asked = (gate["metric"] for gate in judged.values())
+    held = [t for t in (history.LOSS_HELD_BACK,) if t in history.measure(events)]
+    columns = list(dict.fromkeys([history.LOSS, *held, "train/lr", *asked]))
+    rows, last = [], {}
+    for event in events:
+        if event["kind"] not in history.LIVE:
+            continue
+        last |= {
+            tag: history.as_metric(v)["value"] for tag, v in event["metrics"].items()
+        }
+        if event["kind"] == "eval":
+            cells = [number(last.get(tag)) for tag in columns]
+            rows.append([number(event["epoch"]), count(event["step"]), *cells])
+    if not rows:
+        return Section("Evaluations", ["None has been made yet."])
+    text = []
+    if len(rows) > MOST_ROWS:
+        text = [f"The last {MOST_ROWS} of {len(rows)}; `curves.csv` has all."]
+    header = ["epoch", "step", *(tag.removeprefix("eval/") for tag in columns)]
+    return Section("Evaluations", text, tables=[Table(header, rows[-MOST_ROWS:])])
+
+
+def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:
+    if "gallery" not in pictures:
+        return Section("Gallery", ["The run has left no gallery."])
+    caption = "Queries on the left, neighbours by rank: right in blue, wrong in orange."
+    section = Section("Gallery", figures=[(caption, pictures["gallery"])])
+    if said := result_sheet.summary(folder):
+        section.text.append(said)
+    return section
+
+
+def about_data(given: Mapping[str, Any]) -> Section:
+    """What the run read."""
+    left = data_sections.without_told(given)
+    section = Section("Data", **facts(left, "data.json is missing: no data was read."))
+    section.text += data_sections.about_split(given)
+    return section
+
+
+def about_pseudo_labels(
+    found: Mapping[str, Any], pictures: Mapping[str, Path]
+) -> Section:
+    """Labels made from motion: of how many frames, and from which thresholds."""
+    segments = [last - first + 1 for _, first, last in found["segments"]]
+    still = f"percentile {number(found['percentile'])}"
+    rows = [
+        ["frames, clips", f"{count(found['frames'])}, {count(found['clips'])}"],
+        ["frames averaged for the motion", count(found["window"])],
+        [f"motion of a still frame, at most ({still})", number(found["threshold"])],
+        [f"still segments, {found['least']} frames or more", count(len(segments))],
+        ["frames in them", count(sum(segments))],
+        ["labels", count(found["labels"])],
+        ["share of frames with a label", percent(found["labelled"])],
+        ["share of those with a positive", percent(found["positives"])],
+    ]
+    if found["reference_percentile"] is not None:
+        similar = f"the most similar {number(found['reference_percentile'])} %"
+        value = number(found["similarity_threshold"])
+        rows.insert(5, [f"SSIM with the reference, at least ({similar})", value])
+    section = Section("Pseudo-labels", tables=[Table(["", "value"], rows)])
+    if not found["positives"]:
+        said = "No frame has another of its label: a loss of labels has no positive."
+        section.items.append(("bad", said))
+    if "motion" in pictures:
+        caption = (
+            "Motion between frames; still segments shaded, clips end at the lines."
+        )
+        section.figures.append((caption, pictures["motion"]))
+    return section

@@ -1,0 +1,200 @@
+"""One report of runs that follow one another: report.md, .html and .json."""
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reporting import history, report, run_dir
+from reporting.figures import style
+from reporting.files import decoded, read_json, write_json
+from reporting.formatting import ABSENT, count, duration, number, plural
+from reporting.page import sections
+from reporting.page.parts import Section, Table, as_text, flat
+
+SETTINGS = ("model", "objective", "optimizer", "schedule", "train")
+PREPARED = ("data", "augment")
+MOST_EPOCHS = 200  # rows of a history
+EXAMPLES = 4  # queries listed
+
+
+def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
+    """Writes the report of stages into a folder, after those of the stages themselves.
+
+    It has what a reader of one report needs: settings side by side, every stage's
+    history by epoch, metrics with their floors, examples, data and preparation.
+
+    Args:
+      folder: where to write.
+      stages: workdirs that have a report, in order.
+
+    Returns:
+      The content of `report.json`: `verdict`, `exit_code`, and the stages' reports.
+    """
+    folder, stages = Path(folder), [Path(stage) for stage in stages]
+    reports = [decoded(read_json(stage / f"{run_dir.REPORT}.json")) for stage in stages]
+    names = [stage.name for stage in stages]
+    failed = [
+        f"{name}: {one['reason']}"
+        for name, one in zip(names, reports, strict=True)
+        if one["exit_code"]
+    ]
+    last = reports[-1]
+    done = plural(len(stages), "stage", "stages")
+    whole = {
+        "outcome": next((r["outcome"] for r in reports if r["exit_code"]), "PASS"),
+        "reason": "; ".join(failed) or f"{done} finished: {last['reason']}",
+        "exit_code": next((r["exit_code"] for r in reports if r["exit_code"]), 0),
+        "stages": dict(zip(names, reports, strict=True)),
+    }
+    whole["verdict"] = f"{whole['outcome']}: {whole['reason']}"
+    parts = [_overview(names, reports)]
+    configs = [run_dir.read_config(stage).get("config") or {} for stage in stages]
+    parts.append(_settings("Config", names, configs, SETTINGS))
+    for stage, one in zip(stages, reports, strict=True):
+        parts.append(_history(stage))
+        for section in (
+            sections.about_gates(one["gates"]),
+            sections.about_metrics(one["metrics"]),
+        ):
+            section.title = f"{stage.name}: {section.title.lower()}"
+            parts.append(section)
+    parts += [
+        _examples(folder, stages[-1]),
+        _data(last["data"]),
+        _settings("Preprocessing and views", names, configs, PREPARED),
+    ]
+    if found := last["data"].get("pseudo_labels"):
+        motion = _copied(folder, stages[-1], "motion.png")
+        pictures = {"motion": motion[0]} if motion else {}
+        parts.append(sections.about_pseudo_labels(found, pictures))
+    page = {
+        "report": whole,
+        "title": " then ".join(names),
+        "folder": folder.resolve().name,
+        "sections": parts,
+    }
+    report.render(folder, page)
+    write_json(folder / f"{run_dir.REPORT}.json", whole)
+    return whole
+
+
+def _overview(names: list[str], reports: list[dict]) -> Section:
+    rows = [
+        [
+            name,
+            one["recipe"],
+            one["verdict"],
+            count(one["step"]),
+            duration(one["throughput"]["seconds"]),
+            f"{name}/{run_dir.REPORT}.html",
+        ]
+        for name, one in zip(names, reports, strict=True)
+    ]
+    header = ["stage", "recipe", "verdict", "steps", "time", "own report"]
+    tones = ["bad" if one["exit_code"] else "good" for one in reports]
+    return Section("Stages", tables=[Table(header, rows, tones)])
+
+
+def _settings(
+    title: str, names: list[str], configs: list[dict], parts: Sequence[str]
+) -> Section:
+    """Fields of all stages side by side; a stage without one has nothing there."""
+    known = [dict(flat({p: c[p] for p in parts if p in c})) for c in configs]
+    fields = list(dict.fromkeys(name for config in known for name in config))
+    rows = [[name, *(config.get(name, "") for config in known)] for name in fields]
+    return Section(title, tables=[Table(["field", *names], rows)])
+
+
+def _history(stage: Path) -> Section:
+    """A row an epoch: mean loss with its chance level, learning rate, seconds."""
+    events = run_dir.read_events(stage)
+    rows: dict[int, dict[str, Any]] = {}
+    # A clock that starts with the run; evaluation and stops are nobody's epoch.
+    before = next((e["time"] for e in events if e["kind"] == "train"), 0.0)
+    for event in events:
+        if event["kind"] != "train":
+            before = event["time"]
+            continue
+        epoch = max(1, math.ceil(event["epoch"] - 1e-6))
+        row = rows.setdefault(epoch, {"loss": [], "chance": [], "seconds": 0.0})
+        metrics = event["metrics"]
+        row["loss"].append(metrics.get(history.LOSS))
+        row["chance"].append(metrics.get(history.LOSS_CHANCE))
+        row["rate"] = metrics.get("train/lr")
+        row["seconds"] += max(event["time"] - before, 0.0)
+        before = event["time"]
+    title = f"{stage.name}: training history"
+    if not rows:
+        return Section(title, ["Nothing has been logged."])
+    means = {epoch: _mean(row["loss"]) for epoch, row in rows.items()}
+    finite = [loss for loss in means.values() if history.is_finite(loss)]
+    every = max(1, -(-len(rows) // MOST_EPOCHS))
+    table = [
+        [
+            count(epoch),
+            number(means[epoch]),
+            number(_mean(row["chance"])),
+            number(row["rate"]),
+            number(row["seconds"]),
+        ]
+        for epoch, row in rows.items()
+        if epoch % every == 0 or epoch in (1, max(rows))
+    ]
+    total = sum(row["seconds"] for row in rows.values())
+    text = [
+        f"{plural(len(rows), 'epoch', 'epochs')} logged; last loss "
+        f"{number(means[max(rows)])}, best {number(min(finite, default=None))}; "
+        f"{duration(total)} of training."
+    ]
+    header = ["epoch", "loss", "chance", "learning rate", "time (s)"]
+    return Section(title, text, tables=[Table(header, table)])
+
+
+def _mean(values: list) -> float | None:
+    known = [value for value in values if history.is_finite(value)]
+    return sum(known) / len(known) if known else None
+
+
+def _examples(folder: Path, stage: Path) -> Section:
+    """Queries with their neighbours, as tables and as a picture."""
+    queries, _ = run_dir.read_gallery(stage)
+    section = Section("Retrieval examples")
+    words = {True: "right", False: "wrong", None: ABSENT}
+    for query in [q for q in queries if q.get("neighbours")][:EXAMPLES]:
+        name = as_text(query.get("name") or query["query"])
+        rows = [
+            [
+                count(rank),
+                as_text(near.get("name") or near["id"]),
+                number(near["score"]),
+                words[near.get("relevant")],
+            ]
+            for rank, near in enumerate(query["neighbours"], 1)
+        ]
+        header = ["rank", f"neighbour of {name}", "score", "by label or column"]
+        section.tables.append(Table(header, rows))
+    for picture in _copied(folder, stage, "gallery.png"):
+        section.figures.append(("Queries on the left, neighbours by rank.", picture))
+    if not section.tables:
+        section.text.append("The last stage has left no gallery.")
+    return section
+
+
+def _copied(folder: Path, stage: Path, name: str) -> list[Path]:
+    """A stage's figure beside the report of all, where there is one."""
+    theirs = stage / run_dir.FIGURES / name
+    if not theirs.is_file():
+        return []
+    own = folder / run_dir.FIGURES / f"{stage.name}-{name}"
+    for source, copy in ((theirs, own), (style.narrow(theirs), style.narrow(own))):
+        if source.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    return [own]
+
+
+def _data(given: Mapping[str, Any]) -> Section:
+    rest = {name: fact for name, fact in given.items() if name != "pseudo_labels"}
+    return sections.about_data(rest)

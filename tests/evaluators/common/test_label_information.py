@@ -1,0 +1,193 @@
+"""What labels can teach, against plain loops and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluators.common import label_information
+from input_pipeline import loader
+from input_pipeline.dataset import Split
+
+
+def split_of(codes, weights=None):
+    codes = np.asarray(codes, np.int32)
+    counts = np.bincount(codes[codes >= 0])
+    if weights is None:
+        weights = np.where(codes >= 0, 1 / np.maximum(counts[codes], 1), 0)
+    n = len(codes)
+    table = {
+        "id": np.arange(n),
+        "label": np.full(n, -1, np.int32),
+        "codes": codes,
+        "code_weights": np.float32(weights),
+    }
+    return Split([{}] * n, table, [], [str(c) for c in range(codes.max() + 1)])
+
+
+def random_split(n=40, kinds=9, width=4, seed=0):
+    rng = np.random.default_rng(seed)
+    codes = np.full((n, width), -1)
+    for row in codes[:-1]:  # the last record has no code
+        several = rng.choice(kinds, rng.integers(1, width + 1), replace=False)
+        row[: len(several)] = several
+    codes[0, 0] = kinds  # a code that nobody else has
+    return split_of(codes)
+
+
+def odds_of(split):
+    return label_information.Odds(split.table["codes"], split.table["code_weights"])
+
+
+def given_by_loops(split):
+    """P(partner | anchor), [n, n], as the loader's docstring says."""
+    codes, weights = split.table["codes"], split.table["code_weights"]
+    carriers = {
+        c: [i for i, row in enumerate(codes) if c in row]
+        for c in set(codes[codes >= 0].tolist())
+    }
+    table = np.zeros((len(codes), len(codes)))
+    for a, row in enumerate(codes):
+        usable = {
+            c: float(weights[a, slot])
+            for slot, c in enumerate(row.tolist())
+            if c >= 0 and len(carriers[c]) > 1
+        }
+        if not usable:
+            table[a, a] = 1.0
+        for c, weight in usable.items():
+            others = [k for k in carriers[c] if k != a]
+            for k in others:
+                table[a, k] += weight / sum(usable.values()) / len(others)
+    return table
+
+
+def test_odds_are_those_of_the_loader():
+    split = random_split()
+    expected = given_by_loops(split)
+    n = len(split)
+    anchors, partners = np.divmod(np.arange(n * n), n)
+    found = odds_of(split).given(anchors, partners).reshape(n, n)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(found.sum(1), 1.0)
+    ratio = odds_of(split).ratio(anchors, partners).reshape(n, n)
+    np.testing.assert_allclose(ratio, expected / expected.mean(0), atol=1e-9)
+    # And the loader draws with them.
+    draws = loader.Partners(split, 0)
+    counts = np.zeros((n, n))
+    for epoch in range(4000):
+        counts[np.arange(n), draws.draw(np.arange(n), epoch)] += 1
+    assert np.abs(counts / 4000 - expected).max() < 0.04
+    assert (counts[expected == 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("classes", "size", "candidates"), [(16, 200, 256), (4, 500, 64)]
+)
+def test_equal_classes_have_the_closed_form(classes, size, candidates):
+    split = split_of(np.repeat(np.arange(classes), size)[:, None])
+    anchors = np.arange(len(split))
+    partners = loader.Partners(split, 0).draw(anchors, 0)
+    found = label_information.hard_floor(odds_of(split), anchors, partners, candidates)
+    expected = math.log(1 + (candidates - 1) / classes)
+    assert found == pytest.approx(expected, rel=0.005)
+
+
+def test_a_simulated_batch_comes_to_the_same():
+    # Positives that share a class alone: the best critic knows the class and no more.
+    rng = np.random.default_rng(0)
+    losses = []
+    for _ in range(300):
+        classes = rng.integers(16, size=256)
+        same = classes[:, None] == classes[None, :]
+        losses.append(np.log(same.sum(1)).mean())
+    split = split_of(np.repeat(np.arange(16), 100)[:, None])
+    rows = np.stack([rng.permutation(len(split))[:256] for _ in range(20)])
+    soft = label_information.soft_floor(split.table, rows, rows)
+    assert soft == pytest.approx(np.mean(losses), abs=0.03)
+    assert soft == pytest.approx(math.log(1 + 255 / 16), abs=0.05)
+
+
+def test_soft_floor_is_the_mean_entropy_of_the_targets():
+    split = random_split(seed=1)
+    codes = [set(row[row >= 0].tolist()) for row in split.table["codes"]]
+    weight = {}
+    for row, weights in zip(
+        split.table["codes"], split.table["code_weights"], strict=True
+    ):
+        weight |= dict(zip(row.tolist(), weights.tolist(), strict=True))
+
+    def total(some):
+        return sum(weight[c] for c in some)
+
+    anchors, keys = np.arange(40)[None], np.random.default_rng(2).permutation(40)[None]
+    entropies = []
+    for a in anchors[0]:
+        similar = [
+            total(codes[a] & codes[k]) / (total(codes[a] | codes[k]) or 1.0)
+            for k in keys[0]
+        ]
+        shares = [s / sum(similar) for s in similar if s] if sum(similar) else [1.0]
+        entropies.append(-sum(s * math.log(s) for s in shares))
+    found = label_information.soft_floor(split.table, anchors, keys)
+    assert found == pytest.approx(np.mean(entropies), abs=1e-6)
+
+
+def test_codes_of_one_record_each_leave_nothing_open():
+    split = split_of(np.arange(30)[:, None])
+    rows = np.arange(30)
+    odds = odds_of(split)
+    assert odds.alone.all()
+    assert label_information.soft_floor(split.table, rows[None], rows[None]) == 0
+    assert label_information.hard_floor(odds, rows, rows, 16) == pytest.approx(
+        math.log(1 + 15 / 30)
+    )
+
+
+def test_one_code_for_all_teaches_nothing():
+    split = split_of(np.zeros((200, 1)))
+    rows = np.arange(200)
+    partners = loader.Partners(split, 0).draw(rows, 0)
+    odds = odds_of(split)
+    assert label_information.hard_floor(odds, rows, partners, 64) == pytest.approx(
+        math.log(64), abs=0.01
+    )
+    soft = label_information.soft_floor(
+        split.table, rows[None, :64], partners[None, :64]
+    )
+    assert soft == pytest.approx(math.log(64))
+
+
+def test_nearness_counts_ties_half_and_knows_chance():
+    one, two = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    anchor = np.tile(one, (4, 1))
+    positive, other = np.stack([one, one, two, two]), np.stack([two, one, one, two])
+    found = label_information.nearness(anchor, positive, other)
+    assert found["value"] == pytest.approx((1 + 0.5 + 0 + 0.5) / 4)
+    assert (found["n"], found["chance"]) == (4, 0.5)
+    assert (found["positive"], found["random"]) == (0.5, 0.5)
+    z = np.random.default_rng(0).standard_normal((3, 4000, 32))
+    z /= np.linalg.norm(z, axis=-1, keepdims=True)
+    found = label_information.nearness(*z)
+    assert found["low"] < 0.5 < found["high"]
+    assert label_information.nearness(z[0], z[0], z[1])["value"] == 1.0
+    with pytest.raises(ValueError, match="got no pair"):
+        label_information.nearness(z[0][:0], z[1][:0], z[2][:0])
+
+
+def test_pairs_that_share_common_codes_alone():
+    # Code 0 is carried by all, 1 and 2 by two records of 40 each.
+    codes = np.full((40, 2), -1)
+    codes[:, 0] = 0
+    codes[:2, 1], codes[2:4, 1] = 1, 2
+    anchors, partners = np.array([0, 0, 2, 10]), np.array([1, 9, 3, 11])
+    found = label_information.common_only(
+        codes, ["a", "b", "c"], anchors, partners, common=0.1
+    )
+    assert found["value"] == 0.5
+    assert found["n"] == 4
+    assert found["codes"] == [{"name": "a", "pairs": 1.0, "records": 1.0}]
+    rare = label_information.common_only(
+        codes, ["a", "b", "c"], anchors, partners, common=1.0
+    )
+    assert (rare["value"], rare["codes"]) == (0.0, [])

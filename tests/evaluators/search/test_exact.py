@@ -1,0 +1,209 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from evaluators.search import exact as exact_search
+from evaluators.search import pruning
+
+BF16, F32 = jnp.bfloat16, jnp.float32
+
+
+def brute(q, g, k, query_ids, gallery_ids):
+    """Sort everything, one query at a time, in double precision."""
+    scores, rows = np.full((len(q), k), -np.inf, np.float32), np.full((len(q), k), -1)
+    for i in range(len(q)):
+        line = [np.float32(np.dot(q[i].astype(float), x.astype(float))) for x in g]
+        own = {j for j in range(len(g)) if gallery_ids[j] == query_ids[i]}
+        order = sorted(
+            set(range(len(g))) - own, key=lambda j: (-line[j], gallery_ids[j])
+        )[:k]
+        rows[i, : len(order)] = order
+        scores[i, : len(order)] = [line[j] for j in order]
+    return scores, rows
+
+
+def make(kind, n, q, d, seed=0):
+    rng = np.random.default_rng(seed)
+    g = rng.standard_normal((n, d)).astype(np.float32)
+    if kind == "twins":  # each record twice, far apart
+        g[n // 2 :] = g[: n - n // 2]
+    elif kind == "whole":  # few different scores
+        g = rng.integers(-2, 3, (n, d)).astype(np.float32)
+    elif kind == "collapsed":
+        g[:] = g[0]
+    elif kind == "narrow":  # bfloat16 cannot tell them apart, float32 can
+        g = (1 + 1e-4 * g).astype(np.float32)
+    elif kind == "sorted":  # near ones side by side, better ones later
+        g = g[np.argsort(g[:, 0])]
+        g[:, 1:] *= 0.01
+    elif kind == "scaled":  # norms of all sizes
+        g *= np.exp(3 * rng.standard_normal((n, 1))).astype(np.float32)
+    ids = rng.permutation(n) + 1000
+    rows = rng.choice(n, q, replace=False)
+    return g[rows], g, ids[rows], ids
+
+
+KINDS = ("random", "twins", "whole", "collapsed", "narrow", "sorted", "scaled")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtypes", [(F32,), (BF16, F32)], ids=["float32", "bfloat16"])
+def test_top_k_equals_sorting_everything(kind, dtypes, monkeypatch):
+    monkeypatch.setattr(pruning, "dtypes", lambda: dtypes)
+    q, g, query_ids, ids = make(kind, 1100, 7, 8)
+    expected = brute(q, g, 6, query_ids, ids)
+    for tile in (100, 256, 512, 5000):  # dense, then three times pruned
+        found = exact_search.top_k(
+            q, g, 6, query_ids=query_ids, gallery_ids=ids, tile=tile
+        )
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(found[0], expected[0])
+
+
+@pytest.mark.parametrize("kind", ["random", "sorted", "twins"])
+def test_pruning_settles_what_is_not_degenerate(kind):
+    q, g, query_ids, ids = make(kind, 2000, 9, 8)
+    search = exact_search._Search.of(q, g, query_ids, ids, 512)
+    assert pruning.worthwhile(search, 10)
+    *_, left = pruning.top_k(search, 10)
+    assert not len(left)
+
+
+def test_pruning_gives_up_what_it_cannot_tell_apart():
+    q, g, query_ids, ids = make("collapsed", 9000, 4, 8)
+    search = exact_search._Search.of(q, g, query_ids, ids, 8192)
+    *_, left = pruning.top_k(search, 1)
+    np.testing.assert_array_equal(left, np.arange(4))
+
+
+def test_rough_scores_stay_within_the_bound():
+    q, g, query_ids, ids = make("scaled", 512, 16, 64)
+    exact = q.astype(float) @ g.astype(float).T
+    search = exact_search._Search.of(q, g, None, None, 512)
+    for dtype in (BF16, F32):
+        pool = pruning._Pool(search, np.arange(16), 1, dtype)
+        rows, norms = pruning._rounded(g, pool.queries.dtype)
+        rough, _ = pruning._score(pool.queries, rows, 512)
+        error = np.abs(np.asarray(rough).reshape(16, 512) - exact).max(axis=1)
+        doubt = np.asarray(norms, float) @ pool.doubt / 2
+        assert (error <= doubt).all()
+        assert (error > doubt / 1000).all()  # and the bound is not idle
+
+
+def test_block_of_queries_does_not_matter(monkeypatch):
+    q, g, query_ids, ids = make("twins", 700, 11, 8)
+    whole = exact_search.top_k(q, g, 5, query_ids=query_ids, gallery_ids=ids, tile=256)
+    monkeypatch.setattr(exact_search, "BLOCK", 4)
+    parts = exact_search.top_k(q, g, 5, query_ids=query_ids, gallery_ids=ids, tile=256)
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_ties_across_tile_borders_go_by_id_and_without_ids_by_row():
+    g = np.ones((600, 4), np.float32)
+    _, rows = exact_search.top_k(g[:2], g, 3, tile=200)
+    np.testing.assert_array_equal(rows, [[0, 1, 2]] * 2)
+    ids = np.arange(600)[::-1].copy()
+    _, rows = exact_search.top_k(g[:2], g, 3, gallery_ids=ids, tile=200)
+    np.testing.assert_array_equal(rows, [[599, 598, 597]] * 2)
+
+
+def test_fewer_candidates_than_k():
+    g = np.eye(3, dtype=np.float32)
+    ids = np.array([5, 6, 7])
+    scores, rows = exact_search.top_k(g, g, 4, query_ids=ids, gallery_ids=ids)
+    np.testing.assert_array_equal(
+        rows, [[1, 2, -1, -1], [0, 2, -1, -1], [0, 1, -1, -1]]
+    )
+    assert np.isneginf(scores[:, 2:]).all()
+    many = np.ones((99, 3), np.float32)
+    assert exact_search.top_k(g[:0], many, 2)[1].shape == (0, 2)
+    _, rows = exact_search.top_k(g[:1], g[:0], 2)
+    np.testing.assert_array_equal(rows, [[-1, -1]])
+
+
+def test_gallery_on_disk(tmp_path):
+    q, g, _, ids = make("random", 1500, 5, 8)
+    np.save(tmp_path / "g.npy", g)
+    disk = np.load(tmp_path / "g.npy", mmap_mode="r")
+    for tile in (64, 512):
+        found = exact_search.top_k(q, disk, 4, gallery_ids=ids, tile=tile)
+        for a, b in zip(
+            found, exact_search.top_k(q, g, 4, gallery_ids=ids), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_groups_are_opened_alike_on_any_backend():
+    scores, hits = jnp.arange(6 * 4.0).reshape(6, 4), np.array([2, 3, 5])
+    opened = np.asarray(pruning._open_groups(scores, hits))
+    np.testing.assert_array_equal(opened, np.asarray(scores)[hits])
+    np.testing.assert_array_equal(pruning._gathered(scores, hits), opened)
+
+
+def test_a_ragged_tile_has_maxima_of_real_records_only():
+    q = -np.ones((2, 4), np.float32)
+    g = np.ones((80, 4), np.float32)  # every score is -4: a made-up zero would win
+    search = exact_search._Search.of(q, g, None, None, 80)
+    pool = pruning._Pool(search, np.arange(2), 1, F32)
+    (*_, count, _, (_, maxima)) = next(pruning._calls(search, [pool]))
+    assert count == 80
+    np.testing.assert_array_equal(maxima, [[-4, -4, -4]] * 2)
+    _, maxima = pruning._score(pool.queries, np.ones((96, 4), np.float32), 64)
+    np.testing.assert_array_equal(maxima, [[-4, -4, -np.inf]] * 2)
+
+
+@pytest.mark.parametrize("kind", ["random", "twins", "whole", "collapsed"])
+@pytest.mark.parametrize("each", [2, 40])  # counted one by one, and sorted
+def test_ranks_equal_counting_everything(kind, each):
+    q, g, query_ids, ids = make(kind, 300, 6, 8)
+    rng = np.random.default_rng(1)
+    query, row = (rng.integers(0, n, 6 * each) for n in (6, 300))
+    other = query_ids[query] != ids[row]
+    query, row = query[other], row[other]
+    scores = (q.astype(float) @ g.astype(float).T).astype(np.float32)
+    for tile in (70, 1000):
+        found = exact_search.ranks_of(
+            q, g, query, row, query_ids=query_ids, gallery_ids=ids, tile=tile
+        )
+        for i, (a, b) in enumerate(zip(query, row, strict=True)):
+            rest = [j for j in range(300) if ids[j] != query_ids[a]]
+            above = sum(scores[a, j] > scores[a, b] for j in rest)
+            tied = [ids[j] for j in rest if scores[a, j] == scores[a, b]]
+            assert found.above[i] == above
+            assert found.tied[i] == len(tied)
+            assert found.rank[i] == above + 1 + sum(t < ids[b] for t in tied)
+
+
+def test_ranks_agree_with_top_k():
+    q, g, query_ids, ids = make("twins", 500, 5, 8)
+    _, rows = exact_search.top_k(q, g, 500, query_ids=query_ids, gallery_ids=ids)
+    query, place = np.nonzero(rows >= 0)
+    found = exact_search.ranks_of(
+        q, g, query, rows[query, place], query_ids=query_ids, gallery_ids=ids
+    )
+    np.testing.assert_array_equal(found.rank, place + 1)
+
+
+def test_faults_are_named():
+    g, ids = np.ones((4, 2), np.float32), np.arange(4)
+    with pytest.raises(ValueError, match=r"\(4, 3\)"):
+        exact_search.top_k(np.ones((4, 3)), g, 1)
+    with pytest.raises(ValueError, match="k is 0"):
+        exact_search.top_k(g, g, 0)
+    with pytest.raises(ValueError, match="tile is 0"):
+        exact_search.top_k(g, g, 1, tile=0)
+    with pytest.raises(ValueError, match="query_ids need"):
+        exact_search.top_k(g, g, 1, query_ids=ids)
+    with pytest.raises(ValueError, match="gallery_ids"):
+        exact_search.top_k(g, g, 1, gallery_ids=ids[:2])
+    bad = g.copy()
+    bad[1, 1] = np.nan
+    with pytest.raises(ValueError, match="queries hold"):
+        exact_search.top_k(bad, g, 1)
+    with pytest.raises(ValueError, match="gallery rows"):
+        exact_search.top_k(g, bad, 1)
+    with pytest.raises(ValueError, match="its own id"):
+        exact_search.ranks_of(g, g, ids, ids, query_ids=ids, gallery_ids=ids)
+    with pytest.raises(ValueError, match="rows 0..3"):
+        exact_search.ranks_of(g, g, [0], [4])

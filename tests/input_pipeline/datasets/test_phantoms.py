@@ -1,0 +1,82 @@
+"""Phantoms are numbers: their columns, their splits, and what they draw."""
+
+import jax
+import numpy as np
+import pytest
+
+from input_pipeline import dataset, loader
+from input_pipeline.datasets import phantoms
+from input_pipeline.physics import mri_scanner
+
+SMALL = {"train": 6, "validation": 4, "distractors": 5, "twins": 3}
+
+
+def drawn(split, rows, size=24):
+    scanner = mri_scanner.Scanner(size=size, coils=1)
+    columns = split.read(rows)["phantom"]
+    zero = np.zeros(len(rows), np.float32)
+    draw = jax.jit(jax.vmap(scanner._phantom))
+    return draw(columns, zero, np.zeros((len(rows), 2), np.float32))
+
+
+def test_no_head_is_in_two_splits():
+    data = phantoms.load(**SMALL)
+    heads = [
+        set(split.table["head"].tolist())
+        for split in (data.train, data.validation, data.extra["distractors"])
+    ]
+    assert heads == [set(range(6)), set(range(6, 10)), set(range(10, 15))]
+    splits = (data.train, data.validation, *data.extra.values())
+    ids = np.concatenate([split.table["id"] for split in splits])
+    assert len(np.unique(ids)) == len(ids) == 6 + 4 + 5 + 12
+
+
+def test_validation_begins_where_it_is_told_to():
+    data = phantoms.load(**SMALL | {"offset": 100})
+    assert data.validation.table["head"].tolist() == [100, 101, 102, 103]
+    assert data.facts["validation"] == "heads 100 to 103"
+    with pytest.raises(dataset.DataError, match="heads 5 to 5 would be trained on"):
+        phantoms.load(**SMALL | {"offset": 5})
+
+
+def test_a_head_depends_on_seed_and_index_alone():
+    one = drawn(phantoms.load(**SMALL).validation, np.arange(4))
+    other_sizes = SMALL | {"train": 2, "offset": 6, "twins": 0}
+    again = drawn(phantoms.load(**other_sizes).validation, np.arange(4))
+    np.testing.assert_array_equal(one, again)
+    other = drawn(phantoms.load(**SMALL, seed=1).validation, np.arange(4))
+    assert min(np.abs(one - other).max((1, 2))) > 0.1
+    assert min(np.abs(one[1:] - one[:-1]).max((1, 2))) > 0.1
+
+
+def test_twins_differ_in_little_from_their_head():
+    data = phantoms.load(**SMALL)
+    twins = data.extra["twins"]
+    assert twins.table["head"].tolist() == np.repeat([6, 7, 8, 9], 3).tolist()
+    heads = np.repeat(drawn(data.validation, np.arange(4), size=64), 3, axis=0)
+    changed = (np.abs(drawn(twins, np.arange(12), size=64) - heads) > 0.02).mean((1, 2))
+    assert (changed < 0.05).all()
+    assert (changed > 0).mean() > 0.9
+
+
+def test_batches_hold_the_three_numbers_and_no_picture():
+    data = phantoms.load(**SMALL)
+    batches = loader.train_batches(data.train, batch_size=3, seed=0, threads=0)
+    batch = next(batches)
+    assert set(batch) == {"phantom", "id", "label", "codes", "code_weights"}
+    assert batch["phantom"].dtype == np.uint32
+    assert (batch["phantom"][:, 1] * 16 == batch["id"]).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"train": 0}, "data.train: got 0"),
+        ({"twins": 16}, "data.twins: got 16; expected 0 to 15"),
+        ({"distractors": -1}, "data.distractors: got -1"),
+        ({"distractors": 2**28}, "data.distractors"),
+    ],
+)
+def test_faults_are_named(more, message):
+    with pytest.raises(dataset.DataError, match=message):
+        phantoms.load(**SMALL | more)

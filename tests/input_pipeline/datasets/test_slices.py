@@ -1,0 +1,108 @@
+"""Magnitude slices with a table: who belongs together, and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from input_pipeline import dataset
+from input_pipeline.datasets import slices
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Two subjects, three slices, two contrasts."""
+    rows = [(s, c, i) for s in ("a", "b") for c in ("off", "on") for i in range(3)]
+    frame = pd.DataFrame(rows, columns=["subject", "contrast", "slice"])
+    frame.to_csv(tmp_path / "pairs.csv", index_label="index")
+    rng = np.random.default_rng(0)
+    images = rng.random((len(rows), 20, 16)).astype(np.float16) * 3
+    np.savez(tmp_path / "pairs_16.npz", images=images)
+    return tmp_path / "pairs_16.npz"
+
+
+def test_pictures_of_one_place_are_one_label(file):
+    data = slices.load(path=str(file), phantom_records=5, distractors=4)
+    table = data.validation.table
+    assert len(data.validation) == 12
+    assert len(data.validation.label_names) == 6
+    for label in range(6):
+        same = np.flatnonzero(table["label"] == label)
+        assert [table["source"][row] for row in same] == ["off", "on"]
+        names = {table["name"][row].rsplit(",", 1)[0] for row in same}
+        assert names == {data.validation.label_names[label]}
+    assert data.facts["contrasts"] == ["off", "on"]
+    assert set(data.train.read([0])) == {"phantom"}
+    splits = (data.train, data.validation, data.extra["distractors"])
+    ids = np.concatenate([split.table["id"] for split in splits])
+    assert len(np.unique(ids)) == len(ids) == 21
+
+
+def test_pictures_are_grey_and_over_their_largest_value(file):
+    image = slices.load(path=str(file)).validation.read([3])["image"]
+    x = np.load(file)["images"][3].astype(np.float32)
+    assert image.dtype == np.uint8
+    assert image.shape == (1, 20, 16, 3)
+    np.testing.assert_array_equal(image[0, ..., 0], np.round(255 * x / x.max()))
+    assert (image[..., 0] == image[..., 2]).all()
+
+
+def test_a_subject_may_be_held_back(file):
+    data = slices.load(path=str(file), hold_out="subject=b", train_on="rest")
+    assert len(data.train) == len(data.validation) == 6
+    assert all(name.startswith("b") for name in data.validation.table["name"])
+    assert not set(data.train.table["label"]) & set(data.validation.table["label"])
+
+
+def test_all_pictures_may_be_trained_on_and_the_report_says_so(file):
+    data = slices.load(path=str(file), hold_out="subject=b", train_on="all")
+    assert len(data.train) == 12
+    assert len(data.validation) == 6
+    assert data.facts["training"] == "all 12 pictures, unpaired"
+    with pytest.raises(dataset.DataError, match="all pictures held back"):
+        slices.load(path=str(file), train_on="rest")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"path": "nowhere.npz"}, "which is no file"),
+        ({"key": "kspace"}, "has no 'kspace'; choices: images"),
+        ({"pair": ("patient",)}, "no column 'patient'; choices: .*subject"),
+        (
+            {"hold_out": "subject=c"},
+            "which is 0 of 12 pictures; values of subject: a, b",
+        ),
+    ],
+)
+def test_faults_are_named(file, fields, message):
+    with pytest.raises(dataset.DataError, match=message):
+        slices.load(**{"path": str(file)} | fields)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 8, 8), complex), "expected real magnitudes"),
+        (np.zeros((3, 8)), "expected real magnitudes"),
+        (np.zeros((12, 8, 8)), "only zero values"),
+        (np.full((12, 8, 8), np.nan), "NaN"),
+        (np.ones((3, 8, 8)), "12 rows for 3 pictures"),
+    ],
+)
+def test_arrays_that_are_no_slices_are_refused(file, array, message):
+    np.save(file.parent / "other.npy", array)
+    with pytest.raises(dataset.DataError, match=message):
+        slices.load(path=str(file.parent / "other.npy"))
+
+
+def test_a_table_has_to_be_found(file):
+    (file.parent / "pairs.csv").rename(file.parent / "first.csv")
+    assert len(slices.load(path=str(file)).validation) == 12
+    (file.parent / "second.csv").write_text("index\n")
+    with pytest.raises(dataset.DataError, match="2 CSV files lie beside"):
+        slices.load(path=str(file))
+    table = str(file.parent / "first.csv")
+    assert len(slices.load(path=str(file), table=table).validation) == 12
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(dataset.DataError, match="cannot be read"):
+        slices.load(path=str(file), table=table)

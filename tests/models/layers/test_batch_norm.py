@@ -1,0 +1,121 @@
+"""Batch normalisation with SiLU against float64 formulas and Flax's own layer."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from models.layers.batch_norm import BatchNorm
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(1.0, 2.0, (6, 5, 4, 8)), jnp.float32)
+    grad = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+    variables = {
+        "params": {"scale": jnp.linspace(0.5, 2, 8), "bias": jnp.linspace(-1, 1, 8)},
+        "batch_stats": {"mean": jnp.full(8, 0.5), "var": jnp.full(8, 3.0)},
+    }
+    return x, grad, variables
+
+
+def gradients(apply, variables, x, grad):
+    def loss(params, x):
+        y, new = apply(variables | {"params": params}, x)
+        return jnp.sum(y * grad), (y, new)
+
+    return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(variables["params"], x)
+
+
+@pytest.mark.parametrize("silu", [False, True])
+def test_values_and_gradients_are_those_of_flax(inputs, silu):
+    x, grad, variables = inputs
+    ours, theirs = BatchNorm(silu=silu), nn.BatchNorm(False, momentum=0.9)
+
+    def reference(variables, x):
+        y, new = theirs.apply(variables, x, mutable=["batch_stats"])
+        return (nn.silu(y) if silu else y), new
+
+    def own(variables, x):
+        return ours.apply(variables, x, True, mutable=["batch_stats"])
+
+    got = gradients(own, variables, x, grad)
+    expected = gradients(reference, variables, x, grad)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        got,
+        expected,
+    )
+
+
+def test_running_statistics_move_by_one_minus_momentum(inputs):
+    x, _, variables = inputs
+    _, new = BatchNorm(momentum=0.7).apply(variables, x, True, mutable=["batch_stats"])
+    wide = np.asarray(x, np.float64)
+    mean = 0.7 * 0.5 + 0.3 * wide.mean((0, 1, 2))
+    var = 0.7 * 3.0 + 0.3 * wide.var((0, 1, 2))
+    np.testing.assert_allclose(new["batch_stats"]["mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(new["batch_stats"]["var"], var, rtol=1e-5)
+
+
+def test_evaluation_uses_the_running_statistics(inputs):
+    x, _, variables = inputs
+    y = BatchNorm().apply(variables, x, False)
+    normal = (np.asarray(x, np.float64) - 0.5) / np.sqrt(3.0 + 1e-5)
+    expected = normal * np.linspace(0.5, 2, 8) + np.linspace(-1, 1, 8)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_shared_over_an_axis_are_those_of_the_whole_batch(inputs):
+    x, grad, variables = inputs
+    shared, whole = BatchNorm(axis_name="d", silu=True), BatchNorm(silu=True)
+
+    def loss(layer, params, x, grad):
+        y, _ = layer.apply(
+            variables | {"params": params}, x, True, mutable=["batch_stats"]
+        )
+        return jnp.sum(y * grad)
+
+    # As in the training step, each device takes the gradient of its own loss.
+    def device(x, grad):
+        return jax.grad(functools.partial(loss, shared), (0, 1))(
+            variables["params"], x, grad
+        )
+
+    parts = (v.reshape(3, 2, *x.shape[1:]) for v in (x, grad))
+    params, inputs = jax.jit(jax.vmap(device, axis_name="d"))(*parts)
+    got = jax.tree.map(lambda g: g.sum(0), params), inputs.reshape(x.shape)
+    expected = jax.jit(jax.grad(functools.partial(loss, whole), (0, 1)))(
+        variables["params"], x, grad
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        got,
+        expected,
+    )
+
+
+def test_a_constant_channel_has_a_finite_gradient():
+    x = jnp.full((4, 2, 2, 3), 7.0)
+    layer = BatchNorm(silu=True)
+    variables = layer.init(jax.random.key(0), x, True)
+
+    def loss(x):
+        y, _ = layer.apply(variables, x, True, mutable=["batch_stats"])
+        return jnp.sum(y**2)
+
+    np.testing.assert_allclose(loss(x), 0.0, atol=1e-3)
+    assert bool(jnp.isfinite(jax.grad(loss)(x)).all())
+
+
+def test_bfloat16_keeps_its_statistics_in_float32(inputs):
+    x, _, variables = inputs
+    y, new = BatchNorm(silu=True).apply(
+        variables, x.astype(jnp.bfloat16), True, mutable=["batch_stats"]
+    )
+    assert y.dtype == jnp.bfloat16
+    assert new["batch_stats"]["mean"].dtype == jnp.float32

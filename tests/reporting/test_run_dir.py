@@ -1,0 +1,141 @@
+"""Files that survive a kill, and a history that forgets what was lost."""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from reporting import files, run_dir
+from tests.reporting import fake
+
+
+class Metric(NamedTuple):
+    value: float
+    n: int
+    chance: float
+    low: float
+    high: float
+
+
+def append(folder, kind, step, **fields):
+    return run_dir.append_event(folder, kind, step=step, epoch=step / 10, **fields)
+
+
+def test_events_read_back_as_they_were_appended(tmp_path):
+    metrics = {
+        "train/loss": jnp.float32(1.5),
+        "eval/brand/recall@1": Metric(np.float64(0.5), 10, math.nan, 0.2, 0.8),
+        "train/grad_norm": math.inf,
+    }
+    event = append(tmp_path, "train", 3, metrics=metrics)
+    (read,) = run_dir.read_events(tmp_path)
+    assert read["metrics"]["train/loss"] == 1.5
+    assert read["metrics"]["train/grad_norm"] == math.inf
+    brand = read["metrics"]["eval/brand/recall@1"]
+    assert math.isnan(brand.pop("chance"))
+    assert brand == {"value": 0.5, "n": 10, "low": 0.2, "high": 0.8}
+    assert event["step"] == read["step"] == 3
+    assert event["metrics"]["train/loss"] == 1.5
+    for line in (tmp_path / run_dir.METRICS).read_text("utf-8").splitlines():
+        assert "NaN" not in line
+        assert "Infinity" not in line
+
+
+def test_unknown_kinds_and_states_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected one of train, eval"):
+        append(tmp_path, "trian", 1)
+    with pytest.raises(ValueError, match="expected one of starting"):
+        run_dir.write_heartbeat(tmp_path, "asleep")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_line_cut_short_is_left_out_and_does_not_swallow_the_next(tmp_path, cut):
+    append(tmp_path, "train", 1, metrics={"train/loss": 1.0}, note="größer")
+    append(tmp_path, "train", 2, metrics={"train/loss": 2.0}, note="größer")
+    path = tmp_path / run_dir.METRICS
+    path.write_bytes(path.read_bytes()[:-cut])
+    whole = 2 if cut == 1 else 1  # without its newline a line is still whole
+    assert [e["step"] for e in run_dir.read_events(tmp_path)] == [1, 2][:whole]
+    append(tmp_path, "train", 3)
+    expected = [1, 2, 3] if whole == 2 else [1, 3]
+    assert [e["step"] for e in run_dir.read_events(tmp_path)] == expected
+
+
+def test_a_cut_within_a_character_is_survived(tmp_path):
+    append(tmp_path, "train", 1)
+    with open(tmp_path / run_dir.METRICS, "ab") as file:
+        file.write('{"kind": "train", "step": 2, "note": "ö'.encode()[:-1])
+    assert [e["step"] for e in run_dir.read_events(tmp_path)] == [1]
+
+
+def test_resume_makes_later_lines_void_and_keeps_its_own_step(tmp_path):
+    for step in (10, 20, 30):
+        append(tmp_path, "train", step, metrics={"train/loss": 1.0})
+    append(tmp_path, "eval", 30, metrics={})
+    append(tmp_path, "resume", 20)
+    append(tmp_path, "train", 30, metrics={"train/loss": 2.0})
+    append(tmp_path, "resume", 10)
+    append(tmp_path, "train", 20, metrics={"train/loss": 3.0})
+    got = [(e["kind"], e["step"]) for e in run_dir.read_events(tmp_path)]
+    assert got == [("train", 10), ("resume", 10), ("train", 20)]
+
+
+def test_a_workdir_without_files_reads_as_empty(tmp_path):
+    assert run_dir.read_events(tmp_path) == []
+    assert run_dir.read_resumes(tmp_path) == []
+    assert run_dir.read_heartbeat(tmp_path) is None
+    assert run_dir.read_config(tmp_path) == {}
+    assert run_dir.read_gallery(tmp_path) == ([], {})
+    assert run_dir.checkpoint_steps(tmp_path) == []
+
+
+def test_broken_files_read_as_absent(tmp_path):
+    (tmp_path / run_dir.HEARTBEAT).write_text('{"pid": 1', "utf-8")
+    (tmp_path / run_dir.CONFIG).write_bytes(b"\xff\xfe")
+    (tmp_path / run_dir.GALLERY).write_text("[]", "utf-8")
+    (tmp_path / run_dir.THUMBNAILS).write_bytes(b"PK\x03\x04 not a zip")
+    assert run_dir.read_heartbeat(tmp_path) is None
+    assert run_dir.read_config(tmp_path) == {}
+    assert run_dir.read_gallery(tmp_path) == ([], {})
+
+
+def test_json_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "x.json"
+    files.write_json(path, {"a": (1, np.int64(2)), "b": np.arange(2)})
+    assert fake.strict_json(path) == {"a": [1, 2], "b": [0, 1]}
+    with pytest.raises(TypeError, match="object has no place"):
+        files.write_json(path, {"a": object()})
+    assert fake.strict_json(path) == {"a": [1, 2], "b": [0, 1]}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_files_are_utf8_whatever_the_locale(tmp_path):
+    name, path = "größe – 標章", tmp_path / "x.json"
+    code = (
+        "import sys; from reporting import files;"
+        f"value = {{'name': {ascii(name)}}};"
+        "files.write_json(sys.argv[1], value);"
+        "assert files.read_json(sys.argv[1]) == value"
+    )
+    subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", code, path],
+        check=True,
+        cwd=pathlib.Path(files.__file__).parents[1],
+        env={"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+    )
+    assert json.loads(path.read_text("utf-8"))["name"] == name
+
+
+def test_gallery_reads_back(tmp_path):
+    fake.add_gallery(tmp_path)
+    queries, pictures = run_dir.read_gallery(tmp_path)
+    assert [q["query"] for q in queries] == [0, 1, 2]
+    assert sorted(pictures) == list(range(12))
+    assert pictures[3].shape == (32, 32, 3)

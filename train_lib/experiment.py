@@ -1,0 +1,359 @@
+"""From config to parts: the only place that reads a config and knows all folders."""
+
+import importlib
+import pathlib
+import types
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from evaluators.baselines import catalog
+from input_pipeline import loader
+from objectives.common.objective import Objective, separately
+from train_lib import evaluation, generalization_gap, optimizers, schedules, train_step
+from train_lib.config import nearest
+from train_lib.errors import InputError
+from train_lib.parallel import AXIS
+from train_lib.schedules import Horizon
+
+# Kind of part -> the folder it lies in, and what a file must export to be a choice.
+PARTS = {
+    "models": ("models", "Model"),
+    "objectives": ("objectives", "make"),
+    "datasets": ("input_pipeline/datasets", "load"),
+    "views": ("input_pipeline/transforms", "make_augment"),
+    "evaluators": ("evaluators", "Evaluator"),
+}
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def choices(kind: str) -> list[str]:
+    """Names that a config may use for a kind of part: the files that export it."""
+    folder, exported = PARTS[kind]
+    return sorted(
+        path.stem
+        for path in (_ROOT / folder).glob("[!_]*.py")
+        if any(
+            line.startswith((f"class {exported}(", f"class {exported}:"))
+            or line.startswith(f"def {exported}(")
+            for line in path.read_text(encoding="utf-8").splitlines()
+        )
+    )
+
+
+def find(kind: str, name: str) -> Callable:
+    """The part that the file `name.py` of a kind exports.
+
+    Raises:
+        ValueError: There is no such file; lists the files there are.
+    """
+    return getattr(_module(kind, name), PARTS[kind][1])
+
+
+def _module(kind: str, name: str) -> types.ModuleType:
+    if name not in (names := choices(kind)):
+        raise ValueError(
+            f"got {name!r}; choices: {', '.join(names)}{nearest(name, names)}"
+        )
+    return importlib.import_module(f"{PARTS[kind][0]}/{name}".replace("/", "."))
+
+
+def fields(section: ConfigDict, *without: str) -> dict[str, Any]:
+    """A section as keyword arguments, less `name` and what else is not the part's."""
+    plain = section.to_dict() if isinstance(section, ConfigDict) else dict(section)
+    return {k: v for k, v in plain.items() if k not in ("name", *without)}
+
+
+def load_data(config: ConfigDict, progress: bool = True) -> Any:
+    """The dataset's splits; prepares them first where that has not been done."""
+    load = find("datasets", config.data.name)
+    return load(**fields(config.data), seed=config.seed, progress=progress)
+
+
+def steps_per_epoch(config: ConfigDict, records: int) -> int:
+    """Full batches in an epoch.
+
+    Raises:
+        InputError: The split is smaller than one batch.
+    """
+    if records < config.train.batch_size:
+        raise InputError(
+            f"got {records} training records; expected at least one batch of "
+            f"train.batch_size = {config.train.batch_size}"
+        )
+    return records // config.train.batch_size
+
+
+def make_batches(config: ConfigDict, split: Any, batch_size: int) -> Any:
+    """Endless training batches of a split, this process's share of each."""
+    return loader.train_batches(
+        split,
+        batch_size=batch_size,
+        seed=config.seed,
+        positives=config.objective.get("positives", "instance"),
+        per_class=config.train.per_class,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.train.threads,
+        prefetch=config.train.prefetch,
+    )
+
+
+def make_objective(
+    config: ConfigDict, total_steps: int, axis_name: str | None = AXIS
+) -> Objective:
+    """The method with its network; `total_steps` is where its own schedules end."""
+    synced, chunks = config.model.sync_batchnorm, config.train.chunks
+    separate = config.train.accumulate == "separate"
+    objective = find("objectives", config.objective.name)(
+        backbone=make_network(config, axis_name if synced else None),
+        axis_name=axis_name,
+        total_steps=total_steps,
+        chunks=1 if separate else chunks,
+        sync_batchnorm=synced,
+        **fields(config.objective),
+    )
+    return separately(objective, chunks) if separate else objective
+
+
+def check_records(config: ConfigDict, split: Any) -> None:
+    """Refuses training records that the method cannot learn from, before any step.
+
+    Raises:
+        InputError: They are such.
+    """
+    module = _module("objectives", config.objective.name)
+    if not hasattr(module, "check_records"):
+        return
+    try:
+        module.check_records(split.table["label"], **fields(config.objective))
+    except ValueError as error:
+        raise InputError(f"config.objective: {error}") from None
+
+
+def make_network(config: ConfigDict, axis_name: str | None = None) -> nn.Module:
+    """The network; `axis_name` is of its synchronised BatchNorm."""
+    return find("models", config.model.name)(
+        **fields(config.model, "sync_batchnorm", "init_from"), axis_name=axis_name
+    )
+
+
+def network_variables(config: ConfigDict) -> dict[str, Any]:
+    """Collections of the network as it starts at random, on the host."""
+    network, x = make_network(config), example_batch(config)["view1"]
+    return dict(jax.jit(lambda: network.init(jax.random.key(0), x, train=False))())
+
+
+def network_shapes(config: ConfigDict) -> dict[str, Any]:
+    """Shapes of `network_variables`, without computing anything."""
+    return jax.eval_shape(lambda: network_variables(config))
+
+
+def peak_learning_rate(config: ConfigDict) -> float:
+    """The linear rule: `optimizer.learning_rate` is for 256 records."""
+    return config.optimizer.learning_rate * config.train.batch_size / 256
+
+
+def make_schedule(
+    config: ConfigDict, epoch_steps: int, horizon: Horizon
+) -> schedules.Schedule:
+    """The learning rate over a horizon."""
+    own = fields(config.schedule, "epochs", "warmup_epochs", "patience")
+    return schedules.make_schedule(
+        name=config.schedule.name,
+        peak=peak_learning_rate(config),
+        horizon=horizon,
+        warmup_steps=round(config.schedule.warmup_epochs * epoch_steps),
+        epoch_steps=epoch_steps,
+        **own,
+    )
+
+
+def make_optimizer(
+    config: ConfigDict, schedule: schedules.Schedule
+) -> optax.GradientTransformation:
+    """The optimiser with a learning rate."""
+    own = fields(config.optimizer, "learning_rate")
+    return optimizers.make_optimizer(
+        name=config.optimizer.name,
+        schedule=schedule,
+        steady=peak_learning_rate(config),
+        **own,
+    )
+
+
+def views_of(config: ConfigDict) -> types.ModuleType:
+    """The file of views that a config names; docs/design.md lists what is in it."""
+    return _module("views", config.augment.name)
+
+
+def make_augment(config: ConfigDict) -> Callable:
+    """`augment(rng, batch)`, the training views."""
+    return views_of(config).make_augment(**fields(config.augment))
+
+
+def make_preview(config: ConfigDict) -> tuple[list[str], Callable]:
+    """Titles, and `preview(rng, batch)`: a column of pictures for each."""
+    return views_of(config).make_preview(**fields(config.augment))
+
+
+def view_facts(config: ConfigDict) -> dict[str, Any]:
+    """What is true of the views whatever they are drawn from."""
+    return views_of(config).facts(**fields(config.augment))
+
+
+def example_batch(config: ConfigDict) -> dict[str, jax.Array]:
+    """Two records' views of zeros, to build a network by."""
+    shape = views_of(config).input_shape(**fields(config.augment))
+    return {"view1": jnp.zeros((2, *shape))}
+
+
+def make_seen(config: ConfigDict, mesh: Mesh) -> evaluation.Seen:
+    """`seen(batch, view=None, **changes)`: what the network sees of records."""
+    views = views_of(config)
+
+    def see(view: str | None, changes: dict) -> Callable:
+        own = changed_views(fields(config.augment), view, changes)
+        if view is None:
+            center = views.make_center(**own)
+            return lambda rng, batch: center(batch)
+        return views.make_view(view, **own)
+
+    return evaluation.Seen(see, mesh, config.seed)
+
+
+def make_embed(config: ConfigDict, objective: Objective, seen: Any) -> Callable:
+    """`bind(params, extra) -> embed(split, rows, view=None, **changes)`."""
+    return evaluation.make_embed(objective, seen, **_reading(config))
+
+
+def make_pictures(config: ConfigDict, seen: Any) -> Callable:
+    """`pictures(split, rows, view=None, **changes)`: what is embedded, to look at."""
+    show = views_of(config).make_pictures(**fields(config.augment))
+    return evaluation.make_pictures(show, seen, **_reading(config))
+
+
+def floor_names(config: ConfigDict) -> tuple[str, ...]:
+    """What a run may take as floors: those of its views, and networks it began with."""
+    return (*views_of(config).FLOORS, "untrained", "start")
+
+
+def make_floor(config: ConfigDict, name: str, **given: Any) -> Callable:
+    """The embed function of a floor; `given` is what `floors.make` asks for."""
+    own = views_of(config).FLOORS.get(name, {})
+    return catalog.make(name, **given, **own)
+
+
+def gallery_view(config: ConfigDict) -> str:
+    """The view in which records are searched, "" for as they are."""
+    return views_of(config).GALLERY_VIEW
+
+
+def changed_views(own: dict, view: str | None, changes: dict) -> dict:
+    """Fields of `augment` with some changed, in a view's own fields where it has them.
+
+    Raises:
+        ValueError: There is no such field.
+    """
+    own = {name: dict(v) if isinstance(v, dict) else v for name, v in own.items()}
+    for name, value in changes.items():
+        place = own[view] if view in own and name in own[view] else own
+        if name not in place:
+            known = sorted({*own, *own.get(view, {})})
+            raise ValueError(f"got a change of {name!r}; choices: {', '.join(known)}")
+        place[name] = value
+    return own
+
+
+def read_records(config: ConfigDict, path: str) -> tuple[Any, dict]:
+    """Records of a file or a folder such as the views are made from, and facts."""
+    views, own = views_of(config), fields(config.augment)
+    return views.read_records(path, fields(config.data), **own)
+
+
+def _reading(config: ConfigDict) -> dict[str, int]:
+    return {
+        "batch_size": config.evaluate.batch_size,
+        "threads": config.train.threads,
+    }
+
+
+def make_evaluators(config: ConfigDict, data: Any) -> dict[str, Any]:
+    """Evaluators by the name of their set.
+
+    Raises:
+        InputError: The data is not such as a set needs.
+    """
+    made = {}
+    for name, spec in config.evaluate.sets.items():
+        evaluator = find("evaluators", spec.name)
+        try:
+            made[name] = evaluator(
+                data, prefix=f"eval/{name}", seed=config.seed, **fields(spec)
+            )
+        except ValueError as error:
+            raise InputError(f"config.evaluate.sets.{name}: {error}") from None
+    return made
+
+
+def make_held_back(
+    config: ConfigDict, data: Any, objective: Objective, mesh: Mesh
+) -> Callable:
+    """`held_back(state) -> metrics`: the loss of records held back, and its gap.
+
+    Nothing is measured where so few are held back that they make no batch.
+
+    Raises:
+        InputError: So few are held back, and the best step is chosen by their loss.
+    """
+    batches = config.evaluate.loss_batches
+    if not batches:
+        return lambda state: {}
+    sides = generalization_gap.alike(data, config.seed)
+    unit = mesh.size * config.train.chunks
+    records = min(map(len, sides))
+    size = generalization_gap.batch_size(records, config.train.batch_size, unit)
+    if size < 2:
+        said = (
+            f"{records} records are held back, too few for a batch of {mesh.size} "
+            f"devices x {config.train.chunks} chunks: their loss is not measured"
+        )
+        if config.train.monitor in generalization_gap.promises(batches):
+            raise InputError(f"config.train.monitor: {said}; expected another tag")
+        logging.warning("%s", said)
+        return lambda state: {}
+    return generalization_gap.make(
+        train_step.make_measure(objective, make_augment(config), AXIS),
+        mesh,
+        sides,
+        lambda split, size: make_batches(config, split, size),
+        objective.chance,
+        size=size,
+        batches=batches,
+    )
+
+
+LOOP_TAGS = (
+    "train/loss",
+    "train/loss_chance",
+    "train/lr",
+    "train/grad_norm",
+    "perf/examples_per_sec",
+    "perf/input_wait",
+)
+
+
+def promised_tags(config: ConfigDict) -> list[str]:
+    """Tags that the loop and the evaluators of a config will write."""
+    tags = [*LOOP_TAGS, *generalization_gap.promises(config.evaluate.loss_batches)]
+    for name, spec in config.evaluate.sets.items():
+        evaluator = find("evaluators", spec.name)
+        tags += evaluator.promises(f"eval/{name}", **fields(spec))
+    return tags

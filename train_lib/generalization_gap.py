@@ -1,0 +1,126 @@
+"""The loss of records held back beside that of as many records trained on."""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from scipy import stats
+
+from evaluators.common.metric import Metric
+from input_pipeline.dataset import Data, Split
+from reporting import history
+from train_lib import parallel
+from train_lib.train_step import TrainState
+
+SET = history.LOSS_GAP.split("/")[1]  # the name that no set of evaluators may have
+
+
+def promises(batches: int) -> list[str]:
+    """Tags of what `make` builds."""
+    return list(history.LOSS_SIDES) if batches else []
+
+
+def make(
+    measure: Callable,
+    mesh: Mesh,
+    sides: tuple[Split, Split],
+    read: Callable[[Split, int], Any],
+    chance: Callable[[int], float],
+    *,
+    size: int,
+    batches: int,
+) -> Callable[[TrainState], dict[str, Metric]]:
+    """Builds `held_back(state) -> metrics`: the loss of both sides, and their gap.
+
+      train, held_back  mean loss of some batches of a side, as a step computes it
+      gap               held_back / chance - train / chance, of each its own chance
+
+    Where chance is 0 losses are not divided. Batches, views and masks are the same at
+    every evaluation. With two batches or more the intervals are Student's, of batches.
+
+    Args:
+        measure: `(state, batch) -> metrics`, as `train_step.make_measure` builds it.
+        mesh: Devices.
+        sides: Records trained on and held back, as `alike` gives them.
+        read: `(split, size)` to an iterator of batches.
+        chance: Of the objective.
+        size: Records of a batch.
+        batches: Of each side, no more than its records allow.
+
+    Returns:
+        The function; it gives nan where a batch has no positive.
+    """
+    measure = parallel.parallel_measure(measure, mesh)
+    batches = min(batches, *(len(split) // size for split in sides))
+
+    def of_side(state: TrainState, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        found = []
+        for batch in itertools.islice(read(split, size), batches):
+            metrics = measure(state, parallel.put_batch(batch, mesh))
+            known = metrics.get("diag/queries_with_positive", 1.0)
+            loss = float(metrics["train/loss"]) if known > 0 else math.nan
+            found.append((loss, float(metrics.get("train/loss_chance", chance(size)))))
+        return np.array(found, np.float64).T
+
+    def held_back(state: TrainState) -> dict[str, Metric]:
+        (seen, seen_chance), (held, held_chance) = (
+            of_side(state, split) for split in sides
+        )
+        n = size * batches
+        gap = _reach(held, held_chance) - _reach(seen, seen_chance)
+        found = (
+            _metric(seen, float(seen_chance.mean()), n),
+            _metric(held, float(held_chance.mean()), n),
+            _metric(gap, 0.0, n),
+        )
+        return dict(zip(promises(batches), found, strict=True))
+
+    return held_back
+
+
+def alike(data: Data, seed: int) -> tuple[Split, Split]:
+    """Returns as many records trained on as are held back, and those held back.
+
+    They come in whole groups, such as all windows of an article: a batch of few
+    articles is harder than one of many, whether it was trained on or not.
+    """
+    train, held = data.train, data.validation
+    most = min(len(train), len(held))
+    group = np.arange(len(train))
+    if data.grouped_by in train.table:
+        column = np.asarray(train.table[data.grouped_by])
+        if column.dtype.kind in "iu":  # negative: none, so that each is its own
+            column = np.where(column < 0, -1 - group, column)
+        group = np.unique(column, return_inverse=True)[1]
+    turn = np.random.default_rng([seed, 6]).permutation(group.max() + 1)
+    rows = np.argsort(turn[group], kind="stable")[:most]
+    return train.take(np.sort(rows)), held
+
+
+def batch_size(records: int, most: int, unit: int) -> int:
+    """Records of a batch: as in training, or fewer where so few are held back.
+
+    Args:
+        records: Of the smaller side.
+        most: Records of a training batch.
+        unit: What a batch is a multiple of.
+
+    Returns:
+        The size; 0 where there are too few.
+    """
+    return min(most, records) // unit * unit
+
+
+def _reach(loss: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    return loss / np.where(chance == 0, 1.0, np.abs(chance))
+
+
+def _metric(values: np.ndarray, chance: float, n: int) -> Metric:
+    mean, m = float(values.mean()), len(values)
+    if m < 2:
+        return Metric(mean, n, chance, math.nan, math.nan)
+    half = stats.t.ppf(0.975, m - 1) * float(values.std(ddof=1)) / math.sqrt(m)
+    return Metric(mean, n, chance, mean - half, mean + half)

@@ -1,0 +1,136 @@
+"""What labels can teach, measured once before the first step of a run."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from evaluators.common import label_information
+from input_pipeline import loader
+from reporting import run_dir as files
+from reporting.page import data_sections
+from train_lib import experiment, parallel, pretrained
+from train_lib.run_setup import Session
+from train_lib.train_step import TrainState
+from train_lib.writers import Writer
+
+PAIRS = 20_000  # drawn, for what needs columns alone
+SEEN = 1_000  # pairs whose records are embedded
+BATCHES, ANCHORS = 8, 256  # for the entropy of soft targets
+DRAW = 2**20  # an epoch that no run comes to
+
+
+def measure(run: Session, fresh: TrainState, writer: Writer) -> None:
+    """Audits labels that make positives, and notes the lowest loss they allow.
+
+    Writes `label_audit.json` unless it is there, and sets `run.loss_floor`. Does
+    nothing where a record's other view is its positive.
+    """
+    if audit := files.read_audit(run.workdir):
+        run.loss_floor = audit.get("loss_floor")
+        return
+    kind = _kind(run.config)
+    if kind is None:
+        return
+    writer.state("evaluating")
+    audit = _audit(run, fresh, kind)
+    files.write_json(run.workdir / files.AUDIT, audit)
+    run.loss_floor = audit.get("loss_floor")
+    writer.tell("%s", data_sections.tell_audit(audit))
+
+
+def _kind(config: Any) -> str | None:
+    """What makes positives: "codes", "label", or None for views."""
+    if config.objective.get("positives") == "codes":
+        return "codes"
+    return "label" if config.objective.get("relevance") == "label" else None
+
+
+def _audit(run: Session, fresh: TrainState, kind: str) -> dict:
+    config, split = run.config, run.data.train
+    if kind == "label":
+        label = np.asarray(split.table["label"])[:, None]
+        own = {"codes": label, "code_weights": np.float32(label >= 0)}
+        split = dataclasses.replace(split, table=split.table | own)
+    partners = loader.Partners(split, config.seed)
+    rng = np.random.default_rng([config.seed, 4])
+    anchors = rng.permutation(len(split))[:PAIRS]
+    drawn = partners.draw(anchors, DRAW)
+    social = ~partners.alone[anchors]
+    audit = {
+        "positives": kind,
+        "records": len(split),
+        "pairs": int(social.sum()),
+        "alone": float(partners.alone.mean()),
+        "nearer": _nearer(run, fresh, anchors[social][:SEEN], drawn[social][:SEEN]),
+    }
+    if kind == "label":
+        return audit
+    codes, pairs = split.table["codes"], (anchors[social], drawn[social])
+    audit["common"] = label_information.common_only(codes, split.code_names, *pairs)
+    lowest = _lowest(config, split, partners, (anchors, drawn), rng)
+    chance = run.objective.chance(config.train.batch_size)
+    return audit | {
+        "lowest": lowest,
+        "loss_chance": chance,
+        "loss_floor": chance * lowest["share"],
+    }
+
+
+def _nearer(run: Session, fresh: TrainState, anchors, partners) -> dict[str, dict]:
+    """How near positives are to what no label has taught."""
+    if not len(anchors):
+        return {}
+    split = run.data.train
+    rng = np.random.default_rng([run.config.seed, 5])
+    others = anchors + 1 + rng.integers(len(split) - 1, size=len(anchors))
+    sides = np.stack([anchors, partners, others % len(split)])
+    rows, back = np.unique(sides, return_inverse=True)
+    back = back.reshape(sides.shape)
+    found = {}
+    for name, embed in _encoders(run, fresh).items():
+        z = embed(split, rows)
+        found[name] = label_information.nearness(*(z[side] for side in back))
+    return found
+
+
+def _encoders(run: Session, fresh: TrainState) -> dict[str, Callable]:
+    began = run.config.model.init_from
+    state = parallel.put_state((fresh.params, fresh.extra), run.mesh)
+    network = pretrained.other_embed(began) or run.embed(*state)
+    encoders = {"start" if began else "untrained": network}
+    if "pixels" not in experiment.floor_names(run.config):
+        return encoders
+    given = {"data": run.data, "pictures": run.pictures}
+    given |= {"untrained": network, "start": network}
+    return {"pixels": experiment.make_floor(run.config, "pixels", **given), **encoders}
+
+
+def _lowest(config: Any, split: Any, partners: loader.Partners, pairs, rng) -> dict:
+    """The lowest loss that the codes allow, in nats."""
+    size = config.train.batch_size
+    separate = config.train.accumulate == "separate"
+    candidates = size // config.train.chunks if separate else size
+    odds = label_information.Odds(split.table["codes"], split.table["code_weights"])
+    rows = np.stack(
+        [rng.permutation(len(split))[:candidates] for _ in range(BATCHES)]
+    )  # [b, N]
+    keys = np.stack([partners.draw(r, DRAW + i) for i, r in enumerate(rows)])
+    # The loss asks both ways: records among partners, and partners among records.
+    ways = ((rows, keys), (keys, rows))
+    soft = [
+        label_information.soft_floor(split.table, a[:, :ANCHORS], k) for a, k in ways
+    ]
+    chance = math.log(candidates)
+    hard = label_information.hard_floor(odds, *pairs, candidates)
+    value = float(np.mean(soft))
+    return {
+        "candidates": candidates,
+        "chance": chance,
+        "soft": value,
+        "hard": hard,
+        "information": max(chance - hard, 0.0),
+        "share": value / chance if chance else 0.0,
+    }

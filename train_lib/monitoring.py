@@ -1,0 +1,121 @@
+"""What the loop writes down as it goes, and what in it ends a run."""
+
+import dataclasses
+import math
+import time
+
+import jax
+import numpy as np
+
+from reporting import budget
+from reporting import run_dir as files
+from reporting.alarms.common import check as alarm_check
+from reporting.gates import decisions
+from train_lib.run_setup import Session
+from train_lib.writers import Writer
+
+FORECAST_AFTER = 50  # steps of a start
+
+
+class Ended(Exception):
+    """Training stops here; `state` is how the run ended."""
+
+    def __init__(self, state: str, message: str):
+        self.state = state
+        super().__init__(message)
+
+
+@dataclasses.dataclass
+class Interval:
+    """What happened since the last log line."""
+
+    pending: list[tuple[int, dict[str, jax.Array]]]
+    began: float
+    waited: float = 0.0
+
+
+def log(run: Session, interval: Interval, writer: Writer) -> None:
+    """Fetches the interval's metrics, checks them, and writes their means.
+
+    Raises:
+        Ended: A loss or gradient is not finite, or an alarm says to stop.
+    """
+    if not interval.pending:
+        return
+    steps, fetched = zip(*interval.pending, strict=True)
+    fetched = jax.device_get(fetched)
+    seconds = time.perf_counter() - interval.began
+    _check_finite(run, steps, fetched, writer)
+    step, count = steps[-1], len(steps)
+    means = {
+        tag: float(np.mean([m[tag] for m in fetched], dtype=np.float64))
+        for tag in fetched[0]
+    }
+    batch_size = run.config.train.batch_size
+    scale = run.progress.lr_scale
+    # A loss whose chance level depends on what is in the batch has logged it itself.
+    means.setdefault("train/loss_chance", run.objective.chance(batch_size))
+    if run.loss_floor is not None:
+        means["train/loss_floor"] = run.loss_floor
+    means |= {
+        "train/lr": float(run.schedule(step - 1)) * scale,
+        "perf/examples_per_sec": count * batch_size / max(seconds, 1e-9),
+        "perf/input_wait": interval.waited / max(seconds, 1e-9),
+    }
+    eta = (run.total_steps - step) * seconds / count
+    writer.trained(step, run.epoch(step), means, eta)
+    raise_alarms(run, writer, step)
+
+
+def forecast(run: Session, writer: Writer) -> str:
+    """Says how fast the run is, what bounds it, and what it will take."""
+    said = budget.sentence(
+        budget.of_run(
+            writer.events,
+            files.plain(run.config),
+            total_steps=run.total_steps,
+            epoch_steps=run.epoch_steps,
+            segments=files.read_resumes(run.workdir),
+        )
+    )
+    writer.tell("%s", said)
+    return said
+
+
+def _check_finite(run: Session, steps, fetched, writer: Writer) -> None:
+    for step, metrics in zip(steps, fetched, strict=True):
+        for tag in ("train/loss", "train/grad_norm"):
+            if not math.isfinite(metrics[tag]):
+                kept = max(run.checkpoints.steps(), default=None)
+                where = f"step {kept}" if kept is not None else "none was saved yet"
+                seen = (
+                    f"{tag} is {metrics[tag]} at step {step}. The last good checkpoint "
+                    f"is kept ({where})."
+                )
+                advice = (
+                    "A lower optimizer.learning_rate, a longer warm-up or "
+                    "optimizer.clip_norm are what to try first."
+                )
+                message = f"{seen} {advice}"
+                alarm = {"name": "not_finite", "severity": "stop", "tag": tag}
+                alarm |= {"step": step, "seen": seen, "advice": advice}
+                writer.alarm(alarm | {"message": message}, run.epoch(step))
+                raise Ended("diverged", message)
+
+
+def raise_alarms(run: Session, writer: Writer, step: int) -> None:
+    """Says alarms that have not been said; stops on those that say so."""
+    found = alarm_check.check(writer.events, **alarm_check.facts(run.workdir))
+    for alarm in alarm_check.unseen(found, writer.events):
+        writer.alarm(alarm, run.epoch(step))
+    for alarm in found:
+        if alarm["severity"] == "stop":
+            raise Ended("collapsed", alarm["message"])
+
+
+def judge_gates(run: Session, writer: Writer) -> decisions.Decision | None:
+    """Judges the gates that are due; returns what ends the run, if anything does."""
+    epochs = run.config.train.epochs
+    for judged in decisions.judge_due(run.gates, writer.events, epochs=epochs):
+        writer.gate(judged)
+    return decisions.standing(run.gates, writer.events, run.total_steps)

@@ -1,0 +1,336 @@
+"""How a run begins: its parts, its first state, and where it takes up."""
+
+import dataclasses
+import pathlib
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from input_pipeline import data_checks
+from objectives.common.objective import Objective
+from reporting import run_dir as files
+from reporting.formatting import number
+from reporting.gates import decisions, judgment
+from reporting.page import data_sections
+from train_lib import experiment, parallel, pretrained, schedules, train_step
+from train_lib.checkpoints import Checkpoints
+from train_lib.config import ConfigError, Recipe, difference
+from train_lib.progress import Progress
+from train_lib.schedules import Horizon
+
+# What may change between two starts on a workdir: none of it alters the steps made.
+FREE = (
+    "train.epochs", "schedule.epochs", "train.log_every_steps", "train.threads",
+    "train.checkpoint_every_epochs", "train.keep_checkpoints", "train.prefetch",
+    "train.patience", "train.price_per_hour", "evaluate.", "gates.", "alarms.",
+    "data.path", "data.cache",
+)  # fmt: skip
+PACKAGES = (
+    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
+    "tensorflow-datasets", "ml-collections", "clu",
+)  # fmt: skip
+
+
+@dataclasses.dataclass
+class Session:
+    """The parts of a run, built once; arrays of its state are not among them."""
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    data: Any
+    mesh: Mesh
+    epoch_steps: int
+    total_steps: int
+    granted: float  # epochs among them that gates have added
+    judgment: dict[str, dict]
+    objective: Objective
+    schedule: schedules.Schedule
+    step: Callable
+    embed: Callable
+    pictures: Callable
+    evaluators: dict[str, Any]
+    held_back: Callable
+    checkpoints: Checkpoints
+    progress: Progress
+    loss_floor: float | None = None  # the lowest that the labels allow
+
+    def epoch(self, step: int) -> float:
+        """Epochs done after a step."""
+        return step / self.epoch_steps
+
+
+@dataclasses.dataclass
+class Start:
+    """Where a run takes up: state on devices, the loader in place, and why."""
+
+    state: train_step.TrainState
+    batches: Any
+    step: int
+    why: str
+
+
+def compare(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
+    """What changed since the workdir's last start, name -> [then, now].
+
+    Raises:
+        ConfigError: Something changed that would make it another run.
+    """
+    old = files.read_config(workdir).get("config")
+    new = files.plain(recipe.config)
+    changed = difference(ConfigDict(new), ConfigDict(old)) if old else {}
+    wrong = {k: v for k, v in changed.items() if not k.startswith(FREE)}
+    if wrong:
+        raise ConfigError(
+            [
+                f"config.{name}: got {now!r} in a workdir started with {then!r}; "
+                "expected the same, or another --workdir"
+                for name, (then, now) in wrong.items()
+            ]
+        )
+    return changed
+
+
+def remember(recipe: Recipe, workdir: pathlib.Path) -> None:
+    """Writes config.json."""
+    described = {
+        "config": files.plain(recipe.config),
+        "recipe": recipe.source,
+        "difference": difference(recipe.config, recipe.default),
+        "overrides": difference(recipe.config, recipe.variant),
+        "learning_rate": experiment.peak_learning_rate(recipe.config),
+    }
+    files.write_json(workdir / files.CONFIG, described)
+
+
+def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:
+    """Writes versions and devices."""
+    device = mesh.devices.flat[0]
+    described = {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "device": device.device_kind,
+        "platform": device.platform,
+        "devices": mesh.size,
+        "processes": jax.process_count(),
+        "commit": _commit(),
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
+    files.write_json(workdir / files.ENVIRONMENT, described)
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code is in, or None where it is in none."""
+    root = pathlib.Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        told = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None
+
+
+def open_session(
+    config: ConfigDict, workdir: pathlib.Path, extend: str | None
+) -> Session:
+    """Builds all parts of a run; reads the data and the newest checkpoint's `host`.
+
+    Raises:
+        ConfigError: The run is longer or shorter than before without being told how.
+        ValueError: The data is too small, or no checkpoint can be read.
+    """
+    data = experiment.load_data(config)
+    experiment.check_records(config, data.train)
+    mesh = parallel.make_mesh()
+    epoch_steps = experiment.steps_per_epoch(config, len(data.train))
+    granted = decisions.granted(files.read_events(workdir))
+    total = round((config.train.epochs + granted) * epoch_steps)
+    known = data_checks.describe(data)
+    files.write_json(
+        workdir / files.DATA,
+        data.facts
+        | known
+        | experiment.view_facts(config)
+        | {
+            "training_records": len(data.train),
+            "validation_records": len(data.validation),
+            "steps_per_epoch": epoch_steps,
+            "total_steps": total,
+        },
+    )
+    logging.info("%s", data_sections.tell_split(known))
+    write_environment(workdir, mesh)
+    horizon = find_horizon(workdir, total, extend, granted)
+    schedule = experiment.make_schedule(config, epoch_steps, horizon)
+    objective = experiment.make_objective(config, horizon.end)
+    step = train_step.make_train_step(
+        objective,
+        experiment.make_optimizer(config, schedule),
+        experiment.make_augment(config),
+        parallel.AXIS,
+    )
+    seen = experiment.make_seen(config, mesh)
+    return Session(
+        config=config,
+        workdir=workdir,
+        data=data,
+        mesh=mesh,
+        epoch_steps=epoch_steps,
+        total_steps=total,
+        granted=granted,
+        judgment=judgment.of_config(files.plain(config)),
+        objective=objective,
+        schedule=schedule,
+        step=parallel.parallel_step(step, mesh),
+        embed=experiment.make_embed(config, objective, seen),
+        pictures=experiment.make_pictures(config, seen),
+        evaluators=experiment.make_evaluators(config, data),
+        held_back=experiment.make_held_back(config, data, objective, mesh),
+        checkpoints=Checkpoints(
+            workdir / files.CHECKPOINTS, config.train.keep_checkpoints
+        ),
+        progress=Progress(horizon.start, horizon.end),
+    )
+
+
+def find_horizon(
+    workdir: pathlib.Path, total: int, extend: str | None, granted: float = 0.0
+) -> Horizon:
+    """The steps that the learning rate spans, which an extended run has to be told.
+
+    Epochs that a gate has granted stretch the curve without being told.
+
+    Raises:
+        ConfigError: The length changed and `extend` does not say what that means.
+    """
+    segments = files.read_resumes(workdir)
+    if not segments:
+        return Horizon(0, total)
+    last = segments[-1]
+    old = Horizon(*last["horizon"])
+    if last["total_steps"] == total:
+        return old
+    step = max(files.checkpoint_steps(workdir), default=0)
+    if not step:
+        return Horizon(0, total)
+    if total < step:
+        raise ConfigError(
+            [
+                f"config.train.epochs: got a run of {total} steps in a workdir that "
+                f"is at step {step}; expected more"
+            ]
+        )
+    if extend is None and granted > last.get("granted", 0.0):
+        extend = "rescale"
+    if extend is None:
+        raise ConfigError(
+            [
+                f"config.train.epochs: got a run of {total} steps in a workdir whose "
+                f"learning rate ends at step {old.end}; say how it goes on: "
+                "--extend=rescale (the curve stretched over the new length), "
+                "--extend=continue (the old curve, then its final rate) or "
+                "--extend=restart (a new warm-up and curve from here)"
+            ]
+        )
+    return schedules.extended(extend, old, step, total)
+
+
+def first_state(session: Session) -> train_step.TrainState:
+    """State before the first step, on the host."""
+    state = random_state(session)
+    params, extra = pretrained.start_from(session.config, state.params, state.extra)
+    return state.replace(params=params, extra=extra)
+
+
+def random_state(session: Session) -> train_step.TrainState:
+    """State that nothing has trained, on the host."""
+    config = session.config
+    batch = experiment.example_batch(config)
+    # The optimiser's state depends on shapes alone, so any schedule will do.
+    tx = experiment.make_optimizer(config, session.schedule)
+    # Outside the mesh no axis has a name.
+    objective = experiment.make_objective(config, session.total_steps, axis_name=None)
+    init = jax.jit(
+        lambda: train_step.init_state(objective, tx, config.seed, batch),
+        # It runs once: optimising the code takes longer than running it.
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    return init()
+
+
+def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Start:
+    """Restores the newest readable checkpoint, or begins with `fresh`."""
+    config, progress = session.config, session.progress
+    batches = experiment.make_batches(
+        config, session.data.train, config.train.batch_size
+    )
+    found = session.checkpoints.restore(fresh)
+    horizon = Horizon(progress.horizon_start, progress.horizon_end)
+    if found is None:
+        state, step, why, skipped = fresh, 0, "start", []
+    else:
+        batches.set_state(found.data)
+        session.progress = Progress.from_json(found.host)
+        session.progress.horizon_start, session.progress.horizon_end = horizon
+        state = found.state.replace(lr_scale=np.float32(session.progress.lr_scale))
+        step, skipped = found.step, found.skipped
+        why = "extended" if "train.epochs" in changed else "resumed"
+    describe_segment(session, step, why, changed, skipped)
+    return Start(parallel.put_state(state, session.mesh), batches, step, why)
+
+
+def describe_segment(
+    session: Session, step: int, why: str, changed: dict, skipped: list[str]
+) -> dict:
+    """Appends a line to resumes.jsonl: steps, horizon, the rate before and after."""
+    past = files.read_resumes(session.workdir)
+    old = Horizon(*past[-1]["horizon"]) if past else None
+    now = Horizon(session.progress.horizon_start, session.progress.horizon_end)
+    before = (
+        experiment.make_schedule(session.config, session.epoch_steps, old)
+        if old
+        else session.schedule
+    )
+    scale = session.progress.lr_scale
+    segment = {
+        "segment": len(past),
+        "why": why,
+        "time": time.time(),
+        "from_step": step,
+        "total_steps": session.total_steps,
+        "granted": session.granted,
+        "horizon": list(now),
+        "learning_rate_before": float(before(step)) * scale,
+        "learning_rate_after": float(session.schedule(step)) * scale,
+        "changed": changed,
+        "unreadable_checkpoints": skipped,
+    }
+    files.append_line(session.workdir / files.RESUMES, segment)
+    return segment
+
+
+def tell_start(segment: dict) -> str:
+    """A sentence on where a run takes up."""
+    if segment["why"] == "start":
+        return f"Starting a run of {segment['total_steps']} steps"
+    before, after = segment["learning_rate_before"], segment["learning_rate_after"]
+    text = (
+        f"{segment['why'].capitalize()} at step {segment['from_step']} of "
+        f"{segment['total_steps']}; learning rate {number(before)} before, "
+        f"{number(after)} now, horizon {segment['horizon'][1]}"
+    )
+    if segment["unreadable_checkpoints"]:
+        text += "; passed over: " + "; ".join(segment["unreadable_checkpoints"])
+    return text
