@@ -12,8 +12,8 @@ def make_views(images: torch.Tensor, size: int, recipe: dict) -> list[torch.Tens
     """Two views `[n, 3, size, size]`, channels last, of uint8 `[n, s, s, 3]`.
 
     The operations are those of the image transform. What eager PyTorch can do for less
-    it does: one order of the color operations serves the whole batch, and blur runs only
-    on the records that drew it.
+    it does: one order of the color operations serves the whole batch, and blur runs
+    only on the records that drew it.
     """
     pixels = images.permute(0, 3, 1, 2).float().div_(255)  # [n, 3, s, s]
     views = [_view(pixels, size, fields) for fields in recipe["views"]]

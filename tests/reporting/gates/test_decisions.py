@@ -1,9 +1,9 @@
 """Decisions: what follows from a gate, each branch of a tree."""
 
 import pytest
-from tests.reporting.gates.test_judgment import history
 
 from reporting.gates import decisions, judgment
+from tests.reporting.gates.test_judgment import history
 
 # The tree of a report on articles: at epoch 2 go on from .50, two more epochs from .40
 # while it improves, else another recipe; in the end on to the next phase from .10.
