@@ -1,4 +1,4 @@
-"""Akin: train embeddings, find neighbours, end every run with a verdict.
+"""Akin: train embeddings, find neighbors, end every run with a verdict.
 
 python main.py --config=configs/moco_effnet.py --workdir=runs/x     train (the default)
 python main.py --config=A.py --config=B.py --workdir=runs/x         B goes on from A
@@ -140,7 +140,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     from train_lib import stages
 
     workdir = pathlib.Path(arguments.workdir)
-    train = stages.train if len(arguments.config) > 1 else stages.follow
+    train = stages.train if len(arguments.config) > 1 else stages.train_recipe
     return train(arguments.config, overrides, workdir, arguments.extend)
 
 

@@ -58,7 +58,7 @@ def _rate(split, seconds: float) -> float:
         batch_size=BATCH,
         seed=0,
         positives="instance",
-        per_class=1,
+        samples_per_class=1,
         process_index=0,
         process_count=1,
         threads=1,

@@ -1,8 +1,8 @@
-"""Exact search against faiss: `python -m benchmarks.neighbours`.
+"""Exact search against faiss: `python -m benchmarks.neighbors`.
 
 Both search the same random unit vectors in one process, by turns, with as many threads;
 the ratio is faiss's time over ours, so above 1 we are the faster. Results are compared
-too: faiss sums in float32, so a few neighbours whose scores differ in the last bit
+too: faiss sums in float32, so a few neighbors whose scores differ in the last bit
 change places.
 """
 
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--tile", type=int, default=exact_search.WIDE_TILE)
+    parser.add_argument("--key_block_size", type=int, default=exact_search.WIDE_TILE)
     parser.add_argument("--required", type=float, default=0.8)
     args = parser.parse_args()
 
@@ -41,7 +41,9 @@ def main() -> int:
     index.add(gallery)
 
     def ours():
-        return exact_search.top_k(queries, gallery, args.k, tile=args.tile)
+        return exact_search.top_k(
+            queries, gallery, args.k, key_block_size=args.key_block_size
+        )
 
     def theirs():
         return index.search(queries, args.k)

@@ -64,10 +64,10 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
             "constant": (),
         }
     )
-    config.schedule.update(each="step", warmup_epochs=1.0)
-    config.train.update(batch_size=64, epochs=14.0, per_class=4)
+    config.schedule.update(decay_per="step", warmup_epochs=1.0)
+    config.train.update(batch_size=64, epochs=14.0, samples_per_class=4)
     config.train.checkpoint_every_epochs = config.evaluate.every_epochs = 7.0
-    config.evaluate.floors = ("pixels", "untrained", "start")
+    config.evaluate.baselines = ("pixels", "untrained", "start")
     del config.gates["loss"]
     config.gates.learned = {
         "metric": "train/loss",
@@ -79,7 +79,7 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
     if "above_untrained" in config.gates:
         error = config.gates.above_untrained.metric.endswith("/error")
         gate = simsiam_resnet.below if error else simsiam_resnet.above
-        config.gates.above_start = gate("floor:start")
+        config.gates.above_start = gate("baseline:start")
         for name in config.gates:
             config.gates[name].required = True
         # Medians of errors have wide intervals where most frames are nearly right.
@@ -100,7 +100,7 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
 
 def _views(config: ConfigDict) -> None:
     config.objective.relevance = "views"
-    config.train.per_class = 1
+    config.train.samples_per_class = 1
 
 
 def _pseudo(config: ConfigDict) -> None:

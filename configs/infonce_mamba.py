@@ -4,7 +4,7 @@
         drawn articles whose best possible score is known: nothing to download
     python main.py --config=configs/infonce_mamba.py:real --config.data.path=FILE.npz
         your own vectors of 384 with article and position; another width by
-        --config.augment.width=N
+        --config.transform.width=N
     python main.py --config=configs/infonce_mamba.py:full --config.data.path=FILE
         the scale of the report: mamba_s, 768-d vectors, 4 x 256 with 1,024 candidates
     python main.py --config=configs/infonce_mamba.py:v1 --workdir=runs/v1
@@ -18,7 +18,7 @@ says what is asked and why; docs/recipes.md what was measured.
 
 from ml_collections import ConfigDict
 
-SIMPLE = ("copy_last", "mean", "weights", "fading", "ridge")
+SIMPLE = ("persistence", "mean", "fitted_average", "exponential_average", "ridge")
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -45,15 +45,15 @@ def get_config(arg: str = "") -> ConfigDict:
             "objective": {
                 "name": "next_vector",
                 "temperature": 0.07,
-                "contrastive": 0.85,
-                "autoregressive": 0.15,
+                "infonce_weight": 0.85,
+                "cosine_weight": 0.15,
                 "head": (),
-                "residual": "last",
+                "residual_from": "last",
                 "rank": 0,
                 "false_negatives": "keep",
                 "own_context": "mask",
-                "siblings": 0,
-                "tile": 0,
+                "same_article_negatives": 0,
+                "key_block_size": 0,
             },
             "data": {
                 "name": "topics",
@@ -65,9 +65,9 @@ def get_config(arg: str = "") -> ConfigDict:
                 "stay": 0.35,
                 "move": 0.7,
                 "noise": 0.9,
-                "strangers": 4,
+                "cross_article_negatives": 4,
             },
-            "augment": {
+            "transform": {
                 "name": "corruption",
                 "context": 5,
                 "width": 64,
@@ -88,17 +88,17 @@ def get_config(arg: str = "") -> ConfigDict:
                 "name": "cosine",
                 "epochs": 0.0,
                 "warmup_epochs": 1.0,
-                "final": 0.0,
+                "end_lr": 0.0,
                 "milestones": (),
                 "factor": 0.1,
                 "patience": 0,
             },
             "train": {
                 "batch_size": 256,
-                "per_class": 1,
+                "samples_per_class": 1,
                 "epochs": 10.0,
-                "chunks": 1,
-                "accumulate": "exact",
+                "grad_cache_chunks": 1,
+                "negatives": "global",
                 "log_every_steps": 20,
                 "checkpoint_every_epochs": 2.0,
                 "keep_checkpoints": 2,
@@ -114,9 +114,9 @@ def get_config(arg: str = "") -> ConfigDict:
                 "batch_size": 256,
                 "loss_batches": 4,
                 "final_sets": (),
-                "floors": (*SIMPLE, "best", "untrained"),
-                "gallery": "next",
-                "gallery_queries": 12,
+                "baselines": (*SIMPLE, "best", "untrained"),
+                "examples": "next",
+                "example_queries": 12,
                 "sets": {
                     "next": {
                         "name": "next_vector",
@@ -132,8 +132,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 "ignore": (),
             },
             "gates": {
-                "best_recall": _gate("recall@5", "floor:best", times=0.9),
-                "best_cosine": _gate("cosine", "floor:best", times=0.9),
+                "best_recall": _gate("recall@5", "baseline:best", times=0.9),
+                "best_cosine": _gate("cosine", "baseline:best", times=0.9),
                 **_baseline_gates(),
             },
         }
@@ -153,8 +153,10 @@ def get_config(arg: str = "") -> ConfigDict:
 def _same_everywhere(config: ConfigDict) -> None:
     """What the data brings is what views and objective are made for."""
     for name in ("context", "width"):
-        config.data[name] = config.augment.get_oneway_ref(name)
-    config.data.siblings = config.objective.get_oneway_ref("siblings")
+        config.data[name] = config.transform.get_oneway_ref(name)
+    config.data.same_article_negatives = config.objective.get_oneway_ref(
+        "same_article_negatives"
+    )
 
 
 def _gate(figure: str, value: str, **more) -> dict:
@@ -170,20 +172,20 @@ def _gate(figure: str, value: str, **more) -> dict:
 def _baseline_gates() -> dict:
     """Above every simple prediction, and its interval; soon above a mere copy."""
     gates = {
-        f"{figure.partition('@')[0]}_above_{floor}": _gate(
-            figure, f"floor:{floor}", outside_interval=True
+        f"{figure.partition('@')[0]}_above_{baseline}": _gate(
+            figure, f"baseline:{baseline}", outside_interval=True
         )
         for figure in ("recall@5", "cosine")
-        for floor in SIMPLE
+        for baseline in SIMPLE
     }
     # Two epochs after the warm-up of one: before that no rate was what it should be.
-    gates["soon_above_copying"] = _gate("cosine", "floor:copy_last", at=3.0)
+    gates["soon_above_persistence"] = _gate("cosine", "baseline:persistence", at=3.0)
     return gates
 
 
 def _from_files(config: ConfigDict, width: int) -> None:
     """Vectors of a file, of which nobody knows the best prediction."""
-    config.augment.width = width
+    config.transform.width = width
     with config.unlocked():
         config.data = ConfigDict(
             {
@@ -193,15 +195,15 @@ def _from_files(config: ConfigDict, width: int) -> None:
                 "article": "article",
                 "position": "position",
                 "title": "title",
-                "holdout": 0.2,
-                "strangers": 4,
+                "val_fraction": 0.2,
+                "cross_article_negatives": 4,
                 "max_rejected": 0.01,
                 "cache": "",
             }
         )
         _same_everywhere(config)
         config.gates = ConfigDict(_baseline_gates())
-    config.evaluate.floors = (*SIMPLE, "untrained")
+    config.evaluate.baselines = (*SIMPLE, "untrained")
 
 
 def _real(config: ConfigDict) -> None:
@@ -209,16 +211,16 @@ def _real(config: ConfigDict) -> None:
     # Few articles: a small network, from a mean that fades, among so many vectors of
     # the own article as the pool has.
     config.model.update(width=64, layers=1)
-    config.objective.update(residual="mixture", rank=32, siblings=6)
-    config.augment.update(dropout=0.0, span=0.0)
+    config.objective.update(residual_from="mixture", rank=32, same_article_negatives=6)
+    config.transform.update(dropout=0.0, span=0.0)
     config.optimizer.update(learning_rate=2.5e-4)
-    config.train.update(batch_size=1024, per_class=4, epochs=4.0)
+    config.train.update(batch_size=1024, samples_per_class=4, epochs=4.0)
     # A prediction that is found lies farther out than one of least error, which is near
     # the middle of everything: cosines stand in the report and decide nothing.
     for name, gate in config.gates.items():
-        figure, _, floor = name.partition("_above_")
-        gate.required = figure == "recall" and floor != "fading"
-    config.gates.soon_above_copying.required = True
+        figure, _, baseline = name.partition("_above_")
+        gate.required = figure == "recall" and baseline != "exponential_average"
+    config.gates.soon_above_persistence.required = True
 
 
 def _full(config: ConfigDict) -> None:
@@ -226,7 +228,9 @@ def _full(config: ConfigDict) -> None:
     _from_files(config, 768)
     config.model.update(width=768, layers=14, states=16, dtype="bfloat16")
     config.optimizer.learning_rate = 1e-4 / 4
-    config.train.update(batch_size=1024, chunks=4, epochs=20.0, patience=3, threads=8)
+    config.train.update(
+        batch_size=1024, grad_cache_chunks=4, epochs=20.0, patience=3, threads=8
+    )
 
 
 def _tree(config: ConfigDict) -> None:
@@ -251,19 +255,19 @@ def _tree(config: ConfigDict) -> None:
 
 def _v1(config: ConfigDict) -> None:
     """What the report stopped: two objectives in two spaces."""
-    config.objective.update(head=(512, 256), contrastive=0.7, autoregressive=0.3)
+    config.objective.update(head=(512, 256), infonce_weight=0.7, cosine_weight=0.3)
 
 
 def _smoke(config: ConfigDict) -> None:
-    """Seconds instead of minutes: every part runs, nothing is learnt or required."""
+    """Seconds instead of minutes: every part runs, nothing is learned or required."""
     config.model.update(width=16, layers=1, states=4, dtype="float32")
     config.train.update(
-        epochs=2.0, batch_size=32, chunks=1, log_every_steps=1, threads=1
+        epochs=2.0, batch_size=32, grad_cache_chunks=1, log_every_steps=1, threads=1
     )
-    config.evaluate.update(batch_size=64, gallery_queries=4)
+    config.evaluate.update(batch_size=64, example_queries=4)
     if config.data.name == "topics":
         config.data.update(train=24, validation=8, length=12)
-        config.augment.update(width=16)
+        config.transform.update(width=16)
     for name in ("promise", "found"):
         if name in config.gates:
             with config.unlocked():

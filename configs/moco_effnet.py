@@ -44,25 +44,25 @@ def get_config(arg: str = "") -> ConfigDict:
                 "name": "moco",
                 "temperature": 0.1,
                 "momentum": 0.5,
-                "momentum_schedule": "cosine",
+                "ema_momentum_schedule": "cosine",
                 "positives": "instance",
                 "false_negatives": "keep",
                 "hidden": 512,
                 "features": 128,
-                "layer": "backbone",
-                "tile": 0,
+                "embed_from": "backbone",
+                "key_block_size": 0,
             },
             "data": {
                 "name": "logos",
                 "path": "",
                 "cache": "",
                 "size": 48,
-                "holdout": 0.1,
+                "val_fraction": 0.1,
                 "brands": 2000,
                 "renditions": 5,
             },
-            "augment": {
-                "name": "augment",
+            "transform": {
+                "name": "image",
                 "size": 32,
                 "mean": (0.485, 0.456, 0.406),
                 "std": (0.229, 0.224, 0.225),
@@ -82,17 +82,17 @@ def get_config(arg: str = "") -> ConfigDict:
                 "name": "cosine",
                 "epochs": 0.0,
                 "warmup_epochs": 0.5,
-                "final": 0.0,
+                "end_lr": 0.0,
                 "milestones": (),
                 "factor": 0.1,
                 "patience": 3,
             },
             "train": {
                 "batch_size": 128,
-                "per_class": 1,
+                "samples_per_class": 1,
                 "epochs": 7.0,
-                "chunks": 1,
-                "accumulate": "exact",
+                "grad_cache_chunks": 1,
+                "negatives": "global",
                 "log_every_steps": 10,
                 "checkpoint_every_epochs": 2.0,
                 "keep_checkpoints": 2,
@@ -108,9 +108,9 @@ def get_config(arg: str = "") -> ConfigDict:
                 "batch_size": 256,
                 "loss_batches": 4,
                 "final_sets": (),
-                "floors": ("pixels", "untrained"),
-                "gallery": "brand",
-                "gallery_queries": 12,
+                "baselines": ("pixels", "untrained"),
+                "examples": "brand",
+                "example_queries": 12,
                 "sets": {
                     "instance": {"name": "instance"},
                     "brand": {"name": "retrieval", "relevance": "label"},
@@ -142,9 +142,9 @@ def get_config(arg: str = "") -> ConfigDict:
                     "value": 0.9,
                     "required": True,
                 },
-                "brand_above_pixels": _above("eval/brand/recall@1", "floor:pixels"),
+                "brand_above_pixels": _above("eval/brand/recall@1", "baseline:pixels"),
                 "brand_above_untrained": _above(
-                    "eval/brand/recall@1", "floor:untrained"
+                    "eval/brand/recall@1", "baseline:untrained"
                 ),
             },
         }
@@ -159,7 +159,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def _view(*, blur: float) -> dict:
-    # Marks: no flip and no hue, which a mirrored or recoloured mark would not survive.
+    # Marks: no flip and no hue, which a mirrored or recolored mark would not survive.
     return {
         "crop_scale": (0.6, 1.0),
         "crop_ratio": (0.75, 4 / 3),
@@ -197,7 +197,7 @@ def _folder(*, size: int) -> ConfigDict:
             "path": "",
             "cache": "",
             "size": size,
-            "holdout": 0.2,
+            "val_fraction": 0.2,
             "max_rejected": 0.01,
             "max_pixels": 100_000_000,
         }
@@ -217,8 +217,8 @@ def _above(metric: str, level: str) -> dict:
 def _marks(config: ConfigDict) -> None:
     """A folder of marks; the same concept drawn by another artist is to be found."""
     config.data = _folder(size=48)
-    # Across artists colour is what stays: it is jittered, but never changed.
-    for view in (config.augment.view1, config.augment.view2):
+    # Across artists color is what stays: it is jittered, but never changed.
+    for view in (config.transform.view1, config.transform.view2):
         view.update(_view(blur=0.0))
         view.update(crop_scale=(0.5, 1.0), brightness=0.4, contrast=0.4)
     config.train.update(
@@ -229,7 +229,7 @@ def _marks(config: ConfigDict) -> None:
     config.optimizer.learning_rate = 1e-2
     config.schedule.warmup_epochs = 3.0
     config.evaluate.every_epochs = 15.0
-    config.evaluate.gallery = "concept"
+    config.evaluate.examples = "concept"
     sets = config.evaluate.sets
     with config.unlocked():
         del sets["brand"]
@@ -246,9 +246,11 @@ def _marks(config: ConfigDict) -> None:
                 "learned": config.gates.learned,
                 "not_collapsed": config.gates.not_collapsed,
                 "concept_above_untrained": _above(
-                    "eval/concept/recall@1", "floor:untrained"
+                    "eval/concept/recall@1", "baseline:untrained"
                 ),
-                "concept_above_pixels": _above("eval/concept/recall@1", "floor:pixels")
+                "concept_above_pixels": _above(
+                    "eval/concept/recall@1", "baseline:pixels"
+                )
                 | {"times": 1.3},
             }
         )
@@ -269,10 +271,10 @@ def _full(config: ConfigDict) -> None:
         dtype="bfloat16", sync_batchnorm=True,
     )  # fmt: skip
     config.objective.update(temperature=0.2, momentum=0.99, hidden=4096, features=256)
-    config.augment.size = 224
+    config.transform.size = 224
     for view, blur, solarize in (
-        (config.augment.view1, 1.0, 0.0),
-        (config.augment.view2, 0.1, 0.2),
+        (config.transform.view1, 1.0, 0.0),
+        (config.transform.view2, 0.1, 0.2),
     ):
         view.update(
             grayscale=0.2, blur=blur, blur_sigma=(0.1, 2.0), solarize=solarize,
@@ -288,15 +290,15 @@ def _full(config: ConfigDict) -> None:
 
 
 def _smoke(config: ConfigDict) -> None:
-    """Seconds instead of minutes: every part runs, nothing is learnt or required."""
+    """Seconds instead of minutes: every part runs, nothing is learned or required."""
     config.model.update(width=0.25, depth=0.1, head_features=64)
     config.objective.update(hidden=32, features=16)
     config.data.size = 32
     if config.data.name == "logos":
         config.data.brands = 60
-    config.augment.size = 32
+    config.transform.size = 32
     config.train.update(batch_size=32, epochs=1.0, log_every_steps=1)
     config.schedule.warmup_epochs = 0.1
-    config.evaluate.update(batch_size=64, gallery_queries=4)
+    config.evaluate.update(batch_size=64, example_queries=4)
     for gate in config.gates.values():
         gate.required = False

@@ -48,8 +48,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 "hidden": 256,
                 "features": 512,
                 "bottleneck": 128,
-                "temporal": 0.2,
-                "layer": "backbone",
+                "temporal_weight": 0.2,
+                "embed_from": "backbone",
             },
             "data": {
                 "name": "speckle",
@@ -61,11 +61,11 @@ def get_config(arg: str = "") -> ConfigDict:
                 "label": "phase",
                 "bins": 12,
                 "split": "clip",
-                "holdout": 0.3,
-                "hold_out": "",
+                "val_fraction": 0.3,
+                "val_filter": "",
                 "gap": 0.0,
             },
-            "augment": {
+            "transform": {
                 "name": "ultrasound",
                 "size": (64, 80),
                 "channels": 1,
@@ -87,20 +87,20 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "schedule": {
                 "name": "cosine",
-                "each": "epoch",
+                "decay_per": "epoch",
                 "epochs": 0.0,
                 "warmup_epochs": 0.0,
-                "final": 0.0,
+                "end_lr": 0.0,
                 "milestones": (),
                 "factor": 0.1,
                 "patience": 0,
             },
             "train": {
                 "batch_size": 32,
-                "per_class": 1,
+                "samples_per_class": 1,
                 "epochs": 14.0,
-                "chunks": 1,
-                "accumulate": "exact",
+                "grad_cache_chunks": 1,
+                "negatives": "global",
                 "log_every_steps": 20,
                 "checkpoint_every_epochs": 7.0,
                 "keep_checkpoints": 2,
@@ -116,9 +116,9 @@ def get_config(arg: str = "") -> ConfigDict:
                 "batch_size": 128,
                 "loss_batches": 8,
                 "final_sets": (),
-                "floors": ("pixels", "untrained"),
-                "gallery": "moved",
-                "gallery_queries": 12,
+                "baselines": ("pixels", "untrained"),
+                "examples": "moved",
+                "example_queries": 12,
                 "sets": {
                     "moved": {
                         "name": "frames",
@@ -161,13 +161,13 @@ def get_config(arg: str = "") -> ConfigDict:
                     "value": 0.5,
                     "required": True,
                 },
-                "above_pixels": above("floor:pixels") | {"required": False},
-                "above_untrained": above("floor:untrained") | {"required": False},
+                "above_pixels": above("baseline:pixels") | {"required": False},
+                "above_untrained": above("baseline:untrained") | {"required": False},
             },
         }
     )
     config.schedule.epochs = config.train.get_oneway_ref("epochs")
-    config.data.size = config.augment.get_oneway_ref("size")
+    config.data.size = config.transform.get_oneway_ref("size")
     for name in filter(None, arg.split(",")):
         if name not in VARIANTS:
             raise ValueError(f"got variant {name!r}; choices: {', '.join(VARIANTS)}")
@@ -176,7 +176,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def above(level: str) -> dict:
-    """A gate: moved frames find their label before a floor does, clear of it."""
+    """A gate: moved frames find their label before a baseline does, clear of it."""
     return {
         "metric": "eval/moved/map",
         "op": ">",
@@ -218,15 +218,15 @@ def _real(config: ConfigDict) -> None:
             "bins": 0,
             "period": 0.0,
             "split": "clip",
-            "holdout": 0.25,
-            "hold_out": "",
+            "val_fraction": 0.25,
+            "val_filter": "",
             "gap": 0.0,
             "reference": "",
             "max_rejected": 0.01,
             "cache": "",
         }
     )
-    config.data.size = config.augment.get_oneway_ref("size")
+    config.data.size = config.transform.get_oneway_ref("size")
     config.evaluate.sets.moved.update(column="", period=0.0, labels=False)
     config.evaluate.sets.clean.update(column="", period=0.0, labels=False, ssim=100)
     config.train.update(monitor="eval/clean/ssim@1", monitor_mode="max")
@@ -239,7 +239,7 @@ def _real(config: ConfigDict) -> None:
 
 def _joint(config: ConfigDict) -> None:
     """A muscle in `:real` files with a table of trials and the angle of a joint."""
-    config.data.update(time="time_s", label="angle_deg", bins=24, holdout=0.5)
+    config.data.update(time="time_s", label="angle_deg", bins=24, val_fraction=0.5)
     for name in ("moved", "clean"):
         config.evaluate.sets[name].update(
             column="angle_deg",
@@ -250,8 +250,8 @@ def _joint(config: ConfigDict) -> None:
         )
     config.train.update(monitor="eval/moved/error", monitor_mode="min")
     with config.unlocked():
-        config.gates.half_of_pixels = below("floor:pixels", 0.5)
-        config.gates.above_untrained = below("floor:untrained")
+        config.gates.half_of_pixels = below("baseline:pixels", 0.5)
+        config.gates.above_untrained = below("baseline:untrained")
         for name in ("half_of_pixels", "above_untrained"):
             config.gates[name].required = False
 
@@ -271,11 +271,11 @@ def _imagenet(config: ConfigDict) -> None:
         "blur": 0.5,
         "blur_sigma": (0.1, 2.0),
     }
-    side = max(config.augment.size)
+    side = max(config.transform.size)
     with config.unlocked():
-        config.augment = ConfigDict(
+        config.transform = ConfigDict(
             {
-                "name": "augment",
+                "name": "image",
                 "size": side,
                 "mean": (0.485, 0.456, 0.406),
                 "std": (0.229, 0.224, 0.225),
@@ -293,9 +293,9 @@ def _full(config: ConfigDict) -> None:
     config.model.update(width=1.0, layers=(2, 2, 2, 2), dtype="bfloat16")
     config.model.sync_batchnorm = True
     config.objective.update(hidden=512, features=2048, bottleneck=512)
-    config.augment.size = (224, 224)
-    # As published weights of photographs expect a grey picture.
-    config.augment.update(channels=3, mean=0.449, std=0.226)
+    config.transform.size = (224, 224)
+    # As published weights of photographs expect a gray picture.
+    config.transform.update(channels=3, mean=0.449, std=0.226)
     # 445 frames make three steps an epoch; 2,000 updates are what the curve needs.
     config.train.update(
         batch_size=128, epochs=700.0, checkpoint_every_epochs=50.0, threads=8,
@@ -306,15 +306,15 @@ def _full(config: ConfigDict) -> None:
 
 
 def _smoke(config: ConfigDict) -> None:
-    """Seconds instead of minutes: every part runs, nothing is learnt or required."""
+    """Seconds instead of minutes: every part runs, nothing is learned or required."""
     config.model.update(width=0.125, layers=(1,), dtype="float32")
     config.objective.update(hidden=16, features=24, bottleneck=8)
-    if config.augment.name == "ultrasound":
-        config.augment.size = (32, 40)
+    if config.transform.name == "ultrasound":
+        config.transform.size = (32, 40)
     if config.data.name == "speckle":
         config.data.update(clips=6, frames=16, cycles=1.0)
     config.train.update(batch_size=16, epochs=2.0, log_every_steps=1, threads=1)
-    config.evaluate.update(batch_size=32, gallery_queries=4)
+    config.evaluate.update(batch_size=32, example_queries=4)
     for name in ("moved", "clean"):
         config.evaluate.sets[name].ssim = min(config.evaluate.sets[name].ssim, 8)
     for gate in config.gates.values():

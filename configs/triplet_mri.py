@@ -5,7 +5,7 @@
     python main.py --config=configs/triplet_mri.py:margin05 --workdir=runs/margin05
         the stress test: margin .5
     python main.py --config=configs/triplet_mri.py:info_nce --workdir=runs/info_nce
-        in-batch contrastive loss in place of triplets
+        in-batch infonce_weight loss in place of triplets
     python main.py --config=configs/triplet_mri.py:scans --config.data.path=DIR
         measured k-space (HDF5, npy, cfl, mat): 4x finds its own 8x among all and
         1,000 phantoms; let train.batch_size be the whole of a small archive
@@ -54,9 +54,9 @@ def get_config(arg: str = "") -> ConfigDict:
                 "validation": 200,
                 "offset": -1,
                 "distractors": 9800,
-                "twins": 4,
+                "near_duplicates": 4,
             },
-            "augment": {
+            "transform": {
                 "name": "undersampling",
                 "size": 128,
                 "coils": 8,
@@ -84,17 +84,17 @@ def get_config(arg: str = "") -> ConfigDict:
                 "name": "plateau",
                 "epochs": 0.0,
                 "warmup_epochs": 0.0,
-                "final": 0.0,
+                "end_lr": 0.0,
                 "milestones": (),
                 "factor": 0.5,
                 "patience": 2,
             },
             "train": {
                 "batch_size": 16,
-                "per_class": 1,
+                "samples_per_class": 1,
                 "epochs": 10.0,
-                "chunks": 1,
-                "accumulate": "exact",
+                "grad_cache_chunks": 1,
+                "negatives": "global",
                 "log_every_steps": 10,
                 "checkpoint_every_epochs": 1.0,
                 "keep_checkpoints": 2,
@@ -110,16 +110,16 @@ def get_config(arg: str = "") -> ConfigDict:
                 "batch_size": 64,
                 "loss_batches": 8,
                 "final_sets": ("hard",),
-                "floors": ("pixels", "untrained"),
-                "gallery": "hard",
-                "gallery_queries": 12,
+                "baselines": ("pixels", "untrained"),
+                "examples": "hard",
+                "example_queries": 12,
                 "sets": {
                     "pairs": {"name": "pairs", "margin": 0.2},
                     "hard": {
                         "name": "pairs",
                         "margin": 0.2,
                         "galleries": (1000, 10000),
-                        "twins": True,
+                        "near_duplicates": True,
                         "conditions": {
                             "snr": (2.0, 5.0, 10.0, 20.0, 40.0),
                             "acceleration": (2.0, 4.0, 6.0, 8.0, 12.0),
@@ -193,7 +193,7 @@ def _info_nce(config: ConfigDict) -> None:
             "name": "info_nce",
             "temperature": 0.2,
             "false_negatives": "keep",
-            "tile": 0,
+            "key_block_size": 0,
         }
     )
 
@@ -209,7 +209,7 @@ def _scans(config: ConfigDict) -> None:
             "coils": 8,
             "key": "kspace",
             "axes": "",
-            "holdout": 0.2,
+            "val_fraction": 0.2,
             "train_on": "all",
             "phantom_records": 800,
             "distractors": 1000,
@@ -218,10 +218,10 @@ def _scans(config: ConfigDict) -> None:
     )
     _archive(config, batch_size=16, epochs=250.0, temperature=0.05)
     config.evaluate.sets.hard.galleries = (-1,)
-    config.evaluate.sets.hard.twins = False
+    config.evaluate.sets.hard.near_duplicates = False
     with config.unlocked():
         config.gates = ConfigDict(
-            {"found": _above("eval/hard/in_all/recall@1", "floor:pixels")}
+            {"found": _above("eval/hard/in_all/recall@1", "baseline:pixels")}
         )
 
 
@@ -231,7 +231,7 @@ def _archive(
     """Few records that are much alike: all of a batch at once, little motion."""
     _info_nce(config)
     config.objective.temperature = temperature
-    config.augment.update(rotate=3.0, shift=1.0)
+    config.transform.update(rotate=3.0, shift=1.0)
     config.optimizer.learning_rate = 0.256 / batch_size  # 1e-3 a step
     config.schedule.name = "cosine"
     config.train.update(
@@ -251,7 +251,7 @@ def _slices(config: ConfigDict) -> None:
             "key": "images",
             "pair": ("subject", "slice"),
             "contrast": "contrast",
-            "hold_out": "",
+            "val_filter": "",
             "train_on": "all",
             "phantom_records": 800,
             "distractors": 0,
@@ -259,7 +259,7 @@ def _slices(config: ConfigDict) -> None:
     )
     _archive(config, batch_size=44, epochs=80.0, temperature=0.1)
     # Another pulse sequence shows the same tissue with another brightness.
-    config.augment.contrast = 1.0
+    config.transform.contrast = 1.0
     with config.unlocked():
         config.evaluate.sets = ConfigDict(
             {
@@ -278,18 +278,18 @@ def _slices(config: ConfigDict) -> None:
         config.evaluate.update(final_sets=(), gallery="contrast")
         config.gates = ConfigDict(
             {
-                "found": _above("eval/contrast/recall@1", "floor:pixels")
+                "found": _above("eval/contrast/recall@1", "baseline:pixels")
                 | {"outside_interval": True}
             }
         )
 
 
 def _smoke(config: ConfigDict) -> None:
-    """Seconds instead of minutes: every part runs, nothing is learnt or required."""
+    """Seconds instead of minutes: every part runs, nothing is learned or required."""
     config.model.width = 0.25
-    config.augment.update(size=32, coils=2)
+    config.transform.update(size=32, coils=2)
     if config.data.name == "phantoms":
-        config.data.update(train=64, validation=16, distractors=32, twins=2)
+        config.data.update(train=64, validation=16, distractors=32, near_duplicates=2)
         config.evaluate.sets.hard.galleries = (32,)
     elif config.data.name == "kspace":
         config.data.update(size=32, coils=2, phantom_records=64, distractors=32)
@@ -298,6 +298,6 @@ def _smoke(config: ConfigDict) -> None:
     if "hard" in config.evaluate.sets:
         config.evaluate.sets.hard.conditions = {"acceleration": (8.0,)}
     config.train.update(epochs=2.0, log_every_steps=1)
-    config.evaluate.update(batch_size=32, gallery_queries=4)
+    config.evaluate.update(batch_size=32, example_queries=4)
     for gate in config.gates.values():
         gate.required = False

@@ -1,9 +1,9 @@
 """Frames of clips: does a frame find others that look the same, or are posed the same?
 
-A frame's neighbours in time are nearly the same picture, so that finding them proves
+A frame's neighbors in time are nearly the same picture, so that finding them proves
 nothing: candidates are frames outside a window of time around the query. Their SSIM is
-worth what it has above that of frames drawn at random, and of pixel neighbours, which
-are a floor.
+worth what it has above that of frames drawn at random, and of pixel neighbors, which
+are a baseline.
 """
 
 from typing import Any, Literal
@@ -43,7 +43,7 @@ KNOWN = {
 
 
 class Evaluator:
-    """Neighbours of frames, outside a window of time around each.
+    """Neighbors of frames, outside a window of time around each.
 
       ssim@k          mean SSIM of a query's stored frame with its k nearest
       error           median over queries of |column of the nearest - own|
@@ -190,7 +190,7 @@ class Evaluator:
         return {f"{self.prefix}/{name}": metric for name, metric in found.items()}
 
     def examples(self, count: int) -> list[dict]:
-        """Return queries with their neighbours; see `retrieval.Evaluator.examples`.
+        """Return queries with their neighbors; see `retrieval.Evaluator.examples`.
 
         Relevant is a frame with the query's label or, without `labels`, one that is
         less than half of chance off in `column`; None where there is neither.
@@ -213,7 +213,7 @@ class Evaluator:
             return column_error.median(values, float(chance), groups, self.seed)
         strata = np.zeros(len(queries), int)
         return Metric(
-            *ranking.summarise(
+            *ranking.summarize(
                 values, chance, groups, strata, self.seed, share=kind == "share"
             )
         )
@@ -234,7 +234,7 @@ class Evaluator:
             shown = zip(ids[rows].tolist(), scores[i, : len(rows)], hits, strict=True)
             example = {
                 "query": int(self.queries.table["id"][i]),
-                "neighbours": [
+                "neighbors": [
                     {"id": id_, "score": float(score), "relevant": hit}
                     for id_, score, hit in shown
                 ],

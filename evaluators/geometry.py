@@ -43,7 +43,7 @@ def embedding_std(z: jax.Array) -> jax.Array:
 
 
 def effective_rank(z: jax.Array) -> jax.Array:
-    """Return exp of the entropy of the normalised singular values of centred rows.
+    """Return exp of the entropy of the normalized singular values of centered rows.
 
     Between 1 and min(n - 1, d); 0 if all rows are equal (Roy & Vetterli, The Effective
     Rank, 2007).
@@ -63,7 +63,8 @@ def effective_rank(z: jax.Array) -> jax.Array:
 def alignment(z1: jax.Array, z2: jax.Array) -> jax.Array:
     """Return |z1 - z2|^2 of pairs that belong together, [n].
 
-    Its mean is the alignment of Wang & Isola (2020), 0 best and 2 for strangers.
+    Its mean is the alignment of Wang & Isola (2020), 0 best and 2 for
+    random pairs.
     """
     return jnp.square(z1 - z2).sum(axis=1)
 
@@ -189,11 +190,11 @@ def _measured(
 
 def _alignment(z: np.ndarray, views: np.ndarray, seed: int) -> Metric:
     values = np.asarray(alignment(z, views), float)
-    strangers = 2 - 2 * float(z.mean(axis=0) @ views.mean(axis=0))
+    random_distance = 2 - 2 * float(z.mean(axis=0) @ views.mean(axis=0))
     n = np.arange(len(z))
-    chances = np.full(len(z), strangers)
+    chances = np.full(len(z), random_distance)
     return Metric(
-        *ranking.summarise(values, chances, n, np.zeros_like(n), seed, share=False)
+        *ranking.summarize(values, chances, n, np.zeros_like(n), seed, share=False)
     )
 
 

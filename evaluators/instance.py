@@ -87,10 +87,10 @@ class Evaluator:
             own=True,
         )
         self._found = [summary.Found("", values, query, 0, *examples)]
-        return summary.summarise(self.prefix, self._found, _names(self.k), self.seed)
+        return summary.summarize(self.prefix, self._found, _names(self.k), self.seed)
 
     def examples(self, count: int) -> list[dict]:
-        """Return queries with their neighbours; see `retrieval.Evaluator.examples`."""
+        """Return queries with their neighbors; see `retrieval.Evaluator.examples`."""
         return examples_lib.pick(self._found, count)
 
 

@@ -1,6 +1,6 @@
 """Next vector: is what follows a context found where the prediction points?
 
-Queries are windows of the articles held back; the pool is every vector of those
+Queries are windows of the articles held out; the pool is every vector of those
 articles, less the query's own context, which could be found by copying it.
 """
 
@@ -25,7 +25,7 @@ class Evaluator:
       recall@k      share of queries whose target is among the k best of the pool
       mean_rank     mean place of the target, 1 the best
       train_cosine  cosine on windows of the articles in training
-      gap           train_cosine - cosine: what was learnt by heart
+      gap           train_cosine - cosine: what was learned by heart
 
     Ties count against the prediction. Queries of one article are not independent, and
     the intervals know it.
@@ -113,7 +113,7 @@ class Evaluator:
         return {f"{self.prefix}/{name}": metric for name, metric in found.items()}
 
     def examples(self, count: int) -> list[dict]:
-        """Return queries with their neighbours; see `retrieval.Evaluator.examples`."""
+        """Return queries with their neighbors; see `retrieval.Evaluator.examples`."""
         return examples_lib.pick(self._found, count)
 
     def _ranks(self, q: np.ndarray, pool: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ class Evaluator:
 
     def _metric(self, values, chance, groups, share: bool = False) -> Metric:
         return Metric(
-            *ranking.summarise(
+            *ranking.summarize(
                 np.asarray(values, float),
                 np.asarray(chance, float),
                 groups,

@@ -3,8 +3,8 @@
 Anchors are records under one view, keys are records under another. What the reports on
 triplets call d_pos, d_neg, violations and R@1 is measured here over every pair of
 different records, not over one random negative an anchor; and since a few hundred
-unrelated records are soon told apart, also in larger galleries, among twins, and with
-anchors measured worse than training did.
+unrelated records are soon told apart, also in larger galleries, among near_duplicates,
+and with anchors measured worse than training did.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,8 @@ class Evaluator:
 
     Args:
         data: The dataset; galleries larger than the validation split take their records
-            from `data.extra["distractors"]`, twins come from `data.extra["twins"]`.
+            from `data.extra["distractors"]`, near_duplicates come from
+            `data.extra["near_duplicates"]`.
         prefix: What tags start with, as in "eval/pairs".
         seed: Of the choice of anchors and of the intervals.
         anchor_view: View of the anchors, "view1".
@@ -48,7 +49,7 @@ class Evaluator:
         squared: Squared distances.
         galleries: Sizes of further galleries, keys of validation records included; -1
             for all distractors that there are.
-        twins: Also retrieve each record among its near-duplicates alone.
+        near_duplicates: Also retrieve each record among its near-duplicates alone.
         conditions: Field of `augment` -> its values: recall@1 of anchors measured so,
             in the largest gallery. A field of views is changed in the anchors' view.
         max_queries: More anchors are drawn from by seed.
@@ -69,7 +70,7 @@ class Evaluator:
         margin: float = 0.2,
         squared: bool = False,
         galleries: tuple[int, ...] = (),
-        twins: bool = False,
+        near_duplicates: bool = False,
         conditions: Mapping[str, tuple] | None = None,
         max_queries: int = 1000,
     ):
@@ -87,7 +88,11 @@ class Evaluator:
         self.rows = embeddings.some_rows(len(self.split), max_queries, seed)
         self.ids = self.split.table["id"]
         self.galleries = self._sizes(galleries)
-        self.twins = _twins_of(self.split, data.extra.get("twins")) if twins else None
+        self.near_duplicates = (
+            _near_duplicates_of(self.split, data.extra.get("near_duplicates"))
+            if near_duplicates
+            else None
+        )
         self._found: list[summary.Found] = []
 
     @staticmethod
@@ -97,8 +102,8 @@ class Evaluator:
         _check(**{name: fields.get(name, value) for name, value in known.items()})
         tags = list(NAMES)
         tags += [f"{_gallery(size)}/recall@1" for size in fields.get("galleries", ())]
-        if fields.get("twins", False):
-            tags.append("twins/recall@1")
+        if fields.get("near_duplicates", False):
+            tags.append("near_duplicates/recall@1")
         tags += [
             f"{_condition(name, value)}/recall@1"
             for name, values in (fields.get("conditions") or {}).items()
@@ -124,8 +129,8 @@ class Evaluator:
                 found[f"{name}/recall@1"] = self._recall(
                     q, gallery[:size], ids[:size], keep=True
                 )
-        if self.twins is not None:
-            found["twins/recall@1"] = self._among_twins(embed, q, k)
+        if self.near_duplicates is not None:
+            found["near_duplicates/recall@1"] = self._among_near_duplicates(embed, q, k)
         for name, values in self.conditions.items():
             for value in values:
                 worse = self._anchors(embed, **{name: value})
@@ -134,7 +139,7 @@ class Evaluator:
         return {f"{self.prefix}/{name}": metric for name, metric in found.items()}
 
     def examples(self, count: int) -> list[dict]:
-        """Return queries with their neighbours; see `retrieval.Evaluator.examples`."""
+        """Return queries with their neighbors; see `retrieval.Evaluator.examples`."""
         return examples_lib.pick(self._found[-1:], count)
 
     def _anchors(self, embed: Embed, **changes: Any) -> np.ndarray:
@@ -179,7 +184,7 @@ class Evaluator:
     def _metric(self, name: str, values: np.ndarray, level: float) -> Metric:
         n, share = len(values), name in SHARES
         return Metric(
-            *ranking.summarise(
+            *ranking.summarize(
                 values,
                 np.full(n, level),
                 np.arange(n),
@@ -209,19 +214,23 @@ class Evaluator:
         n = len(query)
         chance = np.full(n, 1 / len(gallery))
         return Metric(
-            *ranking.summarise(first, chance, query, np.zeros(n, int), self.seed)
+            *ranking.summarize(first, chance, query, np.zeros(n, int), self.seed)
         )
 
-    def _among_twins(self, embed: Embed, q: np.ndarray, k: np.ndarray) -> Metric:
-        """Return recall@1 among a record and its twins, chance 1 / (1 + twins)."""
-        split, rows = self.twins  # rows [n, twins]
-        twins = self._keys(embed, split, rows.ravel())
-        twins = twins.reshape(*rows.shape, -1)[self.rows]  # [q, twins, d]
+    def _among_near_duplicates(
+        self, embed: Embed, q: np.ndarray, k: np.ndarray
+    ) -> Metric:
+        """Return recall@1 among a record and n near-duplicates, chance 1 / (1 + n)."""
+        split, rows = self.near_duplicates  # rows [n, near_duplicates]
+        near_duplicates = self._keys(embed, split, rows.ravel())
+        near_duplicates = near_duplicates.reshape(*rows.shape, -1)[
+            self.rows
+        ]  # [q, near_duplicates, d]
         own = np.einsum("qd,qd->q", q, k[self.rows])
-        first = own > np.einsum("qd,qtd->qt", q, twins).max(1)
+        first = own > np.einsum("qd,qtd->qt", q, near_duplicates).max(1)
         n, chance = len(q), 1 / (1 + rows.shape[1])
         return Metric(
-            *ranking.summarise(
+            *ranking.summarize(
                 first, np.full(n, chance), np.arange(n), np.zeros(n, int), self.seed
             )
         )
@@ -241,14 +250,16 @@ class Evaluator:
         return dict(sorted(sizes.items(), key=lambda item: item[1]))
 
 
-def _twins_of(split: Any, twins: Any) -> tuple[Any, np.ndarray]:
-    """Return the split of twins and its rows for each record, [n, twins]."""
-    if twins is None:
-        raise ValueError("got twins=True with data that has none; set data.twins")
+def _near_duplicates_of(split: Any, near_duplicates: Any) -> tuple[Any, np.ndarray]:
+    """Return the split of near-duplicates and its rows for each record, [n, m]."""
+    if near_duplicates is None:
+        raise ValueError(
+            "got near_duplicates=True with data that has none; set data.near_duplicates"
+        )
     place = {head: row for row, head in enumerate(split.table["head"].tolist())}
-    owner = np.array([place[head] for head in twins.table["head"].tolist()])
+    owner = np.array([place[head] for head in near_duplicates.table["head"].tolist()])
     rows = np.argsort(owner, kind="stable").reshape(len(split), -1)
-    return twins, rows
+    return near_duplicates, rows
 
 
 def _distances(q: np.ndarray, k: np.ndarray, squared: bool) -> np.ndarray:

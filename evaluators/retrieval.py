@@ -1,4 +1,4 @@
-"""Retrieval: do a query's neighbours share its label or its codes?
+"""Retrieval: do a query's neighbors share its label or its codes?
 
 Queries are records of a split, as they are; the gallery is a split or all records. A
 query never retrieves itself: the record with its id is no candidate. With
@@ -118,20 +118,20 @@ class Evaluator:
         graded = self.relevance == "codes"
         names = summary.names(self.k, graded=graded)
         found, first = self._found, f"recall@{self.k[0]}"
-        values = summary.summarise(self.prefix, found, names, self.seed)
+        values = summary.summarize(self.prefix, found, names, self.seed)
         for one in found if self.cross else ():
             prefix = f"{self.prefix}/{one.name}"
-            values |= summary.summarise(prefix, [one], [first], self.seed)
+            values |= summary.summarize(prefix, [one], [first], self.seed)
         asked = sum(len(one.groups) + one.left_out for one in found)
         left_out = summary.count(sum(one.left_out for one in found), asked)
         return values | {f"{self.prefix}/left_out": left_out}
 
     def examples(self, count: int) -> list[dict]:
-        """Return queries with their neighbours in the last run, right and wrong ones.
+        """Return queries with their neighbors in the last run, right and wrong ones.
 
         Returns:
-            `{"query": id, "neighbours": [{"id", "score", "relevant"}], "right": bool}`
-            each; right means that the first neighbour is relevant.
+            `{"query": id, "neighbors": [{"id", "score", "relevant"}], "right": bool}`
+            each; right means that the first neighbor is relevant.
         """
         return examples_lib.pick(self._found, count)
 

@@ -32,7 +32,7 @@ def describe(data: dataset.Data) -> dict[str, Any]:
     Returns:
       `fields`, shape and dtype of each field of a record; `content_hash`, 16 digits
       that change with ids, labels, codes and the records that were read, and
-      `content_hash_of`, how many; `labelling` of each side: records, classes, shares of
+      `content_hash_of`, how many; `labeling` of each side: records, classes, shares of
       records with a label, with a code, and with another record of the side that has
       one of them too; `leaks`, see `_leaks.find`; `repeats`, see `_leaks.repeats`.
     """
@@ -46,9 +46,9 @@ def describe(data: dataset.Data) -> dict[str, Any]:
         "fields": train.fields,
         "content_hash": digest.hexdigest()[:16],
         "content_hash_of": len(train.rows) + len(validation.rows),
-        "labelling": {
-            "train": _labelling(data.train),
-            "validation": _labelling(data.validation),
+        "labeling": {
+            "train": _labeling(data.train),
+            "validation": _labeling(data.validation),
         },
         "leaks": leaks.find(data, train.hashes, validation.hashes),
         "repeats": leaks.repeats(data, train.hashes),
@@ -80,7 +80,7 @@ def _look(split: dataset.Split) -> _Seen:
     return _Seen(rows, np.array(hashes, np.uint64), fields)
 
 
-def _labelling(split: dataset.Split) -> dict[str, Any]:
+def _labeling(split: dataset.Split) -> dict[str, Any]:
     label, codes = (np.asarray(split.table[name]) for name in ("label", "codes"))
     per_label = np.bincount(label[label >= 0], minlength=1)
     per_code = np.bincount(codes[codes >= 0], minlength=1)
@@ -89,7 +89,7 @@ def _labelling(split: dataset.Split) -> dict[str, Any]:
     return {
         "records": len(split),
         "classes": int((per_label > 0).sum()),
-        "labelled": _share(label >= 0),
+        "labeled": _share(label >= 0),
         "with_another_of_the_label": _share(company),
         "codes": int((per_code > 0).sum()),
         "coded": _share((codes >= 0).any(1)),

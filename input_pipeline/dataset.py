@@ -76,7 +76,7 @@ class Data(NamedTuple):
 
     Attributes:
       train: records to learn from.
-      validation: records held back, disjoint by group.
+      validation: records held out, disjoint by group.
       facts: JSON values for the report.
       extra: further splits by name, for evaluators that ask for them: galleries to be
         lost in, near-duplicates.

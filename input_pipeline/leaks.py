@@ -17,7 +17,7 @@ def find(
     Args:
       data: the splits and the column that they are grouped by.
       train: hashes of the content of some training records, [m].
-      validation: of some records held back, [k].
+      validation: of some records held out, [k].
 
     Returns:
       `grouped_by`; `groups`, how many are on both sides, with the first in

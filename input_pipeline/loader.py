@@ -21,7 +21,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     positives: str = "instance",
-    per_class: int = 1,
+    samples_per_class: int = 1,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
@@ -38,9 +38,9 @@ def train_batches(
       batch_size: records of a global batch; each process yields its share of them.
       seed: decides order and partners; same seed, same batches.
       positives: "instance", or "codes": adds the fields of another record that shares a
-        code (see `Partners`), as "partner_image" and so on.
-      per_class: K, records of a label that stand side by side, so that a batch has
-        about batch_size / K labels with K records each; 1 draws each by itself.
+        code (see `PositivePairSampler`), as "partner_image" and so on.
+      samples_per_class: K, records of a label that stand side by side, so that a batch
+        has about batch_size / K labels with K records each; 1 draws each by itself.
       process_index: of this process.
       process_count: number of processes.
       threads: threads that read ahead.
@@ -57,14 +57,18 @@ def train_batches(
     Raises:
       ValueError: if the batch cannot be filled or divided.
     """
-    _check(split, batch_size, positives, per_class, process_index, process_count)
+    _check(
+        split, batch_size, positives, samples_per_class, process_index, process_count
+    )
     steps = steps_per_epoch(split, batch_size)
     reader = _Reader(split, seed, steps, positives)
-    if per_class == 1:
+    if samples_per_class == 1:
         rows = grain.MapDataset.range(len(split)).shuffle(seed=seed % 2**32)
         rows = rows.slice(slice(0, steps * batch_size)).repeat()
     else:
-        order = SideBySide(split.table["label"], per_class, seed, steps * batch_size)
+        order = MPerClassSampler(
+            split.table["label"], samples_per_class, seed, steps * batch_size
+        )
         rows = grain.MapDataset.range(steps * batch_size).repeat()
         rows = rows.map_with_index(order)
     return iter(
@@ -105,7 +109,7 @@ def read_batches(
     yield from batches
 
 
-class Partners:
+class PositivePairSampler:
     """Draws for each record another one that shares a code with it.
 
     The code is drawn among the record's codes with probability proportional to its
@@ -156,7 +160,7 @@ class Partners:
         return partners
 
 
-class SideBySide:
+class MPerClassSampler:
     """An order of records in which those of a label stand in runs of K.
 
     Each epoch deals every label's records into hands of K, the last one smaller, and
@@ -166,17 +170,19 @@ class SideBySide:
 
     Args:
       labels: int [n]; negative for none.
-      per_class: K, 2 or more.
+      samples_per_class: K, 2 or more.
       seed: of the order.
       length: places of an epoch, n or fewer; what is left is dropped.
     """
 
-    def __init__(self, labels: np.ndarray, per_class: int, seed: int, length: int):
+    def __init__(
+        self, labels: np.ndarray, samples_per_class: int, seed: int, length: int
+    ):
         labels = np.asarray(labels, np.int64)
         alone = labels < 0
         top = labels.max(initial=-1) + 1
         self._labels = np.where(alone, top + np.cumsum(alone), labels)
-        self._per_class, self._seed, self._length = per_class, seed, length
+        self._per_class, self._seed, self._length = samples_per_class, seed, length
         self._epoch: tuple[int, np.ndarray] | None = None
 
     def __call__(self, place: int, _) -> int:
@@ -206,7 +212,9 @@ class _Reader:
 
     def __init__(self, split, seed: int, steps: int, positives: str):
         self._split, self._steps = split, steps
-        self._partners = Partners(split, seed) if positives == "codes" else None
+        self._partners = (
+            PositivePairSampler(split, seed) if positives == "codes" else None
+        )
 
     def __call__(self, step: int, rows: np.ndarray) -> dict[str, np.ndarray]:
         rows = np.asarray(rows)
@@ -263,10 +271,12 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def _check(
-    split, batch_size, positives, per_class, process_index, process_count
+    split, batch_size, positives, samples_per_class, process_index, process_count
 ) -> None:
-    if per_class < 1:
-        raise ValueError(f"got per_class={per_class}; expected 1 or more")
+    if samples_per_class < 1:
+        raise ValueError(
+            f"got samples_per_class={samples_per_class}; expected 1 or more"
+        )
     if positives not in ("instance", "codes"):
         raise ValueError(f"got positives={positives!r}; expected 'instance' or 'codes'")
     if not 0 <= process_index < process_count:

@@ -55,7 +55,7 @@ def fast_ap(
     matrix of cosines, whatever b is. The gradient reaches `x` and `keys`.
 
     Args:
-      x: [n, d] queries, any length; normalised here, in float32 at least.
+      x: [n, d] queries, any length; normalized here, in float32 at least.
       keys: [m, d] what is ranked, likewise; under several devices those of all.
       labels: int [n], the class of each query; negative for none.
       key_labels: int [m], likewise. A key without a class is no candidate.
@@ -84,7 +84,7 @@ def fast_ap(
     s = jnp.matmul(keys, x.T, precision=lax.Precision.HIGHEST)  # [m, n]
     positive, candidate = _pairs(labels, key_labels, columns)  # bool [m, n]
     place = (1 - s) * (bins / 2)  # in bins, 0 at cosine 1 and b at -1
-    # The nearest first: walked the other way, the ranking would be optimised reversed.
+    # The nearest first: walked the other way, the ranking would be optimized reversed.
     shape = (
         soft_histogram.Triangular(bins)
         if pulse == "triangular"

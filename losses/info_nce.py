@@ -1,4 +1,4 @@
-"""InfoNCE: recognise each anchor's positive among many candidate keys."""
+"""InfoNCE: recognize each anchor's positive among many candidate keys."""
 
 import math
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Logit of a column that is no candidate. Finite, so that a tile without a single
-# candidate still has a gradient (zero) and not a NaN.
+# Logit of a column that is no candidate. Finite, so that a key_block_size without a
+# single candidate still has a gradient (zero) and not a NaN.
 _EXCLUDED = -1e30
 
 Columns = Callable[[jax.Array], jax.Array]  # columns int32 [t] -> [n, t]
@@ -56,7 +56,7 @@ def info_nce(
     temperature: float,
     weights: jax.Array | Columns | None = None,
     mask: jax.Array | Columns | None = None,
-    tile: int = 0,
+    key_block_size: int = 0,
 ) -> tuple[jax.Array, InfoNCEMetrics]:
     """Computes the InfoNCE loss of local anchors against all keys.
 
@@ -70,7 +70,7 @@ def info_nce(
     give global columns in `positives` and average the loss over devices.
 
     Args:
-      q: [n, d] anchors, any length; normalised here, in float32 at least.
+      q: [n, d] anchors, any length; normalized here, in float32 at least.
       k: [m, d] keys, likewise.
       positives: int [n], the column of each row's positive; negative for none.
       temperature: tau, above 0.
@@ -79,25 +79,26 @@ def info_nce(
         to 0 falls back on `positives`, and counts as loss 0 if it has none.
       mask: bool [n, m] or a function of columns giving [n, t]: True where a column
         may be a candidate. Use it to take false negatives out. Targets always stay.
-      tile: number of keys taken at a time; 0 takes all at once. Value and gradient
-        are the same; memory falls from n * m to n * tile, for one more forward pass
-        in the backward pass. With functions for `weights` and `mask` nothing of
-        size n * m ever exists.
+      key_block_size: number of keys taken at a time; 0 takes all at once. Value and
+        gradient are the same; memory falls from n * m to n * key_block_size, for one
+        more forward pass in the backward pass. With functions for `weights` and `mask`
+        nothing of size n * m ever exists.
 
     Returns:
       The scalar loss, the mean over the n rows, and its `InfoNCEMetrics`.
 
     Raises:
-      ValueError: on shapes that do not fit, or a temperature or tile out of range.
+      ValueError: on shapes that do not fit, or a temperature or key_block_size out of
+          range.
 
     Source: van den Oord et al., "Representation learning with contrastive predictive
     coding", arXiv 1807.03748, eq. 4.
     """
-    _check(q, k, positives, temperature, weights, mask, tile)
+    _check(q, k, positives, temperature, weights, mask, key_block_size)
     n, m = q.shape[0], k.shape[0]
     dtype = jnp.promote_types(q.dtype, jnp.float32)
     q, k = _unit(q.astype(dtype)), _unit(k.astype(dtype))
-    columns = _tiles(m, tile)  # [tiles, t]
+    columns = _tiles(m, key_block_size)  # [tiles, t]
     k = jnp.pad(k, ((0, columns.size - m), (0, 0)))
     k = k.reshape(*columns.shape, -1)  # [tiles, t, d]
     targets = _targets(positives, weights, columns, (n, m), dtype)
@@ -145,9 +146,9 @@ def _unit(x: jax.Array) -> jax.Array:
     return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-12))
 
 
-def _tiles(m: int, tile: int) -> jax.Array:
+def _tiles(m: int, key_block_size: int) -> jax.Array:
     """Returns column numbers [tiles, t]; those from m on are padding."""
-    width = tile if 0 < tile < m else m
+    width = key_block_size if 0 < key_block_size < m else m
     return jnp.arange(-(-m // width) * width, dtype=jnp.int32).reshape(-1, width)
 
 
@@ -178,11 +179,11 @@ def _targets(positives, weights, columns, shape, dtype) -> Columns:
     total = _fold(add, jnp.zeros(n, dtype), columns)[:, None]  # [n, 1]
     tiny = jnp.finfo(dtype).tiny
 
-    def normalised(cols):
+    def normalized(cols):
         share = soft(cols) / jnp.maximum(total, tiny)
         return jnp.where(total > 0, share, hard(cols))
 
-    return normalised
+    return normalized
 
 
 def _fold(function: Callable, start, parts):
@@ -209,7 +210,7 @@ def _start(n: int, dtype) -> _Sums:
 
 
 def _absorb(sums: _Sums, s, target, kept, temperature) -> _Sums:
-    """Adds one tile of similarities s [n, t] to the sums."""
+    """Adds one key_block_size of similarities s [n, t] to the sums."""
     wanted = target > 0
     other = kept & ~wanted
     logits = jnp.where(kept, s / temperature, _EXCLUDED)
@@ -243,7 +244,7 @@ def _metrics(sums: _Sums, has_target: jax.Array) -> InfoNCEMetrics:
     )
 
 
-def _check(q, k, positives, temperature, weights, mask, tile) -> None:
+def _check(q, k, positives, temperature, weights, mask, key_block_size) -> None:
     if q.ndim != 2 or k.ndim != 2 or q.shape[1] != k.shape[1]:
         raise ValueError(f"q [n, d] and k [m, d] expected, got {q.shape}, {k.shape}")
     if 0 in q.shape + k.shape:
@@ -261,8 +262,10 @@ def _check(q, k, positives, temperature, weights, mask, tile) -> None:
     for name, table in (("weights", weights), ("mask", mask)):
         if table is not None and not callable(table) and table.shape != (n, m):
             raise ValueError(f"{name} must have shape {(n, m)}, got {table.shape}")
-    if tile < 0:
-        raise ValueError(f"tile must be 0 (all keys at once) or more, got {tile}")
+    if key_block_size < 0:
+        raise ValueError(
+            f"key_block_size must be 0 (all keys at once) or more, got {key_block_size}"
+        )
     _check_temperature(temperature)
 
 

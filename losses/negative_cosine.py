@@ -18,7 +18,7 @@ def negative_cosine(
     No gradient reaches `z`: with one, all embeddings fall into a point.
 
     Args:
-      p: [n, d] predictions, any length; normalised here, in float32 at least.
+      p: [n, d] predictions, any length; normalized here, in float32 at least.
       z: [n, d] what they should point at, likewise.
       weights: [n], 0 or more; None weighs all alike. A pair without a meaning, such as
         a last frame and the one that would follow it, has 0.

@@ -51,7 +51,7 @@ def triplet(
       L = mean_i f(d_ip - d_in),   f(x) = max(x + margin, 0), or softplus(x)
 
     Args:
-      q: [n, d] anchors, as they are: normalise before if distances are to lie in
+      q: [n, d] anchors, as they are: normalize before if distances are to lie in
         [0, 2] (squared: [0, 4]).
       k: [m, d] keys, positives and negatives of all anchors.
       positives: int [n], the column of each anchor's positive.
@@ -108,7 +108,7 @@ def chance(margin: float | None) -> float:
 def chance_levels(
     d: int, others: int, margin: float | None, squared: bool
 ) -> dict[str, float]:
-    """Returns what directions spread evenly have, where a positive is a stranger.
+    """Returns what directions spread evenly have, where a positive is a random record.
 
     Distances of such are normal with mean sqrt(2) and standard deviation 1 / sqrt(2 d),
     squared ones with 2 and 2 / sqrt(d), for large d. Losses have the margin instead,

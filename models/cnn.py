@@ -45,7 +45,7 @@ class Model(nn.Module):
             train: use and update batch statistics.
 
         Returns:
-            `[n, features]`, not normalised: a length is the objective's business.
+            `[n, features]`, not normalized: a length is the objective's business.
 
         Raises:
             ValueError: strides for another number of stages, or an unknown dtype.

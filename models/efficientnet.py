@@ -175,7 +175,7 @@ class Model(nn.Module):
         """Features of images.
 
         Args:
-            x: `[n, h, w, 3]`, normalised.
+            x: `[n, h, w, 3]`, normalized.
             train: use and update batch statistics, drop; needs the rng "dropout".
 
         Returns:

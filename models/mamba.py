@@ -43,7 +43,7 @@ class Model(nn.Module):
         chunk: of the chunked scan.
         dtype: "float32" or "bfloat16", of products; step sizes, A, the scan and the
             residual stream stay in float32.
-        axis_name: No use here; nothing is normalised over a batch.
+        axis_name: No use here; nothing is normalized over a batch.
 
     Source: Gu and Dao, "Mamba", arXiv 2312.00752, section 3.4 and its implementation.
     """

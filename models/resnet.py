@@ -66,7 +66,7 @@ class Model(nn.Module):
 
         Returns:
             `[n, features]`, or with `features` 0 `[n, 512 width]`, of bottlenecks
-            `[n, 2048 width]`; not normalised.
+            `[n, 2048 width]`; not normalized.
 
         Raises:
             ValueError: an unknown block, stem or dtype, or no stage.

@@ -41,7 +41,7 @@ class _FastAP:
             x, variables = network.init_with_output(keys, x, train=False)
             params[name] = variables["params"]
             stats[name] = variables.get("batch_stats", {})
-        # What no gradient trains is no parameter: an optimiser would still decay it.
+        # What no gradient trains is no parameter: an optimizer would still decay it.
         still = {name: params.pop(name) for name in self.frozen}
         return params, {"batch_stats": stats, "frozen": still}
 
@@ -92,9 +92,9 @@ class _FastAP:
             sigma=self.sigma,
             count=valid,
         )
-        labelled = jnp.sum(key_labels >= 0).astype(jnp.float32)
+        labeled = jnp.sum(key_labels >= 0).astype(jnp.float32)
         metrics = {
-            "train/loss_chance": chance_at_hand(positives, labelled - 1),
+            "train/loss_chance": chance_at_hand(positives, labeled - 1),
             **diagnostics.similarities(
                 aux.positive_similarity, aux.negative_similarity
             ),

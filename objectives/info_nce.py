@@ -19,7 +19,7 @@ class _InBatch(pair_network.PairNetwork):
 
     temperature: float
     false_negatives: str
-    tile: int
+    key_block_size: int
 
     def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
         """First views find second ones among those of all devices, and back."""
@@ -33,7 +33,7 @@ class _InBatch(pair_network.PairNetwork):
                 self.columns(q.shape[0]),
                 temperature=self.temperature,
                 mask=mask,
-                tile=self.tile,
+                key_block_size=self.key_block_size,
             )
             for anchors, keys in ((q, k), (k, q))
         ]
@@ -56,7 +56,7 @@ def make(
     chunks: int = 1,
     temperature: float = 0.2,
     false_negatives: Literal["keep", "mask"] = "keep",
-    tile: int = 0,
+    key_block_size: int = 0,
     sync_batchnorm: bool = False,
 ) -> contract.Objective:
     """Builds the symmetric in-batch InfoNCE objective on unit-norm embeddings.
@@ -72,7 +72,7 @@ def make(
         chunks: Parts that the network runs in; the loss always sees the full batch.
         temperature: tau, above 0.
         false_negatives: "mask" takes keys with the anchor's label out of the negatives.
-        tile: Keys taken at a time, 0 for all.
+        key_block_size: Keys taken at a time, 0 for all.
         sync_batchnorm: No use here; the network has been told.
 
     Returns:
@@ -92,6 +92,6 @@ def make(
         chunks=chunks,
         temperature=temperature,
         false_negatives=false_negatives,
-        tile=tile,
+        key_block_size=key_block_size,
     )
     return contract.Objective(method.init, method.loss, method.embed, method.chance)

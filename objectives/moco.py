@@ -20,16 +20,16 @@ Tree = Any
 
 
 def momentum_at(
-    step: jax.Array, momentum: float, total_steps: int, kind: str
+    step: jax.Array, ema_momentum: float, total_steps: int, kind: str
 ) -> jax.Array:
     """Momentum of the target network at a step.
 
     `m(s) = 1 - (1 - m0) (1 + cos(pi s / S)) / 2` for "cosine", m0 for "constant".
     """
     if kind == "constant":
-        return jnp.float32(momentum)
+        return jnp.float32(ema_momentum)
     progress = jnp.clip(step / max(total_steps, 1), 0.0, 1.0)
-    return 1.0 - (1.0 - momentum) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+    return 1.0 - (1.0 - ema_momentum) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
 
 def shared_code_weights(
@@ -88,11 +88,11 @@ class _Moco(PredictingNetwork):
 
     total_steps: int
     temperature: float
-    momentum: float
-    momentum_schedule: str
+    ema_momentum: float
+    ema_momentum_schedule: str
     positives: str
     false_negatives: str
-    tile: int
+    key_block_size: int
 
     def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
         """Parameters of encoder and predictor; the target starts as their copy."""
@@ -125,13 +125,20 @@ class _Moco(PredictingNetwork):
         )
         k = contract.gather(k, self.axis_name)  # [devices * n, d]
         return nce.info_nce(
-            q, k, columns, temperature=self.temperature, tile=self.tile, **pairs
+            q,
+            k,
+            columns,
+            temperature=self.temperature,
+            key_block_size=self.key_block_size,
+            **pairs,
         )
 
     def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
         """Both directions, after the target has moved towards the online network."""
         rngs = jax.random.split(rng, 4)
-        m = momentum_at(step, self.momentum, self.total_steps, self.momentum_schedule)
+        m = momentum_at(
+            step, self.ema_momentum, self.total_steps, self.ema_momentum_schedule
+        )
         target = jax.tree.map(
             lambda t, p: lax.stop_gradient(m * t + (1.0 - m) * p),
             extra["target_params"],
@@ -149,7 +156,7 @@ class _Moco(PredictingNetwork):
         loss2, _ = self.contrast(q2, k1, _swapped(batch))
         metrics = {
             **diagnostics.contrast(aux),
-            "train/target_momentum": m,
+            "train/ema_momentum": m,
             **self.spread(h1, z1),
         }
         online, slow = contract.mean_over_devices((online, slow), self.axis_name)
@@ -172,15 +179,15 @@ def make(
     total_steps: int,
     chunks: int = 1,
     temperature: float = 0.2,
-    momentum: float = 0.99,
-    momentum_schedule: Literal["cosine", "constant"] = "cosine",
+    ema_momentum: float = 0.99,
+    ema_momentum_schedule: Literal["cosine", "constant"] = "cosine",
     positives: Literal["instance", "codes"] = "instance",
     false_negatives: Literal["keep", "mask"] = "keep",
     features: int = 256,
     hidden: int = 4096,
-    layer: Literal["backbone", "projector"] = "backbone",
+    embed_from: Literal["backbone", "projector"] = "backbone",
     sync_batchnorm: bool = False,
-    tile: int = 0,
+    key_block_size: int = 0,
 ) -> contract.Objective:
     """Builds MoCo v3 (arXiv 2104.02057, Algorithm 1).
 
@@ -194,22 +201,22 @@ def make(
         total_steps: Steps over which the cosine momentum rises to 1.
         chunks: Parts that the encoders run in; the loss always sees the full batch.
         temperature: tau, > 0.
-        momentum: m0 in [0, 1].
-        momentum_schedule: "cosine" from m0 to 1, or "constant".
+        ema_momentum: m0 in [0, 1].
+        ema_momentum_schedule: "cosine" from m0 to 1, or "constant".
         positives: "instance": the other view of the record. "codes": every key in
             proportion to the weighted Jaccard of its codes with the anchor's.
         false_negatives: "mask" takes keys with the anchor's label out of the negatives.
         features: Width of projections.
         hidden: Width of the hidden layer of both heads.
-        layer: What is embedded after training: "backbone" features or "projector".
-        sync_batchnorm: Heads normalise over all devices.
-        tile: Keys scored at a time; 0 for all at once.
+        embed_from: What is embedded after training: "backbone" features or "projector".
+        sync_batchnorm: Heads normalize over all devices.
+        key_block_size: Keys scored at a time; 0 for all at once.
 
     Returns:
         The objective. Its batches hold "view1" and "view2", `[n, h, w, 3]` float32.
     """
-    if not 0.0 <= momentum <= 1.0:
-        raise ValueError(f"got momentum {momentum}; expected a value in [0, 1]")
+    if not 0.0 <= ema_momentum <= 1.0:
+        raise ValueError(f"got ema_momentum {ema_momentum}; expected a value in [0, 1]")
     head = {
         "hidden": hidden,
         "features": features,
@@ -222,12 +229,12 @@ def make(
         total_steps=total_steps,
         chunks=chunks,
         temperature=temperature,
-        momentum=momentum,
-        momentum_schedule=momentum_schedule,
+        ema_momentum=ema_momentum,
+        ema_momentum_schedule=ema_momentum_schedule,
         positives=positives,
         false_negatives=false_negatives,
-        layer=layer,
-        tile=tile,
+        embed_from=embed_from,
+        key_block_size=key_block_size,
     )
     return contract.Objective(method.init, method.loss, method.embed, method.chance)
 

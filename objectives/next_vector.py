@@ -32,35 +32,34 @@ class _Head(nn.Module):
 class _Predictor(nn.Module):
     """A network over contexts, a dense layer at its last position, perhaps a skip.
 
-    `p = r + W h_l + b`, r what the prediction is the residual of, W and b 0 at first.
-    The mixture is `r = sum_j w_j x_j`, `w = softmax_j(a_j - c (l - 1 - j))`, a_j a
-    number that the network gives each position, 0 at first, and c learnt, e^-c = .3 at
-    first. With a rank, `p = r + U V r + b`, for
-    little data.
+    `p = r + W h_l + b`, r what the prediction is the residual_from of, W and b 0 at
+    first. The mixture is `r = sum_j w_j x_j`, `w = softmax_j(a_j - c (l - 1 - j))`, a_j
+    a number that the network gives each position, 0 at first, and c learned, e^-c = .3
+    at first. With a rank, `p = r + U V r + b`, for little data.
     """
 
     backbone: nn.Module
     width: int
-    residual: str
+    residual_from: str
     rank: int
 
     def setup(self):
         """Names the layers."""
         zeros, plain = nn.initializers.zeros, nn.linear.default_kernel_init
-        start = plain if self.residual == "none" else zeros
+        start = plain if self.residual_from == "none" else zeros
         self.out = nn.Dense(self.width, kernel_init=start)
         if self.rank:
             self.down = nn.Dense(self.rank, use_bias=False)
-        if self.residual == "mixture":
+        if self.residual_from == "mixture":
             self.weight = nn.Dense(1, kernel_init=zeros, use_bias=False)
             self.fade = self.param("fade", nn.initializers.constant(_FADE), (1,))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[n, l, d] -> [n, d]`."""
         h = self.backbone(x, train)  # [n, l, w]
-        if self.residual == "none":
+        if self.residual_from == "none":
             return self.out(h[:, -1])
-        if self.residual == "last":
+        if self.residual_from == "last":
             start = last_vector(x)
         else:
             start = self._mixture(x, self.weight(h)[..., 0])
@@ -85,18 +84,18 @@ class _NextVector(pair_network.PairNetwork):
     """The four functions of the objective, over the network and fields of `make`."""
 
     temperature: float
-    contrastive: float
-    autoregressive: float
+    infonce_weight: float
+    cosine_weight: float
     head: tuple[int, ...]
-    residual: str
+    residual_from: str
     rank: int
     false_negatives: str
     own_context: str
-    siblings: int
-    tile: int
+    same_article_negatives: int
+    key_block_size: int
 
     def _predictor(self, width: int) -> _Predictor:
-        return _Predictor(self.backbone, width, self.residual, self.rank)
+        return _Predictor(self.backbone, width, self.residual_from, self.rank)
 
     def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
         """Parameters of the network and, where there is one, of the head."""
@@ -135,7 +134,7 @@ class _NextVector(pair_network.PairNetwork):
             self.columns(q.shape[0]),
             temperature=self.temperature,
             mask=self._mask(batch),
-            tile=self.tile,
+            key_block_size=self.key_block_size,
         )
         metrics = {
             **diagnostics.with_chance(
@@ -147,32 +146,41 @@ class _NextVector(pair_network.PairNetwork):
             **diagnostics.contrast(aux),
             **self.spread(p),
         }
-        value = self.contrastive * found + self.autoregressive * jnp.mean(1 - cosine)
+        value = self.infonce_weight * found + self.cosine_weight * jnp.mean(1 - cosine)
         return value, (extra, metrics)
 
     def _keys(self, batch: dict, target: jax.Array) -> jax.Array:
-        """Targets of all devices, then siblings of all, [devices * n (1 + b), d]."""
+        """Targets, then same-article negatives, of all devices [devices n (1 + b), d]."""
         keys = contract.gather(target, self.axis_name)
-        if not self.siblings:
+        if not self.same_article_negatives:
             return keys
-        siblings = contract.gather(batch["siblings"], self.axis_name)
-        siblings = siblings[:, : self.siblings].reshape(-1, keys.shape[1])
-        return jnp.concatenate([keys, contract.unit_norm(siblings)])
+        same_article_negatives = contract.gather(
+            batch["same_article_negatives"], self.axis_name
+        )
+        same_article_negatives = same_article_negatives[
+            :, : self.same_article_negatives
+        ].reshape(-1, keys.shape[1])
+        return jnp.concatenate([keys, contract.unit_norm(same_article_negatives)])
 
     def _mask(self, batch: dict) -> jax.Array:
         """False where a key is no candidate of an anchor, bool [n, m]."""
         places = contract.gather(batch["place"], self.axis_name)
-        if self.siblings:
-            more = contract.gather(batch["sibling_place"], self.axis_name)
-            places = jnp.concatenate([places, more[:, : self.siblings].ravel()])
-        # A sibling of another window may be this very target, or stand in this context.
+        if self.same_article_negatives:
+            more = contract.gather(batch["same_article_places"], self.axis_name)
+            places = jnp.concatenate(
+                [places, more[:, : self.same_article_negatives].ravel()]
+            )
+        # A negative of another window of the article may be this very target, or stand
+        # in this context.
         back = batch["place"][:, None] - places[None, :]
         mask = back != 0
         if self.own_context == "mask":
             mask &= (back < 0) | (back > batch["view1"].shape[1])
         if self.false_negatives == "mask":
             other = self.may_be_negative(batch)
-            other = jnp.concatenate([other, jnp.repeat(other, self.siblings, 1)], 1)
+            other = jnp.concatenate(
+                [other, jnp.repeat(other, self.same_article_negatives, 1)], 1
+            )
             mask &= other
         return mask
 
@@ -189,8 +197,8 @@ class _NextVector(pair_network.PairNetwork):
 
     def chance(self, global_batch: int) -> float:
         """`lambda_con ln m + lambda_ar`: all candidates alike, a cosine of 0."""
-        candidates = global_batch * (1 + self.siblings)
-        return self.contrastive * nce.chance(candidates) + self.autoregressive
+        candidates = global_batch * (1 + self.same_article_negatives)
+        return self.infonce_weight * nce.chance(candidates) + self.cosine_weight
 
 
 def make(
@@ -200,15 +208,15 @@ def make(
     total_steps: int,
     chunks: int = 1,
     temperature: float = 0.07,
-    contrastive: float = 0.85,
-    autoregressive: float = 0.15,
+    infonce_weight: float = 0.85,
+    cosine_weight: float = 0.15,
     head: tuple[int, ...] = (),
-    residual: Literal["none", "last", "mixture"] = "last",
+    residual_from: Literal["none", "last", "mixture"] = "last",
     rank: int = 0,
     false_negatives: Literal["keep", "mask"] = "keep",
     own_context: Literal["keep", "mask"] = "mask",
-    siblings: int = 0,
-    tile: int = 0,
+    same_article_negatives: int = 0,
+    key_block_size: int = 0,
     sync_batchnorm: bool = False,
 ) -> contract.Objective:
     """Builds the objective of predicting the vector that follows a context.
@@ -226,11 +234,11 @@ def make(
         total_steps: No use here; nothing is scheduled.
         chunks: Parts that the network runs in; the loss always sees the full batch.
         temperature: tau, above 0.
-        contrastive: lambda_con, 0 or more.
-        autoregressive: lambda_ar, 0 or more.
+        infonce_weight: lambda_con, 0 or more.
+        cosine_weight: lambda_ar, 0 or more.
         head: Widths of the head's layers; () for one space.
-        residual: Predict the vector itself, or what is added to the last vector of the
-            context, or to a weighted mean of the context whose weights are learnt.
+        residual_from: Predict the vector itself, or what is added to the last vector of
+            the context, or to a weighted mean of the context whose weights are learned.
         rank: 0 to add what the network makes of the context; else the rank of a linear
             map that is added, while the network only weighs the context.
         false_negatives: "mask" takes targets of the anchor's article out of the
@@ -238,16 +246,16 @@ def make(
         own_context: "mask" takes the vectors of the anchor's own context out of the
             candidates, as the pool that is searched leaves them out; kept, they teach
             a prediction to stay away from where the article just was.
-        siblings: Further vectors of each window's article that are candidates of all
-            anchors, so that candidates are as much alike as in a pool of whole
-            articles; the data must bring as many.
-        tile: Candidates taken at a time, 0 for all.
+        same_article_negatives: Further vectors of each window's article that are
+            candidates of all anchors, so that candidates are as much alike as in a pool
+            of whole articles; the data must bring as many.
+        key_block_size: Candidates taken at a time, 0 for all.
         sync_batchnorm: No use here; the network has been told.
 
     Returns:
         The objective. Its batches hold "view1", contexts, "view2", targets, and
-        "place", where a target stands among all vectors; with siblings these and
-        "sibling_place".
+        "place", where a target stands among all vectors; with same_article_negatives
+        these and "same_article_places".
 
     Raises:
         ValueError: On a value out of range.
@@ -257,17 +265,20 @@ def make(
     del total_steps, sync_batchnorm
     if not temperature > 0:
         raise ValueError(f"got temperature {temperature}; expected a number above 0")
-    for name, number in (("siblings", siblings), ("rank", rank)):
+    for name, number in (
+        ("same_article_negatives", same_article_negatives),
+        ("rank", rank),
+    ):
         if number < 0:
             raise ValueError(f"got {name} {number}; expected 0 or more")
-    if rank and residual != "mixture":
+    if rank and residual_from != "mixture":
         raise ValueError(
-            f"got rank {rank} with residual {residual!r}, where the network would have "
-            "no part; expected residual 'mixture'"
+            f"got rank {rank} with residual_from {residual_from!r}, where the network "
+            "would have no part; expected residual_from 'mixture'"
         )
-    if min(contrastive, autoregressive) < 0 or contrastive + autoregressive <= 0:
+    if min(infonce_weight, cosine_weight) < 0 or infonce_weight + cosine_weight <= 0:
         raise ValueError(
-            f"got contrastive {contrastive} and autoregressive {autoregressive}; "
+            f"got infonce_weight {infonce_weight} and cosine_weight {cosine_weight}; "
             "expected 0 or more each, not both 0"
         )
     method = _NextVector(
@@ -275,14 +286,14 @@ def make(
         axis_name=axis_name,
         chunks=chunks,
         temperature=temperature,
-        contrastive=contrastive,
-        autoregressive=autoregressive,
+        infonce_weight=infonce_weight,
+        cosine_weight=cosine_weight,
         head=tuple(head),
-        residual=residual,
+        residual_from=residual_from,
         rank=rank,
         false_negatives=false_negatives,
         own_context=own_context,
-        siblings=siblings,
-        tile=tile,
+        same_article_negatives=same_article_negatives,
+        key_block_size=key_block_size,
     )
     return contract.Objective(method.init, method.loss, method.embed, method.chance)

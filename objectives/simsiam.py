@@ -21,12 +21,14 @@ Tree = Any
 class _SimSiam(PredictingNetwork):
     """The four functions of the objective, over the networks and fields of `make`."""
 
-    temporal: float
+    temporal_weight: float
 
     def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
         """Both directions between the views, and between a frame and the next."""
         del step
-        names = ("view1", "view2", "view3") if self.temporal else ("view1", "view2")
+        names = (
+            ("view1", "view2", "view3") if self.temporal_weight else ("view1", "view2")
+        )
         stats, seen = extra["batch_stats"], []
         # Each view has its own pass, so that BatchNorm never mixes them.
         for name, key in zip(names, jax.random.split(rng, len(names)), strict=True):
@@ -38,7 +40,7 @@ class _SimSiam(PredictingNetwork):
             {"train/simsiam": (siamese, loss_lib.chance())}
         )
         value = siamese
-        if self.temporal:
+        if self.temporal_weight:
             has_next = batch["has_next"].astype(jnp.float32)
             count = jnp.sum(has_next)
             if self.axis_name is not None:
@@ -46,11 +48,11 @@ class _SimSiam(PredictingNetwork):
             later = _both_ways(p[0], z[0], p[2], z[2], has_next, count)
             metrics |= {
                 **diagnostics.with_chance(
-                    {"train/temporal": (later, loss_lib.chance())}
+                    {"train/temporal_weight": (later, loss_lib.chance())}
                 ),
                 "diag/has_next": jnp.mean(has_next),
             }
-            value = siamese + self.temporal * later
+            value = siamese + self.temporal_weight * later
         metrics |= self.spread(h[0], z[0])
         stats = contract.mean_over_devices(stats, self.axis_name)
         return value, ({"batch_stats": lax.stop_gradient(stats)}, metrics)
@@ -76,8 +78,8 @@ def make(
     hidden: int = 512,
     features: int = 2048,
     bottleneck: int = 512,
-    temporal: float = 0.0,
-    layer: Literal["backbone", "projector"] = "backbone",
+    temporal_weight: float = 0.0,
+    embed_from: Literal["backbone", "projector"] = "backbone",
     sync_batchnorm: bool = False,
 ) -> contract.Objective:
     """Builds SimSiam, with a term that holds a frame to the one after it.
@@ -94,22 +96,22 @@ def make(
         hidden: Width of the projector's two hidden layers; f in the paper.
         features: Width of projections and predictions.
         bottleneck: Width of the predictor's hidden layer.
-        temporal: w, 0 or more; above 0 the batch holds "view3", a view of the next
-            frame, and "has_next", false where there is none.
-        layer: What is embedded after training.
+        temporal_weight: w, 0 or more; above 0 the batch holds "view3", a view of the
+            next frame, and "has_next", false where there is none.
+        embed_from: What is embedded after training.
         sync_batchnorm: Share the heads' batch statistics over devices.
 
     Returns:
         The objective. Its batches hold "view1" and "view2".
 
     Raises:
-        ValueError: `temporal` is below 0.
+        ValueError: `temporal_weight` is below 0.
 
     Source: Chen and He, arXiv 2011.10566, section 3 and appendix A.
     """
     del total_steps
-    if not temporal >= 0:
-        raise ValueError(f"got temporal {temporal}; expected 0 or more")
+    if not temporal_weight >= 0:
+        raise ValueError(f"got temporal_weight {temporal_weight}; expected 0 or more")
     axis = axis_name if sync_batchnorm else None
     method = _SimSiam(
         encoder=Encoder(
@@ -118,7 +120,7 @@ def make(
         predictor=MLP(bottleneck, features, bias_last=True, axis_name=axis),
         axis_name=axis_name,
         chunks=chunks,
-        temporal=temporal,
-        layer=layer,
+        temporal_weight=temporal_weight,
+        embed_from=embed_from,
     )
     return contract.Objective(method.init, method.loss, method.embed, method.chance)

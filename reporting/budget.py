@@ -31,7 +31,7 @@ def of_run(
     step, epoch = history.reached(events)
     if not epoch_steps and epoch > 0:
         epoch_steps = round(step / epoch)
-    pictures = (config.get("augment") or {}).get("name") == "augment"
+    pictures = (config.get("transform") or {}).get("name") == "image"
     return forecast(
         events,
         batch_size=train.get("batch_size"),

@@ -7,7 +7,7 @@ from typing import Any
 from tabulate import tabulate
 
 from reporting import history, report, run_dir
-from reporting.figures.style import FLOOR_NAMES
+from reporting.figures.style import BASELINE_NAMES
 from reporting.formatting import ABSENT, count, duration, interval, number
 from reporting.gates.judgment import DEFAULTS
 from reporting.page.parts import Table
@@ -88,7 +88,7 @@ def star(found: Mapping[str, Any]) -> str:
     """What the star in the metrics means."""
     first = short_names(found)[0]
     return (
-        f"A star: the 95 % interval does not touch that of {first}, whose floors "
+        f"A star: the 95 % interval does not touch that of {first}, whose baselines "
         "these are."
     )
 
@@ -121,16 +121,18 @@ def tables(found: Mapping[str, Any]) -> dict[str, Table]:
         parts["Gates"] = Table(["gate", *names], rows, cards=True)
     if found["metrics"]:
         firsts = [metrics[0] or {} for metrics in found["metrics"].values()]
-        floors = list(dict.fromkeys(n for m in firsts for n in m.get("floors", {})))
+        baselines = list(
+            dict.fromkeys(n for m in firsts for n in m.get("baselines", {}))
+        )
         rows = [
             [
                 tag.removeprefix("eval/"),
                 *map(_metric, metrics),
-                *(_floor(metrics[0], name) for name in floors),
+                *(_baseline(metrics[0], name) for name in baselines),
             ]
             for tag, metrics in found["metrics"].items()
         ]
-        header = ["metric", *names, *(FLOOR_NAMES.get(n, n) for n in floors)]
+        header = ["metric", *names, *(BASELINE_NAMES.get(n, n) for n in baselines)]
         parts["Metrics"] = Table(header, rows, cards=True)
     return parts
 
@@ -221,8 +223,8 @@ def _metric(metric: Mapping | None) -> str:
     return f"{number(metric['value'])}{extent}{' *' if metric['apart'] else ''}"
 
 
-def _floor(metric: Mapping | None, name: str) -> str:
-    return number((metric or {}).get("floors", {}).get(name, {}).get("value"))
+def _baseline(metric: Mapping | None, name: str) -> str:
+    return number((metric or {}).get("baselines", {}).get(name, {}).get("value"))
 
 
 def _grid(header: list[str], rows: list[list]) -> str:

@@ -20,13 +20,13 @@ GEOMETRY = (*SPREAD, "alignment", "uniformity")
 SCORE = re.compile(r"^(recall|precision|map|mrr|ndcg|hit|accuracy|p@|r@)", re.I)
 # What speaks for a set: one figure is enough, and R@100 is easy nearly everywhere.
 HEADLINES = ("recall@1", "accuracy", "map")
-# Floors that are the most there is: to stay below them is no fault.
+# Baselines that are the most there is: to stay below them is no fault.
 CEILINGS = ("best",)
-EVENT_COLUMNS = ["kind", "floor", "step", "epoch", "time"]
+EVENT_COLUMNS = ["kind", "baseline", "step", "epoch", "time"]
 LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
-# A step's loss of records trained on and of as many held back, and what lies between.
+# A step's loss of records trained on and of as many held out, and what lies between.
 LOSS_TRAINED, LOSS_HELD_BACK, LOSS_GAP = LOSS_SIDES = (
-    "eval/loss/train", "eval/loss/held_back", "eval/loss/gap",
+    "eval/loss/train", "eval/loss/held_out", "eval/loss/gap",
 )  # fmt: skip
 TREND, LEAST_TREND = 5, 3  # measurements that a straight line is laid through
 
@@ -42,7 +42,7 @@ def as_metric(value: Mapping | float | None) -> dict:
 
 
 def measure(events: Iterable[dict], until: float | None = None) -> dict[str, dict]:
-    """The latest measurement of every tag, with its chance level and its floors.
+    """The latest measurement of every tag, with its chance level and its baselines.
 
     A tag that has no chance level of its own has the one logged as `<tag>_chance`.
 
@@ -51,29 +51,29 @@ def measure(events: Iterable[dict], until: float | None = None) -> dict[str, dic
       until: where given, nothing after this epoch counts.
 
     Returns:
-      `{tag: {value, n, chance, low, high, floors: {name: {value, n, ...}}}}`.
+      `{tag: {value, n, chance, low, high, baselines: {name: {value, n, ...}}}}`.
     """
     events = [e for e in events if until is None or e["epoch"] <= until + 1e-9]
-    known = floors(events)
+    known = baselines(events)
     raw: dict[str, Mapping | float] = {}
     for event in events:
         if event["kind"] in LIVE:
             raw.update(event["metrics"])
     latest = {tag: as_metric(value) for tag, value in raw.items()}
     for tag, metric in latest.items():
-        metric["floors"] = known.get(tag, {})
+        metric["baselines"] = known.get(tag, {})
         if metric["chance"] is None and f"{tag}_chance" in latest:
             metric["chance"] = latest[f"{tag}_chance"]["value"]
     return latest
 
 
-def floors(events: Iterable[dict]) -> dict[str, dict[str, dict]]:
-    """`{tag: {floor: metric}}`, the latest measurement of each floor."""
+def baselines(events: Iterable[dict]) -> dict[str, dict[str, dict]]:
+    """`{tag: {baseline: metric}}`, the latest measurement of each baseline."""
     found: dict[str, dict[str, dict]] = {}
     for event in events:
-        if event["kind"] == "floor":
+        if event["kind"] == "baseline":
             for tag, value in event["metrics"].items():
-                found.setdefault(tag, {})[event.get("floor")] = as_metric(value)
+                found.setdefault(tag, {})[event.get("baseline")] = as_metric(value)
     return found
 
 
@@ -149,14 +149,14 @@ def trend(events: list[dict], tag: str, epoch: float) -> dict | None:
 
 
 def curves(events: list[dict]) -> pd.DataFrame:
-    """A row an event of training, evaluation or floor; a column a tag.
+    """A row an event of training, evaluation or baseline; a column a tag.
 
     A `Metric` fills its tag's column with the value and, where known, `<tag>.n`,
     `<tag>.chance`, `<tag>.low` and `<tag>.high`.
     """
     rows = []
     for event in events:
-        if event["kind"] not in ("train", "eval", "floor"):
+        if event["kind"] not in ("train", "eval", "baseline"):
             continue
         row = {key: event.get(key) for key in EVENT_COLUMNS}
         for tag, value in event["metrics"].items():

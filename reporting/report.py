@@ -42,7 +42,7 @@ def write(folder: Path | str) -> dict:
     pictures = run_figures.write(folder, events)
     pictures |= motion_figures.write(folder, report["data"])
     if (path := result_sheet.write(folder)) is not None:
-        pictures["gallery"] = path
+        pictures["examples"] = path
     page = {
         "report": report,
         "title": report["recipe"] or folder.resolve().name,
@@ -117,10 +117,10 @@ def exit_code(report: Mapping) -> int:
 
 
 def lift(metric: Mapping) -> float | None:
-    """A metric as a multiple of its higher floor, or of chance where it has none."""
+    """A metric as a multiple of its higher baseline, or of chance where it has none."""
     levels = [
-        floor["value"]
-        for name, floor in metric["floors"].items()
+        baseline["value"]
+        for name, baseline in metric["baselines"].items()
         if name not in history.CEILINGS
     ]
     levels = [v for v in levels if history.is_finite(v)] or [metric["chance"]]
@@ -165,7 +165,7 @@ def _budget(
         fields,
         total_steps=total or (segments[-1].get("total_steps") if segments else None),
         epoch_steps=run_dir.read_data(folder).get("steps_per_epoch"),
-        judgment=judged,
+        gates=judged,
         segments=segments,
     )
 
@@ -177,7 +177,7 @@ def _batch_size(fields: Mapping) -> int | None:
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES, encoding="utf-8"),
-        # Names of files and labels come from strangers.
+        # Names of files and labels come from outside.
         autoescape=jinja2.select_autoescape(["html", "html.j2"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

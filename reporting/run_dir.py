@@ -28,7 +28,7 @@ METRICS = "metrics.jsonl"
 RESUMES = "resumes.jsonl"
 REFUSALS = "refusals.jsonl"
 HEARTBEAT = "heartbeat.json"
-GALLERY = "gallery.json"
+EXAMPLES = "examples.json"
 THUMBNAILS = "thumbnails.npz"
 CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
@@ -36,7 +36,7 @@ HISTORY = "history.json"
 CURVES = "curves.csv"
 REPORT = "report"
 
-KINDS = ("train", "eval", "floor", "resume", "alarm", "gate")
+KINDS = ("train", "eval", "baseline", "resume", "alarm", "gate")
 # What a run can be doing, or how it ended; in `heartbeat.json` under "state".
 LIVE_STATES = ("starting", "training", "evaluating", "saving", "reporting")
 FINAL_STATES = (
@@ -63,7 +63,7 @@ def append_event(
       epoch: epochs done, fractional.
       metrics: tag to number or to `Metric`.
       time: seconds since 1970; now by default.
-      **fields: what the kind carries besides: `floor="pixels"`, `final=True`, an
+      **fields: what the kind carries besides: `baseline="pixels"`, `final=True`, an
         alarm's `name`, `severity`, `message`, `tag`.
 
     Returns:
@@ -166,10 +166,10 @@ def read_environment(workdir: Path | str) -> dict:
     return read_json(Path(workdir) / ENVIRONMENT, {}) or {}
 
 
-def write_gallery(
+def write_examples(
     workdir: Path | str, queries: list[dict], pictures: Mapping[int, np.ndarray]
 ) -> None:
-    """Writes `gallery.json` and `thumbnails.npz`.
+    """Writes `examples.json` and `thumbnails.npz`.
 
     Args:
       workdir: the run's directory.
@@ -182,16 +182,16 @@ def write_gallery(
     with open(draft, "wb") as file:
         np.savez_compressed(file, **{str(int(k)): v for k, v in pictures.items()})
     os.replace(draft, folder / THUMBNAILS)
-    write_json(folder / GALLERY, queries)
+    write_json(folder / EXAMPLES, queries)
 
 
 def read_queries(workdir: Path | str) -> list[dict]:
-    """The queries of the gallery with their neighbours, without pictures."""
-    return read_json(Path(workdir) / GALLERY, []) or []
+    """The queries of the gallery with their neighbors, without pictures."""
+    return read_json(Path(workdir) / EXAMPLES, []) or []
 
 
-def read_gallery(workdir: Path | str) -> tuple[list[dict], dict[int, np.ndarray]]:
-    """The queries with their neighbours, and pictures uint8 [s, s, 3] by record id."""
+def read_examples(workdir: Path | str) -> tuple[list[dict], dict[int, np.ndarray]]:
+    """The queries with their neighbors, and pictures uint8 [s, s, 3] by record id."""
     queries = read_queries(workdir)
     try:
         with np.load(Path(workdir) / THUMBNAILS, allow_pickle=False) as archive:

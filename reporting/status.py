@@ -68,7 +68,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         fields,
         total_steps=total,
         epoch_steps=run_dir.read_data(folder).get("steps_per_epoch"),
-        judgment=judged,
+        gates=judged,
         segments=run_dir.read_resumes(folder),
     )
     if told["hours_left"] is not None:  # with evaluations, which a heartbeat leaves out
@@ -160,7 +160,9 @@ def _progress(said: Mapping) -> str:
 
 def _with_levels(metric: Mapping) -> str:
     levels = {"chance": metric["chance"]}
-    levels |= {name: floor["value"] for name, floor in metric["floors"].items()}
+    levels |= {
+        name: baseline["value"] for name, baseline in metric["baselines"].items()
+    }
     known = [f"{k} {number(v)}" for k, v in levels.items() if history.is_finite(v)]
     return "; ".join([measured(metric), *known])
 

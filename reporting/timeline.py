@@ -50,8 +50,8 @@ class Plan:
         """The step after which a gate is judged."""
         at = gate.get("at", "end")
         epoch = self.warmup if at == "warmup" else at
-        for judgement in gate.get("history") or []:  # which may have put it off
-            epoch = judgement.get("until") or epoch
+        for judgment in gate.get("history") or []:  # which may have put it off
+            epoch = judgment.get("until") or epoch
         if not history.is_finite(epoch) or not self.epoch_steps:
             return self.total
         step = math.ceil(epoch * self.epoch_steps - 1e-6)
@@ -143,14 +143,14 @@ def judged_at(gate: Mapping, events: list[dict], plan: Plan) -> int | None:
 
 def evaluation_seconds(events: list[dict], began: float | None) -> float | None:
     """Seconds of an evaluation on the way; else what an untrained network's took."""
-    made: dict[str, list[float]] = {"eval": [], "floor": []}
+    made: dict[str, list[float]] = {"eval": [], "baseline": []}
     before = began
     for event in events:
         if before is not None and event["kind"] in made:
-            if event["kind"] == "eval" or event.get("floor") == UNTRAINED:
+            if event["kind"] == "eval" or event.get("baseline") == UNTRAINED:
                 made[event["kind"]].append(max(event["time"] - before, 0.0))
         before = event["time"]
-    known = made["eval"] or made["floor"]
+    known = made["eval"] or made["baseline"]
     return float(np.median(known)) if known else None
 
 

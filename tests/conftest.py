@@ -5,7 +5,7 @@ import pathlib
 from importlib import metadata
 
 # Eight virtual devices let one CPU stand for a sharded machine. Tests compile much and
-# run little: optimised code would take longer to make than it saves.
+# run little: optimized code would take longer to make than it saves.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     " --xla_backend_optimization_level=0"

@@ -57,7 +57,7 @@ def test_a_config_with_five_faults_lists_them_and_exits_with_2(tmp_path):
             "--config.train.batchsize=64",
             "--config.optimizer.learning_rate=fast",
             "--config.train.batch_size=33",
-            "--config.train.chunks=2",
+            "--config.train.grad_cache_chunks=2",
             "--config.schedule.epochs=100",
             "--config.train.monitor=eval/brand/recal@1",
         ],

@@ -32,12 +32,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 RECORDED = pathlib.Path(__file__).parent / "recorded"
 # The alarms that the sixteen faults raise: none of them may accuse a healthy run.
 ACCUSED = (
-    "weak_labels", "label_ceiling", "near_chance", "schedule_horizon", "rate_jump",
-    "few_candidates", "under_floor", "leaking_split", "reversed_pairs", "below_chance",
-    "no_positives", "self_match", "duplicate_records", "resemblance", "no_hits",
-    "few_queries", "saturated", "moved_bound", "input_bound",
+    "weak_labels", "label_ceiling", "near_chance", "schedule_horizon", "lr_jump",
+    "few_candidates", "not_above_baseline", "leaking_split", "reversed_pairs",
+    "below_chance",
+    "no_positives", "self_match", "duplicate_records", "ssim_at_chance", "zero_recall",
+    "few_queries", "saturated", "gate_changed", "input_bound",
 )  # fmt: skip
-# What says how a run went and not what it learnt: no network knows nothing of it.
+# What says how a run went and not what it learned: no network knows nothing of it.
 DESCRIBING = (
     "/lr", "/grad_norm", "/target_momentum", "/examples_per_sec", "/input_wait",
     "/candidates", "/positives", "/queries_with_positive", "/has_next", "/dropped",
@@ -74,11 +75,17 @@ def read(folder):
     return json.loads((folder / "report.json").read_text("utf-8"))
 
 
-def replay(folder, *, train=(), evaluations=(), floors=(), data=None):
+def replay(folder, *, train=(), evaluations=(), baselines=(), data=None):
     """A workdir with figures as they were reported, and its report; alarms by name."""
-    for name, floor in dict(floors).items():
+    for name, baseline in dict(baselines).items():
         files.append_event(
-            folder, "floor", step=0, epoch=0, metrics=floor, floor=name, time=0.0
+            folder,
+            "baseline",
+            step=0,
+            epoch=0,
+            metrics=baseline,
+            baseline=name,
+            time=0.0,
         )
     for i, values in enumerate(train, 1):
         files.append_event(
@@ -144,7 +151,7 @@ def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in
     assert "no more to teach" in found["label_ceiling"]["seen"]
     first = next(e for e in files.read_events(tmp_path) if e["kind"] == "train")
     ranking = first["metrics"]
-    assert 0.5 < ranking["train/loss_floor"] / ranking["train/loss_chance"] < 1
+    assert 0.5 < ranking["train/loss_lower_bound"] / ranking["train/loss_chance"] < 1
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +269,7 @@ def test_15_one_criterion_with_two_thresholds(refused, tmp_path):
     # A bound that moved when a run went on is the same fault, later.
     segment = {"from_step": 80, "changed": {"gates.viol.value": [0.01, 0.015]}}
     files.append_line(tmp_path / files.RESUMES, segment)
-    assert "moved_bound" in replay(tmp_path, train=[{"train/loss": 0.1}])
+    assert "gate_changed" in replay(tmp_path, train=[{"train/loss": 0.1}])
 
 
 def test_4_more_epochs_ask_what_the_rate_does(tmp_path, stand_in):
@@ -274,7 +281,7 @@ def test_4_more_epochs_ask_what_the_rate_does(tmp_path, stand_in):
     assert found["outcome"] == "PASS"  # what was reached stays
     assert "say how it goes on" in found["refusals"][0]["faults"][0]
     assert main.main([*longer, "--extend=rescale"]) == 0
-    assert "rate_jump" in told(tmp_path)
+    assert "lr_jump" in told(tmp_path)
     before, after = (
         read(tmp_path)["resumes"][-1][f"learning_rate_{side}"]
         for side in ("before", "after")
@@ -284,16 +291,16 @@ def test_4_more_epochs_ask_what_the_rate_does(tmp_path, stand_in):
 
 @pytest.fixture(scope="module")
 def articles():
-    fields = {"context": 5, "width": 16, "siblings": 0}
+    fields = {"context": 5, "width": 16, "same_article_negatives": 0}
     return topics.load(
         train=24, validation=12, length=20, topics=4, topic=0.25, stay=0.35, move=0.7,
-        noise=0.9, strangers=4, seed=0, progress=False, **fields,
+        noise=0.9, cross_article_negatives=4, seed=0, progress=False, **fields,
     )  # fmt: skip
 
 
-def test_7_a_prediction_no_better_than_copying(articles, tmp_path):
+def test_7_a_prediction_no_better_than_persistence(articles, tmp_path):
     evaluator = next_vector.Evaluator(articles, prefix="eval/next", seed=0)
-    copy = predictions.copy_last()
+    copy = predictions.persistence()
 
     def nearly(split, rows, view=None):
         x = copy(split, rows, view)
@@ -301,10 +308,10 @@ def test_7_a_prediction_no_better_than_copying(articles, tmp_path):
         x = x + np.float32(noise if view is None else 0)
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-    floor = {tag: m._asdict() for tag, m in evaluator.run(copy).items()}
+    baseline = {tag: m._asdict() for tag, m in evaluator.run(copy).items()}
     found = {tag: m._asdict() for tag, m in evaluator.run(nearly).items()}
-    told = replay(tmp_path, evaluations=[found], floors={"copy_last": floor})
-    assert "a copy of the last vector" in told["under_floor"]["seen"]
+    told = replay(tmp_path, evaluations=[found], baselines={"persistence": baseline})
+    assert "a copy of the last vector" in told["not_above_baseline"]["seen"]
 
 
 def test_8_windows_of_an_article_on_both_sides(articles, tmp_path):
@@ -313,7 +320,7 @@ def test_8_windows_of_an_article_on_both_sides(articles, tmp_path):
         train=articles.train.take(odd == 0), validation=articles.train.take(odd == 1)
     )
     found = replay(tmp_path / "leaky", data=data_checks.describe(leaky))
-    assert "windows held back overlap" in found["leaking_split"]["seen"]
+    assert "windows held out overlap" in found["leaking_split"]["seen"]
     assert replay(tmp_path / "whole", data=data_checks.describe(articles)) == {}
 
 
@@ -387,28 +394,28 @@ def test_10_labels_without_a_positive(tmp_path, stand_in, monkeypatch):
 def test_11_a_query_that_finds_itself(tmp_path):
     near = [{"id": 0, "score": 1.0}, {"id": 23, "score": 0.838}]
     picture = np.zeros((4, 4, 3), np.uint8)
-    query = {"query": 0, "name": "frame 0", "neighbours": near}
-    files.write_gallery(tmp_path, [query], {0: picture, 23: picture})
+    query = {"query": 0, "name": "frame 0", "neighbors": near}
+    files.write_examples(tmp_path, [query], {0: picture, 23: picture})
     found = replay(tmp_path, evaluations=[{"eval/frames/ssim@1": 0.9518}])
     assert "found themselves (frame 0)" in found["self_match"]["seen"]
 
 
 def test_12_resemblance_that_random_pairs_have_too(tmp_path):
     ssim = {"eval/frames/ssim@1": score(0.9518, 445, 0.93)}
-    seen = replay(tmp_path, evaluations=[ssim])["resemblance"]["seen"]
+    seen = replay(tmp_path, evaluations=[ssim])["ssim_at_chance"]["seen"]
     assert "0.952 where random pairs have 0.930" in seen
 
 
 def test_13_none_of_ten_is_no_result(tmp_path):
     low, high = ranking.wilson(0.0, 10)
     missed = {"eval/codes/recall@100": score(0.0, 10, 0.0009, low, high)}
-    seen = replay(tmp_path, evaluations=[missed])["no_hits"]["seen"]
+    seen = replay(tmp_path, evaluations=[missed])["zero_recall"]["seen"]
     assert "0 in 10 queries: with 95 % confidence the true value is below 0.278" in seen
 
 
 def test_14_a_perfect_score_that_pixels_have_too(tmp_path):
     perfect = {"eval/phantoms/recall@1": score(1.0, 200, 0.005, 0.981, 1.0)}
-    found = replay(tmp_path, evaluations=[perfect] * 7, floors={"pixels": perfect})
+    found = replay(tmp_path, evaluations=[perfect] * 7, baselines={"pixels": perfect})
     seen = found["saturated"]["seen"]
     assert (
         "100 % from the first evaluation on, and without training: raw pixels" in seen
@@ -425,7 +432,7 @@ def test_a_healthy_run_is_accused_of_nothing(run):
     for i, event in enumerate(events):
         if event["kind"] not in ("train", "eval"):
             continue
-        at_the_end = {} if event.get("final") else {"gallery": ()}
+        at_the_end = {} if event.get("final") else {"examples": ()}
         found = alarm_check.check(events[: i + 1], **given | at_the_end)
         accused = [a["message"] for a in found if a["name"] in ACCUSED]
         assert not accused, f"step {event['step']}: {accused}"
@@ -434,7 +441,7 @@ def test_a_healthy_run_is_accused_of_nothing(run):
 @pytest.mark.parametrize("run", sorted(p.name for p in RECORDED.iterdir()))
 def test_what_is_learnt_has_the_value_of_what_knows_nothing(run):
     measured = history.measure(files.read_events(RECORDED / run))
-    assert measured["eval/loss/held_back"]["n"] > 0
+    assert measured["eval/loss/held_out"]["n"] > 0
     for tag, metric in measured.items():
         plain = tag.endswith("_chance") or tag.endswith(DESCRIBING)
         assert (metric["chance"] is None) == plain, tag

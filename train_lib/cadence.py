@@ -6,7 +6,7 @@ def due(step: int, every: int, total: int, *, last: bool = True) -> bool:
 
     Args:
         step: Steps made so far, from 1.
-        every: Interval in steps; 0 for never before the end.
+        every: LogWindow in steps; 0 for never before the end.
         total: Steps of the whole run.
         last: Whether it happens after the last step in any case.
     """

@@ -1,4 +1,4 @@
-"""Evaluating a network: embeddings of records, evaluators, floors, the gallery."""
+"""Evaluating a network: embeddings of records, evaluators, baselines, the gallery."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -126,7 +126,7 @@ def evaluate(
     return metrics
 
 
-def write_gallery(
+def write_examples(
     workdir: pathlib.Path, evaluator: Any, data: Any, queries: int, pictures: Callable
 ) -> None:
     """Writes an evaluator's examples with the pictures of all records in them.
@@ -140,7 +140,7 @@ def write_gallery(
     """
     examples = evaluator.examples(queries)
     wanted = {e["query"] for e in examples}
-    wanted |= {n["id"] for e in examples for n in e["neighbours"]}
+    wanted |= {n["id"] for e in examples for n in e["neighbors"]}
     shown, names = {}, {}
     for split in (data.train, data.validation, *data.extra.values()):
         rows = np.flatnonzero(np.isin(split.table["id"], list(wanted)))
@@ -151,13 +151,13 @@ def write_gallery(
             shown[record], names[record] = image, split.table["name"][row]
     for example in examples:
         example["name"] = names.get(example["query"], "")
-        for neighbour in example["neighbours"]:
-            neighbour["name"] = names.get(neighbour["id"], "")
-    files.write_gallery(workdir, examples, shown)
+        for neighbor in example["neighbors"]:
+            neighbor["name"] = names.get(neighbor["id"], "")
+    files.write_examples(workdir, examples, shown)
 
 
 def as_rgb(pictures: np.ndarray) -> np.ndarray:
-    """Pictures uint8 [m, h, w, 3] of such, or of floats in 0..1, grey or in colour."""
+    """Pictures uint8 [m, h, w, 3] of such, or of floats in 0..1, gray or in color."""
     if pictures.dtype != np.uint8:
         pictures = np.uint8(np.clip(pictures * 255 + 0.5, 0, 255))
     return np.broadcast_to(pictures, (*pictures.shape[:3], 3))

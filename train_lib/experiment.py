@@ -98,7 +98,7 @@ def make_batches(config: ConfigDict, split: Any, batch_size: int) -> Any:
         batch_size=batch_size,
         seed=config.seed,
         positives=config.objective.get("positives", "instance"),
-        per_class=config.train.per_class,
+        samples_per_class=config.train.samples_per_class,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         threads=config.train.threads,
@@ -110,8 +110,8 @@ def make_objective(
     config: ConfigDict, total_steps: int, axis_name: str | None = AXIS
 ) -> Objective:
     """The method with its network; `total_steps` is where its own schedules end."""
-    synced, chunks = config.model.sync_batchnorm, config.train.chunks
-    separate = config.train.accumulate == "separate"
+    synced, chunks = config.model.sync_batchnorm, config.train.grad_cache_chunks
+    separate = config.train.negatives == "per_chunk"
     objective = find("objectives", config.objective.name)(
         backbone=make_network(config, axis_name if synced else None),
         axis_name=axis_name,
@@ -139,7 +139,7 @@ def check_records(config: ConfigDict, split: Any) -> None:
 
 
 def make_network(config: ConfigDict, axis_name: str | None = None) -> nn.Module:
-    """The network; `axis_name` is of its synchronised BatchNorm."""
+    """The network; `axis_name` is of its synchronized BatchNorm."""
     return find("models", config.model.name)(
         **fields(config.model, "sync_batchnorm", "init_from"), axis_name=axis_name
     )
@@ -179,7 +179,7 @@ def make_schedule(
 def make_optimizer(
     config: ConfigDict, schedule: schedules.Schedule
 ) -> optax.GradientTransformation:
-    """The optimiser with a learning rate."""
+    """The optimizer with a learning rate."""
     own = fields(config.optimizer, "learning_rate")
     return optimizers.make_optimizer(
         name=config.optimizer.name,
@@ -191,27 +191,27 @@ def make_optimizer(
 
 def views_of(config: ConfigDict) -> types.ModuleType:
     """The file of views that a config names; docs/design.md lists what is in it."""
-    return _module("views", config.augment.name)
+    return _module("views", config.transform.name)
 
 
 def make_augment(config: ConfigDict) -> Callable:
     """`augment(rng, batch)`, the training views."""
-    return views_of(config).make_augment(**fields(config.augment))
+    return views_of(config).make_augment(**fields(config.transform))
 
 
 def make_preview(config: ConfigDict) -> tuple[list[str], Callable]:
     """Titles, and `preview(rng, batch)`: a column of pictures for each."""
-    return views_of(config).make_preview(**fields(config.augment))
+    return views_of(config).make_preview(**fields(config.transform))
 
 
 def view_facts(config: ConfigDict) -> dict[str, Any]:
     """What is true of the views whatever they are drawn from."""
-    return views_of(config).facts(**fields(config.augment))
+    return views_of(config).facts(**fields(config.transform))
 
 
 def example_batch(config: ConfigDict) -> dict[str, jax.Array]:
     """Two records' views of zeros, to build a network by."""
-    shape = views_of(config).input_shape(**fields(config.augment))
+    shape = views_of(config).input_shape(**fields(config.transform))
     return {"view1": jnp.zeros((2, *shape))}
 
 
@@ -220,7 +220,7 @@ def make_seen(config: ConfigDict, mesh: Mesh) -> evaluation.Seen:
     views = views_of(config)
 
     def see(view: str | None, changes: dict) -> Callable:
-        own = changed_views(fields(config.augment), view, changes)
+        own = changed_views(fields(config.transform), view, changes)
         if view is None:
             center = views.make_center(**own)
             return lambda rng, batch: center(batch)
@@ -236,18 +236,18 @@ def make_embed(config: ConfigDict, objective: Objective, seen: Any) -> Callable:
 
 def make_pictures(config: ConfigDict, seen: Any) -> Callable:
     """`pictures(split, rows, view=None, **changes)`: what is embedded, to look at."""
-    show = views_of(config).make_pictures(**fields(config.augment))
+    show = views_of(config).make_pictures(**fields(config.transform))
     return evaluation.make_pictures(show, seen, **_reading(config))
 
 
-def floor_names(config: ConfigDict) -> tuple[str, ...]:
-    """What a run may take as floors: those of its views, and networks it began with."""
-    return (*views_of(config).FLOORS, "untrained", "start")
+def baseline_names(config: ConfigDict) -> tuple[str, ...]:
+    """Baselines that a run may name: those of its transform, and initial networks."""
+    return (*views_of(config).BASELINES, "untrained", "start")
 
 
-def make_floor(config: ConfigDict, name: str, **given: Any) -> Callable:
-    """The embed function of a floor; `given` is what `floors.make` asks for."""
-    own = views_of(config).FLOORS.get(name, {})
+def make_baseline(config: ConfigDict, name: str, **given: Any) -> Callable:
+    """The embed function of a baseline; `given` is what `baselines.make` asks for."""
+    own = views_of(config).BASELINES.get(name, {})
     return catalog.make(name, **given, **own)
 
 
@@ -274,7 +274,7 @@ def changed_views(own: dict, view: str | None, changes: dict) -> dict:
 
 def read_records(config: ConfigDict, path: str) -> tuple[Any, dict]:
     """Records of a file or a folder such as the views are made from, and facts."""
-    views, own = views_of(config), fields(config.augment)
+    views, own = views_of(config), fields(config.transform)
     return views.read_records(path, fields(config.data), **own)
 
 
@@ -303,27 +303,28 @@ def make_evaluators(config: ConfigDict, data: Any) -> dict[str, Any]:
     return made
 
 
-def make_held_back(
+def make_held_out(
     config: ConfigDict, data: Any, objective: Objective, mesh: Mesh
 ) -> Callable:
-    """`held_back(state) -> metrics`: the loss of records held back, and its gap.
+    """`held_out(state) -> metrics`: the loss of records held out, and its gap.
 
-    Nothing is measured where so few are held back that they make no batch.
+    Nothing is measured where so few are held out that they make no batch.
 
     Raises:
-        InputError: So few are held back, and the best step is chosen by their loss.
+        InputError: So few are held out, and the best step is chosen by their loss.
     """
     batches = config.evaluate.loss_batches
     if not batches:
         return lambda state: {}
     sides = generalization_gap.alike(data, config.seed)
-    unit = mesh.size * config.train.chunks
+    unit = mesh.size * config.train.grad_cache_chunks
     records = min(map(len, sides))
     size = generalization_gap.batch_size(records, config.train.batch_size, unit)
     if size < 2:
         said = (
-            f"{records} records are held back, too few for a batch of {mesh.size} "
-            f"devices x {config.train.chunks} chunks: their loss is not measured"
+            f"{records} records are held out, too few for a batch of {mesh.size} "
+            f"devices x {config.train.grad_cache_chunks} chunks: "
+            "their loss is not measured"
         )
         if config.train.monitor in generalization_gap.promises(batches):
             raise InputError(f"config.train.monitor: {said}; expected another tag")

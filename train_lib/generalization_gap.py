@@ -1,4 +1,4 @@
-"""The loss of records held back beside that of as many records trained on."""
+"""The loss of records held out beside that of as many records trained on."""
 
 import itertools
 import math
@@ -33,10 +33,10 @@ def make(
     size: int,
     batches: int,
 ) -> Callable[[TrainState], dict[str, Metric]]:
-    """Builds `held_back(state) -> metrics`: the loss of both sides, and their gap.
+    """Builds `held_out(state) -> metrics`: the loss of both sides, and their gap.
 
-      train, held_back  mean loss of some batches of a side, as a step computes it
-      gap               held_back / chance - train / chance, of each its own chance
+      train, held_out  mean loss of some batches of a side, as a step computes it
+      gap               held_out / chance - train / chance, of each its own chance
 
     Where chance is 0 losses are not divided. Batches, views and masks are the same at
     every evaluation. With two batches or more the intervals are Student's, of batches.
@@ -44,7 +44,7 @@ def make(
     Args:
         measure: `(state, batch) -> metrics`, as `train_step.make_measure` builds it.
         mesh: Devices.
-        sides: Records trained on and held back, as `alike` gives them.
+        sides: Records trained on and held out, as `alike` gives them.
         read: `(split, size)` to an iterator of batches.
         chance: Of the objective.
         size: Records of a batch.
@@ -65,7 +65,7 @@ def make(
             found.append((loss, float(metrics.get("train/loss_chance", chance(size)))))
         return np.array(found, np.float64).T
 
-    def held_back(state: TrainState) -> dict[str, Metric]:
+    def held_out(state: TrainState) -> dict[str, Metric]:
         (seen, seen_chance), (held, held_chance) = (
             of_side(state, split) for split in sides
         )
@@ -78,11 +78,11 @@ def make(
         )
         return dict(zip(promises(batches), found, strict=True))
 
-    return held_back
+    return held_out
 
 
 def alike(data: Data, seed: int) -> tuple[Split, Split]:
-    """Returns as many records trained on as are held back, and those held back.
+    """Returns as many records trained on as are held out, and those held out.
 
     They come in whole groups, such as all windows of an article: a batch of few
     articles is harder than one of many, whether it was trained on or not.
@@ -101,7 +101,7 @@ def alike(data: Data, seed: int) -> tuple[Split, Split]:
 
 
 def batch_size(records: int, most: int, unit: int) -> int:
-    """Records of a batch: as in training, or fewer where so few are held back.
+    """Records of a batch: as in training, or fewer where so few are held out.
 
     Args:
         records: Of the smaller side.

@@ -216,7 +216,7 @@ def search(
     name = query.replace(":", "_") if own else pathlib.Path(query).stem
     path = network.workdir / "search" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
-    row = {"query": -1, "name": "query", "neighbours": results}
+    row = {"query": -1, "name": "query", "neighbors": results}
     drawing.draw([row], shown).save(path)
     said = {"query": query, "tied": int(ties.leading(scores)[0])}
     if as_json:

@@ -12,7 +12,7 @@ from input_pipeline import loader
 from reporting import run_dir as files
 from reporting.page import data_sections
 from train_lib import experiment, parallel, pretrained
-from train_lib.run_setup import Session
+from train_lib.run_setup import Run
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
 
@@ -22,14 +22,14 @@ BATCHES, ANCHORS = 8, 256  # for the entropy of soft targets
 DRAW = 2**20  # an epoch that no run comes to
 
 
-def measure(run: Session, fresh: TrainState, writer: Writer) -> None:
+def measure(run: Run, fresh: TrainState, writer: Writer) -> None:
     """Audits labels that make positives, and notes the lowest loss they allow.
 
-    Writes `label_audit.json` unless it is there, and sets `run.loss_floor`. Does
+    Writes `label_audit.json` unless it is there, and sets `run.loss_lower_bound`. Does
     nothing where a record's other view is its positive.
     """
     if audit := files.read_audit(run.workdir):
-        run.loss_floor = audit.get("loss_floor")
+        run.loss_lower_bound = audit.get("loss_lower_bound")
         return
     kind = _kind(run.config)
     if kind is None:
@@ -37,7 +37,7 @@ def measure(run: Session, fresh: TrainState, writer: Writer) -> None:
     writer.state("evaluating")
     audit = _audit(run, fresh, kind)
     files.write_json(run.workdir / files.AUDIT, audit)
-    run.loss_floor = audit.get("loss_floor")
+    run.loss_lower_bound = audit.get("loss_lower_bound")
     writer.tell("%s", data_sections.tell_audit(audit))
 
 
@@ -48,13 +48,13 @@ def _kind(config: Any) -> str | None:
     return "label" if config.objective.get("relevance") == "label" else None
 
 
-def _audit(run: Session, fresh: TrainState, kind: str) -> dict:
+def _audit(run: Run, fresh: TrainState, kind: str) -> dict:
     config, split = run.config, run.data.train
     if kind == "label":
         label = np.asarray(split.table["label"])[:, None]
         own = {"codes": label, "code_weights": np.float32(label >= 0)}
         split = dataclasses.replace(split, table=split.table | own)
-    partners = loader.Partners(split, config.seed)
+    partners = loader.PositivePairSampler(split, config.seed)
     rng = np.random.default_rng([config.seed, 4])
     anchors = rng.permutation(len(split))[:PAIRS]
     drawn = partners.draw(anchors, DRAW)
@@ -75,11 +75,11 @@ def _audit(run: Session, fresh: TrainState, kind: str) -> dict:
     return audit | {
         "lowest": lowest,
         "loss_chance": chance,
-        "loss_floor": chance * lowest["share"],
+        "loss_lower_bound": chance * lowest["share"],
     }
 
 
-def _nearer(run: Session, fresh: TrainState, anchors, partners) -> dict[str, dict]:
+def _nearer(run: Run, fresh: TrainState, anchors, partners) -> dict[str, dict]:
     """How near positives are to what no label has taught."""
     if not len(anchors):
         return {}
@@ -96,23 +96,28 @@ def _nearer(run: Session, fresh: TrainState, anchors, partners) -> dict[str, dic
     return found
 
 
-def _encoders(run: Session, fresh: TrainState) -> dict[str, Callable]:
+def _encoders(run: Run, fresh: TrainState) -> dict[str, Callable]:
     began = run.config.model.init_from
     state = parallel.put_state((fresh.params, fresh.extra), run.mesh)
     network = pretrained.other_embed(began) or run.embed(*state)
     encoders = {"start" if began else "untrained": network}
-    if "pixels" not in experiment.floor_names(run.config):
+    if "pixels" not in experiment.baseline_names(run.config):
         return encoders
     given = {"data": run.data, "pictures": run.pictures}
     given |= {"untrained": network, "start": network}
-    return {"pixels": experiment.make_floor(run.config, "pixels", **given), **encoders}
+    return {
+        "pixels": experiment.make_baseline(run.config, "pixels", **given),
+        **encoders,
+    }
 
 
-def _lowest(config: Any, split: Any, partners: loader.Partners, pairs, rng) -> dict:
+def _lowest(
+    config: Any, split: Any, partners: loader.PositivePairSampler, pairs, rng
+) -> dict:
     """The lowest loss that the codes allow, in nats."""
     size = config.train.batch_size
-    separate = config.train.accumulate == "separate"
-    candidates = size // config.train.chunks if separate else size
+    separate = config.train.negatives == "per_chunk"
+    candidates = size // config.train.grad_cache_chunks if separate else size
     odds = label_information.Odds(split.table["codes"], split.table["code_weights"])
     rows = np.stack(
         [rng.permutation(len(split))[:candidates] for _ in range(BATCHES)]
@@ -121,10 +126,11 @@ def _lowest(config: Any, split: Any, partners: loader.Partners, pairs, rng) -> d
     # The loss asks both ways: records among partners, and partners among records.
     ways = ((rows, keys), (keys, rows))
     soft = [
-        label_information.soft_floor(split.table, a[:, :ANCHORS], k) for a, k in ways
+        label_information.soft_lower_bound(split.table, a[:, :ANCHORS], k)
+        for a, k in ways
     ]
     chance = math.log(candidates)
-    hard = label_information.hard_floor(odds, *pairs, candidates)
+    hard = label_information.hard_lower_bound(odds, *pairs, candidates)
     value = float(np.mean(soft))
     return {
         "candidates": candidates,

@@ -11,13 +11,13 @@ from reporting import budget
 from reporting import run_dir as files
 from reporting.alarms.common import check as alarm_check
 from reporting.gates import decisions
-from train_lib.run_setup import Session
+from train_lib.run_setup import Run
 from train_lib.writers import Writer
 
 FORECAST_AFTER = 50  # steps of a start
 
 
-class Ended(Exception):
+class StopTraining(Exception):
     """Training stops here; `state` is how the run ended."""
 
     def __init__(self, state: str, message: str):
@@ -26,7 +26,7 @@ class Ended(Exception):
 
 
 @dataclasses.dataclass
-class Interval:
+class LogWindow:
     """What happened since the last log line."""
 
     pending: list[tuple[int, dict[str, jax.Array]]]
@@ -34,11 +34,11 @@ class Interval:
     waited: float = 0.0
 
 
-def log(run: Session, interval: Interval, writer: Writer) -> None:
+def log(run: Run, interval: LogWindow, writer: Writer) -> None:
     """Fetches the interval's metrics, checks them, and writes their means.
 
     Raises:
-        Ended: A loss or gradient is not finite, or an alarm says to stop.
+        StopTraining: A loss or gradient is not finite, or an alarm says to stop.
     """
     if not interval.pending:
         return
@@ -55,8 +55,8 @@ def log(run: Session, interval: Interval, writer: Writer) -> None:
     scale = run.progress.lr_scale
     # A loss whose chance level depends on what is in the batch has logged it itself.
     means.setdefault("train/loss_chance", run.objective.chance(batch_size))
-    if run.loss_floor is not None:
-        means["train/loss_floor"] = run.loss_floor
+    if run.loss_lower_bound is not None:
+        means["train/loss_lower_bound"] = run.loss_lower_bound
     means |= {
         "train/lr": float(run.schedule(step - 1)) * scale,
         "perf/examples_per_sec": count * batch_size / max(seconds, 1e-9),
@@ -67,7 +67,7 @@ def log(run: Session, interval: Interval, writer: Writer) -> None:
     raise_alarms(run, writer, step)
 
 
-def forecast(run: Session, writer: Writer) -> str:
+def forecast(run: Run, writer: Writer) -> str:
     """Says how fast the run is, what bounds it, and what it will take."""
     said = budget.sentence(
         budget.of_run(
@@ -82,7 +82,7 @@ def forecast(run: Session, writer: Writer) -> str:
     return said
 
 
-def _check_finite(run: Session, steps, fetched, writer: Writer) -> None:
+def _check_finite(run: Run, steps, fetched, writer: Writer) -> None:
     for step, metrics in zip(steps, fetched, strict=True):
         for tag in ("train/loss", "train/grad_norm"):
             if not math.isfinite(metrics[tag]):
@@ -100,20 +100,20 @@ def _check_finite(run: Session, steps, fetched, writer: Writer) -> None:
                 alarm = {"name": "not_finite", "severity": "stop", "tag": tag}
                 alarm |= {"step": step, "seen": seen, "advice": advice}
                 writer.alarm(alarm | {"message": message}, run.epoch(step))
-                raise Ended("diverged", message)
+                raise StopTraining("diverged", message)
 
 
-def raise_alarms(run: Session, writer: Writer, step: int) -> None:
+def raise_alarms(run: Run, writer: Writer, step: int) -> None:
     """Says alarms that have not been said; stops on those that say so."""
     found = alarm_check.check(writer.events, **alarm_check.facts(run.workdir))
     for alarm in alarm_check.unseen(found, writer.events):
         writer.alarm(alarm, run.epoch(step))
     for alarm in found:
         if alarm["severity"] == "stop":
-            raise Ended("collapsed", alarm["message"])
+            raise StopTraining("collapsed", alarm["message"])
 
 
-def judge_gates(run: Session, writer: Writer) -> decisions.Decision | None:
+def judge_gates(run: Run, writer: Writer) -> decisions.Decision | None:
     """Judges the gates that are due; returns what ends the run, if anything does."""
     epochs = run.config.train.epochs
     for judged in decisions.judge_due(run.gates, writer.events, epochs=epochs):

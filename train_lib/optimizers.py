@@ -1,4 +1,4 @@
-"""Optimisers: AdamW, LARS and SGD, with weight decay masked by parameter name."""
+"""Optimizers: AdamW, LARS and SGD, with weight decay masked by parameter name."""
 
 import re
 from typing import Any, Literal
@@ -112,7 +112,7 @@ def make_optimizer(
     steady: float = 0.0,
     constant: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
-    """Builds an optimiser whose updates are to be added to the parameters.
+    """Builds an optimizer whose updates are to be added to the parameters.
 
     Args:
         name: "adamw" (b1 = momentum), "lars" (decay and trust on matrices) or "sgd".

@@ -41,7 +41,7 @@ PACKAGES = (
 
 
 @dataclasses.dataclass
-class Session:
+class Run:
     """The parts of a run, built once; arrays of its state are not among them."""
 
     config: ConfigDict
@@ -51,17 +51,17 @@ class Session:
     epoch_steps: int
     total_steps: int
     granted: float  # epochs among them that gates have added
-    judgment: dict[str, dict]
+    gates: dict[str, dict]
     objective: Objective
     schedule: schedules.Schedule
     step: Callable
     embed: Callable
     pictures: Callable
     evaluators: dict[str, Any]
-    held_back: Callable
+    held_out: Callable
     checkpoints: Checkpoints
     progress: Progress
-    loss_floor: float | None = None  # the lowest that the labels allow
+    loss_lower_bound: float | None = None  # the lowest that the labels allow
 
     def epoch(self, step: int) -> float:
         """Epochs done after a step."""
@@ -69,7 +69,7 @@ class Session:
 
 
 @dataclasses.dataclass
-class Start:
+class RestoredRun:
     """Where a run takes up: state on devices, the loader in place, and why."""
 
     state: train_step.TrainState
@@ -99,7 +99,7 @@ def compare(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
     return changed
 
 
-def remember(recipe: Recipe, workdir: pathlib.Path) -> None:
+def write_config(recipe: Recipe, workdir: pathlib.Path) -> None:
     """Writes config.json."""
     described = {
         "config": files.plain(recipe.config),
@@ -142,9 +142,7 @@ def _commit() -> str | None:
     return told.stdout.strip() or None
 
 
-def open_session(
-    config: ConfigDict, workdir: pathlib.Path, extend: str | None
-) -> Session:
+def open_run(config: ConfigDict, workdir: pathlib.Path, extend: str | None) -> Run:
     """Builds all parts of a run; reads the data and the newest checkpoint's `host`.
 
     Raises:
@@ -182,7 +180,7 @@ def open_session(
         parallel.AXIS,
     )
     seen = experiment.make_seen(config, mesh)
-    return Session(
+    return Run(
         config=config,
         workdir=workdir,
         data=data,
@@ -190,14 +188,14 @@ def open_session(
         epoch_steps=epoch_steps,
         total_steps=total,
         granted=granted,
-        judgment=judgment.of_config(files.plain(config)),
+        gates=judgment.of_config(files.plain(config)),
         objective=objective,
         schedule=schedule,
         step=parallel.parallel_step(step, mesh),
         embed=experiment.make_embed(config, objective, seen),
         pictures=experiment.make_pictures(config, seen),
         evaluators=experiment.make_evaluators(config, data),
-        held_back=experiment.make_held_back(config, data, objective, mesh),
+        held_out=experiment.make_held_out(config, data, objective, mesh),
         checkpoints=Checkpoints(
             workdir / files.CHECKPOINTS, config.train.keep_checkpoints
         ),
@@ -247,30 +245,30 @@ def find_horizon(
     return schedules.extended(extend, old, step, total)
 
 
-def first_state(session: Session) -> train_step.TrainState:
+def first_state(session: Run) -> train_step.TrainState:
     """State before the first step, on the host."""
     state = random_state(session)
     params, extra = pretrained.start_from(session.config, state.params, state.extra)
     return state.replace(params=params, extra=extra)
 
 
-def random_state(session: Session) -> train_step.TrainState:
+def random_state(session: Run) -> train_step.TrainState:
     """State that nothing has trained, on the host."""
     config = session.config
     batch = experiment.example_batch(config)
-    # The optimiser's state depends on shapes alone, so any schedule will do.
+    # The optimizer's state depends on shapes alone, so any schedule will do.
     tx = experiment.make_optimizer(config, session.schedule)
     # Outside the mesh no axis has a name.
     objective = experiment.make_objective(config, session.total_steps, axis_name=None)
     init = jax.jit(
         lambda: train_step.init_state(objective, tx, config.seed, batch),
-        # It runs once: optimising the code takes longer than running it.
+        # It runs once: optimizing the code takes longer than running it.
         compiler_options={"xla_backend_optimization_level": 0},
     )
     return init()
 
 
-def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Start:
+def start(session: Run, fresh: train_step.TrainState, changed: dict) -> RestoredRun:
     """Restores the newest readable checkpoint, or begins with `fresh`."""
     config, progress = session.config, session.progress
     batches = experiment.make_batches(
@@ -288,11 +286,11 @@ def start(session: Session, fresh: train_step.TrainState, changed: dict) -> Star
         step, skipped = found.step, found.skipped
         why = "extended" if "train.epochs" in changed else "resumed"
     describe_segment(session, step, why, changed, skipped)
-    return Start(parallel.put_state(state, session.mesh), batches, step, why)
+    return RestoredRun(parallel.put_state(state, session.mesh), batches, step, why)
 
 
 def describe_segment(
-    session: Session, step: int, why: str, changed: dict, skipped: list[str]
+    session: Run, step: int, why: str, changed: dict, skipped: list[str]
 ) -> dict:
     """Appends a line to resumes.jsonl: steps, horizon, the rate before and after."""
     past = files.read_resumes(session.workdir)

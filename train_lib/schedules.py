@@ -22,30 +22,30 @@ def make_schedule(
     peak: float,
     horizon: Horizon,
     warmup_steps: int,
-    final: float = 0.0,
+    end_lr: float = 0.0,
     milestones: tuple[float, ...] = (),
     factor: float = 0.1,
-    each: Literal["step", "epoch"] = "step",
+    decay_per: Literal["step", "epoch"] = "step",
     epoch_steps: int = 1,
 ) -> Schedule:
     """Builds a learning rate with linear warm-up from 0.
 
     With s steps after the start, w of warm-up and S to the horizon:
     warm-up `peak s / w`; cosine
-    `final + (peak - final) (1 + cos(pi (s - w) / (S - w))) / 2`, and `final` beyond the
-    horizon; step `peak factor^k` after k milestones; plateau and constant stay at the
-    peak (the loop lowers plateau through the state's scale).
+    `end_lr + (peak - end_lr) (1 + cos(pi (s - w) / (S - w))) / 2`, and `end_lr` beyond
+    the horizon; step `peak factor^k` after k milestones; plateau and constant stay at
+    the peak (the loop lowers plateau through the state's scale).
 
     Args:
         name: Which curve.
         peak: Learning rate at the end of the warm-up.
         horizon: Steps that the curve spans.
         warmup_steps: Length of the warm-up, from `horizon.start`.
-        final: Learning rate at the horizon (cosine).
+        end_lr: Learning rate at the horizon (cosine).
         milestones: Shares of the horizon in (0, 1) where the rate drops (step).
         factor: What it is multiplied by there (step).
-        each: How often a cosine moves after the warm-up: every step, or at the begin
-            of every epoch, as SimSiam has it.
+        decay_per: How often a cosine moves after the warm-up: every step, or at the
+            begin of every epoch, as SimSiam has it.
         epoch_steps: Steps of an epoch.
 
     Returns:
@@ -58,11 +58,11 @@ def make_schedule(
         s = jnp.asarray(step, jnp.float32) - horizon.start
         warm = peak * s / max(warmup_steps, 1)
         if name == "cosine":
-            if each == "epoch":
+            if decay_per == "epoch":
                 s = jnp.floor(s / epoch_steps) * epoch_steps
             progress = (s - warmup_steps) / max(span - warmup_steps, 1)
             wave = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))
-            value = final + (peak - final) * wave
+            value = end_lr + (peak - end_lr) * wave
         elif name == "step":
             passed = sum((s >= m * span).astype(jnp.float32) for m in milestones)
             value = peak * jnp.power(factor, jnp.float32(passed))

@@ -20,7 +20,7 @@ class _Ran(NamedTuple):
     folder: pathlib.Path
 
 
-def follow(
+def train_recipe(
     sources: list[str],
     overrides: dict[str, str],
     workdir: pathlib.Path,
@@ -45,10 +45,12 @@ def follow(
         ConfigError: A recipe is at fault.
     """
     (source,) = sources
-    return _follow(load_recipe(source, overrides), overrides, workdir, extend).code
+    return _train_recipe(
+        load_recipe(source, overrides), overrides, workdir, extend
+    ).code
 
 
-def _follow(
+def _train_recipe(
     recipe: Recipe, overrides: dict[str, str], folder: pathlib.Path, extend: str | None
 ) -> _Ran:
     ran = [recipe.source]
@@ -103,7 +105,7 @@ def train(
         if ran:
             own["model.init_from"] = str(ran[-1].folder)
         logging.info("Stage %d of %d: %s", i, len(plans), folder)
-        ran.append(_follow(load_recipe(source, own), own, folder, extend))
+        ran.append(_train_recipe(load_recipe(source, own), own, folder, extend))
         summary = reporting.write(workdir, [stage.folder for stage in ran])
         if ran[-1].code != PASSED:
             if left := sources[i:]:

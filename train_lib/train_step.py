@@ -25,7 +25,7 @@ class TrainState:
         rng: The run's key; never changes, steps fold their number into it.
         params: What the gradient trains.
         extra: All other state of the objective.
-        opt_state: State of the optimiser.
+        opt_state: State of the optimizer.
         lr_scale: float32 that multiplies updates, lowered by the plateau schedule.
     """
 
@@ -66,13 +66,13 @@ def make_train_step(
 
     Args:
         objective: The method.
-        tx: The optimiser.
+        tx: The optimizer.
         augment: `(rng, batch) -> batch` with views, and perhaps `diag`, scalars to log.
         axis_name: Device axis over which gradients and metrics are averaged, or None.
     """
 
     def train_step(state: TrainState, batch: Batch):
-        """One update: views, loss, gradients, optimiser."""
+        """One update: views, loss, gradients, optimizer."""
         rng = jax.random.fold_in(state.rng, state.step)
         batch, seen, net_key = _views(augment, rng, batch, axis_name)
 
@@ -105,7 +105,7 @@ def make_measure(
 ) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:
     """Builds `measure(state, batch) -> metrics`: a step's loss, and no step.
 
-    The networks run as in training, so that records held back are asked the very same
+    The networks run as in training, so that records held out are asked the very same
     as those trained on; what they leave behind, such as batch statistics, is dropped.
 
     Args:

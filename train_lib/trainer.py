@@ -26,7 +26,7 @@ from train_lib import (
 )
 from train_lib.cadence import due
 from train_lib.config import Recipe
-from train_lib.run_setup import Session, Start
+from train_lib.run_setup import RestoredRun, Run
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
 
@@ -86,8 +86,8 @@ def _segment(
 ) -> dict:
     """One start of a run, to its end or its stop; returns what its report says."""
     changed = run_setup.compare(recipe, workdir)
-    run = run_setup.open_session(recipe.config, workdir, extend)
-    run_setup.remember(recipe, workdir)
+    run = run_setup.open_run(recipe.config, workdir, extend)
+    run_setup.write_config(recipe, workdir)
     fresh = run_setup.first_state(run)
     begin = run_setup.start(run, fresh, changed)
     with Writer(workdir, run.total_steps, begin.step) as writer:
@@ -106,14 +106,14 @@ def _longer(workdir: pathlib.Path) -> bool:
 
 
 def _run(
-    run: Session, begin: Start, fresh: TrainState, writer: Writer, stop: StopSignal
+    run: Run, begin: RestoredRun, fresh: TrainState, writer: Writer, stop: StopSignal
 ) -> str:
-    """Floors, loop and last evaluation; returns how the run ended."""
+    """Baselines, loop and last evaluation; returns how the run ended."""
     epoch = run.epoch(begin.step)
     if begin.why != "start":
         writer.event("resume", begin.step, epoch, {}, why=begin.why)
     try:
-        _measure_floors(run, fresh, writer, stop)
+        _measure_baselines(run, fresh, writer, stop)
         label_audit.measure(run, fresh, writer)
         if not begin.step:  # what data and labels say needs no step
             monitoring.raise_alarms(run, writer, 0)
@@ -121,7 +121,7 @@ def _run(
         if not _has_final(writer, int(state.step)):
             _evaluate(run, state, writer, final=True)
         monitoring.judge_gates(run, writer)
-    except monitoring.Ended as end:
+    except monitoring.StopTraining as end:
         writer.tell("%s", end)
         return end.state
     early = int(state.step) < run.total_steps and not _exhausted(run)
@@ -132,20 +132,20 @@ def _has_final(writer: Writer, step: int) -> bool:
     return any(e.get("final") and e["step"] == step for e in writer.events)
 
 
-def _exhausted(run: Session) -> bool:
+def _exhausted(run: Run) -> bool:
     return 0 < run.config.train.patience <= run.progress.waited
 
 
-def _measure_floors(
-    run: Session, fresh: TrainState, writer: Writer, stop: StopSignal
+def _measure_baselines(
+    run: Run, fresh: TrainState, writer: Writer, stop: StopSignal
 ) -> None:
     """Evaluates what needs no training and the untrained network, once a workdir.
 
     Raises:
-        watch.Ended: A signal came; floors that were measured stay.
+        watch.StopTraining: A signal came; baselines that were measured stay.
     """
-    known = {e.get("floor") for e in writer.events if e["kind"] == "floor"}
-    missing = [name for name in run.config.evaluate.floors if name not in known]
+    known = {e.get("baseline") for e in writer.events if e["kind"] == "baseline"}
+    missing = [name for name in run.config.evaluate.baselines if name not in known]
     if not missing:
         return
     writer.state("evaluating")
@@ -160,23 +160,23 @@ def _measure_floors(
     }
     for name in missing:
         if stop.received:
-            raise monitoring.Ended("preempted", f"{stop.received} before step 1")
-        embed = experiment.make_floor(run.config, name, **given)
+            raise monitoring.StopTraining("preempted", f"{stop.received} before step 1")
+        embed = experiment.make_baseline(run.config, name, **given)
         metrics = evaluation.evaluate(run.evaluators, embed)
-        writer.event("floor", 0, 0.0, metrics, floor=name)
+        writer.event("baseline", 0, 0.0, metrics, baseline=name)
 
 
-def _embed_of(run: Session, state: TrainState) -> Callable:
+def _embed_of(run: Run, state: TrainState) -> Callable:
     return run.embed(*parallel.put_state((state.params, state.extra), run.mesh))
 
 
-def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> TrainState:
+def _loop(run: Run, begin: RestoredRun, writer: Writer, stop: StopSignal) -> TrainState:
     """Trains to the end; returns the last state."""
     config, total = run.config.train, run.total_steps
     evaluate_every = round(run.config.evaluate.every_epochs * run.epoch_steps)
     save_every = round(config.checkpoint_every_epochs * run.epoch_steps)
     state, step = begin.state, begin.step
-    interval = monitoring.Interval([], time.perf_counter())
+    interval = monitoring.LogWindow([], time.perf_counter())
     writer.state("training", step=step, epoch=run.epoch(step))
     ended = decisions.standing(run.gates, writer.events, total)
     forecast = ""
@@ -184,7 +184,7 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
         if stop.received:
             monitoring.log(run, interval, writer)
             _save(run, state, begin.batches)
-            raise monitoring.Ended(
+            raise monitoring.StopTraining(
                 "preempted", f"{stop.received} at step {step}: saved"
             )
         asked = time.perf_counter()
@@ -201,7 +201,7 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
         logging_now = due(step, config.log_every_steps, total)
         if logging_now or evaluating or saving:
             monitoring.log(run, interval, writer)
-            interval = monitoring.Interval([], time.perf_counter())
+            interval = monitoring.LogWindow([], time.perf_counter())
             if not forecast and step - begin.step >= monitoring.FORECAST_AFTER:
                 forecast = monitoring.forecast(run, writer)
         if evaluating:
@@ -217,7 +217,7 @@ def _loop(run: Session, begin: Start, writer: Writer, stop: StopSignal) -> Train
 
 
 def _evaluate(
-    run: Session, state: TrainState, writer: Writer, final: bool = False
+    run: Run, state: TrainState, writer: Writer, final: bool = False
 ) -> TrainState:
     """Evaluates, notes the best, lowers the rate on a plateau; returns the state."""
     writer.state("evaluating")
@@ -225,7 +225,7 @@ def _evaluate(
     embed = run.embed(state.params, state.extra)
     late = config.evaluate.final_sets
     metrics = evaluation.evaluate(run.evaluators, embed, () if final else late)
-    metrics |= run.held_back(state)
+    metrics |= run.held_out(state)
     monitored = metrics[config.train.monitor].value
     progress.observe(monitored, step, config.train.monitor_mode)
     if _exhausted(run) and not final:
@@ -248,18 +248,18 @@ def _evaluate(
         )  # fmt: skip
         scale = np.float32(progress.lr_scale)
         state = state.replace(lr_scale=parallel.put_state(scale, run.mesh))
-    if final and config.evaluate.gallery:
-        evaluation.write_gallery(
+    if final and config.evaluate.examples:
+        evaluation.write_examples(
             run.workdir,
-            run.evaluators[config.evaluate.gallery],
+            run.evaluators[config.evaluate.examples],
             run.data,
-            config.evaluate.gallery_queries,
+            config.evaluate.example_queries,
             run.pictures,
         )
     return state
 
 
-def _save(run: Session, state: TrainState, batches: Any) -> None:
+def _save(run: Run, state: TrainState, batches: Any) -> None:
     step = int(state.step)
     run.checkpoints.save(
         step,

@@ -29,10 +29,10 @@ class _Train:
     """Fields of `config.train`, their types and least values."""
 
     batch_size: int
-    per_class: int
+    samples_per_class: int
     epochs: float
-    chunks: int
-    accumulate: Literal["exact", "separate"]
+    grad_cache_chunks: int
+    negatives: Literal["global", "per_chunk"]
     log_every_steps: int
     checkpoint_every_epochs: float
     keep_checkpoints: int
@@ -52,9 +52,9 @@ class _Evaluate:
     batch_size: int
     loss_batches: int
     final_sets: tuple
-    floors: tuple
-    gallery: str
-    gallery_queries: int
+    baselines: tuple
+    examples: str
+    example_queries: int
     sets: dict
 
 
@@ -80,13 +80,13 @@ class _Loop:
 
 
 SECTIONS = (
-    "seed", "model", "objective", "data", "augment", "optimizer", "schedule", "train",
+    "seed", "model", "objective", "data", "transform", "optimizer", "schedule", "train",
     "evaluate", "gates", "alarms",
 )  # fmt: skip
 LEAST = {
     "train.batch_size": 2,
-    "train.per_class": 1,
-    "train.chunks": 1,
+    "train.samples_per_class": 1,
+    "train.grad_cache_chunks": 1,
     "train.log_every_steps": 1,
     "train.keep_checkpoints": 1,
     "train.threads": 0,
@@ -164,7 +164,7 @@ def _section_faults(config: ConfigDict) -> Iterator[str]:
         "model": "models",
         "objective": "objectives",
         "data": "datasets",
-        "augment": "views",
+        "transform": "views",
     }
     for section, folder in parts.items():
         yield from _part(section, folder, config[section])
@@ -250,7 +250,7 @@ def _describe(hint: Any) -> str:
 
 
 def _batch_faults(config: ConfigDict, devices: int) -> Iterator[str]:
-    batch, chunks = config.train.batch_size, config.train.chunks
+    batch, chunks = config.train.batch_size, config.train.grad_cache_chunks
     if batch % (devices * chunks):
         yield (
             f"config.train.batch_size: got {batch}; expected a multiple of "
@@ -287,8 +287,8 @@ def _view_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         experiment.make_augment(config)
     except ValueError as error:
         known = experiment.choices("views")
-        if config.augment.get("name") in known:  # else it is reported already
-            yield f"config.augment: {error}"
+        if config.transform.get("name") in known:  # else it is reported already
+            yield f"config.transform: {error}"
 
 
 def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
@@ -298,11 +298,11 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     except ValueError as error:
         yield f"config.evaluate.sets: {error}"
         return
-    floors = tuple(config.evaluate.floors)
-    choices = experiment.floor_names(config)
-    for name in set(floors) - set(choices):
+    baselines = tuple(config.evaluate.baselines)
+    choices = experiment.baseline_names(config)
+    for name in set(baselines) - set(choices):
         known = ", ".join(choices)
-        yield f"config.evaluate.floors: got {name!r}; choices: {known}"
+        yield f"config.evaluate.baselines: got {name!r}; choices: {known}"
     if (tag := config.train.monitor) not in tags:
         yield (
             f"config.train.monitor: got {tag!r}, which nobody emits{nearest(tag, tags)}"
@@ -320,9 +320,9 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
             f"config.train.monitor: got {tag!r}, a set of evaluate.final_sets, which "
             "is measured at the end alone; expected one that every evaluation measures"
         )
-    if config.evaluate.gallery not in ["", *sets]:
+    if config.evaluate.examples not in ["", *sets]:
         yield (
-            f"config.evaluate.gallery: got {config.evaluate.gallery!r}; choices: "
+            f"config.evaluate.examples: got {config.evaluate.examples!r}; choices: "
             f"{', '.join(sets)}, or '' for none"
         )
     specs = config.gates.to_dict()
@@ -333,7 +333,7 @@ def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
             tags,
             epochs=config.train.epochs,
             warmup=config.schedule.warmup_epochs,
-            floors=floors,
+            baselines=baselines,
         )
     )
 

@@ -124,7 +124,7 @@ class Writer:
             logging.info(text, *values)
 
     def gate(self, judged: Mapping):
-        """Appends the judgement of a gate and says it."""
+        """Appends the judgment of a gate and says it."""
         own = ("kind", "step", "epoch", "metrics")
         fields = {name: v for name, v in judged.items() if name not in own}
         self.event("gate", judged["step"], judged["epoch"], {}, **fields)

@@ -17,7 +17,7 @@ __all__ = ["VERSION", "fast_ap", "info_nce", "simsiam", "start", "triplet"]
 
 def fast_ap(size: int, batch: int) -> Callable[[], None]:
     """FastAP of records of a class, triangular bins."""
-    labels = jnp.arange(batch) // LOSSES["per_class"]
+    labels = jnp.arange(batch) // LOSSES["samples_per_class"]
     own = jnp.arange(batch)
 
     def loss(x):

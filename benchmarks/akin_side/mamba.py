@@ -29,8 +29,8 @@ def step(length: int, batch: int) -> Callable[[], None]:
         axis_name=parallel.AXIS,
         total_steps=10_000,
         temperature=MAMBA["temperature"],
-        contrastive=MAMBA["contrastive"],
-        autoregressive=MAMBA["autoregressive"],
+        infonce_weight=MAMBA["infonce_weight"],
+        cosine_weight=MAMBA["cosine_weight"],
     )
     augment = make_augment(
         context=length, width=width, dropout=MAMBA["dropout"], span=MAMBA["span"]
@@ -39,7 +39,7 @@ def step(length: int, batch: int) -> Callable[[], None]:
     shapes = {
         "context": (batch, length, width),
         "target": (batch, width),
-        "strangers": (batch, 1, width),
+        "cross_article_negatives": (batch, 1, width),
     }
     records = {k: rng.standard_normal(s, np.float32) for k, s in shapes.items()}
     records["id"] = np.arange(batch, dtype=np.int32)

@@ -65,7 +65,7 @@ SIMSIAM = {
     "weight_decay": 1e-4,
 }
 
-# The triplet recipe on scans: acceleration and centre fraction of each view, ...
+# The triplet recipe on scans: acceleration and center fraction of each view, ...
 MRI = {
     "views": ((4.0, 0.08), (8.0, 0.04)),
     "coils": 8,
@@ -83,8 +83,8 @@ MAMBA = {
     "layers": 14,
     "states": 16,
     "temperature": 0.07,
-    "contrastive": 0.85,
-    "autoregressive": 0.15,
+    "infonce_weight": 0.85,
+    "cosine_weight": 0.15,
     "dropout": 0.2,
     "span": 0.1,
     "learning_rate": 1e-4,
@@ -95,7 +95,7 @@ MAMBA = {
 # Losses alone: embeddings of 256 numbers, ...
 LOSSES = {
     "bins": 100,
-    "per_class": 4,
+    "samples_per_class": 4,
     "margin": 0.2,
     "temperature": 0.1,
 }

@@ -27,7 +27,7 @@ def start(threads: int) -> None:
 def fast_ap(size: int, batch: int) -> Callable[[], None]:
     """FastAPLoss of records of a class."""
     criterion = losses.FastAPLoss(num_bins=LOSSES["bins"])
-    labels = torch.arange(batch) // LOSSES["per_class"]
+    labels = torch.arange(batch) // LOSSES["samples_per_class"]
     return _prepared(lambda x: criterion(x, labels), _draw(0, size, batch))
 
 

@@ -53,7 +53,7 @@ def gradient(length: int, batch: int) -> Callable[[], None]:
     return once
 
 
-def _corrupt(x: torch.Tensor, strangers: torch.Tensor) -> torch.Tensor:
+def _corrupt(x: torch.Tensor, cross_article_negatives: torch.Tensor) -> torch.Tensor:
     n, length, _ = x.shape
     count = torch.randint(1, length, (n,)) * (torch.rand(n) < MAMBA["dropout"])
     kept = length - count
@@ -61,7 +61,9 @@ def _corrupt(x: torch.Tensor, strangers: torch.Tensor) -> torch.Tensor:
     hit = torch.rand(n) < MAMBA["span"]
     place = torch.arange(length)[None, :]
     x = torch.where(
-        ((place == at[:, None]) & hit[:, None])[..., None], strangers[:, None], x
+        ((place == at[:, None]) & hit[:, None])[..., None],
+        cross_article_negatives[:, None],
+        x,
     )
     return x * (place < kept[:, None])[..., None]
 
@@ -77,14 +79,14 @@ def step(length: int, batch: int) -> Callable[[], None]:
     )
     width = MAMBA["width"]
     context, target = torch.randn(batch, length, width), torch.randn(batch, width)
-    strangers, own = torch.randn(batch, width), torch.arange(batch)
+    cross_article_negatives, own = torch.randn(batch, width), torch.arange(batch)
 
     def once() -> None:
-        q = functional.normalize(model(_corrupt(context, strangers)))
+        q = functional.normalize(model(_corrupt(context, cross_article_negatives)))
         k = functional.normalize(target)
         contrast = functional.cross_entropy(q @ k.T / MAMBA["temperature"], own)
-        loss = MAMBA["contrastive"] * contrast
-        loss = loss + MAMBA["autoregressive"] * (1 - (q * k).sum(1)).mean()
+        loss = MAMBA["infonce_weight"] * contrast
+        loss = loss + MAMBA["cosine_weight"] * (1 - (q * k).sum(1)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -61,8 +61,8 @@ def _crops(n: int, source: int, size: int, fields: dict):
 
 def _resampling(start, length, source: int, size: int) -> torch.Tensor:
     scale = (length / size)[:, None, None]
-    centre = (torch.arange(size) + 0.5)[None, :, None] * scale + start[:, None, None]
-    distance = (torch.arange(source) + 0.5)[None, None] - centre
+    center = (torch.arange(size) + 0.5)[None, :, None] * scale + start[:, None, None]
+    distance = (torch.arange(source) + 0.5)[None, None] - center
     weight = (1 - distance.abs() / scale.clamp(min=1)).clamp_(min=0)
     return weight / weight.sum(-1, keepdim=True)
 

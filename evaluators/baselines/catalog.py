@@ -1,4 +1,4 @@
-"""Embeddings that no training went into; what they score is a run's floor."""
+"""Embeddings that no training went into; what they score is a run's baseline."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ def make(
     start: Callable,
     **fields: Any,
 ) -> Callable[..., np.ndarray]:
-    """Return the embed function of a floor.
+    """Return the embed function of a baseline.
 
     Args:
         name: One of those that the views of a recipe list, "untrained" or "start".
@@ -28,16 +28,16 @@ def make(
         pictures: As in `pixels`.
         untrained: Embed function of a network that began at random.
         start: Embed function of what the run started from.
-        **fields: Of that floor.
+        **fields: Of that baseline.
     """
     makers = {
         "pixels": lambda: pixels(pictures, **fields),
         "untrained": lambda: untrained,
         "start": lambda: start,
-        "copy_last": predictions.copy_last,
+        "persistence": predictions.persistence,
         "mean": predictions.mean,
-        "weights": lambda: predictions.weights(data.train),
-        "fading": lambda: predictions.fading(data.train),
+        "fitted_average": lambda: predictions.fitted_average(data.train),
+        "exponential_average": lambda: predictions.exponential_average(data.train),
         "ridge": lambda: predictions.ridge(data.train),
         "best": predictions.best,
     }

@@ -21,7 +21,7 @@ FADES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
-def copy_last() -> Callable[..., np.ndarray]:
+def persistence() -> Callable[..., np.ndarray]:
     """Return the embed function that predicts the last vector again."""
     return _embed(lambda x: x[:, -1])
 
@@ -31,7 +31,7 @@ def mean() -> Callable[..., np.ndarray]:
     return _embed(lambda x: x.mean(1))
 
 
-def weights(split: Any) -> Callable[..., np.ndarray]:
+def fitted_average(split: Any) -> Callable[..., np.ndarray]:
     """Return the embed function of the weighted mean that fits a split best.
 
     w = argmin sum_i |t_i - sum_j w_j x_ij|^2, one weight a place in the context.
@@ -43,7 +43,7 @@ def weights(split: Any) -> Callable[..., np.ndarray]:
     return _embed(lambda x: np.einsum("l,nld->nd", w, x))
 
 
-def fading(split: Any) -> Callable[..., np.ndarray]:
+def exponential_average(split: Any) -> Callable[..., np.ndarray]:
     """Return the embed function of the mean that fades as finds the next vector best.
 
     w_j = r^(l - 1 - j) / sum_i r^i, the last weighing most. The other fits want a small
@@ -79,8 +79,8 @@ def best() -> Callable[..., np.ndarray]:
         fields = split.read(rows)
         if name not in fields:
             raise ValueError(
-                "got floor 'best' with data that does not know its best prediction; "
-                "choices: copy_last, mean, weights, ridge, untrained"
+                "got baseline 'best' with data that does not know its best prediction; "
+                "choices: persistence, mean, weights, ridge, untrained"
             )
         return _unit(fields[name])
 
@@ -98,7 +98,7 @@ def fit_weights(split: Any) -> np.ndarray:
 
 
 def fit_fading(split: Any) -> float:
-    """Return the r of `fading`: the mean reciprocal rank of targets is highest.
+    """Return the decay r with the highest mean reciprocal rank of targets.
 
     Targets are looked for among those of the windows of some whole articles, less
     those that stand in the window's own context.

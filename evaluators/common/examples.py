@@ -1,4 +1,4 @@
-"""Queries with their neighbours, for people to look at."""
+"""Queries with their neighbors, for people to look at."""
 
 from itertools import chain, zip_longest
 
@@ -8,7 +8,7 @@ from evaluators.common.summary import Found
 from evaluators.search import exact as exact_search
 
 KEPT = 32  # right ones a search, and as many wrong ones
-SHOWN = 10  # neighbours of each
+SHOWN = 10  # neighbors of each
 
 
 def of_search(
@@ -23,7 +23,7 @@ def of_search(
     own: bool = False,
     without: np.ndarray | None = None,
 ) -> tuple[list[dict], list[dict]]:
-    """Return examples with a relevant first neighbour, and others.
+    """Return examples with a relevant first neighbor, and others.
 
     Args:
         z: [q, d] embeddings of the queries.
@@ -56,7 +56,7 @@ def of_search(
                 if j >= 0 and j not in without[row]
             ][:SHOWN]
             query = int(query_ids[row])
-            sides[-1].append({"query": query, "neighbours": shown, "right": side})
+            sides[-1].append({"query": query, "neighbors": shown, "right": side})
     return sides[0], sides[1]
 
 

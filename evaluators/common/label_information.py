@@ -1,7 +1,7 @@
 """What positives made from codes can teach at most, known before anything is trained.
 
 Pure functions of columns and drawn pairs: how near positives are to a network that
-learnt nothing of them, the lowest loss that labels allow, and how much pairs share.
+learned nothing of them, the lowest loss that labels allow, and how much pairs share.
 """
 
 from collections.abc import Mapping
@@ -85,7 +85,7 @@ class Odds:
         return self.given(anchors, partners) / self._any[partners]
 
 
-def hard_floor(
+def hard_lower_bound(
     odds: Odds, anchors: np.ndarray, partners: np.ndarray, candidates: int
 ) -> float:
     """Return the lowest InfoNCE of one positive that shares codes and nothing else.
@@ -106,7 +106,7 @@ def hard_floor(
     return float(np.log1p((candidates - 1) / odds.ratio(anchors, partners)).mean())
 
 
-def soft_floor(table: Mapping, anchors: np.ndarray, keys: np.ndarray) -> float:
+def soft_lower_bound(table: Mapping, anchors: np.ndarray, keys: np.ndarray) -> float:
     """Return the lowest cross-entropy with targets in proportion to shared codes.
 
     It is the mean entropy of the targets: each anchor's weighted Jaccard similarities

@@ -27,8 +27,8 @@ class Metric(NamedTuple):
 
 
 # (split, rows int [m], view=None, **changes) -> float32 [m, d]: records as they are, or
-# one of their training views by name, with fields of `augment` changed. None where the
-# embeddings are not defined for views.
+# one of their training views by name, with fields of `transform` changed. None where
+# the embeddings are not defined for views.
 Embed = Callable[..., np.ndarray]
 
 

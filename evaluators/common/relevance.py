@@ -1,10 +1,10 @@
-"""Which gallery records are relevant to which query, in memory bounded by one tile."""
+"""Which gallery records are relevant to which query, in bounded memory."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-TILE = 8192
+BLOCK_ROWS = 8192
 BLOCK = 64
 ROUNDING = 1e-9  # sums of weights in another order
 
@@ -57,12 +57,12 @@ def shared_codes(queries: dict, gallery: dict, threshold: float, k: int) -> Rele
     ideal = np.zeros((len(queries["id"]), k))
     total = np.zeros(len(ideal))
     found = []
-    for start in range(0, len(gallery["id"]), TILE):
-        tile = slice(start, start + TILE)
+    for start in range(0, len(gallery["id"]), BLOCK_ROWS):
+        gallery_block = slice(start, start + BLOCK_ROWS)
         for at in range(0, len(ideal), BLOCK):
             block = slice(at, at + BLOCK)
-            gain = _jaccard(sides[0], block, sides[1], tile)  # [b, t]
-            gain[queries["id"][block, None] == gallery["id"][None, tile]] = 0
+            gain = _jaccard(sides[0], block, sides[1], gallery_block)  # [b, t]
+            gain[queries["id"][block, None] == gallery["id"][None, gallery_block]] = 0
             total[block] += gain.sum(axis=1)
             both = np.concatenate([ideal[block], gain], axis=1)
             ideal[block] = -np.partition(-both, k - 1, axis=1)[:, :k]
@@ -115,10 +115,12 @@ def _weights(table: dict) -> tuple[np.ndarray, np.ndarray]:
     return codes, np.where(codes < 0, 0.0, weights)
 
 
-def _jaccard(left: tuple, block: slice, right: tuple, tile: slice) -> np.ndarray:
+def _jaccard(
+    left: tuple, block: slice, right: tuple, gallery_block: slice
+) -> np.ndarray:
     """Return weighted Jaccard similarities [b, t]; see gains_of."""
     codes, weights = left[0][block], left[1][block]
-    their_codes, their_weights = right[0][tile], right[1][tile]
+    their_codes, their_weights = right[0][gallery_block], right[1][gallery_block]
     names, index = np.unique(codes, return_inverse=True)
     table = np.zeros((len(codes), len(names) + 1))  # the last column: not carried
     np.put_along_axis(table, index.reshape(codes.shape), weights, axis=1)

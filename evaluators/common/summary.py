@@ -19,7 +19,7 @@ class Found(NamedTuple):
         values: By figure.
         groups: int [q]; queries of one group are not independent.
         left_out: Queries without a relevant record.
-        right: Examples whose first neighbour is relevant.
+        right: Examples whose first neighbor is relevant.
         wrong: The others.
     """
 
@@ -69,13 +69,13 @@ def of_ranks(
     )
     worst = ranking.worst_ranks(ranks.above, ranks.tied, query)
     values["nar"] = (
-        ranking.normalised_average_rank(worst, query, q, n),
-        ranking.normalised_average_rank_chance(n, r),
+        ranking.normalized_average_rank(worst, query, q, n),
+        ranking.normalized_average_rank_chance(n, r),
     )
     return values
 
 
-def summarise(
+def summarize(
     prefix: str, found: list[Found], figures: list[str], seed: int
 ) -> dict[str, Metric]:
     """Return the Metric of each figure as `prefix/figure`: means over searches."""
@@ -89,7 +89,7 @@ def summarise(
         )
         share = name != "mean_rank"
         summary[f"{prefix}/{name}"] = Metric(
-            *ranking.summarise(value, chance, groups, strata, seed, share=share)
+            *ranking.summarize(value, chance, groups, strata, seed, share=share)
         )
     return summary
 

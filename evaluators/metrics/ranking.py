@@ -106,7 +106,7 @@ def worst_ranks(above: np.ndarray, tied: np.ndarray, query: np.ndarray) -> np.nd
     return ranks
 
 
-def normalised_average_rank(
+def normalized_average_rank(
     ranks: np.ndarray, query: np.ndarray, q: int, n: np.ndarray
 ) -> np.ndarray:
     """Return NAR = (sum of ranks - r (r + 1) / 2) / (n r): 0 perfect, .5 random.
@@ -118,7 +118,7 @@ def normalised_average_rank(
     return (np.bincount(query, ranks, minlength=q) - r * (r + 1) / 2) / (n * r)
 
 
-def normalised_average_rank_chance(n: np.ndarray, r: np.ndarray) -> np.ndarray:
+def normalized_average_rank_chance(n: np.ndarray, r: np.ndarray) -> np.ndarray:
     """Return (n - r) / (2 n), which is .5 where relevant records are rare."""
     n, r = np.asarray(n), np.asarray(r)
     return (n - r) / (2 * n)
@@ -190,7 +190,7 @@ def bootstrap(
     return float(low), float(high)
 
 
-def summarise(
+def summarize(
     values: np.ndarray,
     chances: np.ndarray,
     groups: np.ndarray,

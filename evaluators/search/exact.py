@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by inner product, in memory bounded by one tile.
+"""Exact nearest neighbors by inner product, in memory bounded by one gallery_block.
 
 The score of a pair is one number however it is computed: the inner product in double
 precision, rounded to float32. Tiles, query blocks and the backend's matmul therefore
@@ -14,8 +14,10 @@ import numpy as np
 
 from evaluators.search import pruning
 
-TILE = 8192  # gallery rows in memory at once
-WIDE_TILE = 4 * TILE  # for top_k: the fewer tiles, the fewer candidates on the way
+BLOCK_ROWS = 8192  # gallery rows in memory at once
+WIDE_TILE = (
+    4 * BLOCK_ROWS
+)  # for top_k: the fewer tiles, the fewer candidates on the way
 BLOCK = 512  # queries worked on at once
 FEW = 8  # up to so many relevant records a query, counting is faster than sorting
 
@@ -27,29 +29,29 @@ def top_k(
     *,
     query_ids: np.ndarray | None = None,
     gallery_ids: np.ndarray | None = None,
-    tile: int = WIDE_TILE,
+    gallery_block: int = WIDE_TILE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the k gallery rows with the largest inner product for every query.
 
     Args:
         queries: [q, d] float32.
         gallery: [n, d] float32; an array on disk (numpy.memmap) is read by tiles.
-        k: Neighbours a query.
+        k: Neighbors a query.
         query_ids: [q] int64. Gallery records with the query's id are left out.
         gallery_ids: [n] int64, decides ties; the row number where absent.
-        tile: Gallery rows in memory at once.
+        gallery_block: Gallery rows in memory at once.
 
     Returns:
         scores float32 [q, k], largest first, and rows int64 [q, k]. Where a query has
         fewer than k candidates the rest is -inf and -1.
 
     Raises:
-        ValueError: If shapes disagree, k or tile is below 1, a value is not finite, or
-            query_ids come without gallery_ids.
+        ValueError: If shapes disagree, k or gallery_block is below 1, a value is not
+            finite, or query_ids come without gallery_ids.
     """
     if k < 1:
         raise ValueError(f"k is {k}; expected 1 or more")
-    search = _Search.of(queries, gallery, query_ids, gallery_ids, tile)
+    search = _Search.of(queries, gallery, query_ids, gallery_ids, gallery_block)
     wide = min(k, search.size)
     if pruning.worthwhile(search, wide):
         scores, places, left = pruning.top_k(search, wide)
@@ -87,7 +89,7 @@ def ranks_of(
     *,
     query_ids: np.ndarray | None = None,
     gallery_ids: np.ndarray | None = None,
-    tile: int = TILE,
+    gallery_block: int = BLOCK_ROWS,
 ) -> Ranks:
     """Return the rank of chosen gallery rows in the ranking of the whole gallery.
 
@@ -98,12 +100,12 @@ def ranks_of(
         pair_row: [m] int, the gallery row of each wanted rank.
         query_ids: [q] int64. Gallery records with the query's id are left out.
         gallery_ids: [n] int64, decides ties; the row number where absent.
-        tile: Gallery rows in memory at once.
+        gallery_block: Gallery rows in memory at once.
 
     Raises:
         ValueError: As top_k, and if a pair is out of range or has one id twice.
     """
-    search = _Search.of(queries, gallery, query_ids, gallery_ids, tile)
+    search = _Search.of(queries, gallery, query_ids, gallery_ids, gallery_block)
     pair_query, pair_row = np.asarray(pair_query), np.asarray(pair_row)
     by_query = np.argsort(pair_query, kind="stable")
     query, place = pair_query[by_query], search.places_of(pair_row[by_query])
@@ -212,10 +214,10 @@ class _Search:
     gallery: np.ndarray  # [n, d]
     order: np.ndarray | None  # place -> row; None where rows are in order of id
     skip: tuple[np.ndarray, np.ndarray]  # [q] each: places first..last-1 are left out
-    tile: int
+    gallery_block: int
 
     @classmethod
-    def of(cls, queries, gallery, query_ids, gallery_ids, tile) -> "_Search":
+    def of(cls, queries, gallery, query_ids, gallery_ids, gallery_block) -> "_Search":
         """Check the arguments, and put the gallery in order of its ids."""
         queries = np.ascontiguousarray(queries, np.float32)
         n = len(gallery)
@@ -228,8 +230,8 @@ class _Search:
                 f"queries are {queries.shape}, the gallery is {gallery.shape}; "
                 "expected [q, d] and [n, d]"
             )
-        if tile < 1:
-            raise ValueError(f"tile is {tile}; expected 1 or more")
+        if gallery_block < 1:
+            raise ValueError(f"gallery_block is {gallery_block}; expected 1 or more")
         if query_ids is not None and gallery_ids is None:
             raise ValueError("query_ids need gallery_ids to be compared with")
         if not np.isfinite(queries).all():
@@ -243,7 +245,7 @@ class _Search:
             if query_ids is not None:
                 wanted = _checked_ids("query_ids", query_ids, len(queries))
                 skip = tuple(np.searchsorted(ids, wanted, s) for s in ("left", "right"))
-        tiles = max(-(-n // tile), 1)
+        tiles = max(-(-n // gallery_block), 1)
         return cls(queries, gallery, order, skip, max(-(-n // tiles), 1))
 
     @property
@@ -275,8 +277,8 @@ class _Search:
 
     def tiles(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first place, float32 [t, d])."""
-        for start in range(0, self.size, self.tile):
-            places = np.arange(start, min(start + self.tile, self.size))
+        for start in range(0, self.size, self.gallery_block):
+            places = np.arange(start, min(start + self.gallery_block, self.size))
             where = (
                 slice(start, places[-1] + 1)
                 if self.order is None
@@ -288,7 +290,7 @@ class _Search:
             yield start, rows
 
     def scores(self, which: np.ndarray, start: int, rows: np.ndarray) -> np.ndarray:
-        """Return the scores [b, t] of queries against a tile, -inf where left out."""
+        """Return scores [b, t] of queries and a gallery block, -inf where excluded."""
         scores = inner_products(self.queries[which], rows)
         first, last = (np.clip(s[which] - start, 0, len(rows)) for s in self.skip)
         for i in np.flatnonzero(first < last):

@@ -7,8 +7,8 @@ Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). So a recor
 rough score lies more than twice that below the k-th best so far cannot be among the k
 best. Those that remain, hardly more than k a query, are scored in double precision.
 
-A tile's scores are looked at through the maxima of groups of columns: only groups that
-reach the bar are opened, and the k-th largest maximum is itself a bar.
+A gallery_block's scores are looked at through the maxima of groups of columns: only
+groups that reach the bar are opened, and the k-th largest maximum is itself a bar.
 """
 
 import functools
@@ -24,8 +24,8 @@ LANES = 8  # float32 numbers in a vector register
 
 
 def worthwhile(search, k: int) -> bool:
-    """Say whether a tile has enough groups for their maxima to bound the k-th best."""
-    enough = search.tile >= GROUP * (k + _most_skipped(search))
+    """Return whether the group maxima of a gallery block bound the k-th best score."""
+    enough = search.gallery_block >= GROUP * (k + _most_skipped(search))
     return enough and k > 0 and len(search.queries) > 0
 
 
@@ -68,7 +68,7 @@ def _cpu_flags() -> str:
 
 def _calls(search, pools: list["_Pool"]) -> Iterator[tuple]:
     """Yield the work in order; what jax computes is only started here."""
-    width = -(-search.tile // GROUP) * GROUP
+    width = -(-search.gallery_block // GROUP) * GROUP
     for start, rows in search.tiles():
         count = len(rows)
         if count < width:  # with the last row, so that no maximum is of a made-up one
@@ -172,7 +172,7 @@ class _Pool:
         self.waiting = []  # more of them, not yet merged
 
     def add(self, start, count, scores, maxima, norms) -> None:
-        """Take in the scores [b * t / GROUP, GROUP] of one tile."""
+        """Take in the scores [b * t / GROUP, GROUP] of one gallery_block."""
         slack, maxima = norms @ self.doubt, np.asarray(maxima)
         peaks = np.concatenate([self.peaks, maxima], axis=1)
         edge = peaks.shape[1] - self.enough
@@ -180,9 +180,9 @@ class _Pool:
         bar = np.maximum(self.bar, (self.peaks[:, 0] - slack).astype(np.float32))
         groups = maxima.shape[1]
         hits = np.flatnonzero(maxima >= bar[:, None])
-        crowded = np.bincount(hits // groups, minlength=len(bar)) > self.most
-        if crowded.any():
-            bar[crowded] = np.inf
+        low_uniformity = np.bincount(hits // groups, minlength=len(bar)) > self.most
+        if low_uniformity.any():
+            bar[low_uniformity] = np.inf
             hits = np.flatnonzero(maxima >= bar[:, None])
         self.bar = bar
         line, group = np.divmod(hits, groups)
@@ -193,7 +193,7 @@ class _Pool:
         keep = (column < count) & ((column < first) | (column >= last))
         more = line[keep], start + column[keep], opened[hit, offset][keep]
         self.waiting.append(more)
-        # Neighbours in one group hide behind its maximum; merging raises the bar.
+        # Neighbors in one group hide behind its maximum; merging raises the bar.
         if sum(len(line) for line, *_ in self.waiting) >= 2 * self.k * len(self.bar):
             self.merge(slack)
 

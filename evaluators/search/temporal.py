@@ -140,14 +140,14 @@ class Candidates:
             ValueError: If a value is not finite.
         """
         tiles = [
-            slice(i, i + exact_search.TILE)
-            for i in range(0, len(gallery), exact_search.TILE)
+            slice(i, i + exact_search.BLOCK_ROWS)
+            for i in range(0, len(gallery), exact_search.BLOCK_ROWS)
         ]
         for block in self.blocks():
             scores = np.concatenate(
                 [
-                    exact_search.inner_products(z[block], gallery[tile])
-                    for tile in tiles
+                    exact_search.inner_products(z[block], gallery[gallery_block])
+                    for gallery_block in tiles
                 ],
                 axis=1,
             )

@@ -22,9 +22,9 @@ def load(
     title: str = "title",
     context: int = 5,
     width: int = 384,
-    holdout: float = 0.2,
-    strangers: int = 4,
-    siblings: int = 0,
+    val_fraction: float = 0.2,
+    cross_article_negatives: int = 4,
+    same_article_negatives: int = 0,
     max_rejected: float = 0.01,
     cache: str = "",
     seed: int = 0,
@@ -40,9 +40,11 @@ def load(
       title: column that names articles; the article itself where there is none.
       context: vectors that are seen before the one that is asked for.
       width: numbers of a vector.
-      holdout: share of the articles held back.
-      strangers: vectors of other articles that come with a window, for corruption.
-      siblings: vectors of the same article that do, as further candidates.
+      val_fraction: share of the articles held out.
+      cross_article_negatives: vectors of other articles that come with a window, for
+          corruption.
+      same_article_negatives: vectors of the same article that do, as further
+          candidates.
       max_rejected: share of the vectors that may be at fault; they are left out, with
         the windows they are in.
       cache: where copies that can be mapped are kept.
@@ -72,9 +74,9 @@ def load(
     data = windows.split(
         sequences,
         context=context,
-        holdout=holdout,
-        strangers=strangers,
-        siblings=siblings,
+        val_fraction=val_fraction,
+        cross_article_negatives=cross_article_negatives,
+        same_article_negatives=same_article_negatives,
         seed=seed,
     )
     facts = {

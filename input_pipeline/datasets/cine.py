@@ -1,4 +1,4 @@
-"""Ultrasound cine: frames of clips from files, as small grey pictures.
+"""Ultrasound cine: frames of clips from files, as small gray pictures.
 
 Amplitudes become B-mode pictures once, |A| over the largest of the sequence, in
 decibels, and are kept as uint8 in the cache; what trains reads from there.
@@ -34,8 +34,8 @@ def load(
     bins: int = 0,
     period: float = 0.0,
     split: frames_lib.Sides = "clip",
-    hold_out: str = "",
-    holdout: float = 0.2,
+    val_filter: str = "",
+    val_fraction: float = 0.2,
     gap: float = 0.0,
     delta: int = 1,
     pseudo: Mapping | None = None,
@@ -62,7 +62,7 @@ def load(
         "sequence".
       envelope: how echoes become amplitudes, see `_bmode.envelope`; "auto": "hilbert"
         for real values of which more than a tenth is negative, else "abs". Channels
-        are joined by the root of their sum of squares, colours by their luminance.
+        are joined by the root of their sum of squares, colors by their luminance.
       db: dynamic range in decibels.
       table: CSV file with a row for each frame or with columns for frame and clip; ""
         for the one beside `path`, if there is one.
@@ -73,8 +73,8 @@ def load(
       bins: of the label.
       period: of the label.
       split: by "clip", or by contiguous "time" in each.
-      hold_out: "column=value,value".
-      holdout: share that is held back.
+      val_filter: "column=value,value".
+      val_fraction: share that is held out.
       gap: seconds between the sides.
       delta: frames to the next.
       pseudo: fields of the pseudo-labels.
@@ -104,8 +104,8 @@ def load(
                 f"data.reference: got {reference} with data.label={label!r}; only "
                 f"data.label={frames_lib.PSEUDO} compares with a picture"
             )
-        grey = cine_images.grey_picture(reference, tuple(size))
-        pseudo = {**(pseudo or {}), "reference": grey}
+        gray = cine_images.gray_picture(reference, tuple(size))
+        pseudo = {**(pseudo or {}), "reference": gray}
     return frames_lib.split(
         cine,
         delta=delta,
@@ -113,8 +113,8 @@ def load(
         bins=bins,
         period=period,
         split=split,
-        hold_out=hold_out,
-        holdout=holdout,
+        val_filter=val_filter,
+        val_fraction=val_fraction,
         gap=gap,
         pseudo=pseudo,
         seed=seed,
@@ -139,7 +139,7 @@ def read_records(
     """
     file = pathlib.Path(path).expanduser()
     if file.suffix.lower() in cine_images.SUFFIXES and not file.is_dir():
-        image = cine_images.grey_picture(file, tuple(size))[..., None]
+        image = cine_images.gray_picture(file, tuple(size))[..., None]
         return dataset.single({"image": image}, file.name, str(path)), {}
     own = load.__kwdefaults__ | fields
     if pathlib.Path(own["path"]).expanduser().resolve() != file.resolve():

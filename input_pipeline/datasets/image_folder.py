@@ -30,7 +30,7 @@ def load(
     size: int = 64,
     cache: str | None = None,
     seed: int = 0,
-    holdout: float = 0.2,
+    val_fraction: float = 0.2,
     max_rejected: float = 0.05,
     max_pixels: int = 64_000_000,
     rarity: float = 1.0,
@@ -45,8 +45,9 @@ def load(
       size: side of the prepared pictures in pixels, 16..1024.
       cache: folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
       seed: of the split.
-      holdout: share of groups held back for validation, 0 <= holdout < 1. A group is
-        the files with the same finest code; a file without codes is its own group.
+      val_fraction: share of groups held out for validation, 0 <= val_fraction < 1. A
+        group is the files with the same finest code; a file without codes is its own
+        group.
       max_rejected: files that may be left out: a share if at most 1, else a number.
       max_pixels: larger pictures are left out.
       rarity: exponent of the code weights n_c^-rarity.
@@ -62,7 +63,7 @@ def load(
       DataError: if there is nothing to read, too much is rejected, or labels.csv is
         at fault.
     """
-    _check_fields(path, size, holdout, max_rejected, max_pixels)
+    _check_fields(path, size, val_fraction, max_rejected, max_pixels)
     root = pathlib.Path(path).expanduser().resolve()
     files = label_table.scan(root)
     labels_path = root / label_table.LABELS
@@ -72,7 +73,7 @@ def load(
         "version": VERSION,
         "size": size,
         "seed": seed,
-        "holdout": holdout,
+        "val_fraction": val_fraction,
         "max_pixels": max_pixels,
         "content": label_table.digest(files, content),
     }
@@ -82,7 +83,7 @@ def load(
         index = image_files.build(root, files, content)
         tally = image_files.Tally(index.total, max_rejected)
         tally.add(index.rejected)
-        held = image_files.hold_back(index.groups, holdout, seed)
+        held = image_files.hold_back(index.groups, val_fraction, seed)
         return prepared.Work(
             blocks=_cut(index.paths, held, size),
             make=functools.partial(
@@ -125,14 +126,16 @@ def decode(path: str, size: int, max_pixels: int = 64_000_000) -> np.ndarray:
         ) from None
 
 
-def _check_fields(path, size, holdout, max_rejected, max_pixels) -> None:
+def _check_fields(path, size, val_fraction, max_rejected, max_pixels) -> None:
     faults = []
     if not path:
         faults.append("data.path: got none; expected the folder with the pictures")
     if not 16 <= size <= 1024:
         faults.append(f"data.size: got {size}; expected 16..1024")
-    if not 0 <= holdout < 1:
-        faults.append(f"data.holdout: got {holdout}; expected 0 <= holdout < 1")
+    if not 0 <= val_fraction < 1:
+        faults.append(
+            f"data.val_fraction: got {val_fraction}; expected 0 <= val_fraction < 1"
+        )
     if max_rejected < 0:
         faults.append(f"data.max_rejected: got {max_rejected}; expected 0 or more")
     if max_pixels < 1:
@@ -152,7 +155,7 @@ def _cut(paths: list[str], held: np.ndarray, size: int) -> list[tuple]:
 
 def _block(item: tuple, *, root: str, size: int, max_pixels: int) -> blocks_lib.Block:
     start, paths, held = item
-    pixels, ids, rejected, sizes, hashes, grey = [], [], [], [], [], 0
+    pixels, ids, rejected, sizes, hashes, gray = [], [], [], [], [], 0
     for offset, path in enumerate(paths):
         try:
             picture = image_format.decode(os.path.join(root, path), size, max_pixels)
@@ -164,11 +167,11 @@ def _block(item: tuple, *, root: str, size: int, max_pixels: int) -> blocks_lib.
         sizes.append((picture.width, picture.height))
         content = hashlib.blake2b(picture.pixels.tobytes(), digest_size=8)
         hashes.append(content.hexdigest())
-        grey += picture.grey
+        gray += picture.gray
     images = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
     ids = np.array(ids, np.int64)
     held = held[ids - start]
-    report = {"rejected": rejected, "sizes": sizes, "grey": grey}
+    report = {"rejected": rejected, "sizes": sizes, "gray": gray}
     for split, rows in (("train", ~held), ("validation", held)):
         report[split] = [hashes[row] for row in np.flatnonzero(rows)]
     return blocks_lib.Block(images, ids, held, report)
@@ -197,7 +200,7 @@ def _facts(
         "without_codes": sum(not (row and row.codes) for row in rows),
         "not_listed": rows.count(None) if index.labels else 0,
         "per_source": dict(sources),
-        "grey_share": sum(part["grey"] for part in reports) / records,
+        "gray_share": sum(part["gray"] for part in reports) / records,
         "picture_sizes": {
             "min": sizes.min(0).tolist(),
             "median": np.median(sizes, axis=0).tolist(),

@@ -33,7 +33,7 @@ def load(
     coils: int = 8,
     key: str = "kspace",
     axes: str = "",
-    holdout: float = 0.2,
+    val_fraction: float = 0.2,
     train_on: Literal["rest", "phantoms", "all"] = "rest",
     phantom_records: int = 800,
     distractors: int = 1000,
@@ -50,25 +50,25 @@ def load(
       coils: of every record.
       key: where k-space lies in HDF5 and MATLAB files, as "group/name".
       axes: order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height, width.
-      holdout: share of the files that is held back for validation, if "rest".
-      train_on: "rest": the files that are not held back; "phantoms": random heads, so
-        that every scan is held back; "all": every scan, also those that are searched,
+      val_fraction: share of the files that is held out for validation, if "rest".
+      train_on: "rest": the files that are not held out; "phantoms": random heads, so
+        that every scan is held out; "all": every scan, also those that are searched,
         as who trains on an archive and searches it does.
       phantom_records: heads to train on, if so.
       distractors: random heads among which scans are to be found:
         `extra["distractors"]`.
       max_rejected: share of the files that may be left out for their faults.
       cache: folder for prepared scans.
-      seed: of the choice of files held back, and of all heads.
+      seed: of the choice of files held out, and of all heads.
       progress: show it.
 
     Raises:
       DataError: if there is no scan, or more are at fault than may be; names each.
     """
     files = _files(path, cache)
-    if not 0 < holdout < 1 and train_on == "rest":
+    if not 0 < val_fraction < 1 and train_on == "rest":
         raise dataset.DataError(
-            f"data.holdout: got {holdout}; expected a share in (0, 1)"
+            f"data.val_fraction: got {val_fraction}; expected a share in (0, 1)"
         )
     scans, facts = _read(
         files, size, coils, key, axes, max_rejected, cache, progress=progress
@@ -90,7 +90,7 @@ def load(
     if train_on == "all":
         facts["training"] = f"all {len(scans)} scans, which are searched, too"
         return dataset.Data(scans, scans, facts, extra, grouped_by="")
-    held = _held_back(scans.table["label"], holdout, seed)
+    held = _held_out(scans.table["label"], val_fraction, seed)
     if held.all() or not held.any():
         raise dataset.DataError(
             f"data.path: got {len(scans.label_names)} readable files in {path}; "
@@ -305,10 +305,10 @@ def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) ->
     }
 
 
-def _held_back(label: np.ndarray, holdout: float, seed: int) -> np.ndarray:
+def _held_out(label: np.ndarray, val_fraction: float, seed: int) -> np.ndarray:
     """Bool [n]: slices of one file are all in, or all out."""
     groups = int(label.max()) + 1
-    count = max(1, round(groups * holdout))
+    count = max(1, round(groups * val_fraction))
     chosen = np.random.default_rng(seed).permutation(groups)[:count]
     return np.isin(label, chosen)
 

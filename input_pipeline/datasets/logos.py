@@ -1,8 +1,8 @@
 """Procedural marks: brands composed of shapes and letters, drawn in renditions.
 
-Data that ships as code: seeded, without fonts or files, labelled with brands and with
+Data that ships as code: seeded, without fonts or files, labeled with brands and with
 sections of the Vienna Classification. A brand is a composition of elements, layout and
-a word; its renditions change colours, stroke, inversion, word and placement.
+a word; its renditions change colors, stroke, inversion, word and placement.
 """
 
 import functools
@@ -25,7 +25,7 @@ def load(
     size: int = 64,
     cache: str | None = None,
     seed: int = 0,
-    holdout: float = 0.2,
+    val_fraction: float = 0.2,
     max_rejected: float = 0,
     rarity: float = 1.0,
     memory_mb: int = 512,
@@ -40,7 +40,7 @@ def load(
       size: side of the pictures in pixels, 16..512.
       cache: folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
       seed: decides every brand, every rendition and the split.
-      holdout: share of brands held back for validation, in (0, 1).
+      val_fraction: share of brands held out for validation, in (0, 1).
       max_rejected: no use here, since nothing is rejected.
       rarity: exponent of the code weights n_c^-rarity.
       memory_mb: decoded pictures are kept in memory if they all fit into this.
@@ -55,19 +55,19 @@ def load(
       DataError: if a field is out of range, or a path is given and would be ignored.
     """
     del max_rejected
-    _check_fields(path, size, holdout, brands, renditions)
+    _check_fields(path, size, val_fraction, brands, renditions)
     spec = {
         "dataset": "logos",
         "version": VERSION,
         "size": size,
         "seed": seed,
-        "holdout": holdout,
+        "val_fraction": val_fraction,
         "brands": brands,
         "renditions": renditions,
     }
     return prepared.load(
         spec,
-        functools.partial(_plan, size, seed, brands, renditions, holdout),
+        functools.partial(_plan, size, seed, brands, renditions, val_fraction),
         cache=cache,
         rarity=rarity,
         memory_mb=memory_mb,
@@ -76,8 +76,8 @@ def load(
     )
 
 
-def _plan(size, seed, brands, renditions, holdout) -> prepared.Work:
-    held = held_brands(brands, holdout, seed)
+def _plan(size, seed, brands, renditions, val_fraction) -> prepared.Work:
+    held = held_brands(brands, val_fraction, seed)
     step = max(1, _BLOCK // renditions)
     return prepared.Work(
         blocks=[(k, min(k + step, brands)) for k in range(0, brands, step)],
@@ -89,7 +89,7 @@ def _plan(size, seed, brands, renditions, holdout) -> prepared.Work:
     )
 
 
-def _check_fields(path, size, holdout, brands, renditions) -> None:
+def _check_fields(path, size, val_fraction, brands, renditions) -> None:
     faults = []
     if path:
         faults.append(
@@ -103,15 +103,17 @@ def _check_fields(path, size, holdout, brands, renditions) -> None:
     ):
         if not low <= value <= high:
             faults.append(f"data.{name}: got {value}; expected {low}..{high}")
-    if not 0 <= holdout < 1:
-        faults.append(f"data.holdout: got {holdout}; expected 0 <= holdout < 1")
+    if not 0 <= val_fraction < 1:
+        faults.append(
+            f"data.val_fraction: got {val_fraction}; expected 0 <= val_fraction < 1"
+        )
     if faults:
         raise dataset.DataError("\n".join(faults))
 
 
-def held_brands(brands: int, holdout: float, seed: int) -> np.ndarray:
-    """Returns which brands are held back, bool [brands]; not all, and one at least."""
-    count = max(round(holdout * brands), 1) if holdout else 0
+def held_brands(brands: int, val_fraction: float, seed: int) -> np.ndarray:
+    """Returns which brands are held out, bool [brands]; not all, and one at least."""
+    count = max(round(val_fraction * brands), 1) if val_fraction else 0
     count = min(count, brands - 1)
     order = np.random.default_rng([seed, 1]).permutation(brands)
     held = np.zeros(brands, bool)

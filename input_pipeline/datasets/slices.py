@@ -24,7 +24,7 @@ def load(
     key: str = "images",
     pair: tuple[str, ...] = ("subject", "slice"),
     contrast: str = "contrast",
-    hold_out: str = "",
+    val_filter: str = "",
     train_on: Literal["phantoms", "rest", "all"] = "phantoms",
     phantom_records: int = 800,
     distractors: int = 0,
@@ -40,9 +40,9 @@ def load(
       pair: columns that together name a place; pictures that agree in them are one
         label.
       contrast: column that becomes `source`.
-      hold_out: "column=value": these pictures are validation, "" for all.
+      val_filter: "column=value": these pictures are validation, "" for all.
       train_on: "phantoms": random heads, and no picture; "rest": the pictures that are
-        not held back; "all": every picture by itself, without what it is paired with,
+        not held out; "all": every picture by itself, without what it is paired with,
         also those that are searched, as who trains on an archive and searches it does.
       phantom_records: heads to train on, if so.
       distractors: random heads to be lost among: `extra["distractors"]`.
@@ -83,8 +83,8 @@ def load(
         "places": len(label_names),
         "contrasts": sorted(set(columns["source"])),
     }
-    held = _held(frame, hold_out) if hold_out else np.ones(n, bool)
-    facts["held_back"] = f"{int(held.sum())} pictures with {hold_out or 'any value'}"
+    held = _held(frame, val_filter) if val_filter else np.ones(n, bool)
+    facts["held_out"] = f"{int(held.sum())} pictures with {val_filter or 'any value'}"
     if train_on == "phantoms":
         train = phantoms.split(
             heads[:phantom_records], seed=seed, first_id=kspace.PHANTOM_IDS
@@ -94,7 +94,7 @@ def load(
         train, facts["training"] = split, f"all {n} pictures, unpaired"
     elif held.all():
         raise dataset.DataError(
-            "data.train_on: got 'rest' with all pictures held back; set data.hold_out"
+            "data.train_on: got 'rest' with all pictures held out; set data.val_filter"
         )
     else:
         train, facts["training"] = split.take(~held), f"{n - int(held.sum())} pictures"
@@ -167,13 +167,13 @@ def _check_column(frame: pd.DataFrame, column: str) -> None:
         )
 
 
-def _held(frame: pd.DataFrame, hold_out: str) -> np.ndarray:
-    column, _, value = hold_out.partition("=")
+def _held(frame: pd.DataFrame, val_filter: str) -> np.ndarray:
+    column, _, value = val_filter.partition("=")
     _check_column(frame, column)
     held = (frame[column].astype(str) == value).to_numpy()
     if held.all() or not held.any():
         raise dataset.DataError(
-            f"data.hold_out: got {hold_out!r}, which is {int(held.sum())} of "
+            f"data.val_filter: got {val_filter!r}, which is {int(held.sum())} of "
             f"{len(held)} pictures; values of {column}: "
             f"{', '.join(sorted(map(str, set(frame[column]))))}"
         )

@@ -34,8 +34,8 @@ def load(
     label: str = "phase",
     bins: int = 12,
     split: frames_lib.Sides = "clip",
-    holdout: float = 0.25,
-    hold_out: str = "",
+    val_fraction: float = 0.25,
+    val_filter: str = "",
     gap: float = 0.0,
     pseudo: Mapping | None = None,
     seed: int = 0,
@@ -51,10 +51,10 @@ def load(
       delta: as in `_frames.split`, like the next six.
       label: "phase" for parts of the cycle, "clip", "pseudo" or "" for none.
       bins: parts of the cycle.
-      split: "clip": the first clips are held back, which are the same however many
+      split: "clip": the first clips are held out, which are the same however many
         follow; "time": the end of each.
-      holdout: share of the clips, or of each clip's frames, that is held back.
-      hold_out: other clips than the first: "clip=clip 3,clip 5".
+      val_fraction: share of the clips, or of each clip's frames, that is held out.
+      val_filter: other clips than the first: "clip=clip 3,clip 5".
       gap: seconds between the sides, for "time".
       pseudo: fields of pseudo-labels.
       seed: decides every clip.
@@ -66,7 +66,7 @@ def load(
     Raises:
       DataError: if a field is out of range.
     """
-    _check(clips, frames, size, cycles, holdout)
+    _check(clips, frames, size, cycles, val_fraction)
     probe = scatterers.Probe(*size)
     pictures = np.empty((clips, frames, *size), np.uint8)
     courses = np.empty((clips, frames))
@@ -78,9 +78,9 @@ def load(
         brightness = bmode.log_compress(envelope, envelope.max())
         pictures[clip] = bmode.to_uint8(brightness)
         courses[clip] = course
-    if split == "clip" and not hold_out and clips > 1:
-        held = min(max(round(holdout * clips), 1), clips - 1)
-        hold_out = "clip=" + ",".join(_name(clip) for clip in range(held))
+    if split == "clip" and not val_filter and clips > 1:
+        held = min(max(round(val_fraction * clips), 1), clips - 1)
+        val_filter = "clip=" + ",".join(_name(clip) for clip in range(held))
     tables = [_table(_name(clip), course) for clip, course in enumerate(courses)]
     cine = frames_lib.Cine(
         pictures.reshape(-1, *size),
@@ -94,8 +94,8 @@ def load(
         bins=bins if label == "phase" else 0,
         period=1.0 if label == "phase" else 0.0,
         split=split,
-        hold_out=hold_out,
-        holdout=holdout,
+        val_filter=val_filter,
+        val_fraction=val_fraction,
         gap=gap,
         pseudo=pseudo,
         seed=seed,
@@ -201,7 +201,7 @@ def _name(clip: int) -> str:
     return f"clip {clip}"
 
 
-def _check(clips, frames, size, cycles, holdout) -> None:
+def _check(clips, frames, size, cycles, val_fraction) -> None:
     faults = []
     if len(size) != 2 or not all(16 <= side <= 1024 for side in size):
         faults.append(f"data.size: got {size}; expected (height, width), 16..1024 each")
@@ -213,7 +213,9 @@ def _check(clips, frames, size, cycles, holdout) -> None:
             f"data.cycles: got {cycles} in {frames} frames; expected more than 0 and "
             "4 frames a cycle at least"
         )
-    if not 0 < holdout < 1:
-        faults.append(f"data.holdout: got {holdout}; expected 0 < holdout < 1")
+    if not 0 < val_fraction < 1:
+        faults.append(
+            f"data.val_fraction: got {val_fraction}; expected 0 < val_fraction < 1"
+        )
     if faults:
         raise dataset.DataError("\n".join(faults))

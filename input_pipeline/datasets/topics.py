@@ -30,8 +30,8 @@ def load(
     stay: float = 0.35,
     move: float = 0.7,
     noise: float = 0.9,
-    strangers: int = 4,
-    siblings: int = 0,
+    cross_article_negatives: int = 4,
+    same_article_negatives: int = 0,
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
@@ -39,7 +39,7 @@ def load(
 
     Args:
       train: articles to train on.
-      validation: articles held back.
+      validation: articles held out.
       length: vectors of an article, more than `context`.
       context: vectors that are seen before the one that is asked for.
       width: d, numbers of a vector.
@@ -48,8 +48,10 @@ def load(
       stay: c, weight of the last vector.
       move: a, weight of the last vector moved.
       noise: b, weight of what cannot be predicted.
-      strangers: vectors of other articles that come with a window, for corruption.
-      siblings: vectors of the same article that do, as further candidates.
+      cross_article_negatives: vectors of other articles that come with a window, for
+          corruption.
+      same_article_negatives: vectors of the same article that do, as further
+          candidates.
       seed: of topics and articles.
       progress: no use here.
 
@@ -77,9 +79,9 @@ def load(
     data = windows.split(
         sequences,
         context=context,
-        holdout=validation / n,
-        strangers=strangers,
-        siblings=siblings,
+        val_fraction=validation / n,
+        cross_article_negatives=cross_article_negatives,
+        same_article_negatives=same_article_negatives,
         seed=seed,
     )
     facts = {

@@ -52,7 +52,7 @@ def draw(brand: Brand, rng: np.random.Generator, size: int, plain: bool) -> np.n
 
     Args:
       brand: the composition.
-      rng: chooses colours, stroke, inversion, word and placement.
+      rng: chooses colors, stroke, inversion, word and placement.
       size: side in pixels.
       plain: the first rendition: filled, with its word, on white.
 
@@ -176,7 +176,7 @@ def _style(rng, outlined: bool, inverted: bool) -> shapes.Style:
     """Three inks that differ in hue and lightness, and white, light or dark paper."""
     hue = rng.random()
     kind = rng.random()
-    if kind < 0.25:  # black, or two greys
+    if kind < 0.25:  # black, or two grays
         inks = [(20, 20, 20), (110, 110, 110), (70, 70, 70)]
     else:
         turn = float(rng.choice([0.08, 0.33, 0.5, 0.58]))

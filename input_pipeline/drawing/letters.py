@@ -60,7 +60,7 @@ def letter(name: str, width: float, ink: int = 0) -> list[shapes.Part]:
 
 
 def word(text: str, width: float, ink: int = 0) -> list[shapes.Part]:
-    """Returns a line of letters, 2 wide and centred; its height follows.
+    """Returns a line of letters, 2 wide and centered; its height follows.
 
     Args:
       text: letters of ALPHABET.

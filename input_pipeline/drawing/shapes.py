@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How to draw: colours uint8 triples, and outlines instead of areas."""
+    """How to draw: colors uint8 triples, and outlines instead of areas."""
 
     paper: tuple[int, int, int]
     inks: Sequence[tuple[int, int, int]]
@@ -45,7 +45,7 @@ def render(parts: Sequence[Part], style: Style, size: int) -> np.ndarray:
 
     Args:
       parts: in painting order, in the unit square.
-      style: colours and line style.
+      style: colors and line style.
       size: side of the picture in pixels.
 
     Returns:
@@ -87,7 +87,7 @@ def place(
     at: tuple[float, float] = (0.0, 0.0),
     inks: Sequence[int] = (0, 1, 2),
 ) -> list[Part]:
-    """Scales, turns (in full turns), shifts and recolours parts, in that order."""
+    """Scales, turns (in full turns), shifts and recolors parts, in that order."""
     scales = np.broadcast_to(np.asarray(scale, float), (2,))
     c, s = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
     matrix = np.array([[c, s], [-s, c]])  # row vectors, y down: clockwise
@@ -142,7 +142,7 @@ def curve(*corners: tuple[float, float], count: int = 48) -> np.ndarray:
 
 
 def spline(a, b, c, d, t: np.ndarray) -> np.ndarray:
-    """Returns the Catmull-Rom curve from b to c with neighbours a, d at t in [0, 1)."""
+    """Returns the Catmull-Rom curve from b to c with neighbors a, d at t in [0, 1)."""
     return 0.5 * (
         2 * b
         + (c - a) * t

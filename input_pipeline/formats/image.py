@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 # EPS starts an external program on the file's content.
 _REFUSED_FORMATS = {"EPS"}
 _ORIENTATION = 0x0112
-_GREY_TOLERANCE = 8  # JPEG keeps traces of colour in grey pictures
+_GREY_TOLERANCE = 8  # JPEG keeps traces of color in gray pictures
 
 
 class Rejected(Exception):
@@ -28,13 +28,13 @@ class Picture(NamedTuple):
       pixels: uint8 [S, S, 3].
       width: of the file's picture, in pixels, upright.
       height: likewise.
-      grey: whether it has no colour.
+      gray: whether it has no color.
     """
 
     pixels: np.ndarray
     width: int
     height: int
-    grey: bool
+    gray: bool
 
 
 def decode(path: str | os.PathLike, size: int, max_pixels: int) -> Picture:
@@ -119,7 +119,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _eight_bits(values: np.ndarray, mode: str) -> np.ndarray:
-    """Scales 16-bit, 32-bit and floating-point grey to uint8.
+    """Scales 16-bit, 32-bit and floating-point gray to uint8.
 
     Integers are taken for 16-bit, which is how Pillow hands over PNG, TIFF and PGM;
     floats for 0..1 or 0..255. Whatever lies outside is stretched from its own range.

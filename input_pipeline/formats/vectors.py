@@ -181,6 +181,6 @@ def _check_shape(stored: pathlib.Path, file: pathlib.Path, width: int) -> int:
     if array.shape[1] != width:
         raise dataset.DataError(
             f"data.path: {file} holds vectors of {array.shape[1]} numbers; expected "
-            f"data.width = {width}: set --config.augment.width={array.shape[1]}"
+            f"data.width = {width}: set --config.transform.width={array.shape[1]}"
         )
     return len(array)

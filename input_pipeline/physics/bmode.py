@@ -67,7 +67,7 @@ def root_sum_of_squares(amplitude: np.ndarray) -> np.ndarray:
 
 
 def luminance(channels: np.ndarray) -> np.ndarray:
-    """Returns grey float32 of [channel, ...]: grey, RGB, or RGB with transparency."""
+    """Returns gray float32 of [channel, ...]: gray, RGB, or RGB with transparency."""
     if len(channels) == 1:
         return channels[0].astype(np.float32)
     return np.tensordot(_LUMINANCE, channels[:3].astype(np.float32), 1)

@@ -14,7 +14,7 @@ MOST = 32
 
 
 def fft2c(x: Any, xp: Any = jnp) -> Any:
-    """Returns the centred, unitary transform of the last two axes.
+    """Returns the centered, unitary transform of the last two axes.
 
     The zero frequency lies at (h // 2, w // 2); energy is kept (Parseval).
 

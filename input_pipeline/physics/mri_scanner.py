@@ -139,7 +139,7 @@ class Scanner:
         if "phantom" in batch:
             x = jax.vmap(self._phantom)(batch["phantom"], angle, shift)
         else:
-            x = _grey(batch["image"], self.size)
+            x = _gray(batch["image"], self.size)
             x = jax.vmap(_move)(x, angle, shift) if moving else x
         coils = coils_lib.sensitivities(
             self.sensitivities, self.coils, self.size, self.size
@@ -173,7 +173,7 @@ class _Lines(NamedTuple):
 
 
 def _lines(table: np.ndarray) -> _Lines:
-    """The unitary transform, centred, at the lines that each mask keeps."""
+    """The unitary transform, centered, at the lines that each mask keeps."""
     width, most = table.shape[1], int(table.sum(1).max())
     place = np.arange(width) - width // 2
     full = np.exp(-2j * np.pi * np.outer(place, place) / width) / np.sqrt(width)
@@ -216,12 +216,12 @@ def _scale(power: jax.Array) -> jax.Array:
     return jax.lax.rsqrt(jnp.maximum(power, 1e-20))
 
 
-def _grey(image: jax.Array, size: int) -> jax.Array:
+def _gray(image: jax.Array, size: int) -> jax.Array:
     """Magnitudes [n, size, size] in [0, 1] of pictures uint8 [n, S, S, 3]."""
-    grey = image.astype(jnp.float32).mean(-1) / 255
-    if grey.shape[1:] == (size, size):
-        return grey
-    return jax.image.resize(grey, (grey.shape[0], size, size), "linear")
+    gray = image.astype(jnp.float32).mean(-1) / 255
+    if gray.shape[1:] == (size, size):
+        return gray
+    return jax.image.resize(gray, (gray.shape[0], size, size), "linear")
 
 
 def _move(x: jax.Array, angle: jax.Array, shift: jax.Array) -> jax.Array:

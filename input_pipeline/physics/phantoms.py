@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 
 INNER = (4, 8)  # structures inside the brain
-TWINS = 15  # most near-duplicates of a phantom
-TWIN_SIZE = (0.06, 0.1)  # of the one ellipse in which twins differ, of the head's axes
+NEAR_DUPLICATES = 15  # most near-duplicates of a phantom
+TWIN_SIZE = (
+    0.06,
+    0.1,
+)  # of the one ellipse in which near_duplicates differ, of the head's axes
 
 _SKULL, _BRAIN = (0.9, 1.0), (0.4, 0.6)
 _GROUND, _DARK, _LIGHT = (0.0, 0.1), (0.1, 0.3), (0.7, 0.9)
@@ -27,33 +30,34 @@ class Ellipses(NamedTuple):
 
     Attributes:
       ground: intensity where there is none, [].
-      centre: row and column, [m, 2].
+      center: row and column, [m, 2].
       axes: half axes along the ellipse's own rows and columns, [m, 2]; 0 draws nothing.
       angle: radians by which it is turned, [m].
       value: intensity, [m].
     """
 
     ground: jax.Array
-    centre: jax.Array
+    center: jax.Array
     axes: jax.Array
     angle: jax.Array
     value: jax.Array
 
 
-def draw_ellipses(key: jax.Array, twin: jax.Array | int = 0) -> Ellipses:
+def draw_ellipses(key: jax.Array, near_duplicate: jax.Array | int = 0) -> Ellipses:
     """Draws a head: skull, brain, 4 to 8 structures, dark or light.
 
     Args:
-      key: decides all but the twin's ellipse.
-      twin: 0 for the phantom; t in 1 .. `TWINS` for a near-duplicate, with one more
-        ellipse of `TWIN_SIZE`, at a place and with a value that depend on t.
+      key: decides all but the near_duplicate's ellipse.
+      near_duplicate: 0 for the phantom; t in 1 .. `NEAR_DUPLICATES` for a
+        near-duplicate, with one more ellipse of `TWIN_SIZE`, at a place and with a
+        value that depend on t.
 
     Returns:
       3 + 8 ellipses; those that are absent have axes of 0.
     """
     most = INNER[1]
     # One draw for all of it: each call is compiled by itself, and slowly.
-    drawn = jax.random.uniform(key, (8 + 7 * (most + TWINS),))
+    drawn = jax.random.uniform(key, (8 + 7 * (most + NEAR_DUPLICATES),))
     ground, skull, brain, major, aspect, thick, angle, count = drawn[:8]
     major = 2 * _between(major, _MAJOR)
     axes = jnp.stack([major, major / _between(aspect, _ASPECT)])  # [2]
@@ -65,13 +69,13 @@ def draw_ellipses(key: jax.Array, twin: jax.Array | int = 0) -> Ellipses:
     present = (jnp.arange(most) < count)[:, None]
     structures = _structures(u, within, angle, _SIZE)
     extra = _structures(
-        others[jnp.maximum(twin - 1, 0)][None], within, angle, TWIN_SIZE
+        others[jnp.maximum(near_duplicate - 1, 0)][None], within, angle, TWIN_SIZE
     )
     parts = [
         (jnp.zeros((1, 2)), axes[None], angle[None], _between(skull, _SKULL)[None]),
         (jnp.zeros((1, 2)), within[None], angle[None], _between(brain, _BRAIN)[None]),
         structures._replace(axes=jnp.where(present, structures.axes, 0))[1:],
-        extra._replace(axes=jnp.where(twin > 0, extra.axes, 0))[1:],
+        extra._replace(axes=jnp.where(near_duplicate > 0, extra.axes, 0))[1:],
     ]
     joined = map(jnp.concatenate, zip(*parts, strict=True))
     return Ellipses(_between(ground, _GROUND), *joined)
@@ -103,8 +107,8 @@ def render(
     pixel = 2 / min(height, width)
 
     def paint(picture, ellipse):
-        centre, axes, angle, value = ellipse
-        y, x = row - centre[0], column - centre[1]
+        center, axes, angle, value = ellipse
+        y, x = row - center[0], column - center[1]
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         real = axes.min() > 0
         axes = jnp.where(real, axes, 1.0)
@@ -124,13 +128,13 @@ def _structures(u: jax.Array, within: jax.Array, turned: jax.Array, size) -> Ell
     own = jnp.stack([reach * jnp.cos(around), reach * jnp.sin(around)], 1)
     own = own * within[None, :]  # in the head's own axes
     cos, sin = jnp.cos(turned), jnp.sin(turned)
-    centre = jnp.stack(
+    center = jnp.stack(
         [cos * own[:, 0] + sin * own[:, 1], cos * own[:, 1] - sin * own[:, 0]], 1
     )
     axes = _between(u[:, 2:4], size) * within[None, :]
     dark, light = _between(u[:, 5], _DARK), _between(u[:, 5], _LIGHT)
     value = jnp.where(u[:, 6] < 0.5, dark, light)
-    return Ellipses(jnp.zeros(()), centre, axes, jnp.pi * u[:, 4], value)
+    return Ellipses(jnp.zeros(()), center, axes, jnp.pi * u[:, 4], value)
 
 
 def _between(u: jax.Array, limits: tuple[float, float]) -> jax.Array:

@@ -2,11 +2,11 @@
 
 Positions are in mm, depth first. A tissue is fat, two muscles with fascicles, the
 aponeurosis between them, and bone. That aponeurosis goes round an ellipse once a cycle
-and takes along what lies between its neighbours, which stay:
+and takes along what lies between its neighbors, which stay:
 
     u(X) = f(X) (A sin 2 pi phi, B cos 2 pi phi)
 
-f is 1 on it and falls linearly to 0 at both neighbours. The thickness of the muscles
+f is 1 on it and falls linearly to 0 at both neighbors. The thickness of the muscles
 follows the sine and the angle of their fascicles the cosine, so that one frame shows
 the phase, rising or falling.
 """

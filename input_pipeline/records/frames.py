@@ -1,7 +1,7 @@
 """Frames of clips as records: the frame that follows, labels, and how they are split.
 
 Frames that follow one another are nearly the same picture, so that no split goes
-through the middle of things: whole clips are held back, or the end of each.
+through the middle of things: whole clips are held out, or the end of each.
 """
 
 import pathlib
@@ -41,8 +41,8 @@ def split(
     bins: int = 0,
     period: float = 0.0,
     split: Sides = "clip",
-    hold_out: str = "",
-    holdout: float = 0.2,
+    val_filter: str = "",
+    val_fraction: float = 0.2,
     gap: float = 0.0,
     pseudo: Mapping | None = None,
     seed: int = 0,
@@ -57,10 +57,10 @@ def split(
       bins: a column of numbers is cut into so many equal parts of the range that
         training frames have; 0 takes each value for itself.
       period: the column is circular, its range 0 to `period`; 0 for none.
-      split: "clip": whole clips are held back; "time": the end of each clip.
-      hold_out: "column=value,value": clips whose frames have such a value are held
+      split: "clip": whole clips are held out; "time": the end of each clip.
+      val_filter: "column=value,value": clips whose frames have such a value are held
         back; "" draws them.
-      holdout: share of the clips, or of each clip's frames, that is held back.
+      val_fraction: share of the clips, or of each clip's frames, that is held out.
       gap: seconds of a clip between the sides that belong to neither, for "time".
       pseudo: fields of `_pseudo_labels.label`, for `label="pseudo"`.
       seed: of the clips that are drawn.
@@ -74,17 +74,17 @@ def split(
       DataError: if a field is out of range, a column is missing, or a side is empty.
     """
     table = cine.table.reset_index(drop=True)
-    _check(table, delta, bins, period, split, holdout, gap)
+    _check(table, delta, bins, period, split, val_fraction, gap)
     # Frames of a clip side by side, in the order of time.
     number, clips = pd.factorize(table["clip"].astype(str))
     order = np.lexsort((table["frame"], table["time"], number))
     table, number = table.iloc[order].reset_index(drop=True), number[order]
     frames = _Stored(cine.frames)
     if split == "clip":
-        held = _held_clips(table, number, clips, hold_out, holdout, seed)
+        held = _held_clips(table, number, clips, val_filter, val_fraction, seed)
         side = held.astype(np.int64)
     else:
-        side = _sides_in_time(table, number, holdout, gap)
+        side = _sides_in_time(table, number, val_fraction, gap)
     labels, names, facts = _labels(
         table, number, order, frames, side == 0, label, bins, period, pseudo
     )
@@ -94,8 +94,8 @@ def split(
         rows = np.flatnonzero(side == which)
         if not len(rows):
             raise dataset.DataError(
-                f"data.split: no frame is {('in training', 'held back')[which]} of "
-                f"{len(table)} in {len(clips)} clips; set data.holdout or data.gap"
+                f"data.split: no frame is {('in training', 'held out')[which]} of "
+                f"{len(table)} in {len(clips)} clips; set data.val_fraction or data.gap"
             )
         source = _Frames(frames, order[rows], *_later(number[rows], delta))
         mine = {
@@ -114,7 +114,7 @@ def split(
         "size": list(frames.array.shape[1:]),
         "clips": len(clips),
         "split": split,
-        "clips_held_back": clips[np.unique(number[side == 1])].tolist(),
+        "clips_held_out": clips[np.unique(number[side == 1])].tolist(),
         "frames_between_the_sides": int((side < 0).sum()),
         "records": {"train": len(splits[0]), "validation": len(splits[1])},
         **facts,
@@ -199,44 +199,44 @@ def _later(number: np.ndarray, delta: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(has_next, there, own), has_next
 
 
-def _held_clips(table, number, clips, hold_out, holdout, seed) -> np.ndarray:
-    """Returns whether each frame is of a clip that is held back, bool [n]."""
-    if not hold_out:
-        count = min(max(1, round(holdout * len(clips))), len(clips) - 1)
+def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndarray:
+    """Returns whether each frame is of a clip that is held out, bool [n]."""
+    if not val_filter:
+        count = min(max(1, round(val_fraction * len(clips))), len(clips) - 1)
         if not count:
             raise dataset.DataError(
-                "data.split: got one clip, which cannot be held back and trained on; "
+                "data.split: got one clip, which cannot be held out and trained on; "
                 "data.split=time holds back its end"
             )
         drawn = np.random.default_rng([seed, 2]).permutation(len(clips))[:count]
         return np.isin(number, drawn)
-    column, _, values = hold_out.partition("=")
-    _check_column(table, column, "data.hold_out")
+    column, _, values = val_filter.partition("=")
+    _check_column(table, column, "data.val_filter")
     wanted = values.split(",")
     found = table[column].astype(str)
     held = found.isin(wanted).to_numpy()
     if held.all() or not held.any():
         raise dataset.DataError(
-            f"data.hold_out: got {hold_out!r}, which is {int(held.sum())} of "
+            f"data.val_filter: got {val_filter!r}, which is {int(held.sum())} of "
             f"{len(held)} frames; values of {column}: "
             f"{', '.join(sorted(set(found))[:20])}"
         )
     both = np.intersect1d(number[held], number[~held])
     if len(both):
         raise dataset.DataError(
-            f"data.hold_out: got {hold_out!r}, which holds back a part of clip "
+            f"data.val_filter: got {val_filter!r}, which holds back a part of clip "
             f"{clips[both[0]]!r}; expected a column with one value a clip"
         )
     return held
 
 
-def _sides_in_time(table, number, holdout, gap) -> np.ndarray:
-    """Returns 0 in training, 1 held back, -1 in the gap before, of frames in order."""
+def _sides_in_time(table, number, val_fraction, gap) -> np.ndarray:
+    """Returns 0 in training, 1 held out, -1 in the gap before, of frames in order."""
     side = np.zeros(len(table), np.int64)
     time = table["time"].to_numpy(np.float64)
     for clip in range(number[-1] + 1):
         rows = np.flatnonzero(number == clip)
-        first = rows[len(rows) - round(holdout * len(rows)) :]
+        first = rows[len(rows) - round(val_fraction * len(rows)) :]
         if len(first):
             side[first] = 1
             before = rows[(rows < first[0]) & (time[rows] > time[first[0]] - gap)]
@@ -292,7 +292,7 @@ def _counts(labels: np.ndarray, train: np.ndarray) -> dict:
     alone = np.bincount(mine)[mine] == 1 if len(mine) else np.zeros(0, bool)
     return {
         "labels": len(np.unique(mine)),
-        "labelled_in_training": len(mine),
+        "labeled_in_training": len(mine),
         "with_a_positive": int((~alone).sum()),
     }
 
@@ -331,16 +331,17 @@ def _check_column(table: pd.DataFrame, column: str, where: str) -> None:
         )
 
 
-def _check(table, delta, bins, period, split, holdout, gap) -> None:
+def _check(table, delta, bins, period, split, val_fraction, gap) -> None:
     for column in COLUMNS:
         _check_column(table, column, "data")
     if split not in get_args(Sides):
         raise dataset.DataError(
             f"data.split: got {split!r}; choices: {', '.join(get_args(Sides))}"
         )
-    if not 0 < holdout < 1:
+    if not 0 < val_fraction < 1:
         raise dataset.DataError(
-            f"data.holdout: got {holdout}; expected a share above 0 and below 1"
+            f"data.val_fraction: got {val_fraction}; "
+            "expected a share above 0 and below 1"
         )
     least = {"delta": delta, "bins": bins, "period": period, "gap": gap}
     for name, value in least.items():

@@ -106,7 +106,7 @@ def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -
         rows, extra = label_table.read_labels(root / label_table.LABELS, content)
         labels, lost = label_table.match(files, rows)
         rejected += lost
-        # Papers that lie beside a labelled collection are no pictures gone bad.
+        # Papers that lie beside a labeled collection are no pictures gone bad.
         ignored = [
             p for p in paths if p not in labels and not label_table.is_picture(p)
         ]
@@ -129,15 +129,15 @@ def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -
     return Index(paths, labels, extra, groups, rejected, ignored)
 
 
-def hold_back(groups: list[str], holdout: float, seed: int) -> np.ndarray:
-    """Returns which records are held back, bool [n], whole groups at a time.
+def hold_back(groups: list[str], val_fraction: float, seed: int) -> np.ndarray:
+    """Returns which records are held out, bool [n], whole groups at a time.
 
     Groups are ranked by a hash of seed and name, so that a group tends to stay on its
     side when others are added.
 
     Args:
       groups: the group of each record.
-      holdout: share of groups; at least one is held back and one is not, where
+      val_fraction: share of groups; at least one is held out and one is not, where
         there are two and the share is not 0.
       seed: of the ranking.
     """
@@ -147,8 +147,8 @@ def hold_back(groups: list[str], holdout: float, seed: int) -> np.ndarray:
             f"{seed} {name}".encode("utf-8", "surrogateescape")
         ).digest(),
     )
-    count = round(holdout * len(ranked))
-    if holdout and len(ranked) > 1:
+    count = round(val_fraction * len(ranked))
+    if val_fraction and len(ranked) > 1:
         count = min(max(count, 1), len(ranked) - 1)
     chosen = set(ranked[:count])
     return np.array([group in chosen for group in groups], bool)

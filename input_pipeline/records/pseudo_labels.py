@@ -30,8 +30,8 @@ class Found(NamedTuple):
       similarity: float32 [n], SSIM with the reference, NaN outside of segments; None
         without a reference.
       similarity_threshold: frames from it on are like the reference, or None.
-      positives: share of the labelled frames that have another of their label.
-      labelled: share of the frames that have a label.
+      positives: share of the labeled frames that have another of their label.
+      labeled: share of the frames that have a label.
       clip: int [n], as given.
       fields: window, percentile, least, reference_percentile, as given.
     """
@@ -44,7 +44,7 @@ class Found(NamedTuple):
     similarity: np.ndarray | None
     similarity_threshold: float | None
     positives: float
-    labelled: float
+    labeled: float
     clip: np.ndarray
     fields: dict[str, Any]
 
@@ -127,7 +127,7 @@ def label(
         similarity=similarity,
         similarity_threshold=similar,
         positives=positive_share(labels),
-        labelled=float(np.mean(labels >= 0)) if len(labels) else 0.0,
+        labeled=float(np.mean(labels >= 0)) if len(labels) else 0.0,
         clip=clip,
         fields={
             "window": window,
@@ -162,9 +162,9 @@ def smoothed_motion(frames: np.ndarray, clip: np.ndarray, window: int) -> np.nda
 
 
 def positive_share(labels: np.ndarray) -> float:
-    """Returns the share of labelled records that have another of their label.
+    """Returns the share of labeled records that have another of their label.
 
-    0 where nothing is labelled.
+    0 where nothing is labeled.
 
     Args:
       labels: int [n], below 0 for none.
@@ -193,7 +193,7 @@ def facts(found: Found) -> dict[str, Any]:
         "clips": len(clips),
         "labels": len(found.names),
         "frames_a_label": {"fewest": min(counts), "most": max(counts)},
-        "labelled": found.labelled,
+        "labeled": found.labeled,
         "positives": found.positives,
         "threshold": _finite(found.threshold),
         "similarity_threshold": _finite(found.similarity_threshold),

@@ -1,7 +1,7 @@
 """Windows over sequences of vectors: a context, and the vector that follows it.
 
 Vectors stand sorted by article and position; a window is `context` of them and the
-next. Articles are held back whole: neighbouring windows share all but one vector, and
+next. Articles are held out whole: neighboring windows share all but one vector, and
 a split by window would show in training most of what is asked for in evaluation.
 """
 
@@ -74,50 +74,56 @@ def split(
     sequences: Sequences,
     *,
     context: int,
-    holdout: float,
-    strangers: int,
-    siblings: int,
+    val_fraction: float,
+    cross_article_negatives: int,
+    same_article_negatives: int,
     seed: int,
 ) -> dataset.Data:
-    """Returns windows of the articles in training, and of those held back.
+    """Returns windows of the articles in training, and of those held out.
 
     Args:
       sequences: all articles.
       context: l, vectors of a context, 1 or more.
-      holdout: share of the articles held back, in (0, 1).
-      strangers: s, vectors of other articles of the same split that come with a window.
-      siblings: b, vectors of the window's own article but not of the window; where the
-        article has none, strangers.
+      val_fraction: share of the articles held out, in (0, 1).
+      cross_article_negatives: s, vectors of other articles of the same split that come
+          with a window.
+      same_article_negatives: b, vectors of the window's own article but not of the
+        window; where the article has none, cross_article_negatives.
       seed: of the split and of what comes with a window.
 
     Returns:
-      Records `context` float32 [l, d], `target` [d], `strangers` [s, d], `siblings`
-      [b, d], and `place` and `sibling_place` int32 [b], where target and siblings
-      stand among all vectors; column `vector` is `place` again. `extra["pool"]` holds
-      every good vector of the articles held back, as records `target` [d] with their
-      place.
+      Records `context` float32 [l, d], `target` [d], `cross_article_negatives` [s, d],
+      `same_article_negatives` [b, d], and `place` and `same_article_places` int32 [b],
+      where target and same_article_negatives stand among all vectors; column `vector`
+      is `place` again.
+      `extra["pool"]` holds every good vector of the articles held out, as records
+      `target` [d] with their place.
 
     Raises:
       DataError: if a field is out of range, or a side has no window.
     """
-    _check(context, holdout, strangers, siblings)
-    held = _held_back(sequences, context, holdout, seed)
+    _check(context, val_fraction, cross_article_negatives, same_article_negatives)
+    held = _held_out(sequences, context, val_fraction, seed)
     places = np.arange(len(sequences.order))
     first = _windows(sequences, context)
     rng = np.random.default_rng([seed, 1])
     splits, next_id = [], 0
-    for side, name in ((~held, "in training"), (held, "held back")):
+    for side, name in ((~held, "in training"), (held, "held out")):
         here = first[side[sequences.article[first]]]
         mine = places[side[sequences.article] & sequences.good]
         if not len(here):
             raise dataset.DataError(
                 f"data: none of the articles {name} has {context + 1} vectors, a "
                 f"context of {context} and the next; got {len(sequences.names)} "
-                "articles: set data.context or data.holdout"
+                "articles: set data.context or data.val_fraction"
             )
         others = {
-            "strangers": _strangers(sequences, here, mine, strangers, rng),
-            "siblings": _siblings(sequences, here, mine, siblings, context, rng),
+            "cross_article_negatives": _cross_article_negatives(
+                sequences, here, mine, cross_article_negatives, rng
+            ),
+            "same_article_negatives": _same_article_negatives(
+                sequences, here, mine, same_article_negatives, context, rng
+            ),
         }
         source = _Windows(sequences, here, context, others)
         splits.append(_split(sequences, source, here + context, next_id))
@@ -129,9 +135,9 @@ def split(
         "width": int(sequences.vectors.array.shape[1]),
         "articles": len(sequences.names),
         "context": context,
-        "windows": f"{len(splits[0])} in training, {len(splits[1])} held back",
-        "split": f"by article: {int(held.sum())} of {len(held)} held back",
-        "pool": f"{len(pool)} vectors of the articles held back",
+        "windows": f"{len(splits[0])} in training, {len(splits[1])} held out",
+        "split": f"by article: {int(held.sum())} of {len(held)} held out",
+        "pool": f"{len(pool)} vectors of the articles held out",
         "articles_too_short": int((shortest <= context).sum()),
         "articles_too_short_first": [
             sequences.names[i] for i in np.flatnonzero(shortest <= context)[:10]
@@ -179,7 +185,9 @@ class _Windows:
             for name, places in self._others.items()
         }
         others["place"] = at[:, -1].astype(np.int32)
-        others["sibling_place"] = self._others["siblings"][rows].astype(np.int32)
+        others["same_article_places"] = self._others["same_article_negatives"][
+            rows
+        ].astype(np.int32)
         more = {name: values[at[:, -1]] for name, values in s.more.items()}
         return {"context": x[:, :-1], "target": x[:, -1], **others, **more}
 
@@ -214,16 +222,16 @@ def _windows(s: Sequences, context: int) -> np.ndarray:
     return np.flatnonzero(whole & same)
 
 
-def _held_back(s: Sequences, context: int, holdout: float, seed: int) -> np.ndarray:
+def _held_out(s: Sequences, context: int, val_fraction: float, seed: int) -> np.ndarray:
     """Bool of each article: articles with a window are drawn, short ones stay."""
     able = np.unique(s.article[_windows(s, context)])
-    count = max(1, round(len(able) * holdout))
+    count = max(1, round(len(able) * val_fraction))
     held = np.zeros(len(s.names), bool)
     held[np.random.default_rng([seed, 0]).permutation(able)[:count]] = True
     return held
 
 
-def _strangers(
+def _cross_article_negatives(
     s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, rng
 ) -> np.ndarray:
     """Places of vectors of other articles, int64 [w, count]."""
@@ -233,14 +241,16 @@ def _strangers(
     others = len(mine) - (high - low)
     if count and not others.all():
         raise dataset.DataError(
-            "data.strangers: one article alone has no other to take vectors from; "
-            "expected two articles or more on each side, or data.strangers=0"
+            "data.cross_article_negatives: one article alone has no other to take "
+            "vectors from; "
+            "expected two articles or more on each side, or "
+            "data.cross_article_negatives=0"
         )
     draw = np.floor(rng.random((len(first), count)) * others[:, None]).astype(np.int64)
     return mine[draw + np.where(draw >= low[:, None], (high - low)[:, None], 0)]
 
 
-def _siblings(
+def _same_article_negatives(
     s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, context: int, rng
 ) -> np.ndarray:
     """Places of vectors of the same article outside the window, int64 [w, count]."""
@@ -253,7 +263,7 @@ def _siblings(
     at = low[:, None] + draw
     at += np.where(at >= window[:, None], context + 1, 0)
     if (alone := others == 0).any():
-        strange = _strangers(s, first[alone], mine, count, rng)
+        strange = _cross_article_negatives(s, first[alone], mine, count, rng)
         at[alone] = np.searchsorted(mine, strange)
     return mine[at]
 
@@ -280,13 +290,21 @@ def _split(
     return dataset.Split(source, table, s.names, [])
 
 
-def _check(context: int, holdout: float, strangers: int, siblings: int) -> None:
+def _check(
+    context: int,
+    val_fraction: float,
+    cross_article_negatives: int,
+    same_article_negatives: int,
+) -> None:
     if context < 1:
         raise dataset.DataError(f"data.context: got {context}; expected 1 or more")
-    if not 0 < holdout < 1:
+    if not 0 < val_fraction < 1:
         raise dataset.DataError(
-            f"data.holdout: got {holdout}; expected a share in (0, 1)"
+            f"data.val_fraction: got {val_fraction}; expected a share in (0, 1)"
         )
-    for name, value in (("strangers", strangers), ("siblings", siblings)):
+    for name, value in (
+        ("cross_article_negatives", cross_article_negatives),
+        ("same_article_negatives", same_article_negatives),
+    ):
         if value < 0:
             raise dataset.DataError(f"data.{name}: got {value}; expected 0 or more")

@@ -14,11 +14,11 @@ from input_pipeline.datasets import articles
 
 VIEWS = ("view1", "view2")
 # What needs no training; evaluators/baselines/catalog.py makes them.
-FLOORS = {
-    "copy_last": {},
+BASELINES = {
+    "persistence": {},
     "mean": {},
-    "weights": {},
-    "fading": {},
+    "fitted_average": {},
+    "exponential_average": {},
     "ridge": {},
     "best": {},
 }
@@ -38,11 +38,12 @@ def make_augment(
       dropout: probability that the last k vectors are zeroed, k uniform in 1 .. l - 1,
         so that at least one stays.
       span: probability that one of those that stay is replaced by one of the record's
-        `strangers`.
+        `cross_article_negatives`.
 
     Returns:
       `augment(rng, batch)`. The batch holds `context` float32 [n, l, d], `target`
-      [n, d], `strangers` [n, s, d] and `id` int [n]. Returns it with `view1` [n, l, d],
+      [n, d], `cross_article_negatives` [n, s, d] and `id` int [n]. Returns it with
+      `view1` [n, l, d],
       `view2` [n, d], and in `diag` the shares `dropped` and `replaced` of contexts and
       `zeroed`, the mean number of vectors zeroed. A record's views depend on rng and on
       the record alone.
@@ -57,7 +58,7 @@ def make_augment(
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch["id"])
         made, zeroed, replaced = jax.vmap(
             lambda key, x, others: _corrupt(key, x, others, dropout, span)
-        )(keys, batch["context"], batch["strangers"])
+        )(keys, batch["context"], batch["cross_article_negatives"])
         diag = {
             "dropped": jnp.mean(zeroed > 0),
             "replaced": jnp.mean(replaced),
@@ -100,7 +101,7 @@ def make_view(view: str, **fields) -> Callable[[jax.Array, dict], dict]:
 
 
 def make_pictures(**_) -> Callable[[dict, jax.Array | None], jax.Array]:
-    """Makes the function that shows vectors as rows of grey, the newest at the foot.
+    """Makes the function that shows vectors as rows of gray, the newest at the foot.
 
     Returns:
       `pictures(batch, seen)`: [n, rows, d, 1] in [0, 1]; .5 is 0.
@@ -161,7 +162,7 @@ def read_records(
     return articles.read_records(path, context=context, width=width, **own)
 
 
-def _corrupt(key, x, strangers, dropout, span):
+def _corrupt(key, x, cross_article_negatives, dropout, span):
     """One context [l, d]: corrupted, vectors zeroed, whether one was replaced."""
     length = x.shape[0]
     u = jax.random.uniform(key, (5,))
@@ -169,9 +170,11 @@ def _corrupt(key, x, strangers, dropout, span):
     zeroed = jnp.where((u[0] < dropout) & (length > 1), count, 0)
     kept = length - zeroed
     place = jnp.arange(length)
-    replaced = (u[2] < span) & (strangers.shape[0] > 0)
-    if strangers.shape[0]:
-        other = strangers[jnp.floor(u[4] * strangers.shape[0]).astype(jnp.int32)]
+    replaced = (u[2] < span) & (cross_article_negatives.shape[0] > 0)
+    if cross_article_negatives.shape[0]:
+        other = cross_article_negatives[
+            jnp.floor(u[4] * cross_article_negatives.shape[0]).astype(jnp.int32)
+        ]
         at = jnp.floor(u[3] * kept).astype(jnp.int32)
         hit = ((place == at) & replaced)[:, None]
         x = jnp.where(hit, other[None, :], x)

@@ -1,7 +1,7 @@
 """Random views of a batch of pictures, made on the device inside the step.
 
 A view is, in this order: crop and resize (with flip), rotation, channel permutation,
-inversion, levels, colour jitter, grayscale, blur, solarisation, normalisation. Every
+inversion, levels, color jitter, grayscale, blur, solarization, normalization. Every
 field of `_view.DEFAULTS` is off, so a recipe names all that it wants. Differences from
 torchvision on Pillow images: values are not rounded to 8 bits between operations, the
 mean of the contrast is not rounded, and the blur is a true Gaussian where Pillow takes
@@ -20,7 +20,7 @@ from input_pipeline.datasets import cine, image_folder
 from input_pipeline.transforms.ops import color, geometry, view_fields
 
 # What needs no training, with its fields: pictures on white, compared by their ink.
-FLOORS = {"pixels": {"size": 32, "ground": 1.0}}
+BASELINES = {"pixels": {"size": 32, "ground": 1.0}}
 GALLERY_VIEW = ""  # records are found as they are
 # One uniform number each. Every operation has its own, whether it is on or not, so
 # that turning one on leaves the others' draws as they were.
@@ -44,7 +44,7 @@ def make_augment(
       view2: the same for the second view.
 
     Returns:
-      `augment(rng, batch)`. The batch holds `image` uint8 [n, S, S', 3], or grey with
+      `augment(rng, batch)`. The batch holds `image` uint8 [n, S, S', 3], or gray with
       one channel, `id` int [n] and perhaps `partner_image` like `image`, from which the
       second view is then made, or `next_image`, of which there is a third, with the
       fields of the second. Returns the batch with `view1`, `view2` and perhaps `view3`,
@@ -59,7 +59,7 @@ def make_augment(
     """
     _check_size(size)
     views = (view_fields.complete(view1, "view1"), view_fields.complete(view2, "view2"))
-    shift, scale = _normalisation(mean, std)
+    shift, scale = _normalization(mean, std)
 
     def augment(rng, batch):
         """Adds the two views to a batch."""
@@ -100,10 +100,10 @@ def make_center(*, size: int, mean, std, **_) -> Callable[[dict], dict]:
       uint8 [n, S, S', 3].
     """
     _check_size(size)
-    shift, scale = _normalisation(mean, std)
+    shift, scale = _normalization(mean, std)
 
     def center(batch):
-        """Returns the batch with whole pictures, resized and normalised."""
+        """Returns the batch with whole pictures, resized and normalized."""
         image = _in_color(batch["image"])
         high, wide = image.shape[1:3]
         matrices = [
@@ -113,7 +113,7 @@ def make_center(*, size: int, mean, std, **_) -> Callable[[dict], dict]:
         crops = geometry.over_records(
             lambda image: geometry.resample(image, [matrices])[0], image
         )
-        return {**batch, "image": _normalise(crops, shift, scale)}
+        return {**batch, "image": _normalize(crops, shift, scale)}
 
     return center
 
@@ -138,7 +138,7 @@ def make_view(view: str, **fields) -> Callable[[jax.Array, dict], dict]:
 
 
 def make_pictures(*, mean, std, **_) -> Callable[[dict, jax.Array | None], jax.Array]:
-    """Makes the function that shows to people, and to floors, what the network sees.
+    """Makes the function that shows to people, and to baselines, what the network sees.
 
     Args:
       mean: as in `make_augment`.
@@ -149,7 +149,7 @@ def make_pictures(*, mean, std, **_) -> Callable[[dict, jax.Array | None], jax.A
       `pictures(batch, seen)`: the input `seen` in [0, 1], float32 [n, s, s, 3], or
       uint8 [n, S, S', 3], the records as they are, where it is None.
     """
-    shift, scale = _normalisation(mean, std)
+    shift, scale = _normalization(mean, std)
 
     def pictures(batch, seen):
         """Returns what is to be shown, [n, h, w, 3]."""
@@ -206,7 +206,7 @@ def read_records(path: str, data: Mapping, **_) -> tuple[dataset.Split, dict]:
             size=size,
             cache=data.get("cache", ""),
             seed=0,
-            holdout=0.0,
+            val_fraction=0.0,
             max_rejected=1.0,
         )
         return found.train, found.facts
@@ -258,11 +258,11 @@ def _finish(view, u, x, shift, scale):
     if view["solarize"]:
         on = (u["solarize"] < view["solarize"])[:, None, None, None]
         x = jnp.where(on, color.solarize(x, view["solarize_threshold"]), x)
-    return _normalise(x, shift, scale)
+    return _normalize(x, shift, scale)
 
 
 def _recolor(view, u, x):
-    """Rotation and all changes of colour before the blur, for one record."""
+    """Rotation and all changes of color before the blur, for one record."""
 
     def on(name):
         return u[name] < view[name]
@@ -307,13 +307,13 @@ def _blur(view, u, x):
     return geometry.blur(x, geometry.blur_kernel(sigma, high))
 
 
-def _normalise(x, shift, scale):
-    """Turns [n, columns, 3, rows] into normalised [n, rows, columns, 3]."""
+def _normalize(x, shift, scale):
+    """Turns [n, columns, 3, rows] into normalized [n, rows, columns, 3]."""
     x = (x - shift[None, None, :, None]) * scale[None, None, :, None]
     return x.transpose(0, 3, 1, 2)
 
 
-def _normalisation(mean, std):
+def _normalization(mean, std):
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():
         raise ValueError(
@@ -323,7 +323,7 @@ def _normalisation(mean, std):
 
 
 def _in_color(image):
-    """Returns pictures of three channels; grey ones have them alike."""
+    """Returns pictures of three channels; gray ones have them alike."""
     if image.dtype != np.uint8 or image.ndim != 4 or image.shape[3] not in (1, 3):
         raise ValueError(
             f"pictures must be uint8 [n, S, S', 3] or [n, S, S', 1], got "

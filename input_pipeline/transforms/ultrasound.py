@@ -1,9 +1,9 @@
 """Random views of B-mode frames, as another hold of the probe would show them.
 
 A view is, in this order: move the picture (crop, rotation, shift, flip, one bilinear
-sampling), contrast, gain, gamma, time gain, speckle, normalisation. What lies outside
+sampling), contrast, gain, gamma, time gain, speckle, normalization. What lies outside
 the frame is its edge again. Every field of `DEFAULTS` is off, so a recipe names all
-that it wants. There is no colour and no blur: hue means nothing here, and sharpness
+that it wants. There is no color and no blur: hue means nothing here, and sharpness
 belongs to depth.
 """
 
@@ -18,8 +18,8 @@ from input_pipeline.datasets import cine
 from input_pipeline.transforms.ops import geometry
 
 VIEWS = ("view1", "view2", "moved")
-# What needs no training, with its fields: grey pictures, most of them dark.
-FLOORS = {"pixels": {"size": 32, "ground": 0.0}}
+# What needs no training, with its fields: gray pictures, most of them dark.
+BASELINES = {"pixels": {"size": 32, "ground": 0.0}}
 GALLERY_VIEW = ""  # records are found as they are
 DEFAULTS = {
     "crop": 1.0,  # least share of each side that is kept, uniform up to 1
@@ -56,7 +56,7 @@ def make_augment(
     Args:
       size: height and width of a view in pixels; frames of another size are resized
         first, with antialiasing.
-      channels: 1, or 3 alike for networks that come from colour pictures.
+      channels: 1, or 3 alike for networks that come from color pictures.
       mean: subtracted last.
       std: divided by last, above 0.
       view1: fields of `DEFAULTS` for the first view; absent ones are off.
@@ -116,7 +116,7 @@ def make_center(
     look = _Look(size, channels, mean, std)
 
     def center(batch):
-        """Returns the batch with frames resized and normalised."""
+        """Returns the batch with frames resized and normalized."""
         return {**batch, "image": look.input(look.resized(batch["image"]))}
 
     return center
@@ -154,7 +154,7 @@ def make_view(view: str, **fields) -> Callable[[jax.Array, dict], dict]:
 def make_pictures(
     *, mean: float = 0.0, std: float = 1.0, **_
 ) -> Callable[[dict, jax.Array | None], jax.Array]:
-    """Makes the function that shows to people, and to floors, what the network sees.
+    """Makes the function that shows to people, and to baselines, what the network sees.
 
     Args:
       mean: as in `make_augment`.

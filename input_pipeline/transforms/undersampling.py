@@ -22,7 +22,7 @@ from input_pipeline.physics import kspace_masks, mri_scanner
 
 VIEWS = ("view1", "view2")
 # Zero-filled pictures: dark is nothing, and most of them are dark.
-FLOORS = {"pixels": {"size": 64, "ground": 0.0}}
+BASELINES = {"pixels": {"size": 64, "ground": 0.0}}
 GALLERY_VIEW = ""  # records are found as they are
 
 
@@ -156,7 +156,7 @@ def make_view(
 def make_pictures(
     *, size: int, coils: int, **fields
 ) -> Callable[[dict, jax.Array | None], jax.Array]:
-    """Makes the function that shows to people, and to floors, what the network sees.
+    """Makes the function that shows to people, and to baselines, what the network sees.
 
     Args:
       size: side of the picture.

@@ -1,4 +1,4 @@
-"""Batch normalisation and SiLU as one operation with a short backward pass."""
+"""Batch normalization and SiLU as one operation with a short backward pass."""
 
 import functools
 
@@ -9,7 +9,7 @@ from jax import lax
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy, 2015, arXiv 1502.03167), perhaps with SiLU.
+    """Batch normalization (Ioffe & Szegedy, 2015, arXiv 1502.03167), perhaps with SiLU.
 
     y = act(γ·(x − μ)/√(σ² + ε) + β), statistics over all axes but the last. Parameters
     and statistics are those of `flax.linen.BatchNorm`, by the same names, in float32;
@@ -31,7 +31,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises `[n, h, w, c]`; with `train`, by its own statistics."""
+        """Normalizes `[n, h, w, c]`; with `train`, by its own statistics."""
         shape = (x.shape[-1],)
         start = nn.initializers.zeros if self.zero else nn.initializers.ones
         scale = self.param("scale", start, shape)
@@ -43,7 +43,7 @@ class BatchNorm(nn.Module):
             shift = bias - running_mean.value * factor
             return _act(_affine(x, factor, shift), self.silu).astype(x.dtype)
         axis_name = None if self.is_initializing() else self.axis_name
-        y, mean, var = _normalise(x, scale, bias, self.epsilon, axis_name, self.silu)
+        y, mean, var = _normalize(x, scale, bias, self.epsilon, axis_name, self.silu)
         if not self.is_initializing():
             keep = self.momentum
             running_mean.value = keep * running_mean.value + (1 - keep) * mean
@@ -82,7 +82,7 @@ def _statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Arr
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _normalise(x, scale, bias, epsilon, axis_name, silu):
+def _normalize(x, scale, bias, epsilon, axis_name, silu):
     return _forward(x, scale, bias, epsilon, axis_name, silu)[0]
 
 
@@ -110,11 +110,11 @@ def _backward(epsilon, axis_name, silu, residuals, cotangents):
     local = _means((delta, delta * normal), None)
     shared = local if axis_name is None else lax.pmean(local, axis_name)
     one = (1,) * (x.ndim - 1)
-    centred = delta - shared[0].reshape(*one, -1)
-    centred = centred - normal * shared[1].reshape(*one, -1)
-    grad = centred * (scale * inverse).reshape(*one, -1)
+    centered = delta - shared[0].reshape(*one, -1)
+    centered = centered - normal * shared[1].reshape(*one, -1)
+    grad = centered * (scale * inverse).reshape(*one, -1)
     count = x.size // x.shape[-1]
     return grad.astype(x.dtype), local[1] * count, local[0] * count
 
 
-_normalise.defvjp(_forward, _backward)
+_normalize.defvjp(_forward, _backward)

@@ -1,7 +1,7 @@
 """Dense 3×3 convolution, by whichever means the platform is fast at.
 
 XLA:CPU takes longer for a convolution's kernel gradient than for a matrix product of
-that size, several times so on large pictures. In training, the 3×3 neighbourhoods are
+that size, several times so on large pictures. In training, the 3×3 neighborhoods are
 therefore written out once, and both the output and the kernel's gradient are products
 with them; the input's gradient stays a convolution, which is fast. With stride 1 and
 more than a few channels, Winograd's products are fewer still, and take longer to
@@ -98,7 +98,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _patches(x: jax.Array, stride: int) -> jax.Array:
-    """Neighbourhoods [n, h', w', 9 c], taps in the order of a kernel."""
+    """Neighborhoods [n, h', w', 9 c], taps in the order of a kernel."""
     n, height, width, c = x.shape
     x = jnp.pad(x, ((0, 0), *_PADS, (0, 0)))
     last = [stride * ((side - 1) // stride) + 1 for side in (height, width)]
@@ -114,7 +114,7 @@ def _patches(x: jax.Array, stride: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _by_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    # Without a gradient the neighbourhoods would be written for one use alone.
+    # Without a gradient the neighborhoods would be written for one use alone.
     return _convolve(x, kernel, stride)
 
 

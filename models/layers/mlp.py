@@ -64,7 +64,7 @@ class MLP(nn.Module):
 class Projector(MLP):
     """MoCo v3's projector for convolutional networks: c → 4096 → 256.
 
-    Its output is normalised without scale and shift (Chen et al., 2021, arXiv
+    Its output is normalized without scale and shift (Chen et al., 2021, arXiv
     2104.02057; the two-layer form belongs to its ResNets).
     """
 

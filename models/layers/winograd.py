@@ -3,7 +3,7 @@
 Two by two outputs take 16 products a channel instead of 36: Y = Aᵀ[(G g Gᵀ)(Bᵀ d B)]A,
 d the 4×4 inputs of a tile and g the kernel. Both gradients are the same products
 transposed. What is kept for them is the input's transform, 4 numbers a pixel, where
-the 3×3 neighbourhoods are 9.
+the 3×3 neighborhoods are 9.
 """
 
 import functools

@@ -75,10 +75,10 @@ def convolution(weight: np.ndarray) -> np.ndarray:
     return weight.transpose(2, 3, 1, 0)
 
 
-def grey_convolution(weight: np.ndarray) -> np.ndarray:
-    """A kernel over red, green and blue as one over grey, their sum.
+def gray_convolution(weight: np.ndarray) -> np.ndarray:
+    """A kernel over red, green and blue as one over gray, their sum.
 
-    A grey picture x gives what (x, x, x) gave: Σ_c w_c x = (Σ_c w_c) x.
+    A gray picture x gives what (x, x, x) gave: Σ_c w_c x = (Σ_c w_c) x.
     """
     return convolution(weight.sum(1, keepdims=True) if weight.shape[1] == 3 else weight)
 

@@ -116,7 +116,7 @@ def load(path: str, variables: Tree) -> Tree:
     TensorFlow, as Hugging Face's and timm's `tf_efficientnet_*`, need "tf" and 1e-3.
     The classifier of the file is left. Where the model has one input channel and the
     file three, the kernels of the stem are summed over the channels, as timm does: a
-    grey picture then gives what three equal channels gave.
+    gray picture then gives what three equal channels gave.
 
     Args:
         path: What `weights.read` reads, of torchvision's or timm's EfficientNet or of
@@ -127,10 +127,10 @@ def load(path: str, variables: Tree) -> Tree:
         ValueError: The file cannot be read, or tensors do not fit; names them.
     """
     params = variables["params"]
-    grey = params["stem"]["kernel"].shape[2] == 1
+    gray = params["stem"]["kernel"].shape[2] == 1
     places = _places(sum(part.endswith("_project") for part in params))
     layouts = [
-        functools.partial(_source, names, places, grey)
+        functools.partial(_source, names, places, gray)
         for names in (_TORCHVISION, _TIMM, _TRANSFORMERS)
     ]
     return assign.assign_published(variables, assign.read(path), layouts, HEADS)
@@ -148,7 +148,7 @@ def _places(blocks: int) -> list[tuple[int, int]]:
 
 
 def _source(
-    names: _Names, places: list[tuple[int, int]], grey: bool, path: tuple[str, ...]
+    names: _Names, places: list[tuple[int, int]], gray: bool, path: tuple[str, ...]
 ) -> assign.Source:
     _, part, leaf = path
     if part in names.ends:
@@ -165,6 +165,6 @@ def _source(
             layer=layer,
         )
     kernel = assign.pointwise if part in _POINTWISE else assign.convolution
-    if part == "stem" and grey:
-        kernel = assign.grey_convolution
+    if part == "stem" and gray:
+        kernel = assign.gray_convolution
     return assign.of_torch(module, leaf, kernel)

@@ -18,7 +18,7 @@ def load(path: str, variables: Tree) -> Tree:
     padding and ε = 1e-5 are those of all three libraries. The classifier of the file is
     left, the projection of the model stays. Where the model has one input channel and
     the file three, the kernels of the stem are summed over the channels, as timm does:
-    a grey picture then gives what three equal channels gave.
+    a gray picture then gives what three equal channels gave.
 
     Args:
         path: What `weights.read` reads, of torchvision's or timm's ResNet or of Hugging
@@ -28,22 +28,22 @@ def load(path: str, variables: Tree) -> Tree:
     Raises:
         ValueError: The file cannot be read, or tensors do not fit; names them.
     """
-    grey = variables["params"]["stem"]["kernel"].shape[2] == 1
+    gray = variables["params"]["stem"]["kernel"].shape[2] == 1
     layouts = [
-        functools.partial(_source, module, grey)
+        functools.partial(_source, module, gray)
         for module in (_torchvision, _transformers)
     ]
     return assign.assign_published(variables, assign.read(path), layouts, HEADS)
 
 
 def _source(
-    module: Callable[[str], str], grey: bool, path: tuple[str, ...]
+    module: Callable[[str], str], gray: bool, path: tuple[str, ...]
 ) -> assign.Source | None:
     _, part, leaf = path
     if part == "projection":
         return None
-    summed = grey and part == "stem"
-    kernel = assign.grey_convolution if summed else assign.convolution
+    summed = gray and part == "stem"
+    kernel = assign.gray_convolution if summed else assign.convolution
     return assign.of_torch(module(part), leaf, kernel)
 
 

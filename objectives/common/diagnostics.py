@@ -15,7 +15,7 @@ def with_chance(figures: dict[str, tuple]) -> dict[str, jax.Array]:
 
 
 def similarities(positive: jax.Array, negative: jax.Array) -> dict[str, jax.Array]:
-    """Mean cosines of both kinds of pair; strangers among even directions have 0."""
+    """Mean cosines of positive and negative pairs; uniform directions have 0."""
     return with_chance(
         {
             "train/positive_similarity": (positive, 0.0),

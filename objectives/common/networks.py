@@ -34,14 +34,14 @@ class PredictingNetwork:
         predictor: From projections to predictions of the same width.
         axis_name: Device axis over which statistics are averaged, or None.
         chunks: Parts that the networks run in.
-        layer: "backbone" or "projector", what is embedded after training.
+        embed_from: "backbone" or "projector", what is embedded after training.
     """
 
     encoder: Encoder
     predictor: MLP
     axis_name: str | None
     chunks: int
-    layer: str
+    embed_from: str
 
     def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
         """Parameters and batch statistics of encoder and predictor."""
@@ -72,7 +72,7 @@ class PredictingNetwork:
 
     def embedded(self, h: jax.Array, z: jax.Array) -> jax.Array:
         """Features or projections, whichever is embedded after training."""
-        return h if self.layer == "backbone" else z
+        return h if self.embed_from == "backbone" else z
 
     def spread(self, h: jax.Array, z: jax.Array) -> dict[str, jax.Array]:
         """How far embeddings are from collapse, as figures to log."""

@@ -40,7 +40,7 @@ def in_chunks(
     The activations of a chunk are dropped and computed again for its gradient, with
     the same key, while the embeddings of all chunks stay: a loss over them is the loss
     of the full batch, and so is its gradient (GradCache, arXiv 2101.06983). Networks
-    with BatchNorm normalise each chunk by its own statistics; the new running ones are
+    with BatchNorm normalize each chunk by its own statistics; the new running ones are
     the mean over chunks, which moves them once a step however many chunks there are.
 
     Args:
@@ -146,7 +146,7 @@ def embedding_std(z: jax.Array, axis_name: str | None) -> jax.Array:
     Healthy unit-norm embeddings have 1/sqrt(d); 0 is collapse.
 
     Args:
-        z: `[n, d]` rows of this device; normalised here.
+        z: `[n, d]` rows of this device; normalized here.
         axis_name: Device axis, or None.
     """
     z = lax.stop_gradient(unit_norm(z))

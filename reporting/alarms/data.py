@@ -58,18 +58,21 @@ def _weak(run: Run) -> Iterable[str]:
 def label_ceiling(run: Run) -> list[dict]:
     """A loss that no longer falls, near the lowest that weak labels allow."""
     lowest, limits = run.audit.get("lowest") or {}, run.limits
-    if not lowest.get("share", 0.0) > limits.high_floor:
+    if not lowest.get("share", 0.0) > limits.high_baseline:
         return []
     loss = history.series(run.events, history.LOSS, "train", 2 * limits.points)
-    floor = history.series(run.events, "train/loss_floor", "train", 1)["value"]
-    if len(loss) < 2 * limits.points or floor.empty:
+    baseline = history.series(run.events, "train/loss_lower_bound", "train", 1)["value"]
+    if len(loss) < 2 * limits.points or baseline.empty:
         return []
     before, now = (
         part["value"].mean() for part in (loss[: limits.points], loss[limits.points :])
     )
-    last, least = loss.iloc[-1], floor.iloc[-1]
+    last, least = loss.iloc[-1], baseline.iloc[-1]
     reach = last["chance"] - least
-    if now - least > limits.near_floor * reach or before - now > limits.flat * reach:
+    if (
+        now - least > limits.near_lower_bound * reach
+        or before - now > limits.flat * reach
+    ):
         return []
     return [
         alarm(
@@ -86,7 +89,7 @@ def label_ceiling(run: Run) -> list[dict]:
 
 
 def leaking_split(run: Run) -> list[dict]:
-    """Records held back that training has seen, as they are or nearly so."""
+    """Records held out that training has seen, as they are or nearly so."""
     leaks = run.data.get("leaks")
     found = list(_leaks(leaks, run.limits.duplicates)) if leaks else []
     if not found:
@@ -110,19 +113,19 @@ def _leaks(leaks: Mapping, most: float) -> Iterable[str]:
         yield (
             f"{plural(leaks['groups'], 'group')} by {leaks['grouped_by']} "
             f"({named}{more}) on both sides, with {percent(leaks['records'])} of the "
-            "records held back"
+            "records held out"
         )
     if leaks["ids"]:
         yield f"{plural(leaks['ids'], 'id')} on both sides"
     if leaks.get("windows"):
         yield (
-            f"{percent(leaks['windows'])} of the windows held back overlap with a "
+            f"{percent(leaks['windows'])} of the windows held out overlap with a "
             "window of training"
         )
     if leaks.get("content", 0.0) > most:
         _, held = leaks["content_looked_at"]
         yield (
-            f"{percent(leaks['content'])} of {plural(held, 'record')} held back equal "
+            f"{percent(leaks['content'])} of {plural(held, 'record')} held out equal "
             "a record of training"
         )
 
@@ -145,17 +148,17 @@ def duplicate_records(run: Run) -> list[dict]:
 
 
 def self_match(run: Run) -> list[dict]:
-    """Queries that are in their own list of neighbours.
+    """Queries that are in their own list of neighbors.
 
     Where a record is looked for in another view, its id is the right answer, and its
     score is less than that of the same picture.
     """
     own = [
         query
-        for query in run.gallery
+        for query in run.examples
         if any(
             near["id"] == query["query"] and near["score"] >= run.limits.same
-            for near in query.get("neighbours") or []
+            for near in query.get("neighbors") or []
         )
     ]
     if not own:
@@ -164,9 +167,9 @@ def self_match(run: Run) -> list[dict]:
     return [
         alarm(
             "self_match",
-            "gallery",
+            "examples",
             history.reached(run.events)[0],
-            f"{count(len(own))} of {plural(len(run.gallery), 'query', 'queries')} "
+            f"{count(len(own))} of {plural(len(run.examples), 'query', 'queries')} "
             f"found themselves ({named}): a hit that says nothing.",
             "Take a record out of its own ranking by id, and count from the next one.",
         )

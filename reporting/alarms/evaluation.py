@@ -1,4 +1,4 @@
-"""Alarms on what an evaluation found: floors, ceilings and zeros."""
+"""Alarms on what an evaluation found: baselines, ceilings and zeros."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ FLOOR_WORDS = {
     "pixels": "raw pixels",
     "untrained": "the untrained network",
     "start": "what it started from",
-    "copy_last": "a copy of the last vector",
+    "persistence": "a copy of the last vector",
     "mean": "the mean of the context",
     "weights": "a weighted mean of the context",
-    "fading": "a mean that fades",
+    "exponential_average": "a mean that fades",
     "ridge": "ridge regression",
 }
 
@@ -22,20 +22,20 @@ def saturated(run: Run) -> list[dict]:
     """A metric that tells good embeddings from bad ones no more.
 
     It is perfect from the first evaluation on, or perfect where what needs no training
-    nearly is too; and the run asks nothing harder, which no floor solves.
+    nearly is too; and the run asks nothing harder, which no baseline solves.
     """
     found, limits = [], run.limits
     for tag, metric, step in _headlines(run):
         if metric["value"] < limits.saturated:
             continue
         first = history.series(run.events, tag, "eval")["value"].dropna().iloc[0]
-        # One evaluation alone is also the last, and floors have then to tell.
-        alone = len(_evaluations(run)) == 1 and metric["floors"]
+        # One evaluation alone is also the last, and baselines have then to tell.
+        alone = len(_evaluations(run)) == 1 and metric["baselines"]
         at_once = first >= limits.saturated and not alone
         easy = [
-            f"{FLOOR_WORDS.get(name, name)} {number(floor['value'])}"
-            for name, floor in metric["floors"].items()
-            if name not in history.CEILINGS and _reaches(floor, limits.solved)
+            f"{FLOOR_WORDS.get(name, name)} {number(baseline['value'])}"
+            for name, baseline in metric["baselines"].items()
+            if name not in history.CEILINGS and _reaches(baseline, limits.solved)
         ]
         if (not easy and not at_once) or _asks_harder(run, tag):
             continue
@@ -48,11 +48,12 @@ def saturated(run: Run) -> list[dict]:
     return found
 
 
-def under_floor(run: Run) -> list[dict]:
+def not_above_baseline(run: Run) -> list[dict]:
     """Scores that raw pixels or the untrained network reach as well.
 
-    A set is judged by all of its headlines: the one that a floor does not reach counts.
-    A prediction is also held against a copy of what it was made from, by its cosine.
+    A set is judged by all of its headlines: the one that a baseline does not reach
+    counts. A prediction is also held against a copy of what it was made from, by its
+    cosine.
     """
     found = []
     if run.progress < run.limits.judging:
@@ -61,13 +62,13 @@ def under_floor(run: Run) -> list[dict]:
     sets = [(tags, ()) for tags in history.headlines_by_set(known).values()]
     for tag, metric, step in _last(run, "cosine"):
         known[tag] = metric, step
-        sets.append(([tag], ("copy_last",)))
+        sets.append(([tag], ("persistence",)))
     for tags, only in sets:
         metric, step = known[tags[0]]
         unbeaten = [
-            f"{FLOOR_WORDS.get(name, name)} ({measured(floor)})"
-            for name, floor in metric["floors"].items()
-            if name in (only or metric["floors"])
+            f"{FLOOR_WORDS.get(name, name)} ({measured(baseline)})"
+            for name, baseline in metric["baselines"].items()
+            if name in (only or metric["baselines"])
             and name not in history.CEILINGS
             and not any(_beats(known[tag][0], name) for tag in tags)
         ]
@@ -78,7 +79,7 @@ def under_floor(run: Run) -> list[dict]:
             f"{' or '.join(unbeaten)}: for this task training has added nothing yet."
         )
         advice = "Train longer, or choose positives that are nearer to the task."
-        found.append(alarm("under_floor", tags[0], step, seen, advice))
+        found.append(alarm("not_above_baseline", tags[0], step, seen, advice))
     return found
 
 
@@ -106,43 +107,46 @@ def below_chance(run: Run) -> list[dict]:
     return found
 
 
-def crowded(run: Run) -> list[dict]:
+def low_uniformity(run: Run) -> list[dict]:
     """Embeddings that are all near each other, though their spread may look fair."""
     found = []
     if run.progress < run.limits.settling:
         return found
     for tag, metric, step in _last(run, "uniformity"):
         even = metric["chance"]  # of directions spread evenly, negative
-        if even is None or metric["value"] <= run.limits.crowded * even:
+        if even is None or metric["value"] <= run.limits.low_uniformity * even:
             continue
         seen = (
             f"Embeddings crowd together: {tag} is {number(metric['value'])} where "
             f"directions spread evenly have {number(even)} and one point has 0."
         )
         advice = "Take more negatives, a lower temperature or a lower learning rate."
-        found.append(alarm("crowded", tag, step, seen, advice))
+        found.append(alarm("low_uniformity", tag, step, seen, advice))
     return found
 
 
-def unaligned(run: Run) -> list[dict]:
-    """Views of a record that lie no nearer to it than strangers do."""
+def views_not_aligned(run: Run) -> list[dict]:
+    """Views of a record that lie no nearer to it than random records do."""
     found = []
     if run.progress < run.limits.judging:
         return found
     for tag, metric, step in _last(run, "alignment"):
-        strangers = metric["chance"]
-        if not strangers or metric["value"] < run.limits.unaligned * strangers:
+        random_distance = metric["chance"]
+        if (
+            not random_distance
+            or metric["value"] < run.limits.views_not_aligned * random_distance
+        ):
             continue
         seen = (
             f"A record and its view are {number(metric['value'])} apart ({tag}), "
-            f"strangers {number(strangers)}: the views are not recognised."
+            f"random records {number(random_distance)}: the views are not recognized."
         )
         advice = "Look at the views with `preview`; weaker augmentation may be needed."
-        found.append(alarm("unaligned", tag, step, seen, advice))
+        found.append(alarm("views_not_aligned", tag, step, seen, advice))
     return found
 
 
-def no_hits(run: Run) -> list[dict]:
+def zero_recall(run: Run) -> list[dict]:
     """A zero, and how much it says."""
     found = []
     for tag, metric, step in _scores(run):
@@ -162,7 +166,7 @@ def no_hits(run: Run) -> list[dict]:
             f"{tag} is 0 in {count(n)} queries: with 95 % confidence the true value is "
             f"below {number(metric['high'])} (chance {number(metric['chance'])})."
         )
-        found.append(alarm("no_hits", tag, step, seen, advice))
+        found.append(alarm("zero_recall", tag, step, seen, advice))
     return found
 
 
@@ -180,12 +184,12 @@ def few_queries(run: Run) -> list[dict]:
 
 
 def near_ties(run: Run) -> list[dict]:
-    """Neighbours whose scores hardly differ."""
+    """Neighbors whose scores hardly differ."""
     found = []
     for tag, metric, step in _last(run, "near_ties"):
         if metric["value"] > run.limits.near_ties:
             seen = (
-                f"{percent(metric['value'])} of the queries have neighbours whose "
+                f"{percent(metric['value'])} of the queries have neighbors whose "
                 f"scores are nearly tied{_by_chance(metric)}: their order says little."
             )
             advice = "Train longer, or look at how the embeddings spread."
@@ -193,8 +197,8 @@ def near_ties(run: Run) -> list[dict]:
     return found
 
 
-def resemblance(run: Run) -> list[dict]:
-    """Neighbours that look hardly more alike than pairs drawn at random.
+def ssim_at_chance(run: Run) -> list[dict]:
+    """Neighbors that look hardly more alike than pairs drawn at random.
 
     Where a set has scores or errors as well, those speak for it, and not the looks.
     """
@@ -204,7 +208,7 @@ def resemblance(run: Run) -> list[dict]:
     }
     for tag, metric, step in _last(run, "ssim@1"):
         chance = metric["chance"]
-        if chance is None or metric["value"] - chance >= run.limits.resemblance:
+        if chance is None or metric["value"] - chance >= run.limits.ssim_at_chance:
             continue
         if tag.rpartition("/")[0] in judged:
             continue
@@ -214,7 +218,7 @@ def resemblance(run: Run) -> list[dict]:
             "embeddings."
         )
         advice = "Judge by a column or by labels."
-        found.append(alarm("resemblance", tag, step, seen, advice))
+        found.append(alarm("ssim_at_chance", tag, step, seen, advice))
     return found
 
 
@@ -245,13 +249,13 @@ def gap(run: Run) -> list[dict]:
         unit = " of the loss's chance level" if tag == history.LOSS_GAP else ""
         seen = (
             f"{tag} is {measured(metric)}: records trained on are so much{unit} "
-            "better than as many held back."
+            "better than as many held out."
         )
         advice = (
             "Stop earlier, take a smaller network, stronger augmentation or more data, "
             "and check that both sides are prepared alike."
         )
-        found.append(alarm("generalisation_gap", tag, step, seen, advice))
+        found.append(alarm("generalization_gap", tag, step, seen, advice))
     return found
 
 
@@ -274,30 +278,30 @@ def _evaluations(run: Run) -> list[dict]:
 
 
 def _asks_harder(run: Run, tag: str) -> bool:
-    """Whether another measurement of the same score is one that no floor solves."""
+    """Whether another measurement of the same score is one that no baseline solves."""
     score, limits = tag.rpartition("/")[2], run.limits
     return any(
         other != tag
         and other.rpartition("/")[2] == score
-        and not any(_reaches(floor, limits.solved) for floor in named.values())
-        for other, named in history.floors(run.events).items()
+        and not any(_reaches(baseline, limits.solved) for baseline in named.values())
+        for other, named in history.baselines(run.events).items()
     )
 
 
-def _reaches(floor: dict, bound: float) -> bool:
-    """Whether a floor may be as high as a bound, given its interval."""
-    top = floor["high"] if history.is_finite(floor["high"]) else floor["value"]
+def _reaches(baseline: dict, bound: float) -> bool:
+    """Whether a baseline may be as high as a bound, given its interval."""
+    top = baseline["high"] if history.is_finite(baseline["high"]) else baseline["value"]
     return history.is_finite(top) and top >= bound
 
 
 def _beats(metric: dict, name: str) -> bool:
-    """Whether a metric lies above the interval of a floor that it has."""
-    floor = metric["floors"].get(name)
-    return floor is not None and _above(metric["value"], floor)
+    """Whether a metric lies above the interval of a baseline that it has."""
+    baseline = metric["baselines"].get(name)
+    return baseline is not None and _above(metric["value"], baseline)
 
 
-def _above(value: float, floor: dict) -> bool:
-    top = floor["high"] if floor["high"] is not None else floor["value"]
+def _above(value: float, baseline: dict) -> bool:
+    top = baseline["high"] if baseline["high"] is not None else baseline["value"]
     return not history.is_finite(top) or value > top
 
 

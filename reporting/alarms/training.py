@@ -29,9 +29,9 @@ def near_chance(run: Run) -> list[dict]:
     frame = _losses(run, run.limits.points)
     if len(frame) < run.limits.points:
         return []
-    floor = history.series(run.events, "train/loss_floor", "train", 1)["value"]
+    baseline = history.series(run.events, "train/loss_lower_bound", "train", 1)["value"]
     chance = frame["chance"]
-    reach = chance - floor.iloc[-1] if len(floor) else chance.abs().replace(0, 1)
+    reach = chance - baseline.iloc[-1] if len(baseline) else chance.abs().replace(0, 1)
     if not (frame["value"] >= chance - run.limits.near_chance * reach).all():
         return []
     first, last = frame.iloc[0], frame.iloc[-1]
@@ -85,7 +85,7 @@ def collapse(run: Run) -> list[dict]:
         # 1/√d, the spread of random directions, comes as the metric's chance level.
         unit = 1.0 if tag.endswith("_ratio") else frame["chance"]
         ratio = (frame["value"] / unit).dropna()
-        if len(ratio) and ratio.iloc[-1] < run.limits.thin_spread:
+        if len(ratio) and ratio.iloc[-1] < run.limits.partial_collapse:
             found.append(_spread(run.limits, tag, frame["step"].iloc[-1], ratio))
     return found
 
@@ -104,7 +104,7 @@ def _spread(limits: Limits, tag: str, step: float, ratio: pd.Series) -> dict:
             "and BatchNorm.",
         )
     return alarm(
-        "thin_spread",
+        "partial_collapse",
         tag,
         step,
         f"Embeddings use little of the sphere: their standard deviation is {share} of "
@@ -183,8 +183,8 @@ def few_candidates(run: Run) -> list[dict]:
         "are those of the smaller batch."
     )
     advice = (
-        "Gather keys over devices, and accumulate with train.chunks and "
-        "train.accumulate=exact, which keeps all candidates."
+        "Gather keys over devices, and accumulate with train.grad_cache_chunks and "
+        "train.negatives=exact, which keeps all candidates."
     )
     return [alarm("few_candidates", tag, last["step"], seen, advice)]
 
@@ -197,7 +197,10 @@ def no_positives(run: Run) -> list[dict]:
         values, step = frame["value"].dropna(), frame["step"].iloc[-1]
         if not len(values) or values.iloc[-1] >= 0.5:
             continue
-        advice = "Set data.label, or draw several records of a label: train.per_class."
+        advice = (
+            "Set data.label, or draw several records of a label: "
+            "train.samples_per_class."
+        )
         if len(values) == limits.collapsed_points and not values.any():
             seen = "No query of a batch has a positive: nothing can be learned."
             found.append(alarm("no_positives", tag, step, seen, advice))
@@ -231,9 +234,9 @@ def spike(run: Run) -> list[dict]:
     return [alarm("loss_spike", history.LOSS, last["step"], seen, advice)]
 
 
-def rate_jump(run: Run) -> list[dict]:
+def lr_jump(run: Run) -> list[dict]:
     """A learning rate that is another after a resume than before."""
-    found, limit = [], run.limits.rate_jump
+    found, limit = [], run.limits.lr_jump
     rates = history.series(run.events, "train/lr", "train")
     for event in (e for e in run.events if e["kind"] == "resume"):
         before = rates[rates["step"] <= event["step"]]["value"]
@@ -251,13 +254,11 @@ def rate_jump(run: Run) -> list[dict]:
             "A rate that jumps up undoes part of what was learned; --extend=continue "
             "keeps the old curve."
         )
-        found.append(
-            alarm("rate_jump", "train/lr", after["step"].iloc[0], seen, advice)
-        )
+        found.append(alarm("lr_jump", "train/lr", after["step"].iloc[0], seen, advice))
     return found
 
 
-def moved_bound(run: Run) -> list[dict]:
+def gate_changed(run: Run) -> list[dict]:
     """A gate that asks for something else than it did when the run began."""
     found = []
     for segment in run.segments:
@@ -271,7 +272,7 @@ def moved_bound(run: Run) -> list[dict]:
             )
             advice = "Set bounds before a run; a new bound is for the next one."
             step = segment.get("from_step") or 0
-            found.append(alarm("moved_bound", name, step, seen, advice))
+            found.append(alarm("gate_changed", name, step, seen, advice))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Sheets of small pictures: previews of views, galleries of neighbours."""
+"""Sheets of small pictures: previews of views, galleries of neighbors."""
 
 import pathlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _PAPER = (255, 255, 255)
 _INK = (40, 40, 40)
-_FRAME = (214, 214, 214)  # where no colour is given
+_FRAME = (214, 214, 214)  # where no color is given
 _FONT_SIZE = 11
 _LINE = 14  # height of a line of text in pixels
 
@@ -40,7 +40,7 @@ def contact_sheet(
 
     Raises:
       ValueError: if there is no picture, one is not uint8 [h, w, 3], or captions or
-        colours do not go with the rows.
+        colors do not go with the rows.
     """
     widest = _check(rows, captions, colors, titles)
     step_x = cell + 2 * border + gap
@@ -90,7 +90,7 @@ def _check(rows, captions, colors, titles) -> int:
 
 
 def _paste(sheet, picture, x, y, cell):
-    """Scales a picture into the square at (x, y), centred."""
+    """Scales a picture into the square at (x, y), centered."""
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(
             f"a picture must be uint8 [h, w, 3], got {picture.dtype} {picture.shape}"

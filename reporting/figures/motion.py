@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from reporting import history
 from reporting.figures import style
-from reporting.figures.style import BLUE, GREEN, GREY, ORANGE
+from reporting.figures.style import BLUE, GRAY, GREEN, ORANGE
 from reporting.formatting import number
 
 
@@ -52,7 +52,7 @@ def motion(found: Mapping[str, Any], width: float = style.WIDE) -> Figure:
     for axis in axes:
         _segments(axis, found["segments"])
         whole = axis.get_xaxis_transform()
-        axis.vlines(starts - 0.5, 0, 1, color=GREY, lw=0.5, transform=whole)
+        axis.vlines(starts - 0.5, 0, 1, color=GRAY, lw=0.5, transform=whole)
     x, y = (_values(curves["motion"], key) for key in ("row", "value"))
     breaks = np.searchsorted(x, starts)  # no line leads from a clip to the next
     x, y = np.insert(x, breaks, np.nan), np.insert(y, breaks, np.nan)
@@ -64,7 +64,7 @@ def motion(found: Mapping[str, Any], width: float = style.WIDE) -> Figure:
         x, y = (_values(curves["similarity"], key) for key in ("row", "value"))
         threshold = found["similarity_threshold"]
         like = y >= (np.inf if threshold is None else threshold)
-        axes[1].plot(x[~like], y[~like], "o", ms=3, color=GREY, mfc="none")
+        axes[1].plot(x[~like], y[~like], "o", ms=3, color=GRAY, mfc="none")
         axes[1].plot(x[like], y[like], "o", ms=3, color=BLUE)
         axes[1].set_title("SSIM of still frames with the reference")
         _threshold(axes[1], threshold, "like the reference from")

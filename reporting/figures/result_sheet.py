@@ -1,4 +1,4 @@
-"""The gallery: queries with their neighbours, right framed blue and wrong orange."""
+"""The gallery: queries with their neighbors, right framed blue and wrong orange."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +12,21 @@ from reporting.formatting import number, plural
 
 # Okabe and Ito: told apart by eyes that do not see red and green apart.
 QUERY, RIGHT, WRONG = (75, 85, 99), (0, 114, 178), (213, 94, 0)
-COLUMNS, NARROW_COLUMNS = 10, 3  # neighbours a line
+COLUMNS, NARROW_COLUMNS = 10, 3  # neighbors a line
 FRAME = 4  # pixels
 
 
 def write(folder: Path | str) -> Path | None:
-    """Draws `figures/gallery.png` from `gallery.json` and `thumbnails.npz`.
+    """Draws `figures/examples.png` from `examples.json` and `thumbnails.npz`.
 
     Returns:
       The picture's path, or None where the run has left no gallery.
     """
-    queries, pictures = run_dir.read_gallery(folder)
-    queries = [q for q in queries if q.get("neighbours")]
+    queries, pictures = run_dir.read_examples(folder)
+    queries = [q for q in queries if q.get("neighbors")]
     if not queries or not pictures:
         return None
-    path = Path(folder) / run_dir.FIGURES / "gallery.png"
+    path = Path(folder) / run_dir.FIGURES / "examples.png"
     slim = draw(queries, pictures, NARROW_COLUMNS)
     contact_sheet.save_png(slim, style.narrow(path))
     return contact_sheet.save_png(draw(queries, pictures), path)
@@ -37,18 +37,18 @@ def draw(
     pictures: dict[int, np.ndarray],
     columns: int = COLUMNS,
 ) -> Image.Image:
-    """The query, then its neighbours by rank, in as many lines as they need.
+    """The query, then its neighbors by rank, in as many lines as they need.
 
     Args:
-      queries: `{query: id, name, neighbours: [{id, name, score, relevant}]}` each;
-        a neighbour without `relevant` is neither right nor wrong.
+      queries: `{query: id, name, neighbors: [{id, name, score, relevant}]}` each;
+        a neighbor without `relevant` is neither right nor wrong.
       pictures: uint8 [s, s, 3] by record id; ids without one are drawn blank.
-      columns: neighbours a line.
+      columns: neighbors a line.
     """
     blank = np.full((8, 8, 3), 235, np.uint8)
     rows, captions, colors = [], [], []
     for query in queries:
-        near = query["neighbours"]
+        near = query["neighbors"]
         for start in range(0, len(near), columns):
             line = near[start : start + columns]
             first = start == 0
@@ -63,26 +63,24 @@ def draw(
 
 
 def summary(folder: Path | str) -> str:
-    """How many of the shown queries have a right first neighbour, as a sentence."""
-    queries, _ = run_dir.read_gallery(folder)
-    firsts = [
-        q["neighbours"][0].get("relevant") for q in queries if q.get("neighbours")
-    ]
+    """How many of the shown queries have a right first neighbor, as a sentence."""
+    queries, _ = run_dir.read_examples(folder)
+    firsts = [q["neighbors"][0].get("relevant") for q in queries if q.get("neighbors")]
     judged = [first for first in firsts if first is not None]
     if not judged:
         return ""
     return (
         f"{sum(judged)} of the {plural(len(judged), 'query', 'queries')} shown have a "
-        "right first neighbour."
+        "right first neighbor."
     )
 
 
-def _caption(neighbour: dict) -> str:
-    score = neighbour.get("score")
-    name = neighbour.get("name") or str(neighbour["id"])
+def _caption(neighbor: dict) -> str:
+    score = neighbor.get("score")
+    name = neighbor.get("name") or str(neighbor["id"])
     return name if score is None else f"{number(score)} {name}"
 
 
-def _color(neighbour: dict) -> tuple[int, int, int]:
-    relevant = neighbour.get("relevant")
+def _color(neighbor: dict) -> tuple[int, int, int]:
+    relevant = neighbor.get("relevant")
     return QUERY if relevant is None else RIGHT if relevant else WRONG

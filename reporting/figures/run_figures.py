@@ -1,4 +1,4 @@
-"""Pictures of a run: curves with their chance levels and floors, and the gallery."""
+"""Pictures of a run: curves with their chance levels and baselines, and the gallery."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,14 +10,14 @@ from reporting import history, run_dir, timeline
 from reporting.figures import style
 from reporting.figures import training as training_figures
 from reporting.figures.style import (
+    BASELINE_NAMES,
     BLUE,
     COLUMNS,
-    FLOOR_NAMES,
     FLOOR_STYLES,
-    GREY,
+    GRAY,
     PANELS,
     grid,
-    mark_floors,
+    mark_baselines,
     mark_level,
     save,
 )
@@ -69,8 +69,8 @@ def _draw(
 def retrieval(
     events: list[dict], name: str, tags: Sequence[str], columns: int = COLUMNS
 ) -> Figure:
-    """The metrics of one set over epochs, with intervals, chance level and floors."""
-    floors = history.floors(events)
+    """Metrics of one set over epochs, with intervals, chance level and baselines."""
+    baselines = history.baselines(events)
     figure, axes = grid(len(tags), columns)
     figure.suptitle(name, fontsize=11, fontweight="bold", x=0.01, ha="left")
     for axis, tag in zip(axes, tags, strict=True):
@@ -80,9 +80,9 @@ def retrieval(
             frame["epoch"], frame["low"], frame["high"], color=BLUE, alpha=0.18, lw=0
         )
         axis.plot(frame["epoch"], frame["value"], "o-", ms=3.5, color=BLUE, lw=1.6)
-        mark_floors(axis, floors.get(tag, {}))
+        mark_baselines(axis, baselines.get(tag, {}))
         if frame["chance"].notna().any():
-            mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GREY, ":")
+            mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
         axis.margins(x=0.08)
         if axis.get_legend_handles_labels()[1]:
             axis.legend(loc="best", fontsize=7, handlelength=1.8)
@@ -114,7 +114,7 @@ def condition_sets(events: list[dict]) -> dict[str, dict[str, list[tuple]]]:
 def conditions(
     events: list[dict], fields: dict[str, list[tuple]], columns: int = COLUMNS
 ) -> Figure:
-    """A score against each condition, with intervals and floors under the same."""
+    """A score against each condition, with intervals and baselines under the same."""
     latest = history.measure(events)
     figure, axes = grid(len(fields), columns)
     for axis, (field, values) in zip(axes, fields.items(), strict=True):
@@ -125,14 +125,14 @@ def conditions(
             axis.fill_between(x, low, high, color=BLUE, alpha=0.18, lw=0)
         y = [m["value"] for m in measured]
         axis.plot(x, y, "o-", ms=3.5, color=BLUE, lw=1.6, label="trained")
-        for name in sorted({name for m in measured for name in m["floors"]}):
-            color, dash = FLOOR_STYLES.get(name, (GREY, "--"))
-            level = [m["floors"].get(name, {}).get("value") for m in measured]
-            label = FLOOR_NAMES.get(name, name)
+        for name in sorted({name for m in measured for name in m["baselines"]}):
+            color, dash = FLOOR_STYLES.get(name, (GRAY, "--"))
+            level = [m["baselines"].get(name, {}).get("value") for m in measured]
+            label = BASELINE_NAMES.get(name, name)
             axis.plot(x, level, linestyle=dash, color=color, lw=1.3, label=label)
         chance = [m["chance"] for m in measured]
         if all(history.is_finite(level) for level in chance):
-            axis.plot(x, chance, linestyle=":", color=GREY, lw=1.3, label="chance")
+            axis.plot(x, chance, linestyle=":", color=GRAY, lw=1.3, label="chance")
         axis.set_title(f"{values[0][1].rpartition('/')[2]} against {field}")
         axis.set_xlabel(field)
         axis.set_ylim(-0.03, 1.03)
@@ -141,7 +141,7 @@ def conditions(
 
 
 def panels(events: list[dict], tags: Sequence[str], columns: int = COLUMNS) -> Figure:
-    """One small curve a tag over steps, with its chance level and floors."""
+    """One small curve a tag over steps, with its chance level and baselines."""
     figure, axes = grid(len(tags), columns)
     style.panels(axes, events, tags)
     return figure

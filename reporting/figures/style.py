@@ -1,4 +1,4 @@
-"""How figures are drawn: colours, styles, lines that all of them share, files."""
+"""How figures are drawn: colors, styles, lines that all of them share, files."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -14,27 +14,27 @@ from reporting import history, run_dir, timeline
 from reporting.formatting import number
 
 # Told apart by lightness too, for eyes that do not see red and green apart.
-BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d9822b", "#3c8c5a", "#6b7280"
-# Okabe and Ito's colours, with a dash each for who prints without.
+BLUE, ORANGE, GREEN, GRAY = "#1f5fa8", "#d9822b", "#3c8c5a", "#6b7280"
+# Okabe and Ito's colors, with a dash each for who prints without.
 FLOOR_STYLES = {
     "pixels": (ORANGE, "--"),
     "untrained": (GREEN, "-."),
     "start": ("#cc79a7", (0, (5, 1))),
-    "copy_last": (ORANGE, "--"),
+    "persistence": (ORANGE, "--"),
     "mean": ("#56b4e9", (0, (1, 1))),
-    "weights": ("#cc79a7", (0, (5, 1))),
-    "fading": ("#9b2226", (0, (3, 2))),
+    "fitted_average": ("#cc79a7", (0, (5, 1))),
+    "exponential_average": ("#9b2226", (0, (3, 2))),
     "ridge": ("#8a6d00", (0, (3, 1, 1, 1))),
     "best": ("#111827", (0, (8, 2))),
 }
-FLOOR_NAMES = {
+BASELINE_NAMES = {
     "pixels": "raw pixels",
     "untrained": "untrained network",
     "start": "what it started from",
-    "copy_last": "copy of the last",
+    "persistence": "copy of the last",
     "mean": "mean of the context",
-    "weights": "weighted mean",
-    "fading": "mean that fades",
+    "fitted_average": "weighted mean",
+    "exponential_average": "mean that fades",
     "best": "best possible",
 }
 MANY_POINTS = 150
@@ -114,11 +114,13 @@ def mark_level(axis: Axes, y: float | None, label: str, color: str, dash: str) -
         )
 
 
-def mark_floors(axis: Axes, floors: dict[str, dict]) -> None:
-    """Levels of floors with their intervals."""
-    for floor, metric in floors.items():
-        color, dash = FLOOR_STYLES.get(floor, (GREY, "--"))
-        mark_level(axis, metric["value"], FLOOR_NAMES.get(floor, floor), color, dash)
+def mark_baselines(axis: Axes, baselines: dict[str, dict]) -> None:
+    """Levels of baselines with their intervals."""
+    for baseline, metric in baselines.items():
+        color, dash = FLOOR_STYLES.get(baseline, (GRAY, "--"))
+        mark_level(
+            axis, metric["value"], BASELINE_NAMES.get(baseline, baseline), color, dash
+        )
         if metric["low"] is not None and metric["high"] is not None:
             axis.axhspan(metric["low"], metric["high"], color=color, alpha=0.12, lw=0)
 
@@ -149,21 +151,21 @@ def mark_resumes(axis: Axes, events: list[dict], starts: dict[int, str]) -> None
                 ha="right",
                 va="bottom",
                 fontsize=7,
-                color=GREY,
+                color=GRAY,
             )
 
 
 def panels(axes: Sequence[Axes], events: list[dict], tags: Sequence[str]) -> None:
-    """One small curve a tag over steps, with its chance level and floors."""
-    floors = history.floors(events)
+    """One small curve a tag over steps, with its chance level and baselines."""
+    baselines = history.baselines(events)
     for axis, tag in zip(axes, tags, strict=True):
         frame = history.series(events, tag)
         curve(axis, frame["step"], frame["value"])
         axis.set_title(tag.removeprefix("eval/"))
-        mark_floors(axis, floors.get(tag, {}))
+        mark_baselines(axis, baselines.get(tag, {}))
         if frame["chance"].notna().any():
             label = "random directions" if tag.endswith("embedding_std") else "chance"
-            mark_level(axis, frame["chance"].dropna().iloc[-1], label, GREY, ":")
+            mark_level(axis, frame["chance"].dropna().iloc[-1], label, GRAY, ":")
         if tag.endswith("input_wait"):
             mark_level(axis, timeline.INPUT_BOUND, "input-bound above", ORANGE, "--")
         if axis.get_legend_handles_labels()[1]:

@@ -6,8 +6,8 @@ from reporting import history
 from reporting.figures.style import (
     BLUE,
     COLUMNS,
+    GRAY,
     GREEN,
-    GREY,
     NARROW,
     ORANGE,
     PANELS,
@@ -20,17 +20,17 @@ from reporting.figures.style import (
     panels,
 )
 
-# The same loss of records trained on, and of as many held back.
+# The same loss of records trained on, and of as many held out.
 SIDES = {
     history.LOSS_TRAINED: ("trained on", BLUE, "-"),
-    history.LOSS_HELD_BACK: ("held back", ORANGE, "--"),
+    history.LOSS_HELD_BACK: ("held out", ORANGE, "--"),
 }
 
 
 def loss(
     events: list[dict], starts: dict[int, str] | None = None, columns: int = COLUMNS
 ) -> Figure | None:
-    """Loss with its chance level and floor, over the learning rate.
+    """Loss with its chance level and baseline, over the learning rate.
 
     Args:
       events: a run's history.
@@ -49,9 +49,9 @@ def loss(
     )[:, 0]
     curve(axes[0], frame["step"], frame["value"])
     axes[0].set_title("Loss")
-    lowest = history.series(events, "train/loss_floor", "train")["value"].dropna()
+    lowest = history.series(events, "train/loss_lower_bound", "train")["value"].dropna()
     if frame["chance"].notna().any():
-        mark_level(axes[0], frame["chance"].dropna().iloc[-1], "chance", GREY, ":")
+        mark_level(axes[0], frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
     if len(lowest):
         mark_level(axes[0], lowest.iloc[-1], "lowest possible", GREEN, "-.")
     mark_failures(axes[0], frame)
@@ -67,7 +67,7 @@ def loss(
 
 
 def training(events: list[dict], columns: int = COLUMNS) -> Figure | None:
-    """Loss of records trained on and held back, then what batches showed beside it.
+    """Loss of records trained on and held out, then what batches showed beside it.
 
     Args:
       events: a run's history.
@@ -95,7 +95,7 @@ def training(events: list[dict], columns: int = COLUMNS) -> Figure | None:
                 spread = {"color": color, "alpha": 0.15, "lw": 0}
                 axis.fill_between(x, frame["low"], frame["high"], **spread)
         if frame["chance"].notna().any():
-            mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GREY, ":")
+            mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
         axis.legend(loc="best", fontsize=7)
         axis.set_xlabel("step")
     panels(axes, events, tags)

@@ -36,7 +36,7 @@ class Decision(NamedTuple):
       kind: "stop" or "switch".
       config: the recipe that follows, with its variant; "" for none.
       passed: whether the gate was passed.
-      note: its judgement in words.
+      note: its judgment in words.
     """
 
     gate: str
@@ -235,7 +235,7 @@ def _epochs(text: str) -> float:
 
 
 def tell(event: Mapping) -> str:
-    """A judgement as a sentence for the log."""
+    """A judgment as a sentence for the log."""
     word = "passed" if event["passed"] else "missed"
     what = {
         "": "",

@@ -1,8 +1,9 @@
 """Gates: what a run must reach, written in its config and judged when it is due.
 
 A gate is `dict(metric=..., op=">=", value=..., at="end", required=True)`. Its value is
-a number or names a level: one measured in the same run, `"chance"`, `"floor:pixels"`,
-or by another, `"run:DIR"`. `docs/reporting.md` has all keys and examples;
+a number or names a level: one measured in the same run, `"chance"`,
+`"baseline:pixels"`, or by another, `"run:DIR"`. `docs/reporting.md` has all keys and
+examples;
 `decisions.py` carries out what follows from a gate.
 """
 
@@ -68,14 +69,15 @@ def judge(
 
     Args:
       gates: name to gate, free of faults.
-      metrics: tag to `{value, chance, low, high, floors}`, as `history.measure` gives.
+      metrics: tag to `{value, chance, low, high, baselines}`, as `history.measure`
+          gives.
       over: whether the gates' time has come; before that they are neither passed nor
         failed.
 
     Returns:
       `{name: {passed, required, metric, op, value, low, high, n, bound, at, note}}`:
       what was measured with its interval and sample size, the number it had to reach,
-      and the judgement in words; `passed` is None where the time has not come.
+      and the judgment in words; `passed` is None where the time has not come.
     """
     judged = {}
     for name, spec in gates.items():
@@ -93,8 +95,8 @@ def judge_run(gates: Mapping[str, Any], events: list[dict]) -> dict[str, dict]:
       events: the run's history; what was decided of a gate before is in it.
 
     Returns:
-      As `judge`, and in each gate `epoch` and `step` of the judgement, `history`, all
-      judgements so far, and `action`, what followed from the last.
+      As `judge`, and in each gate `epoch` and `step` of the judgment, `history`, all
+      judgments so far, and `action`, what followed from the last.
     """
     judged, over = {}, history.finished(events)
     for name, spec in gates.items():
@@ -113,7 +115,7 @@ def judge_run(gates: Mapping[str, Any], events: list[dict]) -> dict[str, dict]:
 
 
 def decided(events: Iterable[dict], name: str) -> list[dict]:
-    """The judgements of a gate that are in a history, in order."""
+    """The judgments of a gate that are in a history, in order."""
     kept = ("step", "epoch", "passed", "value", "bound", "note", "action", "until")
     return [
         {key: event.get(key) for key in kept}
@@ -130,12 +132,12 @@ def due(spec: Mapping[str, Any], events: list[dict], past: list[dict]) -> float 
     Args:
       spec: the gate.
       events: the run's history.
-      past: its judgements so far, which may have put it off.
+      past: its judgments so far, which may have put it off.
     """
     epoch = spec["epoch"]
     if epoch == "end":
         return None
-    put_off = [judgement["until"] for judgement in past if judgement["until"]]
+    put_off = [judgment["until"] for judgment in past if judgment["until"]]
     epoch = put_off[-1] if put_off else epoch
     return min(
         (
@@ -219,8 +221,10 @@ def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
         other = history.measure(run_dir.read_events(value.removeprefix(RUN)))
         level = history.as_metric(other.get(spec["metric"]))
     elif isinstance(value, str):
-        floor = (measured.get("floors") or {}).get(value.removeprefix("floor:"))
-        level = history.as_metric(floor)
+        baseline = (measured.get("baselines") or {}).get(
+            value.removeprefix("baseline:")
+        )
+        level = history.as_metric(baseline)
     else:
         level = history.as_metric(value)
     if level["value"] is None:
@@ -243,7 +247,9 @@ def _words(spec: Mapping[str, Any], bound: float | None) -> str:
     if isinstance(value, str):
         times = "" if spec["times"] == 1 else f"{number(spec['times'])} × "
         plus = f" {spec['plus']:+g}" if spec["plus"] else ""
-        said = value.replace("floor:", "floor of ").replace(RUN, "what was reached in ")
+        said = value.replace("baseline:", "baseline of ").replace(
+            RUN, "what was reached in "
+        )
         words += f" ({times}{said}{plus})"
     return words
 

@@ -18,7 +18,7 @@ def check(
     *,
     epochs: float | None = None,
     warmup: float = 0.0,
-    floors: Iterable[str],
+    baselines: Iterable[str],
 ) -> list[str]:
     """Finds every fault in the gates of a config, before any data is read.
 
@@ -27,12 +27,12 @@ def check(
       tags: what the evaluators promise and the loop writes.
       epochs: the run's length; a gate may not come after it.
       warmup: epochs in which the learning rate rises; no gate may lie in them.
-      floors: the floors that the run will measure.
+      baselines: the baselines that the run will measure.
 
     Returns:
       One line a fault, `name.key: what is wrong`; empty where all is well.
     """
-    tags, floors, faults = list(tags), list(floors), []
+    tags, baselines, faults = list(tags), list(baselines), []
     for name, spec in gates.items():
         if not hasattr(spec, "items"):
             faults.append(
@@ -53,7 +53,9 @@ def check(
             else:
                 faults += [
                     f"{name}.value: {fault}"
-                    for fault in _level_faults(spec.get("value"), metric, tags, floors)
+                    for fault in _level_faults(
+                        spec.get("value"), metric, tags, baselines
+                    )
                 ]
     return [*faults, *_double_faults(gates)]
 
@@ -149,7 +151,7 @@ def _double_faults(gates: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _level_faults(
-    value: Any, tag: str, tags: list[str], floors: list[str]
+    value: Any, tag: str, tags: list[str], baselines: list[str]
 ) -> list[str]:
     """Whether there will be such a level for this metric; evaluators have them all."""
     evaluated = tag.startswith("eval/")
@@ -159,14 +161,14 @@ def _level_faults(
         if evaluated or f"{tag}_chance" in tags:
             return []
         return [f"{tag} has no chance level; nothing measures {tag + '_chance'!r}"]
-    names = [f"floor:{floor}" for floor in floors]
+    names = [f"baseline:{baseline}" for baseline in baselines]
     if isinstance(value, str) and value.startswith(RUN):
         return _run_faults(value.removeprefix(RUN), tag)
     if value not in names:
         choices = ", ".join(["a number", "'chance'", *map(repr, names), "'run:DIR'"])
         return [f"got {value!r}, choices: {choices}"]
     if not evaluated:
-        return [f"{tag} has no floor; floors are measured for 'eval/' tags only"]
+        return [f"{tag} has no baseline; baselines are measured for 'eval/' tags only"]
     return []
 
 

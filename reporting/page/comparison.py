@@ -12,7 +12,7 @@ from reporting.figures import style as style_lib
 from reporting.formatting import number
 from reporting.page.parts import Section
 
-# Okabe and Ito's colours, and dashes for who sees none.
+# Okabe and Ito's colors, and dashes for who sees none.
 STYLES = (
     ("#0072b2", "-"),
     ("#d55e00", "--"),
@@ -42,7 +42,7 @@ def write(
     style_lib.save(output, _draw(runs, columns=1), slim=True)
     pictures = style_lib.save(output, _draw(runs))
     captions = {
-        "loss": "Loss of each run, its chance level dotted in the same colour.",
+        "loss": "Loss of each run, its chance level dotted in the same color.",
         "metrics": "One score a set, with 95 % intervals; chance dotted.",
     }
     tables = compare.tables(found)
@@ -134,7 +134,7 @@ def scores(
 
 
 def style(runs: Iterable[str], name: str) -> tuple[str, Any, str]:
-    """Colour, dash and mark of a run, the same in every figure."""
+    """Color, dash and mark of a run, the same in every figure."""
     place = list(runs).index(name) % len(STYLES)
     return *STYLES[place], MARKS[place]
 

@@ -10,7 +10,7 @@ ENCODERS = {
     "untrained": "the untrained network",
     "start": "what the run started from",
 }
-_SIDES = {"train": "training", "validation": "held back"}
+_SIDES = {"train": "training", "validation": "held out"}
 
 
 def tell_audit(audit: Mapping) -> str:
@@ -40,7 +40,7 @@ def tell_split(data: Mapping) -> str:
         found += [f"{percent(leaks['windows'])} of the windows overlapping"]
     trained, held = leaks["content_looked_at"]
     found += [
-        f"{percent(leaks['content'])} of {count(held)} records held back equal to one "
+        f"{percent(leaks['content'])} of {count(held)} records held out equal to one "
         f"of {count(trained)} trained on"
     ]
     return (
@@ -60,13 +60,13 @@ def about_labels(audit: Mapping, data: Mapping) -> list[Section]:
     Returns:
       One section, or none where nothing is known of labels.
     """
-    sides = data.get("labelling") or {}
-    known = any(s["labelled"] or s["coded"] for s in sides.values())
+    sides = data.get("labeling") or {}
+    known = any(s["labeled"] or s["coded"] for s in sides.values())
     if not known and not audit:
         return []
     section = Section("Labels")
     if known:
-        section.tables.append(_labelling(sides))
+        section.tables.append(_labeling(sides))
     if audit:
         _audited(section, audit)
     return [section]
@@ -74,7 +74,7 @@ def about_labels(audit: Mapping, data: Mapping) -> list[Section]:
 
 def without_told(data: Mapping) -> dict:
     """The facts of `data.json` that are not told in sentences or in a section."""
-    told = ("labelling", "leaks", "repeats")
+    told = ("labeling", "leaks", "repeats")
     return {name: value for name, value in data.items() if name not in told}
 
 
@@ -83,13 +83,13 @@ def about_split(data: Mapping) -> list[str]:
     return [tell_split(data)] if "leaks" in data and "repeats" in data else []
 
 
-def _labelling(sides: Mapping[str, Mapping]) -> Table:
+def _labeling(sides: Mapping[str, Mapping]) -> Table:
     rows = [
         [
             _SIDES.get(name, name),
             count(side["records"]),
             count(side["classes"]),
-            percent(side["labelled"]),
+            percent(side["labeled"]),
             percent(side["with_another_of_the_label"]),
             count(side["codes"]),
             percent(side["coded"]),
@@ -97,7 +97,7 @@ def _labelling(sides: Mapping[str, Mapping]) -> Table:
         ]
         for name, side in sides.items()
     ]
-    header = ["side", "records", "classes", "labelled", "with another of the label"]
+    header = ["side", "records", "classes", "labeled", "with another of the label"]
     header += ["codes", "coded", "with another of a code"]
     return Table(header, rows)
 
@@ -132,9 +132,9 @@ def _lowest(audit: Mapping, lowest: Mapping) -> str:
         f"Lowest loss: codes say {number(lowest['information'])} of "
         f"{number(lowest['chance'])} nats about which of {count(lowest['candidates'])} "
         f"candidates a record's partner is, so that one positive alone could be "
-        f"recognised to {number(lowest['hard'])} nats. The loss weighs all that share "
+        f"recognized to {number(lowest['hard'])} nats. The loss weighs all that share "
         f"a code and cannot fall below {number(lowest['soft'])} nats, "
-        f"{number(audit['loss_floor'])} in its own unit (chance "
+        f"{number(audit['loss_lower_bound'])} in its own unit (chance "
         f"{number(audit['loss_chance'])}): {percent(lowest['share'])} of chance."
     )
 

@@ -12,7 +12,7 @@ LISTED = 8  # names shown of a long list
 
 @dataclass
 class Table:
-    """Cells of text; `tones` colours rows: "good", "bad", "wait" or "".
+    """Cells of text; `tones` colors rows: "good", "bad", "wait" or "".
 
     On a narrow screen a table of `cards` shows each row as a card of its own; others
     are scrolled sideways. `notes` are sentences below a row, by its index.

@@ -27,7 +27,7 @@ def about_candidates(metrics: Mapping[str, dict], config: Mapping) -> Section:
     if size:
         text += f"; a step holds {plural(size, 'record')}"
         if chunks > 1:
-            way = train.get("accumulate") or "exact"
+            way = train.get("negatives") or "exact"
             text += f" in {count(chunks)} chunks, accumulated in the {way} way"
     section.text.append(text + ".")
     chance = metrics.get(history.LOSS_CHANCE)

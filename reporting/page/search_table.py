@@ -16,7 +16,7 @@ def table(results: Sequence[Mapping], *, query: str, tied: int = 0) -> str:
     """The results of one query as text, best first.
 
     Args:
-      results: one dict a neighbour with the keys `COLUMNS`; of these `score` is a
+      results: one dict a neighbor with the keys `COLUMNS`; of these `score` is a
         cosine, `codes` a list of code names, and all but rank, score and id may be
         missing or empty.
       query: what was searched for, for the heading.
@@ -79,6 +79,7 @@ def _cell(column: str, value: object) -> str:
         return number(value)
     if column == "codes" and not isinstance(value, str):
         value = ", ".join(map(str, value))
-    # A file name may hold line breaks or control characters of a stranger's choice.
+    # A file name may hold line breaks or control characters of a
+    # user's choice.
     text = "".join(c if c.isprintable() else "?" for c in str(value))
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

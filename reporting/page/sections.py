@@ -6,7 +6,7 @@ from typing import Any
 
 from reporting import history, run_dir
 from reporting.figures import result_sheet
-from reporting.figures.style import FLOOR_NAMES
+from reporting.figures.style import BASELINE_NAMES
 from reporting.formatting import ABSENT, count, interval, number, percent
 from reporting.page import data_sections, run_sections
 from reporting.page.parts import Section, Table, as_text, facts
@@ -21,12 +21,12 @@ RULES = (
     "R@k (recall@k) is the share of queries with at least one relevant record among "
     "the first k, also called hit rate or CMC@k.",
     "Ties are broken by score, then by id.",
-    "Chance is what a ranking in random order would score on the same queries. Floors "
-    "come from the same evaluation with raw pixels, and with the network before "
+    "Chance is what a ranking in random order would score on the same queries. "
+    "Baselines come from the same evaluation with raw pixels, and with the network before "
     "training, in place of the embeddings.",
     "Intervals are 95 % intervals: Wilson's for shares of independent queries, else a "
     "bootstrap that draws queries of one label together.",
-    "NAR, the normalised average rank, is 0 for a perfect ranking and .5 for a random "
+    "NAR, the normalized average rank, is 0 for a perfect ranking and .5 for a random "
     "one; ties count against it.",
 )
 
@@ -43,7 +43,7 @@ def build(
       folder: the workdir.
       report: what `report.assemble` gives.
       events: the run's history.
-      pictures: name to PNG; the gallery under "gallery".
+      pictures: name to PNG; the gallery under "examples".
     """
     data = dict(report["data"])
     pseudo_labels = data.pop("pseudo_labels", None)
@@ -114,7 +114,7 @@ def _moment(gate: Mapping) -> str:
 
 
 def _past(name: str, gate: Mapping) -> list[str]:
-    """All judgements of a gate, where there were several or something followed."""
+    """All judgments of a gate, where there were several or something followed."""
     past, action = gate.get("history") or [], gate.get("action")
     if len(past) < 2 and not action:
         return []
@@ -129,12 +129,12 @@ def _past(name: str, gate: Mapping) -> list[str]:
     return [f"{name}, judged so far: {'; '.join(said)}."]
 
 
-def _followed(judgement: Mapping) -> str:
-    if not judgement.get("action"):
+def _followed(judgment: Mapping) -> str:
+    if not judgment.get("action"):
         return ""
-    until = judgement.get("until")
+    until = judgment.get("until")
     when = f" to epoch {number(until)}" if until else ""
-    return f" → {as_text(judgement['action'])}{when}"
+    return f" → {as_text(judgment['action'])}{when}"
 
 
 def _alarms(report: Mapping) -> Section:
@@ -158,19 +158,19 @@ def _alarms(report: Mapping) -> Section:
 
 
 def about_metrics(metrics: Mapping[str, dict]) -> Section:
-    """The latest measurements with their intervals, chance levels and floors."""
+    """The latest measurements with their intervals, chance levels and baselines."""
     left_out = {t: m for t, m in metrics.items() if t.endswith("left_out")}
     known = {t: m for t, m in metrics.items() if t not in left_out}
     scored = {t: m for t, m in known.items() if m["n"] is not None}
     section = Section("Metrics")
     if scored:
-        names = sorted({name for m in scored.values() for name in m["floors"]})
+        names = sorted({name for m in scored.values() for name in m["baselines"]})
         header = ["metric", "value", "95 % interval", "n", "chance"]
-        header += [FLOOR_NAMES.get(name, name) for name in names] + ["lift"]
+        header += [BASELINE_NAMES.get(name, name) for name in names] + ["lift"]
         rows = [_metric_row(tag, metric, names) for tag, metric in scored.items()]
         section.tables.append(Table(header, rows, cards=True))
         section.text.append(
-            "Lift is a score over its higher floor, or over chance without a floor."
+            "Lift is a score over its higher baseline, or over chance without one."
         )
     else:
         section.text.append("No evaluation has been made yet.")
@@ -192,7 +192,7 @@ def about_metrics(metrics: Mapping[str, dict]) -> Section:
     return section
 
 
-def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
+def _metric_row(tag: str, metric: Mapping, baselines: Iterable[str]) -> list[str]:
     row = [
         tag.removeprefix("eval/") + (" (0 is best)" if tag.endswith(BEST_AT_0) else ""),
         number(metric["value"]),
@@ -200,11 +200,11 @@ def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
         count(metric["n"]),
         number(metric["chance"]),
     ]
-    for name in floors:
-        floor = metric["floors"].get(name, {})
-        extent = interval(floor.get("low"), floor.get("high"))
+    for name in baselines:
+        baseline = metric["baselines"].get(name, {})
+        extent = interval(baseline.get("low"), baseline.get("high"))
         extent = "" if extent == ABSENT else f" ({extent})"
-        row.append(number(floor.get("value")) + extent)
+        row.append(number(baseline.get("value")) + extent)
     times = metric["lift"]
     return [*row, ABSENT if times is None else f"{number(times)} ×"]
 
@@ -212,7 +212,7 @@ def _metric_row(tag: str, metric: Mapping, floors: Iterable[str]) -> list[str]:
 def _curves(pictures: Mapping[str, Path]) -> Section:
     captions = {
         "loss": "Loss with the level of a network that knows nothing; resumes dotted.",
-        "training": "Loss of records trained on and of as many held back, with 95 % "
+        "training": "Loss of records trained on and of as many held out, with 95 % "
         "intervals of batches, and what batches of training showed beside it.",
         "embeddings": "Spread of the embeddings.",
         "throughput": "Speed, and the share of time spent waiting for data.",
@@ -220,7 +220,7 @@ def _curves(pictures: Mapping[str, Path]) -> Section:
     shown = [
         (captions.get(name, _caption(name)), path)
         for name, path in pictures.items()
-        if name not in ("gallery", "motion")
+        if name not in ("examples", "motion")
     ]
     text = [] if shown else ["Nothing has been logged yet."]
     return Section("Curves", text, figures=shown)
@@ -258,10 +258,10 @@ def _evaluations(events: list[dict], judged: Mapping[str, dict]) -> Section:
 
 
 def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:
-    if "gallery" not in pictures:
-        return Section("Gallery", ["The run has left no gallery."])
-    caption = "Queries on the left, neighbours by rank: right in blue, wrong in orange."
-    section = Section("Gallery", figures=[(caption, pictures["gallery"])])
+    if "examples" not in pictures:
+        return Section("Examples", ["The run has left no examples."])
+    caption = "Queries on the left, neighbors by rank: right in blue, wrong in orange."
+    section = Section("Examples", figures=[(caption, pictures["examples"])])
     if said := result_sheet.summary(folder):
         section.text.append(said)
     return section
@@ -288,7 +288,7 @@ def about_pseudo_labels(
         [f"still segments, {found['least']} frames or more", count(len(segments))],
         ["frames in them", count(sum(segments))],
         ["labels", count(found["labels"])],
-        ["share of frames with a label", percent(found["labelled"])],
+        ["share of frames with a label", percent(found["labeled"])],
         ["share of those with a positive", percent(found["positives"])],
     ]
     if found["reference_percentile"] is not None:

@@ -14,7 +14,7 @@ from reporting.page import sections
 from reporting.page.parts import Section, Table, as_text, flat
 
 SETTINGS = ("model", "objective", "optimizer", "schedule", "train")
-PREPARED = ("data", "augment")
+PREPARED = ("data", "transform")
 MOST_EPOCHS = 200  # rows of a history
 EXAMPLES = 4  # queries listed
 
@@ -23,7 +23,7 @@ def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
     """Writes the report of stages into a folder, after those of the stages themselves.
 
     It has what a reader of one report needs: settings side by side, every stage's
-    history by epoch, metrics with their floors, examples, data and preparation.
+    history by epoch, metrics with their baselines, examples, data and preparation.
 
     Args:
       folder: where to write.
@@ -158,11 +158,11 @@ def _mean(values: list) -> float | None:
 
 
 def _examples(folder: Path, stage: Path) -> Section:
-    """Queries with their neighbours, as tables and as a picture."""
-    queries, _ = run_dir.read_gallery(stage)
+    """Queries with their neighbors, as tables and as a picture."""
+    queries, _ = run_dir.read_examples(stage)
     section = Section("Retrieval examples")
     words = {True: "right", False: "wrong", None: ABSENT}
-    for query in [q for q in queries if q.get("neighbours")][:EXAMPLES]:
+    for query in [q for q in queries if q.get("neighbors")][:EXAMPLES]:
         name = as_text(query.get("name") or query["query"])
         rows = [
             [
@@ -171,14 +171,14 @@ def _examples(folder: Path, stage: Path) -> Section:
                 number(near["score"]),
                 words[near.get("relevant")],
             ]
-            for rank, near in enumerate(query["neighbours"], 1)
+            for rank, near in enumerate(query["neighbors"], 1)
         ]
-        header = ["rank", f"neighbour of {name}", "score", "by label or column"]
+        header = ["rank", f"neighbor of {name}", "score", "by label or column"]
         section.tables.append(Table(header, rows))
-    for picture in _copied(folder, stage, "gallery.png"):
-        section.figures.append(("Queries on the left, neighbours by rank.", picture))
+    for picture in _copied(folder, stage, "examples.png"):
+        section.figures.append(("Queries on the left, neighbors by rank.", picture))
     if not section.tables:
-        section.text.append("The last stage has left no gallery.")
+        section.text.append("The last stage has left no examples.")
     return section
 
 

@@ -28,7 +28,7 @@ VARIANTS = {
     ],
 }  # fmt: skip
 SMALLER = {
-    "moco_effnet": ["--config.data.brands=25", "--config.data.holdout=0.2"],
+    "moco_effnet": ["--config.data.brands=25", "--config.data.val_fraction=0.2"],
     # What every recipe has need not be compiled for every one of them.
     "triplet_mri": ["--config.evaluate.loss_batches=0"],
     "infonce_mamba": [],
@@ -39,7 +39,7 @@ ALONE = [path for path in RECIPES if path.stem in SMALLER]
 # its smoke variant as it is.
 STAND_INS = {"moco_effnet"}
 TOP_LEVEL = {
-    "seed", "model", "objective", "data", "augment", "optimizer", "schedule", "train",
+    "seed", "model", "objective", "data", "transform", "optimizer", "schedule", "train",
     "evaluate", "gates", "alarms",
 }  # fmt: skip
 
@@ -102,7 +102,7 @@ def smoke(request, tmp_path_factory):
     arguments = [
         f"--config={path}:smoke",
         f"--workdir={folder / 'run'}",
-        "--config.train.chunks=2",
+        "--config.train.grad_cache_chunks=2",
         *SMALLER[path.stem],
     ]
     with pytest.MonkeyPatch.context() as patch:
@@ -144,13 +144,15 @@ def test_final_sets_are_measured_for_floors_and_at_the_end_alone(smoke):
     path, run = smoke
     late = load_recipe(f"{path}:smoke", {}).config.evaluate.final_sets
     measured = {
-        (e["kind"], e["step"], e.get("floor")): {t.split("/")[1] for t in e["metrics"]}
+        (e["kind"], e["step"], e.get("baseline")): {
+            t.split("/")[1] for t in e["metrics"]
+        }
         for e in events(run)
-        if e["kind"] in ("eval", "floor")
+        if e["kind"] in ("eval", "baseline")
     }
     last = max(step for _, step, _ in measured)
     for (kind, step, _), sets in measured.items():
-        expected = set(late) if kind == "floor" or step == last else set()
+        expected = set(late) if kind == "baseline" or step == last else set()
         assert sets & set(late) == expected, (kind, step)
 
 
@@ -206,9 +208,16 @@ def test_a_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
     shown = [f"--config={path}:smoke", f"--output={tmp_path / 'p'}", "--count=2"]
     assert main.main(["preview", *shown]) == 0
     assert (tmp_path / "p" / "sample_001.png").is_file()
-    floors = {e["floor"] for e in events(run) if e["kind"] == "floor"}
-    assert floors == {*recipe.config.evaluate.floors}
-    assert floors > {"copy_last", "mean", "weights", "fading", "ridge", "untrained"}
+    baselines = {e["baseline"] for e in events(run) if e["kind"] == "baseline"}
+    assert baselines == {*recipe.config.evaluate.baselines}
+    assert baselines > {
+        "persistence",
+        "mean",
+        "weights",
+        "exponential_average",
+        "ridge",
+        "untrained",
+    }
 
 
 def test_a_gallery_that_the_data_cannot_fill_ends_with_2(tmp_path, capsys, monkeypatch):

@@ -32,7 +32,7 @@ def unit(z):
 
 
 def split(rng, n, d=8, *, first_id=0, labels=6, artists=("a", "b", "c"), codes=None):
-    """Random embeddings, a few unlabelled records, ids in no order."""
+    """Random embeddings, a few unlabeled records, ids in no order."""
     label = rng.integers(-1, labels, n).astype(np.int32)
     if codes is None:
         codes = rng.integers(-1, 9, (n, 4)).astype(np.int32)

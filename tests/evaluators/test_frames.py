@@ -268,7 +268,7 @@ def test_ties_go_to_the_smaller_id_and_equal_embeddings_are_nearly_tied(data):
     found = evaluator.run(embed_by_id(same))
     assert found["e/near_ties"].value == 1
     for example in evaluator.examples(20):
-        near = [neighbour["id"] for neighbour in example["neighbours"]]
+        near = [neighbor["id"] for neighbor in example["neighbors"]]
         assert near == sorted(near)
         assert len(near) == 10
         assert example["query"] not in near
@@ -289,7 +289,7 @@ def test_queries_seen_in_a_view_never_find_themselves(data, z):
     condition = dict(zip(table["id"].tolist(), table["condition"], strict=True))
     for example in evaluator.examples(30):
         own = condition[example["query"]]
-        assert all(condition[near["id"]] != own for near in example["neighbours"])
+        assert all(condition[near["id"]] != own for near in example["neighbors"])
     assert evaluator.run(lambda split, rows, view: None) == {}
 
 
@@ -306,7 +306,7 @@ def test_examples_are_judged_by_label_or_by_column(data, z):
         assert len(examples) == 12
         for example in examples:
             own = example["query"]
-            for near in example["neighbours"]:
+            for near in example["neighbors"]:
                 id_, relevant = near["id"], near["relevant"]
                 if "labels" in fields:
                     assert relevant == (of["label"][own] == of["label"][id_] >= 0)
@@ -315,7 +315,7 @@ def test_examples_are_judged_by_label_or_by_column(data, z):
                     assert relevant == (off < chance / 2)
                 else:
                     assert relevant is None
-            assert example["right"] == bool(example["neighbours"][0]["relevant"])
+            assert example["right"] == bool(example["neighbors"][0]["relevant"])
         assert len({e["right"] for e in examples}) == (2 if fields else 1)
 
 
@@ -433,7 +433,7 @@ def test_blocks_of_queries_and_tiles_of_the_gallery_change_nothing(
     fields = {"column": "angle", "labels": True, "window": 0.1, "ssim": 9}
     whole = frames.Evaluator(data, prefix="e", seed=0, **fields).run(embed_by_id(z))
     monkeypatch.setattr(temporal, "BLOCK", 5)
-    monkeypatch.setattr(temporal.neighbours, "TILE", 7)
+    monkeypatch.setattr(temporal.exact_search, "BLOCK_ROWS", 7)
     parts = frames.Evaluator(data, prefix="e", seed=0, **fields).run(embed_by_id(z))
     for tag, metric in whole.items():
         np.testing.assert_allclose(metric, parts[tag], rtol=1e-12, err_msg=tag)

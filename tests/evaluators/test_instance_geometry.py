@@ -46,7 +46,7 @@ def test_instance_finds_itself(data):
     assert tuple(found["i/mean_rank"]) == (1, 12, 20.5, 1, 1)
     for example in evaluator.examples(5):
         assert example["right"]
-        near = example["neighbours"]
+        near = example["neighbors"]
         assert near[0]["id"] == example["query"]
         assert [n["relevant"] for n in near] == [True] + [False] * 9
 
@@ -132,10 +132,10 @@ def test_geometry_of_a_split(data):
     assert rank.value == pytest.approx(rank.chance, rel=0.05)
     for tag, metric in found.items():
         assert metric.low <= metric.value <= metric.high, tag
-    strangers = np.mean(
+    random_distance = np.mean(
         [sum((a - b) ** 2) for a in one.z for b in embed(one, np.arange(40), True)]
     )
-    assert found["g/alignment"].chance == pytest.approx(strangers, rel=1e-4)
+    assert found["g/alignment"].chance == pytest.approx(random_distance, rel=1e-4)
     assert evaluator.examples(3) == []
 
 

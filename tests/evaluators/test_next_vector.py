@@ -30,7 +30,7 @@ def figures(data, embed, **fields):
 
 
 def test_figures_are_those_of_a_loop(data):
-    embed = predictions.copy_last()
+    embed = predictions.persistence()
     found = figures(data, embed, k=(1, 5))
     pool, windows = data.extra["pool"], data.validation
     z = embed(pool, np.arange(len(pool)), "view2")
@@ -60,7 +60,7 @@ def test_figures_are_those_of_a_loop(data):
 def test_random_predictions_are_at_chance(data):
     def embed(split, rows, view=None, **_):
         if view == "view2":
-            return predictions.copy_last()(split, rows, view)
+            return predictions.persistence()(split, rows, view)
         z = np.random.default_rng(0).standard_normal((len(split), 8))[rows]
         return np.float32(z / np.linalg.norm(z, axis=1, keepdims=True))
 
@@ -95,7 +95,7 @@ def test_the_gap_is_what_training_windows_have_more(data):
 
 
 def test_a_smaller_pool_is_easier(data):
-    embed = predictions.copy_last()
+    embed = predictions.persistence()
     small, whole = figures(data, embed, pool=20), figures(data, embed)
     assert small["recall@5"].chance > whole["recall@5"].chance
     assert small["recall@5"].n < whole["recall@5"].n
@@ -104,7 +104,7 @@ def test_a_smaller_pool_is_easier(data):
 
 def test_examples_leave_the_querys_own_context_out(data):
     one = evaluator(data)
-    one.run(predictions.copy_last())
+    one.run(predictions.persistence())
     examples = one.examples(12)
     assert len(examples) == 12
     places = dict(
@@ -123,11 +123,11 @@ def test_examples_leave_the_querys_own_context_out(data):
     )
     for example in examples:
         place = asked[example["query"]]
-        near = [places[n["id"]] for n in example["neighbours"]]
+        near = [places[n["id"]] for n in example["neighbors"]]
         assert not set(near) & set(range(place - CONTEXT, place))
         assert len(near) == 10
-        for neighbour, at in zip(example["neighbours"], near, strict=True):
-            assert neighbour["relevant"] == (at == place)
+        for neighbor, at in zip(example["neighbors"], near, strict=True):
+            assert neighbor["relevant"] == (at == place)
 
 
 def windows(data):
@@ -175,16 +175,16 @@ def test_what_is_known_to_be_best_is_the_best(data):
     scores = {
         name: figures(data, embed)["cosine"].value
         for name, embed in {
-            "copy_last": predictions.copy_last(),
+            "persistence": predictions.persistence(),
             "mean": predictions.mean(),
-            "weights": predictions.weights(data.train),
-            "fading": predictions.fading(data.train),
+            "weights": predictions.fitted_average(data.train),
+            "exponential_average": predictions.exponential_average(data.train),
             "ridge": predictions.ridge(data.train),
             "best": predictions.best(),
         }.items()
     }
     assert max(scores, key=scores.get) == "best"
-    assert scores["weights"] >= max(scores["copy_last"], scores["mean"]) - 0.01
+    assert scores["weights"] >= max(scores["persistence"], scores["mean"]) - 0.01
 
 
 def test_faults_are_named(data):

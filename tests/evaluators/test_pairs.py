@@ -9,10 +9,10 @@ import pytest
 from evaluators import pairs
 from tests.evaluators.stand_in import Data, Split, unit
 
-N, MORE, TWINS, D = 12, 30, 3, 6
+N, MORE, NEAR_DUPLICATES, D = 12, 30, 3, 6
 
 
-def split(rng, heads, first_id, twin=0, base=None):
+def split(rng, heads, first_id, near_duplicate=0, base=None):
     n = len(heads)
     z = unit(rng.standard_normal((n, D)))
     if base is not None:
@@ -23,7 +23,7 @@ def split(rng, heads, first_id, twin=0, base=None):
         "codes": np.full((n, 1), -1, np.int32),
         "code_weights": np.zeros((n, 1), np.float32),
         "head": np.asarray(heads),
-        "twin": np.full(n, twin),
+        "near_duplicate": np.full(n, near_duplicate),
     }
     return Split(z, table)
 
@@ -32,11 +32,11 @@ def split(rng, heads, first_id, twin=0, base=None):
 def data():
     rng = np.random.default_rng(0)
     held = split(rng, np.arange(N), 0)
-    order = rng.permutation(N * TWINS)  # twins lie in no order
-    heads = np.repeat(np.arange(N), TWINS)[order]
+    order = rng.permutation(N * NEAR_DUPLICATES)  # near_duplicates lie in no order
+    heads = np.repeat(np.arange(N), NEAR_DUPLICATES)[order]
     extra = {
         "distractors": split(rng, np.arange(N, N + MORE), 1000),
-        "twins": split(rng, heads, 2000, base=held.z[heads]),
+        "near_duplicates": split(rng, heads, 2000, base=held.z[heads]),
     }
     return Data(split(rng, np.arange(N), 5000), held, {}, extra)
 
@@ -103,25 +103,25 @@ def test_larger_galleries_hold_the_smaller_ones(data):
     every = pairs.Evaluator(data, galleries=(-1, 20), **FIELDS).run(embed)
     assert every["p/in_all/recall@1"] == found["p/in_42/recall@1"]
     # What is shown comes from the largest gallery.
-    ids = {n["id"] for e in evaluator.examples(12) for n in e["neighbours"]}
+    ids = {n["id"] for e in evaluator.examples(12) for n in e["neighbors"]}
     assert ids & set(data.extra["distractors"].table["id"].tolist())
 
 
-def test_twins_are_the_only_rivals_among_twins(data):
-    found = pairs.Evaluator(data, twins=True, **FIELDS).run(embed)
+def test_twins_are_the_only_rivals_among_near_duplicates(data):
+    found = pairs.Evaluator(data, near_duplicates=True, **FIELDS).run(embed)
     q = embed(data.validation, np.arange(N), "view1").astype(float)
-    twins = data.extra["twins"]
+    near_duplicates = data.extra["near_duplicates"]
     right = [
         all(
-            q[i] @ data.validation.z[i] > q[i] @ twins.z[row]
-            for row in np.flatnonzero(twins.table["head"] == i)
+            q[i] @ data.validation.z[i] > q[i] @ near_duplicates.z[row]
+            for row in np.flatnonzero(near_duplicates.table["head"] == i)
         )
         for i in range(N)
     ]
     assert 0 < np.mean(right) < 1
-    metric = found["p/twins/recall@1"]
+    metric = found["p/near_duplicates/recall@1"]
     assert metric.value == np.mean(right)
-    assert metric.chance == 1 / (1 + TWINS)
+    assert metric.chance == 1 / (1 + NEAR_DUPLICATES)
 
 
 def test_anchors_are_measured_under_each_condition(data):
@@ -134,7 +134,7 @@ def test_anchors_are_measured_under_each_condition(data):
 
 def test_promises_are_kept(data):
     fields = {
-        "galleries": (20,), "twins": True, "conditions": {"snr": (2.5, 4.0)},
+        "galleries": (20,), "near_duplicates": True, "conditions": {"snr": (2.5, 4.0)},
         "margin": 0.3,
     }  # fmt: skip
     evaluator = pairs.Evaluator(data, prefix="p", seed=0, **fields)
@@ -143,10 +143,10 @@ def test_promises_are_kept(data):
 
 def test_collapsed_embeddings_find_nothing(data):
     same = unit(np.ones(D))
-    found = pairs.Evaluator(data, galleries=(20,), twins=True, **FIELDS).run(
+    found = pairs.Evaluator(data, galleries=(20,), near_duplicates=True, **FIELDS).run(
         lambda split, rows, view=None: np.tile(same, (len(rows), 1))
     )
-    for name in ("recall@1", "in_20/recall@1", "twins/recall@1"):
+    for name in ("recall@1", "in_20/recall@1", "near_duplicates/recall@1"):
         assert found[f"p/{name}"].value == 0, name
     assert found["p/violations"].value == 1
     assert found["p/triplet_loss"].value == pytest.approx(0.4)
@@ -174,5 +174,5 @@ def test_faults_are_named(data):
     with pytest.raises(ValueError, match="gallery of 99 with 12 validation records"):
         pairs.Evaluator(data, galleries=(99,), **FIELDS)
     bare = dataclasses.replace(data.validation)
-    with pytest.raises(ValueError, match=r"set data\.twins"):
-        pairs.Evaluator(Data(bare, bare, {}), twins=True, **FIELDS)
+    with pytest.raises(ValueError, match=r"set data\.near_duplicates"):
+        pairs.Evaluator(Data(bare, bare, {}), near_duplicates=True, **FIELDS)

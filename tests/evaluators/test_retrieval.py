@@ -155,7 +155,7 @@ def test_never_itself_and_perfect_when_labels_are_the_embedding():
         assert found[f"e/{name}"].value == 1
     assert found["e/nar"].value == 0
     for example in evaluator.examples(20):
-        assert example["query"] not in [n["id"] for n in example["neighbours"]]
+        assert example["query"] not in [n["id"] for n in example["neighbors"]]
 
 
 def test_collapse_is_worst_in_nar_whatever_the_ids():
@@ -199,9 +199,9 @@ def test_examples_mix_right_and_wrong(data):
     _, table = flat(data, ["train", "validation"])
     label = dict(zip(table["id"].tolist(), table["label"], strict=True))
     for example in examples:
-        assert len(example["neighbours"]) == 10
-        assert example["right"] == example["neighbours"][0]["relevant"]
-        for near in example["neighbours"]:
+        assert len(example["neighbors"]) == 10
+        assert example["right"] == example["neighbors"][0]["relevant"]
+        for near in example["neighbors"]:
             assert near["relevant"] == (label[near["id"]] == label[example["query"]])
     json.dumps(examples)
 
@@ -209,7 +209,7 @@ def test_examples_mix_right_and_wrong(data):
 def test_shared_codes_in_tiles(data, monkeypatch):
     tables = [embeddings.columns([s]) for s in (data.validation, data.train)]
     whole = relevance_lib.shared_codes(*tables, 0.2, 3)
-    monkeypatch.setattr(relevance_lib, "TILE", 7)
+    monkeypatch.setattr(relevance_lib, "BLOCK_ROWS", 7)
     monkeypatch.setattr(relevance_lib, "BLOCK", 3)
     tiled = relevance_lib.shared_codes(*tables, 0.2, 3)
     pairs = [

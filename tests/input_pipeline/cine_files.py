@@ -170,7 +170,7 @@ def write_bad(folder):
 
 
 def write_pictures(folder, frames, names=None, shape=(DEPTH, LINES)):
-    """Grey PNG files; returns their pixels uint8 [n, h, w]."""
+    """Gray PNG files; returns their pixels uint8 [n, h, w]."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(frames).integers(1, 256, (frames, *shape), np.uint8)
     names = names or [f"frame {number}.png" for number in range(frames)]

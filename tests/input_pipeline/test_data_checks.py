@@ -40,7 +40,9 @@ def clean(leaks):
 def test_datasets_that_ship_as_code_do_not_leak():
     made = {
         "head": phantoms.load(train=30, validation=10, distractors=0),
-        "label": topics.load(train=20, validation=5, length=8, width=8, strangers=2),
+        "label": topics.load(
+            train=20, validation=5, length=8, width=8, cross_article_negatives=2
+        ),
         "clip": speckle.load(clips=4, frames=6, size=(16, 16)),
     }
     for grouped_by, data in made.items():
@@ -116,7 +118,10 @@ def test_windows_that_only_touch():
         ["one"],
     )
     places = np.arange(3, 10)
-    others = {"siblings": np.zeros((7, 0), int), "strangers": np.zeros((7, 0), int)}
+    others = {
+        "same_article_negatives": np.zeros((7, 0), int),
+        "cross_article_negatives": np.zeros((7, 0), int),
+    }
     source = windows._Windows(sequences, places - 3, 3, others)
     split = windows._split(sequences, source, places, 0)
     for row, share in ((4, 0.0), (3, 1.0), (0, 1.0)):
@@ -137,11 +142,11 @@ def test_the_hash_changes_with_what_is_in_the_data():
     known = data_checks.describe(data)["content_hash"]
     assert data_checks.describe(data)["content_hash"] == known
     assert len(known) == 16
-    relabelled = dataclasses.replace(
+    relabeled = dataclasses.replace(
         data.train, table=data.train.table | {"label": np.int32([0, 0, 0, 0, 0, 1])}
     )
     repainted = pictures(6, seed=9, label=[0] * 6)
-    for train in (relabelled, repainted, data.train.take([1, 0, 2, 3, 4, 5])):
+    for train in (relabeled, repainted, data.train.take([1, 0, 2, 3, 4, 5])):
         assert data_checks.describe(data._replace(train=train))["content_hash"] != known
 
 
@@ -149,16 +154,16 @@ def test_labels_and_company():
     train = pictures(5, label=[0, 0, 1, -1, -1])
     train.table["codes"] = np.int32([[0, 1], [1, -1], [2, -1], [-1, -1], [-1, -1]])
     found = data_checks.describe(data_of(train, pictures(2, seed=1, first_id=9)))
-    assert found["labelling"]["train"] == {
+    assert found["labeling"]["train"] == {
         "records": 5,
         "classes": 2,
-        "labelled": 0.6,
+        "labeled": 0.6,
         "with_another_of_the_label": 0.4,
         "codes": 3,
         "coded": 0.6,
         "with_another_of_a_code": 0.4,
     }
-    assert found["labelling"]["validation"]["labelled"] == 0
+    assert found["labeling"]["validation"]["labeled"] == 0
 
 
 def test_no_more_is_read_than_was_set(monkeypatch):

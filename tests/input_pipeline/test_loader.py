@@ -122,7 +122,9 @@ def test_records_of_a_label_stand_side_by_side():
     split = make_split(50)  # ten records of each of five labels
     epochs = [
         np.concatenate([batch["id"] for batch in part])
-        for part in np.array_split(np.array(batches(split, 12, per_class=4), object), 2)
+        for part in np.array_split(
+            np.array(batches(split, 12, samples_per_class=4), object), 2
+        )
     ]
     assert (epochs[0] != epochs[1]).any()
     for ids in epochs:
@@ -131,12 +133,14 @@ def test_records_of_a_label_stand_side_by_side():
         runs = np.diff(np.flatnonzero(np.diff(labels, prepend=-2) != 0))
         # Hands of 4, 4 and 2; two of one label may meet, and the end is dropped.
         assert 48 / len(runs) > 2.8
-    assert_same(batches(split, 12, per_class=4), batches(split, 12, per_class=4))
+    assert_same(
+        batches(split, 12, samples_per_class=4), batches(split, 12, samples_per_class=4)
+    )
 
 
 def test_an_order_side_by_side_holds_every_record_once():
     labels = np.array([0, 0, 0, -1, 1, 1, -1, 2, 0, 0])
-    order = loader.SideBySide(labels, 2, seed=1, length=10)
+    order = loader.MPerClassSampler(labels, 2, seed=1, length=10)
     seen = set()
     for epoch in range(40):
         rows = order.rows(epoch)
@@ -151,7 +155,12 @@ def test_an_order_side_by_side_holds_every_record_once():
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_resuming_side_by_side_gives_the_same_batches(processes):
-    fields = {"batch_size": 8, "seed": 3, "per_class": 3, "process_count": processes}
+    fields = {
+        "batch_size": 8,
+        "seed": 3,
+        "samples_per_class": 3,
+        "process_count": processes,
+    }
     straight = loader.train_batches(make_split(), threads=4, prefetch=3, **fields)
     for _ in range(5):
         next(straight)
@@ -185,7 +194,7 @@ def test_partners_follow_their_probabilities(rarity):
     # Code 0 is common, 1 rare, 2 carried by one record only; record 7 has none.
     codes = [[0, 1], [0, 1], [0], [0, 2], [0, 1, 3], [3], [0], [], [4]]
     split = make_split(len(codes), codes, rarity)
-    partners = loader.Partners(split, seed=5)
+    partners = loader.PositivePairSampler(split, seed=5)
     rows, draws = np.arange(len(codes)), 6000
     drawn = np.stack([partners.draw(rows, epoch) for epoch in range(draws)])
     for row in rows:
@@ -198,18 +207,18 @@ def test_partners_follow_their_probabilities(rarity):
 
 def test_partners_depend_on_seed_epoch_and_record_alone():
     split = make_split()
-    partners = loader.Partners(split, seed=5)
+    partners = loader.PositivePairSampler(split, seed=5)
     rows = np.arange(50)
     together = partners.draw(rows, 2)
     alone = [int(partners.draw(np.array([row]), 2)[0]) for row in rows[::-1]]
     np.testing.assert_array_equal(together, alone[::-1])
     assert (together != partners.draw(rows, 3)).any()
-    assert (together != loader.Partners(split, seed=6).draw(rows, 2)).any()
+    assert (together != loader.PositivePairSampler(split, seed=6).draw(rows, 2)).any()
 
 
 def test_a_batch_carries_the_partners_that_were_drawn():
     split = make_split()
-    partners = loader.Partners(split, seed=3)
+    partners = loader.PositivePairSampler(split, seed=3)
     for step, batch in enumerate(batches(split, 14, positives="codes")):
         rows = partners.draw(batch["id"] // 2, step // 6)
         np.testing.assert_array_equal(batch["partner_image"][:, 0, 0, 0], rows)

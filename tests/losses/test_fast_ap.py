@@ -101,7 +101,8 @@ def test_limits(bins):
     (same, _), grad = value_and_grad(np.ones((32, 8), np.float32), labels, bins)
     assert float(same) == pytest.approx(1 - 7 / 31, abs=1e-6)
     assert np.isfinite(grad).all()
-    # Partners at opposite ends of an axis: whoever shares no class is nearer.
+    # PositivePairSampler at opposite ends of an axis: whoever shares no class is
+    # nearer.
     pairs = np.repeat(np.eye(16, dtype=np.float32), 2, 0)
     pairs[1::2] *= -1
     (reversed_, _), _ = value_and_grad(pairs, np.arange(32, dtype=np.int32) // 2, bins)

@@ -1,4 +1,4 @@
-"""InfoNCE against a loop in double precision, its chance level and its floor."""
+"""InfoNCE against a loop in double precision, its chance level and its baseline."""
 
 import functools
 
@@ -70,10 +70,12 @@ CASES = {
 }
 
 
-@functools.partial(jax.jit, static_argnames="tile")
-def value_and_grad(q, k, positives, tables, tile=0):
+@functools.partial(jax.jit, static_argnames="key_block_size")
+def value_and_grad(q, k, positives, tables, key_block_size=0):
     def loss(q, k):
-        return nce.info_nce(q, k, positives, temperature=TAU, tile=tile, **tables)
+        return nce.info_nce(
+            q, k, positives, temperature=TAU, key_block_size=key_block_size, **tables
+        )
 
     return jax.value_and_grad(loss, (0, 1), has_aux=True)(q, k)
 
@@ -106,21 +108,22 @@ def test_gradient_equals_differences_of_the_loop(case):
 
 
 @pytest.mark.parametrize(
-    ("case", "tile"), [(case, 4) for case in CASES] + [("both", 1), ("both", 11)]
+    ("case", "key_block_size"),
+    [(case, 4) for case in CASES] + [("both", 1), ("both", 11)],
 )
-def test_streaming_equals_dense(case, tile):
+def test_streaming_equals_dense(case, key_block_size):
     q, k = pair()
     positives, extra = CASES[case]
     (dense, metrics), grads = value_and_grad(q, k, positives, extra)
-    (loss, seen), got = value_and_grad(q, k, positives, extra, tile)
+    (loss, seen), got = value_and_grad(q, k, positives, extra, key_block_size)
     np.testing.assert_allclose(loss, dense, rtol=1e-6)
     np.testing.assert_allclose(seen, metrics, rtol=1e-5, atol=1e-6)
     for a, b in zip(got, grads, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("tile", [0, 4])
-def test_functions_of_columns_equal_arrays(tile):
+@pytest.mark.parametrize("key_block_size", [0, 4])
+def test_functions_of_columns_equal_arrays(key_block_size):
     q, k = pair()
     (expected, metrics), grads = value_and_grad(q, k, POSITIVES, CASES["both"][1])
 
@@ -130,7 +133,7 @@ def test_functions_of_columns_equal_arrays(tile):
             k,
             POSITIVES,
             temperature=TAU,
-            tile=tile,
+            key_block_size=key_block_size,
             weights=lambda cols: jnp.asarray(WEIGHTS)[:, cols],
             mask=lambda cols: jnp.asarray(MASK)[:, cols],
         )
@@ -151,8 +154,8 @@ def sizes(jaxpr):
             yield from sizes(inner)
 
 
-@pytest.mark.parametrize(("tile", "bounded"), [(0, False), (64, True)])
-def test_streaming_never_holds_all_similarities(tile, bounded):
+@pytest.mark.parametrize(("key_block_size", "bounded"), [(0, False), (64, True)])
+def test_streaming_never_holds_all_similarities(key_block_size, bounded):
     n, m, d = 256, 1024, 8
 
     def gradient(q, k, codes, key_codes):
@@ -162,7 +165,7 @@ def test_streaming_never_holds_all_similarities(tile, bounded):
                 k,
                 jnp.arange(n),
                 temperature=TAU,
-                tile=tile,
+                key_block_size=key_block_size,
                 weights=lambda c: codes[:, None] == key_codes[c][None, :],
                 mask=lambda c: codes[:, None] != key_codes[c][None, :],
             )[0],
@@ -190,12 +193,12 @@ def test_equal_embeddings_are_at_chance(n):
     ("n", "temperature", "expected"),
     [(256, 0.07, 1.6e-4), (256, 0.2, 1.000), (1024, 0.2, 2.066), (1024, 1.0, 5.933)],
 )
-def test_orthonormal_embeddings_are_at_the_floor(n, temperature, expected):
+def test_orthonormal_embeddings_are_at_the_baseline(n, temperature, expected):
     x = jnp.eye(n)
     loss, metrics = nce.info_nce(x, x, jnp.arange(n), temperature=temperature)
-    floor = nce.floor(n, temperature)
-    np.testing.assert_allclose(floor, expected, rtol=2e-2)
-    np.testing.assert_allclose(loss, floor, atol=3e-6)
+    baseline = nce.floor(n, temperature)
+    np.testing.assert_allclose(baseline, expected, rtol=2e-2)
+    np.testing.assert_allclose(loss, baseline, atol=3e-6)
     np.testing.assert_allclose(metrics, (1, 1 / n, n, 1, 0), atol=1e-6)
 
 
@@ -231,14 +234,16 @@ def test_a_positive_that_the_mask_excludes_stays():
     np.testing.assert_allclose(grads[0], 0, atol=1e-6)
 
 
-def sharded_loss(q, k, positives, tile):
+def sharded_loss(q, k, positives, key_block_size):
     keys = jax.lax.all_gather(k, "data", tiled=True)
-    loss, metrics = nce.info_nce(q, keys, positives, temperature=TAU, tile=tile)
+    loss, metrics = nce.info_nce(
+        q, keys, positives, temperature=TAU, key_block_size=key_block_size
+    )
     return jax.lax.pmean((loss, metrics), "data")
 
 
-@pytest.mark.parametrize("tile", [0, 5])
-def test_eight_devices_equal_one(tile):
+@pytest.mark.parametrize("key_block_size", [0, 5])
+def test_eight_devices_equal_one(key_block_size):
     q, k = pair(16, 16)
     positives = np.int32(np.roll(np.arange(16), 3))
     (expected, metrics), grads = value_and_grad(q, k, positives, {})
@@ -246,7 +251,7 @@ def test_eight_devices_equal_one(tile):
 
     def step(q, k, positives):
         def loss(q, k):
-            return sharded_loss(q, k, positives, tile)
+            return sharded_loss(q, k, positives, key_block_size)
 
         (value, seen), grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(q, k)
         # pmean's transpose hands each device the whole cotangent, hence the mean.
@@ -267,8 +272,8 @@ def test_eight_devices_equal_one(tile):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.parametrize("tile", [0, 5])
-def test_a_named_axis_under_vmap_equals_one_device(tile):
+@pytest.mark.parametrize("key_block_size", [0, 5])
+def test_a_named_axis_under_vmap_equals_one_device(key_block_size):
     q, k = pair(16, 16)
     positives = np.arange(16, dtype=np.int32)
     (expected, _), grads = value_and_grad(q, k, positives, {})
@@ -276,7 +281,7 @@ def test_a_named_axis_under_vmap_equals_one_device(tile):
     def total(q, k):
         split = [x.reshape(4, 4, -1) for x in (q, k)]
         losses, _ = jax.vmap(
-            lambda q, k, p: sharded_loss(q, k, p, tile), axis_name="data"
+            lambda q, k, p: sharded_loss(q, k, p, key_block_size), axis_name="data"
         )(*split, positives.reshape(4, 4))
         return losses.mean()
 
@@ -286,9 +291,9 @@ def test_a_named_axis_under_vmap_equals_one_device(tile):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.parametrize("tile", [0, 1])
+@pytest.mark.parametrize("key_block_size", [0, 1])
 @pytest.mark.parametrize("degenerate", ["zero", "equal", "opposite", "huge", "one"])
-def test_degenerate_batches_stay_finite(degenerate, tile):
+def test_degenerate_batches_stay_finite(degenerate, key_block_size):
     q, k = pair(4, 4)
     positives = np.arange(4, dtype=np.int32)
     if degenerate == "zero":
@@ -301,7 +306,7 @@ def test_degenerate_batches_stay_finite(degenerate, tile):
         q, k = q * np.float32(1e15), k * np.float32(1e-15)
     else:
         q, k, positives = q[:1], k[:1], positives[:1]
-    (loss, metrics), grads = value_and_grad(q, k, positives, {}, tile)
+    (loss, metrics), grads = value_and_grad(q, k, positives, {}, key_block_size)
     for x in jax.tree.leaves((loss, metrics, grads)):
         assert np.isfinite(x).all()
 
@@ -342,7 +347,7 @@ def test_short_floats_are_computed_in_float32():
     [
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
         ({"temperature": float("nan")}, "temperature"),
-        ({"tile": -1}, "tile"),
+        ({"key_block_size": -1}, "key_block_size"),
         ({"k": np.ones((M, D + 1), np.float32)}, r"q \[n, d\] and k \[m, d\]"),
         ({"k": np.ones((0, D), np.float32)}, "empty"),
         ({"positives": None}, "no target"),

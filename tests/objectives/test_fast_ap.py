@@ -86,7 +86,7 @@ def test_loss_is_the_papers_formula_over_both_views(started):
 def test_chance_is_that_of_random_lists_of_the_labels_at_hand(started):
     metrics = started[5]
     rng = np.random.default_rng(0)
-    relevant = np.arange(23) < 5  # 24 labelled views, 4 labels with 6 each
+    relevant = np.arange(23) < 5  # 24 labeled views, 4 labels with 6 each
     precision = []
     for _ in range(4000):
         order = rng.permutation(relevant)

@@ -17,7 +17,11 @@ TAU, M0, STEPS = 0.2, 0.9, 100
 def build(**fields):
     fields = {"total_steps": STEPS, "hidden": 16, "features": 8, **fields}
     return moco.make(
-        backbone=tiny.TinyNet(), axis_name=None, temperature=TAU, momentum=M0, **fields
+        backbone=tiny.TinyNet(),
+        axis_name=None,
+        temperature=TAU,
+        ema_momentum=M0,
+        **fields,
     )
 
 

@@ -23,7 +23,7 @@ class Reader(nn.Module):
 
 
 def objective(**fields):
-    known = {"axis_name": None, "total_steps": 10, "residual": "none"}
+    known = {"axis_name": None, "total_steps": 10, "residual_from": "none"}
     return next_vector.make(backbone=Reader(), **known | fields)
 
 
@@ -62,7 +62,7 @@ def prediction(params, x):
 @pytest.mark.parametrize("masked", [False, True])
 def test_loss_is_the_formula(params, masked):
     given = batch()
-    fields = {"temperature": 0.2, "contrastive": 0.6, "autoregressive": 0.3}
+    fields = {"temperature": 0.2, "infonce_weight": 0.6, "cosine_weight": 0.3}
     negatives = "mask" if masked else "keep"
     loss, (_, metrics) = value(
         objective(**fields, false_negatives=negatives), params, given
@@ -86,7 +86,7 @@ def test_loss_is_the_formula(params, masked):
 def test_a_residual_starts_as_a_copy_of_the_last_vector_there_is():
     given = batch()
     given["view1"][3, 2:] = 0
-    method = objective(residual="last")
+    method = objective(residual_from="last")
     params, extra = method.init(jax.random.key(0), given)
     z = method.embed(params, extra, {"image": given["view1"]})
     expected = given["view1"][:, -1].copy()
@@ -97,7 +97,7 @@ def test_a_residual_starts_as_a_copy_of_the_last_vector_there_is():
 def test_a_mixture_starts_as_a_mean_that_fades_and_leaves_zeroed_vectors_out():
     given = batch()
     given["view1"][3, 2:] = 0
-    method = objective(residual="mixture")
+    method = objective(residual_from="mixture")
     params, extra = method.init(jax.random.key(0), given)
     z = method.embed(params, extra, {"image": given["view1"]})
     for row, x in enumerate(np.float64(given["view1"])):
@@ -110,7 +110,7 @@ def test_a_mixture_starts_as_a_mean_that_fades_and_leaves_zeroed_vectors_out():
 
 def test_with_a_rank_the_network_only_weighs_the_context():
     given = batch()
-    method = objective(residual="mixture", rank=2)
+    method = objective(residual_from="mixture", rank=2)
     params, extra = method.init(jax.random.key(0), given)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
@@ -168,17 +168,21 @@ def test_four_chunks_of_256_have_1024_candidates(params):
 def test_siblings_are_candidates_but_not_of_their_own_window(params, own_context):
     given = batch()
     rng = np.random.default_rng(5)
-    given["siblings"] = unit(rng.standard_normal((N, 2, D))).astype(np.float32)
+    given["same_article_negatives"] = unit(rng.standard_normal((N, 2, D))).astype(
+        np.float32
+    )
     places = 1000 + np.arange(2 * N, dtype=np.int32).reshape(N, 2)
     places[4, 1] = given["place"][9]
     places[7] = given["place"][2] - np.array([L, L + 1])
-    given["sibling_place"] = places
+    given["same_article_places"] = places
     given["place"][12] = given["place"][11] + 1
-    fields = {"temperature": 0.2, "contrastive": 1.0, "autoregressive": 0.0}
-    method = objective(**fields, siblings=2, own_context=own_context)
+    fields = {"temperature": 0.2, "infonce_weight": 1.0, "cosine_weight": 0.0}
+    method = objective(**fields, same_article_negatives=2, own_context=own_context)
     loss, (_, metrics) = value(method, params, given)
     q = unit(prediction(params, given["view1"]))
-    keys = np.concatenate([given["view2"], given["siblings"].reshape(-1, D)])
+    keys = np.concatenate(
+        [given["view2"], given["same_article_negatives"].reshape(-1, D)]
+    )
     total, counts = 0.0, []
     for i in range(N):
         out = {9: {N + 9}}
@@ -197,7 +201,7 @@ def test_siblings_are_candidates_but_not_of_their_own_window(params, own_context
 
 def test_a_head_is_another_space_and_stops_the_targets():
     given = batch()
-    method = objective(head=(12, 5), autoregressive=0.0, contrastive=1.0)
+    method = objective(head=(12, 5), cosine_weight=0.0, infonce_weight=1.0)
     params, _ = method.init(jax.random.key(0), given)
     dense = jax.tree.map(np.float64, params["head"])
     assert dense["Dense_1"]["kernel"].shape == (12, 5)
@@ -223,7 +227,7 @@ def test_predictions_that_are_all_alike_are_at_chance():
     given = batch()
     given["view1"] = np.repeat(given["view1"][:1], N, 0)
     given["view2"] = np.repeat(given["view2"][:1], N, 0)
-    method = objective(contrastive=0.5, autoregressive=0.0)
+    method = objective(infonce_weight=0.5, cosine_weight=0.0)
     params, _ = method.init(jax.random.key(0), given)
     loss, _ = value(method, params, given)
     assert float(loss) == pytest.approx(method.chance(N), rel=1e-5)
@@ -235,10 +239,10 @@ def test_predictions_that_are_all_alike_are_at_chance():
     ("fields", "message"),
     [
         ({"temperature": 0.0}, "got temperature 0.0"),
-        ({"siblings": -1}, "got siblings -1"),
-        ({"rank": 3, "residual": "last"}, "got rank 3 with residual 'last'"),
-        ({"contrastive": -1.0}, "got contrastive -1.0"),
-        ({"contrastive": 0.0, "autoregressive": 0.0}, "not both 0"),
+        ({"same_article_negatives": -1}, "got same_article_negatives -1"),
+        ({"rank": 3, "residual_from": "last"}, "got rank 3 with residual_from 'last'"),
+        ({"infonce_weight": -1.0}, "got infonce_weight -1.0"),
+        ({"infonce_weight": 0.0, "cosine_weight": 0.0}, "not both 0"),
     ],
 )
 def test_faults_are_named(fields, message):

@@ -30,7 +30,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def started():
-    method, given = objective(temporal=0.2), batch()
+    method, given = objective(temporal_weight=0.2), batch()
     params, extra = jax.jit(method.init)(jax.random.key(0), given)
     run = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
     (value, (new, metrics)), grads = run(params, extra, given, jax.random.key(1), 0)
@@ -63,18 +63,18 @@ def test_loss_is_the_papers_formula_with_the_temporal_term(started):
     later = -(cosine(p1, z3)[kept].mean() + cosine(p3, z1)[kept].mean()) / 2
     _, _, _, value, _, metrics, _ = started
     assert float(metrics["train/simsiam"]) == pytest.approx(siamese, abs=1e-5)
-    assert float(metrics["train/temporal"]) == pytest.approx(later, abs=1e-5)
+    assert float(metrics["train/temporal_weight"]) == pytest.approx(later, abs=1e-5)
     assert float(value) == pytest.approx(siamese + 0.2 * later, abs=1e-5)
     assert float(metrics["diag/has_next"]) == 0.75
 
 
 def test_a_frame_without_a_successor_pulls_at_nothing(started):
     given, params, extra, value = started[:4]
-    method = objective(temporal=0.2)
+    method = objective(temporal_weight=0.2)
     # Batch statistics see every frame: only what is compared may not matter.
     alone = given | {"has_next": np.zeros(N, bool)}
     found, (_, metrics) = method.loss(params, extra, alone, jax.random.key(1), 0)
-    assert float(metrics["train/temporal"]) == 0
+    assert float(metrics["train/temporal_weight"]) == 0
     assert float(found) == pytest.approx(float(metrics["train/simsiam"]))
     assert float(found) != pytest.approx(float(value))
 
@@ -105,4 +105,4 @@ def test_without_a_temporal_term_no_next_frame_is_needed():
 
 def test_a_weight_below_0_is_refused():
     with pytest.raises(ValueError, match="got temporal -1"):
-        objective(temporal=-1.0)
+        objective(temporal_weight=-1.0)

@@ -20,7 +20,7 @@ GATES = {
     "brand": {
         "metric": "eval/brand/recall@1",
         "op": ">",
-        "value": "floor:pixels",
+        "value": "baseline:pixels",
         "outside_interval": True,
     },
     "early": {
@@ -106,8 +106,8 @@ def make(folder, *, epochs=10, final=True, brand=0.9, pixels=0.3, state="finishe
         "unreadable_checkpoints": [],
     }
     run_dir.append_line(folder / run_dir.RESUMES, segment)
-    evaluation(folder, "floor", 0, pixels, floor="pixels")
-    evaluation(folder, "floor", 0, 0.1, floor="untrained")
+    evaluation(folder, "baseline", 0, pixels, baseline="pixels")
+    evaluation(folder, "baseline", 0, 0.1, baseline="untrained")
     for step in range(1, epochs * STEPS_AN_EPOCH + 1):
         train_event(folder, step, CHANCE * (0.5 + 0.5 * math.exp(-step / 20)))
         if step % (2 * STEPS_AN_EPOCH) == 0:
@@ -133,14 +133,14 @@ def add_gallery(folder, name="ring & bar"):
         {
             "query": i,
             "name": name,
-            "neighbours": [
+            "neighbors": [
                 {"id": 3 + j, "name": name, "score": 0.9 - 0.1 * j, "relevant": j != i}
                 for j in range(5)
             ],
         }
         for i in range(3)
     ]
-    run_dir.write_gallery(folder, queries, pictures)
+    run_dir.write_examples(folder, queries, pictures)
 
 
 def strict_json(path):

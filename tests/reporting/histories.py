@@ -31,9 +31,9 @@ def names(history, **fields):
 def evaluated(value, pixels=None, untrained=None, n=500, name="recall@1", **fields):
     tag = f"eval/brand/{name}"
     history = [
-        event("floor", 0, {tag: floor}, floor=which)
-        for which, floor in (("pixels", pixels), ("untrained", untrained))
-        if floor
+        event("baseline", 0, {tag: baseline}, baseline=which)
+        for which, baseline in (("pixels", pixels), ("untrained", untrained))
+        if baseline
     ]
     metric = fake.metric(value, n) | fields
     return [*history, event("eval", 50, {tag: metric}, final=True)]

@@ -14,7 +14,7 @@ def run(steps, *, every=20, evaluation=7.0, wait=0.05, first=9.0, final=False, a
     """Events of a run that logs every 10 steps, and the clock after them."""
     events, now = [], at + 3.0
     common = {"metrics": {}, "step": 0, "epoch": 0.0}
-    events.append(common | {"kind": "floor", "floor": "untrained", "time": now})
+    events.append(common | {"kind": "baseline", "baseline": "untrained", "time": now})
     for step in range(10, steps + 1, 10):
         seconds = 10 * (first if step == 10 else SECONDS)
         now += seconds
@@ -147,7 +147,7 @@ def test_fields_come_from_the_config():
     config = {
         "train": {"batch_size": BATCH, "price_per_hour": 1.8},
         "evaluate": {"every_epochs": 2.0},
-        "augment": {"name": "augment"},
+        "transform": {"name": "image"},
         "gates": {"last": {"metric": RECALL, "value": 0.1}},
     }
     segments = [{"time": 0.0}, {"time": 99.0}]

@@ -50,7 +50,7 @@ def test_a_figure_whose_interval_does_not_touch_is_marked(runs):
 
 def test_the_floors_of_the_first_run_are_columns(runs):
     text = (runs[0] / "metrics.jsonl").read_text("utf-8")
-    text = text.replace('"pixels"', '"copy_last"')
+    text = text.replace('"pixels"', '"persistence"')
     (runs[0] / "metrics.jsonl").write_text(text)
     shown = compare.table(compare.compare(runs))
     header = next(line for line in shown.splitlines() if line.startswith("| metric"))

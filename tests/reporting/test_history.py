@@ -14,9 +14,9 @@ def event(kind, step, metrics, **fields):
     return base | fields | {"metrics": metrics}
 
 
-def test_measure_takes_the_latest_value_with_its_chance_and_floors():
+def test_measure_takes_the_latest_value_with_its_chance_and_baselines():
     events = [
-        event("floor", 0, {"eval/a/recall@1": fake.metric(0.3)}, floor="pixels"),
+        event("baseline", 0, {"eval/a/recall@1": fake.metric(0.3)}, baseline="pixels"),
         event("train", 10, {"train/loss": 5.0, "train/loss_chance": 5.5}),
         event("eval", 10, {"eval/a/recall@1": fake.metric(0.4)}),
         event("train", 20, {"train/loss": 4.0, "train/loss_chance": 5.5}),
@@ -26,7 +26,7 @@ def test_measure_takes_the_latest_value_with_its_chance_and_floors():
     assert now["train/loss"]["value"] == 4.0
     assert now["train/loss"]["chance"] == 5.5
     assert now["eval/a/recall@1"]["value"] == 0.6
-    assert now["eval/a/recall@1"]["floors"]["pixels"]["value"] == 0.3
+    assert now["eval/a/recall@1"]["baselines"]["pixels"]["value"] == 0.3
     assert history.measure(events, until=1.0)["eval/a/recall@1"]["value"] == 0.4
 
 
@@ -44,7 +44,7 @@ def test_series_takes_chance_from_the_tag_beside():
     events = [
         event("train", 1, {"x": 2.0, "x_chance": 4.0}),
         event("train", 2, {"x": math.nan}),
-        event("floor", 0, {"x": 9.0}),
+        event("baseline", 0, {"x": 9.0}),
         event("eval", 3, {"x": {"value": 1.0, "chance": 3.0}}),
     ]
     frame = history.series(events, "x")
@@ -63,7 +63,7 @@ def test_files_hold_every_measurement(tmp_path):
     evals = curves[curves["kind"] == "eval"]
     assert evals["eval/brand/recall@1"].iloc[-1] == pytest.approx(0.9)
     assert evals["eval/brand/recall@1.n"].iloc[-1] == 400
-    assert curves[curves["floor"] == "pixels"]["eval/brand/recall@1"].item() == 0.3
+    assert curves[curves["baseline"] == "pixels"]["eval/brand/recall@1"].item() == 0.3
     read = fake.strict_json(tmp_path / run_dir.HISTORY)
     assert read["train/loss"]["step"] == list(range(1, 101))
     assert read["eval/brand/recall@1"]["high"][-1] == pytest.approx(0.94)

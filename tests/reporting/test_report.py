@@ -83,7 +83,7 @@ def test_json_has_the_fields_of_the_contract(good):
     assert {key: gate[key] for key in expected} == expected
     brand = read["metrics"]["eval/brand/recall@1"]
     assert brand["value"] == pytest.approx(0.9)
-    assert brand["floors"]["untrained"]["value"] == 0.1
+    assert brand["baselines"]["untrained"]["value"] == 0.1
     assert brand["lift"] == pytest.approx(3.0)
     assert read["metrics"]["train/loss"]["chance"] == fake.CHANCE
     assert read["alarms"] == []
@@ -99,7 +99,7 @@ def test_page_is_one_balanced_file_with_its_pictures_inside(good):
     page = Page((folder / "report.html").read_text("utf-8"))
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
     assert sections == [
-        "gates", "alarms", "curves", "metrics", "evaluations", "gallery", "data",
+        "gates", "alarms", "curves", "metrics", "evaluations", "examples", "data",
         "candidates", "time-and-cost", "config", "segments", "rules", "environment",
         "how-to-reproduce",
     ]  # fmt: skip
@@ -148,21 +148,21 @@ def test_figures_differ_from_blank_and_links_in_markdown_exist(good):
         assert np.asarray(Image.open(path).convert("L")).std() > 10
 
 
-def test_gallery_frames_right_and_wrong_in_their_colours(good):
+def test_gallery_frames_right_and_wrong_in_their_colors(good):
     folder, _ = good
-    picture = np.asarray(Image.open(folder / "figures" / "gallery.png").convert("RGB"))
+    picture = np.asarray(Image.open(folder / "figures" / "examples.png").convert("RGB"))
     counts = [
         (picture == color).all(-1).sum()
         for color in (result_sheet.RIGHT, result_sheet.WRONG)
     ]
-    # Of 15 neighbours 12 are right and 3 wrong.
+    # Of 15 neighbors 12 are right and 3 wrong.
     assert counts[0] == 4 * counts[1] > 0
 
 
-def test_all_neighbours_are_drawn_however_many(tmp_path):
+def test_all_neighbors_are_drawn_however_many(tmp_path):
     picture = np.zeros((16, 16, 3), np.uint8)
     near = [{"id": i, "score": 0.5, "name": "x"} for i in range(23)]
-    query = {"query": -1, "name": "query", "neighbours": near}
+    query = {"query": -1, "name": "query", "neighbors": near}
     sheet = result_sheet.draw([query], {-1: picture} | {n["id"]: picture for n in near})
     dark = (np.asarray(sheet) == 0).all(-1).sum()
     assert dark == 24 * 96 * 96  # black pictures of 96 pixels a side, no other black
@@ -186,9 +186,9 @@ def test_failed_gate(tmp_path):
     result = assemble(fake.make(tmp_path, brand=0.33))
     assert result["outcome"] == "FAIL"
     assert report.exit_code(result) == 3
-    # .33 is above the floor of .30, but .29 … .37 is not clear of .26 … .34.
+    # .33 is above the baseline of .30, but .29 … .37 is not clear of .26 … .34.
     assert "not clear of 0.260 … 0.340" in result["verdict"]
-    assert [a["name"] for a in result["alarms"]] == ["under_floor"]
+    assert [a["name"] for a in result["alarms"]] == ["not_above_baseline"]
 
 
 def test_advisory_gate_does_not_fail_the_run(tmp_path):
@@ -262,7 +262,7 @@ def test_empty_workdir_and_none(tmp_path):
     assert (result["outcome"], result["exit_code"]) == ("UNFINISHED", 75)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     assert "Nothing has been logged yet" in page.text
-    assert "left no gallery" in page.text
+    assert "left no examples" in page.text
     with pytest.raises(FileNotFoundError, match="expected a run's workdir"):
         report.write(tmp_path / "nowhere")
 
@@ -283,7 +283,8 @@ def test_names_of_strangers_stay_text(tmp_path):
 
 def test_reporting_is_light():
     code = (
-        "import sys; from reporting import report, status, search_table;"
+        "import sys; from reporting import report, status;"
+        "from reporting.page import search_table;"
         "heavy = {'jax', 'flax', 'tensorflow', 'train_lib'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
@@ -331,7 +332,7 @@ def test_chunks_that_share_no_candidates_show(tmp_path):
     folder = fake.make(tmp_path, epochs=1)
     config = run_dir.read_config(folder)
     config["config"]["train"] |= {"batch_size": 1024, "chunks": 4}
-    config["config"]["train"]["accumulate"] = "separate"
+    config["config"]["train"]["negatives"] = "separate"
     run_dir.write_json(folder / run_dir.CONFIG, config)
     write_words(folder)
     said = section(folder, "Candidates")

@@ -92,18 +92,18 @@ def test_a_workdir_without_files_reads_as_empty(tmp_path):
     assert run_dir.read_resumes(tmp_path) == []
     assert run_dir.read_heartbeat(tmp_path) is None
     assert run_dir.read_config(tmp_path) == {}
-    assert run_dir.read_gallery(tmp_path) == ([], {})
+    assert run_dir.read_examples(tmp_path) == ([], {})
     assert run_dir.checkpoint_steps(tmp_path) == []
 
 
 def test_broken_files_read_as_absent(tmp_path):
     (tmp_path / run_dir.HEARTBEAT).write_text('{"pid": 1', "utf-8")
     (tmp_path / run_dir.CONFIG).write_bytes(b"\xff\xfe")
-    (tmp_path / run_dir.GALLERY).write_text("[]", "utf-8")
+    (tmp_path / run_dir.EXAMPLES).write_text("[]", "utf-8")
     (tmp_path / run_dir.THUMBNAILS).write_bytes(b"PK\x03\x04 not a zip")
     assert run_dir.read_heartbeat(tmp_path) is None
     assert run_dir.read_config(tmp_path) == {}
-    assert run_dir.read_gallery(tmp_path) == ([], {})
+    assert run_dir.read_examples(tmp_path) == ([], {})
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path):
@@ -135,7 +135,7 @@ def test_files_are_utf8_whatever_the_locale(tmp_path):
 
 def test_gallery_reads_back(tmp_path):
     fake.add_gallery(tmp_path)
-    queries, pictures = run_dir.read_gallery(tmp_path)
+    queries, pictures = run_dir.read_examples(tmp_path)
     assert [q["query"] for q in queries] == [0, 1, 2]
     assert sorted(pictures) == list(range(12))
     assert pictures[3].shape == (32, 32, 3)

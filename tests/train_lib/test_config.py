@@ -24,7 +24,7 @@ def test_overrides_take_the_type_of_the_field():
             "train.batch_size": "64",
             "model.zero_gamma": "false",
             "data.path": "/some/where",
-            "augment.view1.crop_scale": "(0.5, 1.0)",
+            "transform.view1.crop_scale": "(0.5, 1.0)",
         },
     )
     config = recipe.config
@@ -34,7 +34,7 @@ def test_overrides_take_the_type_of_the_field():
     assert config.train.batch_size == 64
     assert config.model.zero_gamma is False
     assert config.data.path == "/some/where"
-    assert tuple(config.augment.view1.crop_scale) == (0.5, 1.0)
+    assert tuple(config.transform.view1.crop_scale) == (0.5, 1.0)
     changed = difference(config, recipe.default)
     assert changed["train.batch_size"][1] == 64
     assert "seed" not in changed
@@ -133,8 +133,8 @@ def test_faults_inside_a_recipe_file_are_found_too(tmp_path):
                 with config.unlocked(), config.ignore_type():
                     config.model.widht = 2.0
                     config.objective.temperature = "warm"
-                    config.augment.view1.flipp = 0.5
-                    config.optimiser = config.optimizer
+                    config.transform.view1.flipp = 0.5
+                    config.optimzer = config.optimizer
                     config.evaluate.sets.brand.relevance = "lable"
                 return config
             """
@@ -143,5 +143,5 @@ def test_faults_inside_a_recipe_file_are_found_too(tmp_path):
     with pytest.raises(ConfigError) as caught:
         validation.check(load_recipe(str(path), {}), devices=8)
     told = "\n".join(caught.value.faults)
-    for part in ("widht", "'warm'", "flipp", "config.optimiser", "lable"):
+    for part in ("widht", "'warm'", "flipp", "config.optimzer", "lable"):
         assert part in told, told

@@ -62,7 +62,7 @@ def test_a_missed_gate_stops_the_run_for_good(tmp_path):
     assert run(recipe, folder, train__epochs=3) == 0
     found = read(folder)
     assert found["step"] == 18
-    assert "moved_bound" in [alarm["name"] for alarm in found["alarms"]]
+    assert "gate_changed" in [alarm["name"] for alarm in found["alarms"]]
 
 
 def test_more_epochs_while_it_is_near_then_another_recipe(tmp_path):

@@ -18,7 +18,7 @@ OWN = {
 
 
 def test_choices_are_the_files_that_export_a_part():
-    views = ["augment", "corruption", "ultrasound", "undersampling"]
+    views = ["corruption", "image", "ultrasound", "undersampling"]
     assert experiment.choices("views") == views
     assert set(experiment.choices("datasets")) == {
         "articles", "cine", "image_folder", "kspace", "logos", "phantoms", "slices",
@@ -47,12 +47,12 @@ def test_views_files_have_all_that_views_are_asked_for(recipe):
     views = experiment.views_of(config)
     names = (
         "make_augment", "make_center", "make_view", "make_pictures", "make_preview",
-        "input_shape", "facts", "read_records", "FLOORS",
+        "input_shape", "facts", "read_records", "BASELINES",
         "GALLERY_VIEW",
     )  # fmt: skip
     assert [name for name in names if not hasattr(views, name)] == []
     shape = experiment.example_batch(config)["view1"].shape
-    assert shape[1:3] == tuple(np.broadcast_to(config.augment.size, 2))
+    assert shape[1:3] == tuple(np.broadcast_to(config.transform.size, 2))
 
 
 def test_what_only_the_network_can_refuse_is_a_fault_of_the_config():

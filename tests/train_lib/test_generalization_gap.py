@@ -1,4 +1,4 @@
-"""The loss of records held back against one by hand, and against a plain loop."""
+"""The loss of records held out against one by hand, and against a plain loop."""
 
 import jax
 import numpy as np
@@ -141,11 +141,11 @@ def test_no_more_batches_are_read_than_there_are():
 
 
 def test_each_side_is_held_against_its_own_chance():
-    # Lists of records held back have half the chance level, and both sides are at it.
+    # Lists of records held out have half the chance level, and both sides are at it.
     losses = np.where(np.arange(1010) < 1000, 1.0, 0.5).astype(np.float32)
     own = {"train/loss_chance": lambda ids: jax.numpy.where(ids[0] < 1000, 1.0, 0.5)}
     _, found = measured(losses, **own)
-    assert found["eval/loss/held_back"].chance == 0.5
+    assert found["eval/loss/held_out"].chance == 0.5
     assert found["eval/loss/gap"].value == 0
 
 
@@ -155,7 +155,7 @@ def test_a_side_without_positives_has_no_loss():
     }
     _, found = measured(np.zeros(1010, np.float32), **share)
     assert found["eval/loss/train"].value == 0
-    assert np.isnan(found["eval/loss/held_back"].value)
+    assert np.isnan(found["eval/loss/held_out"].value)
     assert np.isnan(found["eval/loss/gap"].value)
 
 
@@ -197,14 +197,14 @@ def test_what_was_learnt_by_heart_is_an_alarm():
         size=16,
         batches=1,
     )(state)
-    train, held = (found[f"eval/loss/{side}"] for side in ("train", "held_back"))
+    train, held = (found[f"eval/loss/{side}"] for side in ("train", "held_out"))
     assert train.value < 0.9 * train.chance
     assert held.value > 0.95 * held.chance
     evaluated = {tag: metric._asdict() for tag, metric in found.items()}
     history = [event("eval", 40, evaluated, final=True)]
     (alarm,) = alarm_check.check(history)
-    assert (alarm["name"], alarm["tag"]) == ("generalisation_gap", "eval/loss/gap")
-    assert "of the loss's chance level better than as many held back" in alarm["seen"]
+    assert (alarm["name"], alarm["tag"]) == ("generalization_gap", "eval/loss/gap")
+    assert "of the loss's chance level better than as many held out" in alarm["seen"]
     figure = training_figures.training(history)
     assert [axis.get_title() for axis in figure.axes] == ["loss, alike for both"]
     labels = [line.get_label().split()[0] for line in figure.axes[0].get_lines()]
@@ -214,13 +214,13 @@ def test_what_was_learnt_by_heart_is_an_alarm():
 def test_too_few_records_held_back_are_not_measured(caplog):
     config = load_recipe("configs/moco_effnet.py:smoke", {}).config
     mesh = parallel.make_mesh()
-    made = experiment.make_held_back(config, data([0] * 9, [1] * 7), None, mesh)
+    made = experiment.make_held_out(config, data([0] * 9, [1] * 7), None, mesh)
     assert made(None) == {}
-    assert "7 records are held back, too few for a batch of 8 devices" in caplog.text
+    assert "7 records are held out, too few for a batch of 8 devices" in caplog.text
     with config.unlocked():
-        config.train.monitor = "eval/loss/held_back"
-    with pytest.raises(InputError, match=r"train\.monitor: 7 records are held back"):
-        experiment.make_held_back(config, data([0] * 9, [1] * 7), None, mesh)
+        config.train.monitor = "eval/loss/held_out"
+    with pytest.raises(InputError, match=r"train\.monitor: 7 records are held out"):
+        experiment.make_held_out(config, data([0] * 9, [1] * 7), None, mesh)
 
 
 def test_no_set_of_evaluators_may_have_its_name():

@@ -18,7 +18,7 @@ from train_lib.config import load_recipe
 
 
 def weaken(data):
-    """Two codes drawn at random, and a brand of training among those held back."""
+    """Two codes drawn at random, and a brand of training among those held out."""
     train = data.train
     codes = np.random.default_rng(0).integers(2, size=(len(train), 1)).astype(np.int32)
     weights = np.ones(codes.shape, np.float32)
@@ -58,7 +58,7 @@ def test_the_audit_is_written_and_its_floor_logged(weak):
     train = [e for e in files.read_events(weak) if e["kind"] == "train"]
     expected = train[0]["metrics"]["train/loss_chance"] * lowest["share"]
     for event in train:
-        assert event["metrics"]["train/loss_floor"] == pytest.approx(expected)
+        assert event["metrics"]["train/loss_lower_bound"] == pytest.approx(expected)
         assert event["metrics"]["train/loss"] > expected
 
 
@@ -82,7 +82,7 @@ def test_facts_on_the_data_are_kept(weak):
     data = files.read_data(weak)
     assert data["fields"]["image"] == {"shape": [16, 16, 3], "dtype": "uint8"}
     assert len(data["content_hash"]) == 16
-    assert data["labelling"]["train"]["codes"] == 2
+    assert data["labeling"]["train"]["codes"] == 2
     assert data["leaks"]["records"] == pytest.approx(5 / 30)
 
 

@@ -1,4 +1,4 @@
-"""Optimisers and schedules against plain loops."""
+"""Optimizers and schedules against plain loops."""
 
 import functools
 
@@ -144,7 +144,9 @@ def test_cosine_starts_at_zero_peaks_after_warmup_and_ends_at_its_final_value():
 
 def test_a_cosine_may_move_once_an_epoch():
     fields = {"name": "cosine", "peak": 1.0, "warmup_steps": 0, "epoch_steps": 4}
-    schedule = schedules.make_schedule(**fields, horizon=Horizon(0, 40), each="epoch")
+    schedule = schedules.make_schedule(
+        **fields, horizon=Horizon(0, 40), decay_per="epoch"
+    )
     at = [float(schedule(s)) for s in range(40)]
     expected = [0.5 * (1 + np.cos(np.pi * (s // 4) / 10)) for s in range(40)]
     np.testing.assert_allclose(at, expected, rtol=1e-6)

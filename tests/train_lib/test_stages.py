@@ -101,7 +101,7 @@ def test_two_stages_have_one_report(both):
         assert f"\n## {title}\n" in text, title
     history = text.split("training history")[1].split("##")[0]
     assert "| epoch | loss | chance | learning rate | time (s) |" in history
-    assert (both / "figures" / "2-fastap_resnet-gallery.png").is_file()
+    assert (both / "figures" / "2-fastap_resnet-examples.png").is_file()
     assert "data:image/png;base64" in (both / "report.html").read_text("utf-8")
 
 
@@ -124,5 +124,5 @@ def test_the_second_stage_is_held_against_the_first(both):
     before = json.loads((one / "report.json").read_text("utf-8"))["metrics"]
     after = json.loads((two / "report.json").read_text("utf-8"))["metrics"]
     for tag in ("eval/moved/error", "eval/moved/map", "eval/clean/recall@5"):
-        assert after[tag]["floors"]["start"]["value"] == before[tag]["value"], tag
-        assert after[tag]["floors"]["untrained"] is not None
+        assert after[tag]["baselines"]["start"]["value"] == before[tag]["value"], tag
+        assert after[tag]["baselines"]["untrained"] is not None

@@ -82,7 +82,8 @@ def assert_same_bits(a, b):
 def test_a_run_leaves_what_the_design_promises(whole):
     for name in (
         files.CONFIG, files.METRICS, files.RESUMES, files.HEARTBEAT, files.DATA,
-        files.ENVIRONMENT, files.HISTORY, files.CURVES, files.GALLERY, files.THUMBNAILS,
+        files.ENVIRONMENT, files.HISTORY, files.CURVES, files.EXAMPLES,
+        files.THUMBNAILS,
         "report.md", "report.html", "report.json",
     ):  # fmt: skip
         assert (whole / name).stat().st_size > 0, name
@@ -94,7 +95,7 @@ def test_a_run_leaves_what_the_design_promises(whole):
     brand = report["metrics"]["eval/brand/recall@1"]
     assert brand["n"] > 0
     assert 0 < brand["chance"] < 1
-    assert set(brand["floors"]) == {"pixels", "untrained"}
+    assert set(brand["baselines"]) == {"pixels", "untrained"}
     assert report["gates"]["instance"]["passed"] is False
     assert not report["gates"]["instance"]["required"]
 

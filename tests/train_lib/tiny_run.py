@@ -10,9 +10,9 @@ import types
 ROOT = pathlib.Path(__file__).parents[2]
 OVERRIDES = {
     "data.brands": "25",
-    "data.holdout": "0.2",
+    "data.val_fraction": "0.2",
     "data.size": "16",
-    "augment.size": "16",
+    "transform.size": "16",
     "train.batch_size": "16",
     "train.log_every_steps": "1",
     "train.checkpoint_every_epochs": "0.4",

@@ -95,7 +95,7 @@ def _write(
     bmode = recipe.bmode
     if bmode == "auto":
         bmode = "none" if frames.pictures else "sequence"
-    grey, envelope = _grey(frames, bmode, recipe.envelope)
+    gray, envelope = _gray(frames, bmode, recipe.envelope)
     shape = (len(frames), *recipe.size)
     mapped_array.check_room(out.parent, math.prod(shape))
     pictures = np.lib.format.open_memmap(out, "w+", np.uint8, shape)
@@ -117,9 +117,9 @@ def _write(
     total = len(frames) * (1 + twice)
     with tqdm.tqdm(total=total, desc="preparing frames", disable=not progress) as bar:
         if twice:
-            _for_each(frames, grey, faults, measure, bar)
+            _for_each(frames, gray, faults, measure, bar)
         tops = _tops(frames, bmode, ranges)
-        _for_each(frames, grey, faults, draw, bar)
+        _for_each(frames, gray, faults, draw, bar)
     pictures.flush()
     return {
         "clips": frames.clips,
@@ -133,17 +133,17 @@ def _write(
 
 def _for_each(
     frames: cine_blocks.Frames,
-    grey: Callable[[np.ndarray], np.ndarray],
+    gray: Callable[[np.ndarray], np.ndarray],
     faults: dict[int, str],
     function: Callable[[int, np.ndarray], None],
     bar: tqdm.tqdm,
 ) -> None:
-    """Calls `function` with number and `grey` of frames; adds to `faults`."""
+    """Calls `function` with number and `gray` of frames; adds to `faults`."""
 
     def one(number: int, frame: np.ndarray) -> None:
         if number in faults:
             return
-        amplitude = grey(frame)
+        amplitude = gray(frame)
         if why := fault(amplitude):
             faults[number] = why
         else:
@@ -159,7 +159,7 @@ def _for_each(
         )
 
 
-def _grey(
+def _gray(
     frames: cine_blocks.Frames, bmode: str, envelope: str
 ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """Returns frame [channel, depth, line] -> [depth, line], and the envelope taken."""
@@ -170,7 +170,7 @@ def _grey(
             )
         if frames.channels not in (1, 3, 4):
             raise ArrayError(
-                f"got pictures of {frames.channels} channels; expected 1, 3 (colour) "
+                f"got pictures of {frames.channels} channels; expected 1, 3 (color) "
                 "or 4, or amplitudes with data.bmode=sequence"
             )
         return bmode_lib.luminance, ""

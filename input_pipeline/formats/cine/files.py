@@ -1,4 +1,4 @@
-"""Cine from files and folders, as small grey pictures in the cache."""
+"""Cine from files and folders, as small gray pictures in the cache."""
 
 import math
 import os

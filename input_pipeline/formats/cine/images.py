@@ -1,4 +1,4 @@
-"""Picture files as frames: decoded with care, grey, stretched to one size."""
+"""Picture files as frames: decoded with care, gray, stretched to one size."""
 
 import os
 import pathlib
@@ -62,7 +62,7 @@ def draw(
     }
 
 
-def grey_picture(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
+def gray_picture(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
     """Returns a picture file as uint8 [h, w], stretched to `size`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Changes of colour; traced, on one picture [s, 3, s] with values in [0, 1]."""
+"""Changes of color; traced, on one picture [s, 3, s] with values in [0, 1]."""
 
 import itertools
 
@@ -64,7 +64,7 @@ def turn_hue(x, turns):
     )
     # A channel lies below the value by chroma times a trapezoid over six sectors.
     position = jnp.array([5.0, 3.0, 1.0])[None, :, None] + sector
-    # The remainder by floor: that of XLA:CPU (fmod) is not vectorised.
+    # The remainder by baseline: that of XLA:CPU (fmod) is not vectorised.
     position = position - 6 * jnp.floor(position / 6)
     return value - chroma * jnp.clip(jnp.minimum(position, 4 - position), 0, 1)
 
@@ -75,14 +75,14 @@ def solarize(x, threshold):
 
 
 def permute_channels(x, u):
-    """Puts the colour channels in one of six orders, chosen by u in [0, 1)."""
+    """Puts the color channels in one of six orders, chosen by u in [0, 1)."""
     order = jnp.asarray(_PERMUTATIONS)[jnp.floor(6 * u).astype(jnp.int32)]
     return jnp.take(x, order, axis=1)
 
 
 def set_levels(x, black, white):
-    """Gives black and white other colours, [3] each: black + (white - black) x.
+    """Gives black and white other colors, [3] each: black + (white - black) x.
 
-    White paper becomes coloured, dark ink light: what a mark's renditions differ by.
+    White paper becomes colored, dark ink light: what a mark's renditions differ by.
     """
     return black[None, :, None] + (white - black)[None, :, None] * x

@@ -20,7 +20,7 @@ def crop_box(u, image, *, scale, ratio, min_content):
     """Draws a crop in whole pixels: top, left, height, width, float32 [4].
 
     Area is uniform in `scale` times the picture's, width / height log-uniform in
-    `ratio`. The first of ten tries that fits is taken, else the centre. With
+    `ratio`. The first of ten tries that fits is taken, else the center. With
     `min_content`, a try must also hold that share of the picture's ink; if none
     does, the one with most ink is taken.
 
@@ -77,12 +77,12 @@ def resampling_matrix(start, length, source, size):
     """Returns [size, source]: `length` pixels from `start` resized to `size`.
 
     Bilinear with antialiasing as in Pillow: a triangle as wide as an output pixel,
-    at least as wide as an input pixel, cut off at the crop's edges and normalised.
+    at least as wide as an input pixel, cut off at the crop's edges and normalized.
     """
     step = length / size
-    centre = (jnp.arange(size, dtype=jnp.float32)[:, None] + 0.5) * step
+    center = (jnp.arange(size, dtype=jnp.float32)[:, None] + 0.5) * step
     pixel = jnp.arange(source, dtype=jnp.float32)[None, :] - start
-    distance = jnp.abs(pixel + 0.5 - centre) / jnp.maximum(step, 1.0)
+    distance = jnp.abs(pixel + 0.5 - center) / jnp.maximum(step, 1.0)
     inside = (pixel >= 0) & (pixel < length)
     weight = jnp.where(inside, jnp.maximum(1 - distance, 0), 0)  # [size, source]
     return weight / weight.sum(-1, keepdims=True)
@@ -125,7 +125,7 @@ def blur(x, kernel):
 
 
 def rotate(x, degrees):
-    """Rotates a picture [s, 3, s] about its centre; the edge is repeated outside."""
+    """Rotates a picture [s, 3, s] about its center; the edge is repeated outside."""
     s = len(x)
     angle = jnp.deg2rad(degrees)
     at = jnp.arange(s, dtype=jnp.float32) - (s - 1) / 2

@@ -24,18 +24,18 @@ RULES: tuple[Callable[[Run], list[dict]], ...] = (
     training_alarms.few_candidates,
     training_alarms.no_positives,
     training_alarms.spike,
-    training_alarms.rate_jump,
+    training_alarms.lr_jump,
     training_alarms.reversed_pairs,
-    training_alarms.moved_bound,
-    evaluation_alarms.under_floor,
+    training_alarms.gate_changed,
+    evaluation_alarms.not_above_baseline,
     evaluation_alarms.saturated,
     evaluation_alarms.below_chance,
-    evaluation_alarms.crowded,
-    evaluation_alarms.unaligned,
-    evaluation_alarms.no_hits,
+    evaluation_alarms.low_uniformity,
+    evaluation_alarms.views_not_aligned,
+    evaluation_alarms.zero_recall,
     evaluation_alarms.few_queries,
     evaluation_alarms.near_ties,
-    evaluation_alarms.resemblance,
+    evaluation_alarms.ssim_at_chance,
     evaluation_alarms.duplicates,
     evaluation_alarms.gap,
     training_alarms.input_bound,
@@ -49,11 +49,13 @@ RULES: tuple[Callable[[Run], list[dict]], ...] = (
 # What ends a run unless `config.alarms.stop` says otherwise.
 STOPS = ("not_finite", "collapse", "no_positives")
 NAMES = (
-    "not_finite", "collapse", "thin_spread", "near_chance", "loss_rising", "low_rank",
+    "not_finite",
+    "collapse", "partial_collapse", "near_chance", "loss_rising", "low_rank",
     "schedule_horizon", "few_candidates", "no_positives", "few_positives", "loss_spike",
-    "rate_jump", "reversed_pairs", "moved_bound", "under_floor", "saturated",
-    "below_chance", "crowded", "unaligned", "no_hits", "few_queries", "near_ties",
-    "resemblance", "duplicates", "generalisation_gap", "input_bound", "weak_labels",
+    "lr_jump", "reversed_pairs", "gate_changed", "not_above_baseline", "saturated",
+    "below_chance", "low_uniformity", "views_not_aligned", "zero_recall", "few_queries",
+    "near_ties",
+    "ssim_at_chance", "duplicates", "generalization_gap", "input_bound", "weak_labels",
     "label_ceiling", "leaking_split", "duplicate_records", "self_match",
 )  # fmt: skip
 
@@ -100,7 +102,7 @@ def facts(folder: Path | str) -> dict[str, Any]:
         "segments": segments,
         "data": run_dir.read_data(folder),
         "audit": run_dir.read_audit(folder),
-        "gallery": run_dir.read_queries(folder),
+        "examples": run_dir.read_queries(folder),
         **(fields.get("alarms") or {}),
     }
 

@@ -13,31 +13,31 @@ class Limits:
     points: int = 10  # logged points that a trend has to last
     near_chance: float = 0.05  # share of the loss's reach
     rising: float = 0.02  # of the chance level
-    thin_spread: float = 0.5  # of 1/√d
+    partial_collapse: float = 0.5  # of 1/√d
     collapsed_spread: float = 0.05  # of 1/√d
     collapsed_points: int = 3
     effective_rank: float = 4.0
     settling: float = 0.1  # share of the run in which a spread is not judged
-    judging: float = 0.5  # share of the run after which floors have to be beaten
+    judging: float = 0.5  # share of the run after which baselines have to be beaten
     input_wait: float = 0.2
     saturated: float = 0.999
-    solved: float = 0.97  # what a floor reaches where a task needs no training
+    solved: float = 0.97  # what a baseline reaches where a task needs no training
     horizon: float = 0.02
-    crowded: float = 0.2  # of the uniformity of directions spread evenly
-    unaligned: float = 0.9  # of the distance of strangers
+    low_uniformity: float = 0.2  # of the uniformity of directions spread evenly
+    views_not_aligned: float = 0.9  # of the distance of random records
     few: int = 100  # queries
-    rate_jump: float = 2.0  # times, at a resume
+    lr_jump: float = 2.0  # times, at a resume
     spike: float = 0.25  # of the loss's reach
     near_ties: float = 0.9  # share of queries
     duplicates: float = 0.01  # share of records
     same: float = 1 - 1e-6  # cosine of a record with itself
     gap: float = 0.1  # between training and evaluation
-    resemblance: float = 0.05  # SSIM above that of random pairs
+    ssim_at_chance: float = 0.05  # SSIM above that of random pairs
     weak_loss: float = 0.6  # share of chance below which labels let no loss fall
     common_only: float = 0.5  # share of positive pairs
     nearer: float = 0.6  # how often a positive is nearer than another record
-    high_floor: float = 0.5  # share of chance
-    near_floor: float = 0.5  # share of the loss's reach
+    high_baseline: float = 0.5  # share of chance
+    near_lower_bound: float = 0.5  # share of the loss's reach
     flat: float = 0.15  # of it, between two means of points
 
 
@@ -53,7 +53,7 @@ class Run:
       segments: the run's starts and resumes, as `workdir.read_resumes` gives them.
       data: what is in data.json.
       audit: what is in label_audit.json.
-      gallery: queries with their neighbours.
+      examples: queries with their neighbors.
       limits: when a rule speaks up.
     """
 
@@ -64,7 +64,7 @@ class Run:
     segments: Sequence[Mapping] = ()
     data: Mapping = field(default_factory=dict)
     audit: Mapping = field(default_factory=dict)
-    gallery: Sequence[Mapping] = ()
+    examples: Sequence[Mapping] = ()
     limits: Limits = Limits()
 
     @property

@@ -73,7 +73,7 @@ def test_odds_are_those_of_the_loader():
     ratio = odds_of(split).ratio(anchors, partners).reshape(n, n)
     np.testing.assert_allclose(ratio, expected / expected.mean(0), atol=1e-9)
     # And the loader draws with them.
-    draws = loader.Partners(split, 0)
+    draws = loader.PositivePairSampler(split, 0)
     counts = np.zeros((n, n))
     for epoch in range(4000):
         counts[np.arange(n), draws.draw(np.arange(n), epoch)] += 1
@@ -87,8 +87,10 @@ def test_odds_are_those_of_the_loader():
 def test_equal_classes_have_the_closed_form(classes, size, candidates):
     split = split_of(np.repeat(np.arange(classes), size)[:, None])
     anchors = np.arange(len(split))
-    partners = loader.Partners(split, 0).draw(anchors, 0)
-    found = label_information.hard_floor(odds_of(split), anchors, partners, candidates)
+    partners = loader.PositivePairSampler(split, 0).draw(anchors, 0)
+    found = label_information.hard_lower_bound(
+        odds_of(split), anchors, partners, candidates
+    )
     expected = math.log(1 + (candidates - 1) / classes)
     assert found == pytest.approx(expected, rel=0.005)
 
@@ -103,7 +105,7 @@ def test_a_simulated_batch_comes_to_the_same():
         losses.append(np.log(same.sum(1)).mean())
     split = split_of(np.repeat(np.arange(16), 100)[:, None])
     rows = np.stack([rng.permutation(len(split))[:256] for _ in range(20)])
-    soft = label_information.soft_floor(split.table, rows, rows)
+    soft = label_information.soft_lower_bound(split.table, rows, rows)
     assert soft == pytest.approx(np.mean(losses), abs=0.03)
     assert soft == pytest.approx(math.log(1 + 255 / 16), abs=0.05)
 
@@ -129,7 +131,7 @@ def test_soft_floor_is_the_mean_entropy_of_the_targets():
         ]
         shares = [s / sum(similar) for s in similar if s] if sum(similar) else [1.0]
         entropies.append(-sum(s * math.log(s) for s in shares))
-    found = label_information.soft_floor(split.table, anchors, keys)
+    found = label_information.soft_lower_bound(split.table, anchors, keys)
     assert found == pytest.approx(np.mean(entropies), abs=1e-6)
 
 
@@ -138,8 +140,8 @@ def test_codes_of_one_record_each_leave_nothing_open():
     rows = np.arange(30)
     odds = odds_of(split)
     assert odds.alone.all()
-    assert label_information.soft_floor(split.table, rows[None], rows[None]) == 0
-    assert label_information.hard_floor(odds, rows, rows, 16) == pytest.approx(
+    assert label_information.soft_lower_bound(split.table, rows[None], rows[None]) == 0
+    assert label_information.hard_lower_bound(odds, rows, rows, 16) == pytest.approx(
         math.log(1 + 15 / 30)
     )
 
@@ -147,12 +149,12 @@ def test_codes_of_one_record_each_leave_nothing_open():
 def test_one_code_for_all_teaches_nothing():
     split = split_of(np.zeros((200, 1)))
     rows = np.arange(200)
-    partners = loader.Partners(split, 0).draw(rows, 0)
+    partners = loader.PositivePairSampler(split, 0).draw(rows, 0)
     odds = odds_of(split)
-    assert label_information.hard_floor(odds, rows, partners, 64) == pytest.approx(
-        math.log(64), abs=0.01
-    )
-    soft = label_information.soft_floor(
+    assert label_information.hard_lower_bound(
+        odds, rows, partners, 64
+    ) == pytest.approx(math.log(64), abs=0.01)
+    soft = label_information.soft_lower_bound(
         split.table, rows[None, :64], partners[None, :64]
     )
     assert soft == pytest.approx(math.log(64))

@@ -28,7 +28,7 @@ def test_six_items_by_hand():
     ap = ranking.average_precision(ranks, query, 1)
     assert ap == pytest.approx((1 / 1 + 2 / 3 + 3 / 6) / 3)
     assert ranking.map_at_r(ranks, query, 1) == pytest.approx((1 / 1 + 2 / 3) / 3)
-    nar = ranking.normalised_average_rank(ranks, query, 1, n)
+    nar = ranking.normalized_average_rank(ranks, query, 1, n)
     assert nar == pytest.approx((10 - 6) / 18)
 
 
@@ -60,10 +60,10 @@ def test_figures_equal_loops():
     np.testing.assert_allclose(ranking.map_at_r(ranks, query, q), expected)
 
 
-def test_normalised_average_rank_from_perfect_to_worst():
+def test_normalized_average_rank_from_perfect_to_worst():
     query, n = np.zeros(4, int), np.array([20])
-    best = ranking.normalised_average_rank(np.arange(1, 5), query, 1, n)
-    worst = ranking.normalised_average_rank(np.arange(17, 21), query, 1, n)
+    best = ranking.normalized_average_rank(np.arange(1, 5), query, 1, n)
+    worst = ranking.normalized_average_rank(np.arange(17, 21), query, 1, n)
     assert (best, worst) == (0, 16 / 20)
 
 
@@ -99,9 +99,9 @@ def test_chance_equals_the_mean_over_all_orders(n, r):
     assert ranking.average_precision_chance(*sizes)[0] == pytest.approx(expected)
     expected = all_orders(n, r, lambda x, i: ranking.map_at_r(x, i, 1))
     assert ranking.map_at_r_chance(*sizes)[0] == pytest.approx(expected)
-    nar = ranking.normalised_average_rank
+    nar = ranking.normalized_average_rank
     expected = all_orders(n, r, lambda x, i: nar(x, i, 1, np.array([n])))
-    chance = ranking.normalised_average_rank_chance(*sizes)[0]
+    chance = ranking.normalized_average_rank_chance(*sizes)[0]
     assert chance == pytest.approx(expected)
 
 
@@ -114,7 +114,7 @@ def test_published_chance_levels():
     assert ap(255, 127) == pytest.approx(0.508, abs=5e-4)
     top = ranking.recall_at_chance(np.array([115_000]), np.array([1]), 100)[0]
     assert top == pytest.approx(100 / 115_000, rel=1e-9)
-    assert ranking.normalised_average_rank_chance(10**6, 1) == pytest.approx(0.5, 1e-5)
+    assert ranking.normalized_average_rank_chance(10**6, 1) == pytest.approx(0.5, 1e-5)
 
 
 def test_ndcg_equals_scikit_learn_and_its_chance_the_mean_over_orders():
@@ -177,7 +177,7 @@ def test_bootstrap_is_a_loop_over_draws(monkeypatch):
 def test_mean_over_strata_weighs_them_alike():
     values = np.array([1.0, 0.0, 0.0, 0.0])
     strata, groups = np.array([0, 1, 1, 1]), np.arange(4)
-    value, n, chance, low, high = ranking.summarise(
+    value, n, chance, low, high = ranking.summarize(
         values, np.full(4, 0.25), groups, strata, seed=0
     )
     assert (value, n, chance) == (0.5, 4, 0.25)
@@ -189,12 +189,12 @@ def test_intervals_hold_what_they_promise():
     inside = {"wilson": 0, "groups": 0}
     for seed in range(60):
         lone = (rng.random(80) < 0.2).astype(float)
-        *_, low, high = ranking.summarise(lone, lone, np.arange(80), lone * 0, seed)
+        *_, low, high = ranking.summarize(lone, lone, np.arange(80), lone * 0, seed)
         inside["wilson"] += low <= 0.2 <= high
         p = rng.beta(1, 4, 60)  # concepts of unlike difficulty, mean .2
         values = (rng.random((60, 4)) < p[:, None]).astype(float).ravel()
         groups = np.repeat(np.arange(60), 4)
-        *_, low, high = ranking.summarise(values, values, groups, values * 0, seed)
+        *_, low, high = ranking.summarize(values, values, groups, values * 0, seed)
         inside["groups"] += low <= 0.2 <= high
     assert min(inside.values()) >= 52  # 57 expected
 
@@ -210,11 +210,11 @@ def test_effective_count():
 
 def test_no_spread_is_no_proof():
     ones = np.ones(20)
-    *_, low, high = ranking.summarise(
+    *_, low, high = ranking.summarize(
         ones, ones, np.repeat(np.arange(5), 4), np.zeros(20), seed=0
     )
     assert (low, high) == ranking.wilson(1.0, 5)
     assert high == 1
-    value, n, *_ = ranking.summarise(ones[:0], ones[:0], ones[:0], ones[:0], 0)
+    value, n, *_ = ranking.summarize(ones[:0], ones[:0], ones[:0], ones[:0], 0)
     assert math.isnan(value)
     assert n == 0

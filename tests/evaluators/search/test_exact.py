@@ -25,7 +25,7 @@ def brute(q, g, k, query_ids, gallery_ids):
 def make(kind, n, q, d, seed=0):
     rng = np.random.default_rng(seed)
     g = rng.standard_normal((n, d)).astype(np.float32)
-    if kind == "twins":  # each record twice, far apart
+    if kind == "near_duplicates":  # each record twice, far apart
         g[n // 2 :] = g[: n - n // 2]
     elif kind == "whole":  # few different scores
         g = rng.integers(-2, 3, (n, d)).astype(np.float32)
@@ -43,7 +43,15 @@ def make(kind, n, q, d, seed=0):
     return g[rows], g, ids[rows], ids
 
 
-KINDS = ("random", "twins", "whole", "collapsed", "narrow", "sorted", "scaled")
+KINDS = (
+    "random",
+    "near_duplicates",
+    "whole",
+    "collapsed",
+    "narrow",
+    "sorted",
+    "scaled",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,15 +60,15 @@ def test_top_k_equals_sorting_everything(kind, dtypes, monkeypatch):
     monkeypatch.setattr(pruning, "dtypes", lambda: dtypes)
     q, g, query_ids, ids = make(kind, 1100, 7, 8)
     expected = brute(q, g, 6, query_ids, ids)
-    for tile in (100, 256, 512, 5000):  # dense, then three times pruned
+    for gallery_block in (100, 256, 512, 5000):  # dense, then three times pruned
         found = exact_search.top_k(
-            q, g, 6, query_ids=query_ids, gallery_ids=ids, tile=tile
+            q, g, 6, query_ids=query_ids, gallery_ids=ids, gallery_block=gallery_block
         )
         np.testing.assert_array_equal(found[1], expected[1])
         np.testing.assert_array_equal(found[0], expected[0])
 
 
-@pytest.mark.parametrize("kind", ["random", "sorted", "twins"])
+@pytest.mark.parametrize("kind", ["random", "sorted", "near_duplicates"])
 def test_pruning_settles_what_is_not_degenerate(kind):
     q, g, query_ids, ids = make(kind, 2000, 9, 8)
     search = exact_search._Search.of(q, g, query_ids, ids, 512)
@@ -91,20 +99,24 @@ def test_rough_scores_stay_within_the_bound():
 
 
 def test_block_of_queries_does_not_matter(monkeypatch):
-    q, g, query_ids, ids = make("twins", 700, 11, 8)
-    whole = exact_search.top_k(q, g, 5, query_ids=query_ids, gallery_ids=ids, tile=256)
+    q, g, query_ids, ids = make("near_duplicates", 700, 11, 8)
+    whole = exact_search.top_k(
+        q, g, 5, query_ids=query_ids, gallery_ids=ids, gallery_block=256
+    )
     monkeypatch.setattr(exact_search, "BLOCK", 4)
-    parts = exact_search.top_k(q, g, 5, query_ids=query_ids, gallery_ids=ids, tile=256)
+    parts = exact_search.top_k(
+        q, g, 5, query_ids=query_ids, gallery_ids=ids, gallery_block=256
+    )
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_ties_across_tile_borders_go_by_id_and_without_ids_by_row():
     g = np.ones((600, 4), np.float32)
-    _, rows = exact_search.top_k(g[:2], g, 3, tile=200)
+    _, rows = exact_search.top_k(g[:2], g, 3, gallery_block=200)
     np.testing.assert_array_equal(rows, [[0, 1, 2]] * 2)
     ids = np.arange(600)[::-1].copy()
-    _, rows = exact_search.top_k(g[:2], g, 3, gallery_ids=ids, tile=200)
+    _, rows = exact_search.top_k(g[:2], g, 3, gallery_ids=ids, gallery_block=200)
     np.testing.assert_array_equal(rows, [[599, 598, 597]] * 2)
 
 
@@ -126,8 +138,10 @@ def test_gallery_on_disk(tmp_path):
     q, g, _, ids = make("random", 1500, 5, 8)
     np.save(tmp_path / "g.npy", g)
     disk = np.load(tmp_path / "g.npy", mmap_mode="r")
-    for tile in (64, 512):
-        found = exact_search.top_k(q, disk, 4, gallery_ids=ids, tile=tile)
+    for gallery_block in (64, 512):
+        found = exact_search.top_k(
+            q, disk, 4, gallery_ids=ids, gallery_block=gallery_block
+        )
         for a, b in zip(
             found, exact_search.top_k(q, g, 4, gallery_ids=ids), strict=True
         ):
@@ -153,7 +167,7 @@ def test_a_ragged_tile_has_maxima_of_real_records_only():
     np.testing.assert_array_equal(maxima, [[-4, -4, -np.inf]] * 2)
 
 
-@pytest.mark.parametrize("kind", ["random", "twins", "whole", "collapsed"])
+@pytest.mark.parametrize("kind", ["random", "near_duplicates", "whole", "collapsed"])
 @pytest.mark.parametrize("each", [2, 40])  # counted one by one, and sorted
 def test_ranks_equal_counting_everything(kind, each):
     q, g, query_ids, ids = make(kind, 300, 6, 8)
@@ -162,9 +176,15 @@ def test_ranks_equal_counting_everything(kind, each):
     other = query_ids[query] != ids[row]
     query, row = query[other], row[other]
     scores = (q.astype(float) @ g.astype(float).T).astype(np.float32)
-    for tile in (70, 1000):
+    for gallery_block in (70, 1000):
         found = exact_search.ranks_of(
-            q, g, query, row, query_ids=query_ids, gallery_ids=ids, tile=tile
+            q,
+            g,
+            query,
+            row,
+            query_ids=query_ids,
+            gallery_ids=ids,
+            gallery_block=gallery_block,
         )
         for i, (a, b) in enumerate(zip(query, row, strict=True)):
             rest = [j for j in range(300) if ids[j] != query_ids[a]]
@@ -176,7 +196,7 @@ def test_ranks_equal_counting_everything(kind, each):
 
 
 def test_ranks_agree_with_top_k():
-    q, g, query_ids, ids = make("twins", 500, 5, 8)
+    q, g, query_ids, ids = make("near_duplicates", 500, 5, 8)
     _, rows = exact_search.top_k(q, g, 500, query_ids=query_ids, gallery_ids=ids)
     query, place = np.nonzero(rows >= 0)
     found = exact_search.ranks_of(
@@ -191,8 +211,8 @@ def test_faults_are_named():
         exact_search.top_k(np.ones((4, 3)), g, 1)
     with pytest.raises(ValueError, match="k is 0"):
         exact_search.top_k(g, g, 0)
-    with pytest.raises(ValueError, match="tile is 0"):
-        exact_search.top_k(g, g, 1, tile=0)
+    with pytest.raises(ValueError, match="gallery_block is 0"):
+        exact_search.top_k(g, g, 1, gallery_block=0)
     with pytest.raises(ValueError, match="query_ids need"):
         exact_search.top_k(g, g, 1, query_ids=ids)
     with pytest.raises(ValueError, match="gallery_ids"):

@@ -26,13 +26,13 @@ import os, signal, sys
 from input_pipeline.formats import image as image_format
 from input_pipeline.datasets import image_folder
 image_folder._BLOCK_FILES = 4
-decode, calls = _decode.decode, []
+decode, calls = image_format.decode, []
 def deadly(*args):
     calls.append(args)
     if len(calls) > 7:
         os.kill(os.getpid(), signal.SIGKILL)
     return decode(*args)
-_decode.decode = deadly
+image_format.decode = deadly
 path, cache = sys.argv[1:]
 image_folder.load(path=path, cache=cache, size=16, workers=1, progress=False)
 """

@@ -16,7 +16,12 @@ from tests.input_pipeline import sequences as given
 @pytest.fixture
 def loaded(tmp_path):
     def load(path, **fields):
-        known = {"context": 3, "width": given.WIDTH, "holdout": 0.4, "strangers": 2}
+        known = {
+            "context": 3,
+            "width": given.WIDTH,
+            "val_fraction": 0.4,
+            "cross_article_negatives": 2,
+        }
         cache = str(tmp_path / "cache")
         return articles.load(path=str(path), cache=cache, **known | fields)
 
@@ -154,7 +159,7 @@ def spoiled(tmp_path, how):
         ("missing", "expected a file of vectors that ends in"),
         ("suffix", "expected a file of vectors that ends in"),
         ("key", "has no 'embedding'; choices: vectors"),
-        ("width", r"vectors of 4 numbers; .* --config.augment.width=4"),
+        ("width", r"vectors of 4 numbers; .* --config.transform.width=4"),
         ("rank", r"holds float32 \[50, 8, 1\]"),
         ("whole numbers", r"holds int32 \[50, 8\]"),
         ("truncated", "cannot be read"),
@@ -193,7 +198,7 @@ def test_a_context_by_itself_can_be_asked_for(tmp_path):
         str(tmp_path / "vectors.npz"),
         context=3,
         width=given.WIDTH,
-        holdout=0.4,
+        val_fraction=0.4,
         cache=str(tmp_path / "cache"),
         name="articles",
     )

@@ -45,7 +45,7 @@ def pixels_of(file):
 
 
 def test_frames_come_with_what_the_table_says(file):
-    data = load(file, label="angle", holdout=0.5)
+    data = load(file, label="angle", val_fraction=0.5)
     pixels = pixels_of(file)
     assert len(data.train) == len(data.validation) == 10
     assert not set(data.train.table["clip"]) & set(data.validation.table["clip"])
@@ -68,14 +68,14 @@ def test_frames_come_with_what_the_table_says(file):
 
 
 def test_clips_may_be_held_back_by_a_column(file):
-    data = load(file, hold_out="subject=y")
+    data = load(file, val_filter="subject=y")
     assert set(data.train.table["clip"]) == {"a", "b"}
     assert set(data.validation.table["clip"]) == {"c", "d"}
 
 
 def test_without_a_table_a_file_is_a_clip_and_frames_count_the_time(file):
     (file.parent / "muscle.csv").unlink()
-    data = load(file, split="time", holdout=0.25, time="time")
+    data = load(file, split="time", val_fraction=0.25, time="time")
     assert set(data.train.table["clip"]) == {"muscle_40x12"}
     assert data.train.table["frame"].tolist() == list(range(15))
     assert data.validation.table["time"].tolist() == [15, 16, 17, 18, 19]
@@ -90,7 +90,7 @@ def test_frames_left_out_leave_their_rows_out(file):
     np.savez(file, frames=pixels)
     with pytest.raises(dataset.DataError, match="2 of 20 frames"):
         load(file)
-    data = load(file, max_rejected=0.1, hold_out="subject=y")
+    data = load(file, max_rejected=0.1, val_filter="subject=y")
     assert data.train.table["index"].tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 9]
     rows = data.validation.table["index"].astype(int)
     images = data.validation.read(np.arange(len(rows)))["image"][..., 0]
@@ -108,7 +108,7 @@ def test_few_labels_are_joined_on_the_frame(file):
     )
     labels["good"] = [True, False, True]
     labels.to_csv(file.with_suffix(".csv"), index=False)
-    data = load(file, split="time", time="time", holdout=0.5)
+    data = load(file, split="time", time="time", val_fraction=0.5)
     table = data.train.table
     assert table["phase"] == ["", "", "rest", "", "", "", "", "rest", "", ""]
     np.testing.assert_array_equal(table["force"][[2, 7, 8]], [2, 1, np.nan])
@@ -122,7 +122,7 @@ def test_clips_of_a_folder_are_joined_by_name(tmp_path):
     table = pd.DataFrame(rows, columns=["clip", "number", "code"])
     table.sample(frac=1, random_state=0).to_csv(root / "labels.csv", index=False)
     data = cine.load(
-        path=str(root), size=SIZE, frame="number", hold_out="clip=c4",
+        path=str(root), size=SIZE, frame="number", val_filter="clip=c4",
         cache=str(tmp_path / "cache"),
     )  # fmt: skip
     assert data.train.table["code"].tolist() == [30, 31, 32]
@@ -203,7 +203,7 @@ def test_a_reference_is_grey_and_of_the_same_size(file, monkeypatch):
         patch.setattr(frames_lib, "split", split)
         load(file, label="pseudo", reference=str(picture), pseudo={"window": 3})
     assert given["window"] == 3
-    expected = cine_images.grey_picture(picture, SIZE)
+    expected = cine_images.gray_picture(picture, SIZE)
     np.testing.assert_array_equal(given["reference"], expected)
     assert given["reference"].shape == SIZE
     with pytest.raises(dataset.DataError, match="data.reference: .*label=pseudo"):
@@ -218,7 +218,7 @@ def test_pseudo_labels_with_a_reference(file):
     cine_files.write_pictures(file.parent / "other", 1, ["still.png"])
     data = load(
         file, label="pseudo", reference=str(file.parent / "other" / "still.png"),
-        pseudo={"least": 2}, hold_out="subject=y",
+        pseudo={"least": 2}, val_filter="subject=y",
     )  # fmt: skip
     assert data.facts["label"] == "pseudo"
     assert (data.train.table["label"] >= 0).any()

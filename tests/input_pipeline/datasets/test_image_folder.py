@@ -51,11 +51,11 @@ def test_tfds_reads_what_was_prepared(folder):
     assert source[4]["id"] == data.train[4]["id"]
 
 
-@pytest.mark.parametrize("holdout", [0.0, 0.25, 0.99])
-def test_the_share_held_back(folder, holdout):
-    data = load(folder, holdout=holdout)
-    assert len(data.validation) == {0.0: 0, 0.25: 3, 0.99: 11}[holdout]
-    again = load(folder, holdout=holdout, size=17)
+@pytest.mark.parametrize("val_fraction", [0.0, 0.25, 0.99])
+def test_the_share_held_out(folder, val_fraction):
+    data = load(folder, val_fraction=val_fraction)
+    assert len(data.validation) == {0.0: 0, 0.25: 3, 0.99: 11}[val_fraction]
+    again = load(folder, val_fraction=val_fraction, size=17)
     assert again.validation.table["filename"] == data.validation.table["filename"]
 
 
@@ -70,7 +70,7 @@ def test_duplicates_are_counted(folder):
     for k in (1, 3):
         picture(folder / f"copy{k}.png", 20 * k)
     picture(folder / "again.png", 20)
-    data = load(folder, holdout=0.5)
+    data = load(folder, val_fraction=0.5)
     seen = {
         split: [
             image.tobytes() for image in getattr(data, split).read(range(n))["image"]
@@ -182,6 +182,8 @@ def test_nothing_to_read_is_said(tmp_path, content):
 
 def test_faulty_fields_are_named_together():
     with pytest.raises(dataset.DataError) as error:
-        image_folder.load(path="", size=1, holdout=1.0, max_rejected=-1, max_pixels=0)
-    for field in ("path", "size", "holdout", "max_rejected", "max_pixels"):
+        image_folder.load(
+            path="", size=1, val_fraction=1.0, max_rejected=-1, max_pixels=0
+        )
+    for field in ("path", "size", "val_fraction", "max_rejected", "max_pixels"):
         assert f"data.{field}" in str(error.value)

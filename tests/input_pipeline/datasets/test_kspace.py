@@ -158,7 +158,12 @@ def test_prepared_scans_are_not_read_again(folder, good, cache, monkeypatch):
 
 def test_slices_of_a_file_are_never_on_both_sides(folder, good, cache):
     data = kspace.load(
-        path=str(folder), size=16, coils=2, holdout=0.4, cache=cache, progress=False
+        path=str(folder),
+        size=16,
+        coils=2,
+        val_fraction=0.4,
+        cache=cache,
+        progress=False,
     )
     sides = [
         set(split.table["label"].tolist()) for split in (data.train, data.validation)

@@ -20,7 +20,7 @@ SETTINGS = {
     "size": 32,
     "brands": 60,
     "renditions": 4,
-    "holdout": 0.5,
+    "val_fraction": 0.5,
     "progress": False,
 }
 
@@ -137,18 +137,18 @@ def test_codes_are_sections_of_the_classification(data):
 
 
 def test_every_motif_leaves_ink_inside_the_picture():
-    white = brands_lib._shapes.Style((255, 255, 255), [(0, 0, 0)] * 3)
+    white = brands_lib.shapes.Style((255, 255, 255), [(0, 0, 0)] * 3)
     for element in motifs.ELEMENTS:
         for seed in range(3):
             parts = element.build(np.random.default_rng(seed))
-            image = brands_lib._shapes.render(parts, white, 32)
+            image = brands_lib.shapes.render(parts, white, 32)
             share = (image < 128).all(-1).mean()
             assert 0.03 < share < 0.98, element
             assert all(np.abs(part.points).max() < 1.2 for part in parts), element
 
 
 def test_pixels_find_few_brands_and_shape_finds_most():
-    """The task is not solved by colours and placement, yet far from out of reach."""
+    """The task is not solved by colors and placement, yet far from out of reach."""
     images, labels = [], []
     for number in range(100):
         brand = brands_lib.compose(0, number)
@@ -157,10 +157,10 @@ def test_pixels_find_few_brands_and_shape_finds_most():
             images.append(brands_lib.draw(brand, rng, 32, plain=k == 0))
             labels.append(number)
     x, labels = np.asarray(images, float), np.asarray(labels)
-    floor = recall_at_1(x.reshape(len(x), -1), labels)
+    baseline = recall_at_1(x.reshape(len(x), -1), labels)
     dy, dx = np.gradient(x.mean(-1), axis=(1, 2))
     shapes = np.stack([trimmed(edges).ravel() for edges in np.hypot(dy, dx)])
-    assert 0.1 < floor < 0.3
+    assert 0.1 < baseline < 0.3
     assert recall_at_1(shapes, labels) > 0.75
 
 
@@ -182,14 +182,19 @@ def recall_at_1(x, labels):
 
 def test_faulty_fields_are_named_together():
     with pytest.raises(dataset.DataError) as error:
-        logos.load(path="/data", size=4, brands=1, holdout=1.5)
-    for field in ("data.path", "data.size", "data.brands", "data.holdout"):
+        logos.load(path="/data", size=4, brands=1, val_fraction=1.5)
+    for field in ("data.path", "data.size", "data.brands", "data.val_fraction"):
         assert field in str(error.value)
 
 
 def test_nothing_held_back_leaves_validation_empty(tmp_path):
     data = logos.load(
-        cache=tmp_path, size=16, brands=3, renditions=2, holdout=0.0, progress=False
+        cache=tmp_path,
+        size=16,
+        brands=3,
+        renditions=2,
+        val_fraction=0.0,
+        progress=False,
     )
     assert (len(data.train), len(data.validation)) == (6, 0)
     assert data.validation.read([])["image"].shape == (0, 16, 16, 3)

@@ -8,7 +8,7 @@ from input_pipeline import dataset, loader
 from input_pipeline.datasets import phantoms
 from input_pipeline.physics import mri_scanner
 
-SMALL = {"train": 6, "validation": 4, "distractors": 5, "twins": 3}
+SMALL = {"train": 6, "validation": 4, "distractors": 5, "near_duplicates": 3}
 
 
 def drawn(split, rows, size=24):
@@ -41,7 +41,7 @@ def test_validation_begins_where_it_is_told_to():
 
 def test_a_head_depends_on_seed_and_index_alone():
     one = drawn(phantoms.load(**SMALL).validation, np.arange(4))
-    other_sizes = SMALL | {"train": 2, "offset": 6, "twins": 0}
+    other_sizes = SMALL | {"train": 2, "offset": 6, "near_duplicates": 0}
     again = drawn(phantoms.load(**other_sizes).validation, np.arange(4))
     np.testing.assert_array_equal(one, again)
     other = drawn(phantoms.load(**SMALL, seed=1).validation, np.arange(4))
@@ -51,10 +51,12 @@ def test_a_head_depends_on_seed_and_index_alone():
 
 def test_twins_differ_in_little_from_their_head():
     data = phantoms.load(**SMALL)
-    twins = data.extra["twins"]
-    assert twins.table["head"].tolist() == np.repeat([6, 7, 8, 9], 3).tolist()
+    near_duplicates = data.extra["near_duplicates"]
+    assert near_duplicates.table["head"].tolist() == np.repeat([6, 7, 8, 9], 3).tolist()
     heads = np.repeat(drawn(data.validation, np.arange(4), size=64), 3, axis=0)
-    changed = (np.abs(drawn(twins, np.arange(12), size=64) - heads) > 0.02).mean((1, 2))
+    changed = (
+        np.abs(drawn(near_duplicates, np.arange(12), size=64) - heads) > 0.02
+    ).mean((1, 2))
     assert (changed < 0.05).all()
     assert (changed > 0).mean() > 0.9
 
@@ -72,7 +74,7 @@ def test_batches_hold_the_three_numbers_and_no_picture():
     ("more", "message"),
     [
         ({"train": 0}, "data.train: got 0"),
-        ({"twins": 16}, "data.twins: got 16; expected 0 to 15"),
+        ({"near_duplicates": 16}, "data.near_duplicates: got 16; expected 0 to 15"),
         ({"distractors": -1}, "data.distractors: got -1"),
         ({"distractors": 2**28}, "data.distractors"),
     ],

@@ -46,19 +46,19 @@ def test_pictures_are_grey_and_over_their_largest_value(file):
     assert (image[..., 0] == image[..., 2]).all()
 
 
-def test_a_subject_may_be_held_back(file):
-    data = slices.load(path=str(file), hold_out="subject=b", train_on="rest")
+def test_a_subject_may_be_held_out(file):
+    data = slices.load(path=str(file), val_filter="subject=b", train_on="rest")
     assert len(data.train) == len(data.validation) == 6
     assert all(name.startswith("b") for name in data.validation.table["name"])
     assert not set(data.train.table["label"]) & set(data.validation.table["label"])
 
 
 def test_all_pictures_may_be_trained_on_and_the_report_says_so(file):
-    data = slices.load(path=str(file), hold_out="subject=b", train_on="all")
+    data = slices.load(path=str(file), val_filter="subject=b", train_on="all")
     assert len(data.train) == 12
     assert len(data.validation) == 6
     assert data.facts["training"] == "all 12 pictures, unpaired"
-    with pytest.raises(dataset.DataError, match="all pictures held back"):
+    with pytest.raises(dataset.DataError, match="all pictures held out"):
         slices.load(path=str(file), train_on="rest")
 
 
@@ -69,7 +69,7 @@ def test_all_pictures_may_be_trained_on_and_the_report_says_so(file):
         ({"key": "kspace"}, "has no 'kspace'; choices: images"),
         ({"pair": ("patient",)}, "no column 'patient'; choices: .*subject"),
         (
-            {"hold_out": "subject=c"},
+            {"val_filter": "subject=c"},
             "which is 0 of 12 pictures; values of subject: a, b",
         ),
     ],

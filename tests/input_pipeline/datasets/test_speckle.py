@@ -11,7 +11,7 @@ from input_pipeline import dataset
 from input_pipeline.datasets import cine, speckle
 from input_pipeline.physics import scatterers
 
-SMALL = {"clips": 4, "frames": 8, "size": (24, 30), "holdout": 0.5}
+SMALL = {"clips": 4, "frames": 8, "size": (24, 30), "val_fraction": 0.5}
 
 
 def pictures(split):
@@ -31,9 +31,9 @@ def test_a_seed_decides_every_pixel(data):
 
 
 def test_clips_held_back_are_the_same_however_many_are_trained_on(data):
-    more = speckle.load(**SMALL | {"clips": 8, "holdout": 0.25})
-    assert data.facts["clips_held_back"] == more.facts["clips_held_back"]
-    assert data.facts["clips_held_back"] == ["clip 0", "clip 1"]
+    more = speckle.load(**SMALL | {"clips": 8, "val_fraction": 0.25})
+    assert data.facts["clips_held_out"] == more.facts["clips_held_out"]
+    assert data.facts["clips_held_out"] == ["clip 0", "clip 1"]
     np.testing.assert_array_equal(pictures(more.validation), pictures(data.validation))
     for column in ("id", "phase", "label"):
         np.testing.assert_array_equal(
@@ -82,14 +82,14 @@ def test_other_labels_and_splits():
     data = speckle.load(**SMALL | {"label": "clip", "split": "time"})
     assert data.train.label_names == [f"clip clip {k}" for k in range(4)]
     assert (len(data.train), len(data.validation)) == (16, 16)
-    data = speckle.load(**SMALL, hold_out="clip=clip 3", label="")
-    assert data.facts["clips_held_back"] == ["clip 3"]
+    data = speckle.load(**SMALL, val_filter="clip=clip 3", label="")
+    assert data.facts["clips_held_out"] == ["clip 3"]
     assert (data.train.table["label"] == -1).all()
 
 
 def test_pixels_find_the_phase_badly_and_worse_once_the_probe_has_moved():
     """Median error in cycles of the nearest picture of another clip; by chance, 1/4."""
-    split = speckle.load(clips=9, size=(32, 40), holdout=0.9).validation
+    split = speckle.load(clips=9, size=(32, 40), val_fraction=0.9).validation
     x = pictures(split)[..., 0] / 255
     clip, phase = np.array(split.table["clip"]), split.table["phase"]
     rng = np.random.default_rng(0)
@@ -122,9 +122,9 @@ def errors(queries, gallery, clip, phase):
         ({"size": (8, 80)}, "data.size: got"),
         ({"cycles": 0.0}, "data.cycles: got 0.0"),
         ({"cycles": 5.0}, "data.cycles: got 5.0 in 8 frames"),
-        ({"holdout": 1.0}, "data.holdout: got 1.0"),
-        ({"clips": 1}, "cannot be held back"),
-        ({"hold_out": "clip=clip 9"}, "data.hold_out: got 'clip=clip 9'"),
+        ({"val_fraction": 1.0}, "data.val_fraction: got 1.0"),
+        ({"clips": 1}, "cannot be held out"),
+        ({"val_filter": "clip=clip 9"}, "data.val_filter: got 'clip=clip 9'"),
     ],
 )
 def test_faults_are_named(more, message):

@@ -172,7 +172,7 @@ def test_axes_are_guessed_as_people_store_them(shape, dtype, matlab, axes):
         assert " ".join(cine_axes.name_axes(stored, "=" + names).names) == axes
 
 
-def test_named_axes_of_colour_are_not_reversed_where_that_cannot_be():
+def test_named_axes_of_color_are_not_reversed_where_that_cannot_be():
     stored = array_format.Stored(
         "x", (30, 3, 60, 80), np.dtype("u1"), None, flipped=True, certain=False
     )
@@ -261,7 +261,7 @@ def test_pictures_keep_their_brightness(cache, tmp_path, dtype, scale):
     assert auto.startswith("none" if dtype in ("uint8", "bool") else "sequence")
 
 
-def test_colour_becomes_its_luminance(cache, tmp_path):
+def test_color_becomes_its_luminance(cache, tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
     np.save(tmp_path / "a.npy", rgb)
     found = frames(tmp_path / "a.npy", cache)
@@ -362,7 +362,7 @@ def test_folders_of_pictures_are_clips_in_natural_order(cache, tmp_path):
     assert found.facts["bmode"] == ["none: pictures already"]
 
 
-def test_colour_and_sixteen_bits_become_grey(cache, tmp_path):
+def test_color_and_sixteen_bits_become_gray(cache, tmp_path):
     root = tmp_path / "in"
     root.mkdir()
     rgb = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
@@ -480,11 +480,11 @@ def test_fields_out_of_range_are_named(tmp_path, cache, fields, message):
 
 def test_one_picture(tmp_path):
     pixels = cine_files.write_pictures(tmp_path, 1, ["a.png"])
-    found = cine_images.grey_picture(tmp_path / "a.png", SIZE)
+    found = cine_images.gray_picture(tmp_path / "a.png", SIZE)
     np.testing.assert_array_equal(found, pixels[0])
-    assert cine_images.grey_picture(tmp_path / "a.png", (9, 7)).shape == (9, 7)
+    assert cine_images.gray_picture(tmp_path / "a.png", (9, 7)).shape == (9, 7)
     with pytest.raises(dataset.DataError, match="b.png: no such file"):
-        cine_images.grey_picture(tmp_path / "b.png", SIZE)
+        cine_images.gray_picture(tmp_path / "b.png", SIZE)
 
 
 def test_values_that_cannot_be_read_are_an_error_of_the_file(tmp_path, cache):

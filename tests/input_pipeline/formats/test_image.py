@@ -14,7 +14,7 @@ LIMIT = 10**6
 
 
 def halves(left, right, size=(16, 16)):
-    """A picture of two colours, left and right."""
+    """A picture of two colors, left and right."""
     image = Image.new("RGB", size, left)
     image.paste(Image.new("RGB", (size[0] // 2, size[1]), right), (size[0] // 2, 0))
     return image
@@ -60,7 +60,7 @@ def test_what_is_transparent_shows_white(tmp_path, mode):
     assert (pixels[:, 12:] == 255).all()
 
 
-def test_a_palette_with_one_transparent_colour(tmp_path):
+def test_a_palette_with_one_transparent_color(tmp_path):
     image = halves("red", "blue").quantize(2)
     blue = image.getpixel((15, 0))
     pixels = decoded(image, tmp_path / "a.gif", transparency=blue).pixels
@@ -74,7 +74,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, ending):
     picture = decoded(Image.fromarray(ramp), tmp_path / f"a.{ending}")
     expected = np.rint(ramp / 257.0)
     np.testing.assert_array_equal(picture.pixels[..., 0], expected)
-    assert picture.grey
+    assert picture.gray
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_floats_are_scaled(tmp_path, values, expected):
 @pytest.mark.parametrize("mode", ["L", "1"])
 def test_grey_and_bilevel(tmp_path, mode):
     picture = decoded(halves("black", "white").convert(mode), tmp_path / "a.png")
-    assert picture.grey
+    assert picture.gray
     np.testing.assert_array_equal(picture.pixels[3, [0, 15]], [[0] * 3, [255] * 3])
 
 
-def test_colour_is_not_grey(tmp_path):
-    assert not decoded(halves("red", "blue"), tmp_path / "a.png").grey
+def test_color_is_not_gray(tmp_path):
+    assert not decoded(halves("red", "blue"), tmp_path / "a.png").gray
 
 
 def test_cmyk(tmp_path):

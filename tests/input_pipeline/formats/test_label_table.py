@@ -17,7 +17,7 @@ def test_labels_give_codes_names_and_whole_groups(folder):
     write_labels(
         folder, [f"{r},animal;animal.{k % 4},mark {k},me" for k, r in enumerate(rows)]
     )
-    data = load(folder, holdout=0.5)
+    data = load(folder, val_fraction=0.5)
     assert data.train.label_names == [f"animal.{k}" for k in range(4)]
     assert data.train.code_names == ["animal", *data.train.label_names]
     split = both(data)
@@ -50,7 +50,7 @@ def test_labels_above_the_pictures_and_papers_beside_them(tmp_path):
     write_labels(
         root, ["0.png,a", "1.PNG,a", "images/2.png,b", "./3.png,b;"], "filename,codes"
     )
-    data = load(root, holdout=0.0)
+    data = load(root, val_fraction=0.0)
     names = [
         data.train.label_names[k] if k >= 0 else "" for k in data.train.table["label"]
     ]

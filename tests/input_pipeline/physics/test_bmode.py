@@ -87,8 +87,8 @@ def test_channels_join():
     )
     np.testing.assert_array_equal(bmode.root_sum_of_squares(a[:1]), a[0])
     rgb = rng.integers(0, 256, (3, 6, 7), np.uint8)
-    grey = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
-    np.testing.assert_allclose(bmode.luminance(rgb), grey, rtol=1e-5)
+    gray = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
+    np.testing.assert_allclose(bmode.luminance(rgb), gray, rtol=1e-5)
     np.testing.assert_array_equal(bmode.luminance(rgb[:1]), rgb[0])
     white = np.full((4, 6, 7), 255, np.uint8)
     np.testing.assert_allclose(bmode.luminance(white), 255, rtol=1e-6)

@@ -16,8 +16,10 @@ render = jax.jit(lib.render, static_argnums=(1, 2))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def phantom(seed, twin=0, height=SIZE, width=SIZE):
-    return lib.render(lib.draw_ellipses(jax.random.key(seed), twin), height, width)
+def phantom(seed, near_duplicate=0, height=SIZE, width=SIZE):
+    return lib.render(
+        lib.draw_ellipses(jax.random.key(seed), near_duplicate), height, width
+    )
 
 
 def test_render_equals_a_loop_over_pixels():
@@ -33,8 +35,8 @@ def test_render_equals_a_loop_over_pixels():
         for j in range(16):
             value = 0.1
             for k in range(2):
-                y = (2 * i + 1) / 12 - 1 - float(made.centre[k, 0])
-                x = (2 * j + 1) / 16 - 1 - float(made.centre[k, 1])
+                y = (2 * i + 1) / 12 - 1 - float(made.center[k, 0])
+                x = (2 * j + 1) / 16 - 1 - float(made.center[k, 1])
                 a, b = map(float, made.axes[k])
                 c, s = np.cos(float(made.angle[k])), np.sin(float(made.angle[k]))
                 r = np.sqrt(((c * y - s * x) / a) ** 2 + ((s * y + c * x) / b) ** 2)
@@ -92,8 +94,8 @@ def test_structures_vary_in_number_and_stay_inside_the_head():
 def test_twins_differ_in_one_small_ellipse():
     for seed in range(10):
         plain, first, second = (np.asarray(phantom(seed, t)) for t in (0, 1, 2))
-        for twin in (first, second):
-            changed = np.abs(twin - plain) > 1e-6
+        for near_duplicate in (first, second):
+            changed = np.abs(near_duplicate - plain) > 1e-6
             assert 0 < changed.mean() < 0.02
             rows, columns = np.nonzero(changed)
             assert max(np.ptp(rows), np.ptp(columns)) < 0.15 * SIZE

@@ -84,8 +84,8 @@ def test_a_scatterer_is_where_the_formula_says(phase):
     np.testing.assert_allclose(position, [expected], atol=1e-12)
     power = envelope(position, tissue.amplitude) ** 2
     z, x = PROBE.places
-    centre = (power.sum(1) @ z, power.sum(0) @ x) / power.sum()
-    np.testing.assert_allclose(centre, expected, atol=0.03)
+    center = (power.sum(1) @ z, power.sum(0) @ x) / power.sum()
+    np.testing.assert_allclose(center, expected, atol=0.03)
 
 
 def test_skin_and_bone_stay_and_the_aponeurosis_goes_round(tissue):

@@ -50,7 +50,7 @@ def test_the_next_frame_is_of_the_same_clip_and_time_goes_on(shuffled):
         assert split.table["clip"] == [f"c{n // 8}" for n in own]
         assert fields["image"].shape == (len(split), 4, 6, 1)
     assert set(data.train.table["clip"]).isdisjoint(data.validation.table["clip"])
-    assert data.facts["clips_held_back"] == sorted(set(data.validation.table["clip"]))
+    assert data.facts["clips_held_out"] == sorted(set(data.validation.table["clip"]))
     ids = np.concatenate([s.table["id"] for s in (data.train, data.validation)])
     assert sorted(ids) == list(range(40))
 
@@ -71,7 +71,7 @@ def test_a_file_is_mapped_in_whichever_process_reads_it(tmp_path):
 
 
 def test_time_holds_back_the_end_of_each_clip_and_leaves_a_gap():
-    data = frames_lib.split(cine(clips=2), split="time", holdout=0.25, gap=1.0)
+    data = frames_lib.split(cine(clips=2), split="time", val_fraction=0.25, gap=1.0)
     assert [n % 8 for n in numbers(data.validation)] == [6, 7, 6, 7]
     # Held back from 3.0 s on; what is later than 2.0 s is neither.
     assert [n % 8 for n in numbers(data.train)] == [0, 1, 2, 3, 4] * 2
@@ -81,14 +81,14 @@ def test_time_holds_back_the_end_of_each_clip_and_leaves_a_gap():
 
 
 def test_clips_are_held_back_by_a_column():
-    data = frames_lib.split(cine(), hold_out="side=left")
+    data = frames_lib.split(cine(), val_filter="side=left")
     assert set(data.validation.table["side"]) == {"left"}
     assert set(data.train.table["side"]) == {"right"}
 
 
 def test_seeds_draw_other_clips():
     held = {
-        tuple(frames_lib.split(cine(), seed=s).facts["clips_held_back"])
+        tuple(frames_lib.split(cine(), seed=s).facts["clips_held_out"])
         for s in range(9)
     }
     assert len(held) > 1
@@ -99,7 +99,7 @@ def test_a_column_of_numbers_is_cut_into_equal_parts_of_the_training_range():
     angle = np.linspace(0, 10, 40)
     angle[7] = np.nan
     data = frames_lib.split(
-        cine(angle=angle), label="angle", bins=4, hold_out="clip=c4"
+        cine(angle=angle), label="angle", bins=4, val_filter="clip=c4"
     )
     low, high = 0.0, angle[31]
     for split in (data.train, data.validation):
@@ -110,7 +110,7 @@ def test_a_column_of_numbers_is_cut_into_equal_parts_of_the_training_range():
             assert label == min(place, 3)
     assert data.train.label_names[0] == "angle 0 to 1.99"
     assert data.facts["labels"] == 4
-    assert data.facts["labelled_in_training"] == 31
+    assert data.facts["labeled_in_training"] == 31
     assert data.facts["with_a_positive"] == 31
 
 
@@ -138,16 +138,16 @@ def test_all_frames_are_read_without_a_split():
     ("given", "fields", "message"),
     [
         ({"clips": 1}, {}, "got one clip.*data.split=time"),
-        ({}, {"hold_out": "side=up"}, "'side=up', which is 0 of 40.*left, right"),
-        ({}, {"hold_out": "frame=3"}, "a part of clip 'c0'"),
-        ({}, {"hold_out": "size=3"}, "no column 'size'; choices: clip, frame"),
+        ({}, {"val_filter": "side=up"}, "'side=up', which is 0 of 40.*left, right"),
+        ({}, {"val_filter": "frame=3"}, "a part of clip 'c0'"),
+        ({}, {"val_filter": "size=3"}, "no column 'size'; choices: clip, frame"),
         ({}, {"label": "sides"}, "data.label.*no column 'sides'"),
         ({}, {"label": "side", "bins": 4}, "holds 'right'; expected numbers"),
         ({"angle": np.nan}, {"label": "angle", "bins": 2}, "no training frame"),
         ({}, {"split": "frame"}, "got 'frame'; choices: clip, time"),
-        ({}, {"holdout": 1.0}, "data.holdout: got 1.0"),
+        ({}, {"val_fraction": 1.0}, "data.val_fraction: got 1.0"),
         ({}, {"delta": -1}, "data.delta: got -1"),
-        ({"frames": 1}, {"split": "time", "holdout": 0.4}, "no frame is held back"),
+        ({"frames": 1}, {"split": "time", "val_fraction": 0.4}, "no frame is held out"),
     ],
 )
 def test_what_is_at_fault_is_named(given, fields, message):

@@ -91,7 +91,7 @@ def test_segments_and_labels_are_those_of_a_plain_loop(percentile, least):
     np.testing.assert_array_equal(found.labels, labels)
     assert found.labels.dtype == np.int32
     assert len(found.names) == len(expected)
-    assert found.labelled == np.mean(labels >= 0)
+    assert found.labeled == np.mean(labels >= 0)
     assert found.positives == 1.0
 
 
@@ -232,7 +232,7 @@ def test_clips_of_one_frame_have_no_motion_and_no_label():
     assert np.isnan(found.threshold)
     assert found.segments == []
     assert set(found.labels) == {-1}
-    assert (found.positives, found.labelled) == (0.0, 0.0)
+    assert (found.positives, found.labeled) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("reference", [None, noise(1)[0]])
@@ -242,7 +242,7 @@ def test_no_segment_is_no_label_and_no_positive(reference):
     )
     assert found.segments == []
     assert set(found.labels) == {-1}
-    assert (found.positives, found.labelled) == (0.0, 0.0)
+    assert (found.positives, found.labeled) == (0.0, 0.0)
     assert (found.similarity is None) == (reference is None)
     json.dumps(pseudo_labels.facts(found), allow_nan=False)
 
@@ -250,18 +250,18 @@ def test_no_segment_is_no_label_and_no_positive(reference):
 def test_no_frame_at_all_is_no_label():
     found = pseudo_labels.label(noise(0), np.zeros(0, int))
     assert len(found.labels) == len(found.motion) == 0
-    assert (found.positives, found.labelled) == (0.0, 0.0)
+    assert (found.positives, found.labeled) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
     ("labels", "share"),
     [([0, 0, 1, -1, -1], 2 / 3), ([3, 1, 2], 0), ([-1, -1], 0), ([5, 5], 1), ([], 0)],
 )
-def test_positives_are_counted_among_labelled_frames(labels, share):
+def test_positives_are_counted_among_labeled_frames(labels, share):
     assert pseudo_labels.positive_share(np.array(labels, int)) == share
 
 
-def test_mapped_frames_are_labelled_as_those_in_memory(tmp_path):
+def test_mapped_frames_are_labeled_as_those_in_memory(tmp_path):
     frames, clip = mixed()
     np.save(tmp_path / "frames.npy", frames)
     mapped = np.load(tmp_path / "frames.npy", mmap_mode="r")

@@ -1,4 +1,4 @@
-"""Windows against a loop over articles: what follows what, and who is held back."""
+"""Windows against a loop over articles: what follows what, and who is held out."""
 
 import pickle
 
@@ -28,7 +28,12 @@ def made(bad=()):
 
 
 def load(sequences, **fields):
-    known = {"context": CONTEXT, "holdout": 0.4, "strangers": 2, "siblings": 2}
+    known = {
+        "context": CONTEXT,
+        "val_fraction": 0.4,
+        "cross_article_negatives": 2,
+        "same_article_negatives": 2,
+    }
     known["seed"] = 0
     return windows_lib.split(sequences, **known | fields)
 
@@ -81,7 +86,7 @@ def test_no_article_is_on_both_sides(data):
     assert set(data.extra["pool"].table["label"].tolist()) == sides[1]
 
 
-def test_the_pool_holds_every_vector_of_the_articles_held_back(data):
+def test_the_pool_holds_every_vector_of_the_articles_held_out(data):
     held = set(data.validation.table["label"].tolist())
     lengths = (9, 4, 12, 7, 10, 8)
     pool = data.extra["pool"]
@@ -100,8 +105,10 @@ def test_strangers_are_of_other_articles_on_the_same_side(data):
         labels = split.table["label"]
         fields = split.read(np.arange(len(split)))
         for row in range(len(split)):
-            for stranger in fields["strangers"][row]:
-                match = np.argmin(np.abs(unit(x) - stranger[None, :]).sum(1))
+            for cross_article_negative in fields["cross_article_negatives"][row]:
+                match = np.argmin(
+                    np.abs(unit(x) - cross_article_negative[None, :]).sum(1)
+                )
                 article = table["article"][match] - 100
                 assert article != labels[row]
                 assert article in labels
@@ -113,8 +120,10 @@ def test_siblings_are_of_the_same_article_and_not_of_the_window(data):
         labels, fields = split.table["label"], split.read(np.arange(len(split)))
         for row in range(len(split)):
             place = int(split.table["position"][row])
-            for sibling in fields["siblings"][row]:
-                match = np.argmin(np.abs(unit(x) - sibling[None, :]).sum(1))
+            for same_article_negative in fields["same_article_negatives"][row]:
+                match = np.argmin(
+                    np.abs(unit(x) - same_article_negative[None, :]).sum(1)
+                )
                 same = table["article"][match] - 100 == labels[row]
                 # An article of four has nothing beside its window of four.
                 assert same == (labels[row] != 1)
@@ -132,7 +141,7 @@ def test_batches_have_the_fields_of_windows(data):
     batch = next(loader.train_batches(data.train, batch_size=4, seed=0, threads=0))
     assert batch["context"].shape == (4, CONTEXT, given.WIDTH)
     assert batch["target"].shape == (4, given.WIDTH)
-    assert batch["strangers"].shape == (4, 2, given.WIDTH)
+    assert batch["cross_article_negatives"].shape == (4, 2, given.WIDTH)
     np.testing.assert_allclose(np.linalg.norm(batch["context"], axis=-1), 1, rtol=1e-6)
 
 
@@ -156,8 +165,8 @@ def test_vectors_in_a_file_are_mapped(tmp_path):
     [
         ({"context": 0}, r"data\.context: got 0"),
         ({"context": 12}, "none of the articles in training has 13 vectors"),
-        ({"holdout": 1.0}, r"data\.holdout: got 1\.0"),
-        ({"strangers": -1}, r"data\.strangers: got -1"),
+        ({"val_fraction": 1.0}, r"data\.val_fraction: got 1\.0"),
+        ({"cross_article_negatives": -1}, r"data\.cross_article_negatives: got -1"),
     ],
 )
 def test_faults_are_named(fields, message):
@@ -166,6 +175,6 @@ def test_faults_are_named(fields, message):
 
 
 def test_short_articles_are_counted_and_named():
-    data = load(made(), context=8, strangers=0)
+    data = load(made(), context=8, cross_article_negatives=0)
     assert data.facts["articles_too_short"] == 3
     assert data.facts["articles_too_short_first"] == ["title 1", "title 3", "title 5"]

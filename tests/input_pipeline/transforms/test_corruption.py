@@ -16,7 +16,7 @@ def batch(n=N, length=L):
     return {
         "context": rng.standard_normal((n, length, D)).astype(np.float32),
         "target": rng.standard_normal((n, D)).astype(np.float32),
-        "strangers": rng.standard_normal((n, S, D)).astype(np.float32),
+        "cross_article_negatives": rng.standard_normal((n, S, D)).astype(np.float32),
         "id": np.arange(n, dtype=np.int32),
     }
 
@@ -58,7 +58,7 @@ def test_one_vector_is_replaced_by_one_of_another_article(both):
     assert float(out["diag"]["replaced"]) == pytest.approx(share)
     for row in np.flatnonzero(changed.any(1))[:50]:
         vector = seen[row][changed[row]][0]
-        assert (vector == given["strangers"][row]).all(1).any()
+        assert (vector == given["cross_article_negatives"][row]).all(1).any()
     # Any place may be hit.
     whole = np.any(seen, -1).all(1) & changed.any(1)
     assert changed[whole].any(0).all()
@@ -90,7 +90,7 @@ def test_a_context_of_one_keeps_its_vector():
 
 
 def test_without_strangers_nothing_is_replaced():
-    given = batch(32) | {"strangers": np.zeros((32, 0, D), np.float32)}
+    given = batch(32) | {"cross_article_negatives": np.zeros((32, 0, D), np.float32)}
     out = corrupted(given, dropout=0.0, span=1.0)
     np.testing.assert_array_equal(out["view1"], given["context"])
     assert float(out["diag"]["replaced"]) == 0

@@ -121,15 +121,15 @@ def test_the_next_frame_has_the_second_views_fields_and_draws_of_its_own():
     assert "view3" not in jax.jit(random)(jax.random.key(0), batch)
 
 
-def test_grey_pictures_have_three_channels_alike():
+def test_gray_images_have_three_channels_alike():
     augment = augment_lib.make_augment(view1={}, view2={"flip": 1.0}, **RAW)
-    grey = batch_of(3)
-    grey["image"] = grey["image"][..., :1]
-    color = grey | {"image": grey["image"].repeat(3, -1)}
-    for a, b in zip(views_of(augment, grey), views_of(augment, color), strict=True):
+    gray = batch_of(3)
+    gray["image"] = gray["image"][..., :1]
+    color = gray | {"image": gray["image"].repeat(3, -1)}
+    for a, b in zip(views_of(augment, gray), views_of(augment, color), strict=True):
         np.testing.assert_array_equal(a, b)
     center = augment_lib.make_center(size=SIZE, mean=MEAN, std=STD)
-    np.testing.assert_array_equal(center(grey)["image"], center(color)["image"])
+    np.testing.assert_array_equal(center(gray)["image"], center(color)["image"])
 
 
 def test_fields_left_out_are_off():
@@ -138,7 +138,7 @@ def test_fields_left_out_are_off():
     np.testing.assert_allclose(one_view(batch), center, atol=1e-6)
 
 
-def test_center_is_the_whole_picture_resized_and_normalised():
+def test_center_is_the_whole_picture_resized_and_normalized():
     batch = batch_of(3)
     got = augment_lib.make_center(size=SIZE, mean=MEAN, std=STD)(batch)["image"]
     assert got.dtype == jnp.float32
@@ -196,7 +196,7 @@ def test_a_probability_gates_its_operation(name):
     assert abs(changed.mean() - 0.4) < 0.1
 
 
-def test_levels_map_black_and_white_to_any_colours():
+def test_levels_map_black_and_white_to_any_colors():
     batch = batch_of(200)
     still, view = one_view(batch), one_view(batch, levels=1)
     ends = []
@@ -246,7 +246,7 @@ def test_a_source_of_another_shape_and_size_is_taken():
     ("fields", "message"),
     [
         ({"brightnes": 0.4}, r"view1\.brightnes .* nearest: brightness"),
-        ({"solarise": 0.4}, "nearest: solarize"),
+        ({"solarize": 0.4}, "nearest: solarize"),
         ({"blur": 1.5}, r"view1\.blur must be in \[0, 1\], got 1.5"),
         ({"flip": float("nan")}, "view1.flip"),
         ({"crop_scale": (0.5, 0.2)}, r"0 < low <= high, got \(0.5, 0.2\)"),
@@ -261,7 +261,7 @@ def test_wrong_fields_are_refused(fields, message):
         augment_lib.make_augment(view1=fields, view2={}, **RAW)
 
 
-def test_wrong_pictures_and_normalisations_are_refused():
+def test_wrong_pictures_and_normalizations_are_refused():
     center = augment_lib.make_center(**RAW)
     with pytest.raises(ValueError, match="uint8"):
         center({"image": np.zeros((2, 8, 8, 3), np.float32)})
@@ -271,16 +271,16 @@ def test_wrong_pictures_and_normalisations_are_refused():
         augment_lib.make_center(size=0, mean=MEAN, std=STD)
 
 
-def test_pictures_of_views_are_what_was_normalised():
+def test_pictures_of_views_are_what_was_normalized():
     """Subtracting and dividing is undone: what people see lies in 0..1 again."""
     images = np.random.default_rng(3).integers(0, 256, (4, 24, 24, 3), np.uint8)
     records = {"image": images, "id": np.arange(4, dtype=np.int32)}
     fields = {"size": 24, "view1": {}, "view2": {}}
-    coloured = fields | {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-    show = augment_lib.make_pictures(**coloured)
+    colored = fields | {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    show = augment_lib.make_pictures(**colored)
     assert show(records, None) is images
     key = jax.random.key(0)
-    seen = augment_lib.make_view("view1", **coloured)(key, records)["image"]
+    seen = augment_lib.make_view("view1", **colored)(key, records)["image"]
     plain = fields | {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     expected = augment_lib.make_view("view1", **plain)(key, records)["image"]
     np.testing.assert_allclose(show(records, seen), expected, atol=1e-5)

@@ -156,7 +156,7 @@ def test_the_next_frame_has_a_view_of_its_own():
     assert "view3" not in views(given)
 
 
-def test_pictures_undo_the_normalisation():
+def test_pictures_undo_the_normalization():
     given = batch()
     fields = {"mean": 0.3, "std": 0.25, "channels": 3}
     center = ultrasound.make_center(size=SIZE, **fields)(given)
@@ -175,10 +175,10 @@ def test_pictures_undo_the_normalisation():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"view1": {"blur": 0.5}}, "augment.view1: got blur; choices: crop, rotate"),
+        ({"view1": {"blur": 0.5}}, "transform.view1: got blur; choices: crop, rotate"),
         ({"moved": {"flip": 1.5}}, "augment.moved.flip: got 1.5; expected 0 to 1"),
-        ({"view2": {"crop": 0.0}}, "augment.view2.crop: got 0.0"),
-        ({"view2": {"shift": -0.1}}, "augment.view2.shift: got -0.1"),
+        ({"view2": {"crop": 0.0}}, "transform.view2.crop: got 0.0"),
+        ({"view2": {"shift": -0.1}}, "transform.view2.shift: got -0.1"),
         ({"channels": 2}, "got channels 2; expected 1 or 3"),
         ({"std": 0.0}, "got std 0.0"),
         ({"size": (8,)}, r"got size \(8,\); expected height and width"),
@@ -189,7 +189,7 @@ def test_fields_out_of_range_are_named(fields, message):
         ultrasound.make_augment(**{"size": SIZE, **OFF, **fields})
 
 
-def test_pictures_in_colour_are_no_frames():
+def test_pictures_in_color_are_no_frames():
     given = batch()
     color = given | {"image": jnp.repeat(given["image"], 3, -1)}
     with pytest.raises(ValueError, match=r"uint8 \[n, h, w, 1\], got uint8"):

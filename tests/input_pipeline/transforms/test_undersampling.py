@@ -86,9 +86,9 @@ def test_a_view_is_transform_mask_and_transform_back(kind, view):
 def test_coils_see_the_object_and_keep_its_phase():
     """The whole scan is the picture times the sensitivities, over one number."""
     batch = photographs()
-    grey = batch["image"].mean(-1) / 255
+    gray = batch["image"].mean(-1) / 255
     maps = np.asarray(coils_lib.sensitivities("birdcage", COILS, SIZE, SIZE))
-    expected = unit_power(grey[:, None] * maps[None])
+    expected = unit_power(gray[:, None] * maps[None])
     np.testing.assert_allclose(whole(batch), expected, atol=1e-5)
 
 
@@ -114,7 +114,7 @@ def test_a_point_has_ghosts_where_the_comb_puts_them():
     bright = np.argwhere(found > 0.5 * height).tolist()
     assert bright == [[10, 5], [10, 13], [10, 21], [10, 29]]
     values = [found[tuple(at)] for at in bright]
-    # The transform is centred, so a comb from line 0 has all copies in step.
+    # The transform is centered, so a comb from line 0 has all copies in step.
     np.testing.assert_allclose(values, height, rtol=1e-4)
     found[tuple(np.transpose(bright))] = 0
     assert found.max() < 1e-4 * height
@@ -129,7 +129,7 @@ def noise_of(batch, rng, view, snr):
     assert np.abs(k[1][..., ~lines]).max() < 1e-4  # nothing where nothing is measured
     full = fft2c(whole(batch))[..., lines]
     for i, one in enumerate(k):
-        # Undo the normalisation by what the clean measurement must be.
+        # Undo the normalization by what the clean measurement must be.
         k[i] = one[..., lines]
     scale = (full.conj() * k[0]).sum((1, 2, 3)).real / (np.abs(full) ** 2).sum(
         (1, 2, 3)

@@ -1,4 +1,4 @@
-"""Batch normalisation with SiLU against float64 formulas and Flax's own layer."""
+"""Batch normalization with SiLU against float64 formulas and Flax's own layer."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Convolution as products with neighbourhoods, against XLA's and a loop."""
+"""Convolution as products with neighborhoods, against XLA's and a loop."""
 
 import jax
 import jax.numpy as jnp

@@ -131,16 +131,16 @@ def test_tensors_with_other_axes_are_named():
         assign(flat)
 
 
-def test_channels_are_summed_for_grey_pictures_alone():
+def test_channels_are_summed_for_gray_images_alone():
     kernel = TENSORS["stem.weight"]
-    found = assign_lib.grey_convolution(kernel)
+    found = assign_lib.gray_convolution(kernel)
     rgb = assign_lib.convolution(kernel)
     np.testing.assert_array_equal(
         found[:, :, 0], rgb[:, :, 0] + rgb[:, :, 1] + rgb[:, :, 2]
     )
     two = kernel[:, :2]
     np.testing.assert_array_equal(
-        assign_lib.grey_convolution(two), assign_lib.convolution(two)
+        assign_lib.gray_convolution(two), assign_lib.convolution(two)
     )
 
 

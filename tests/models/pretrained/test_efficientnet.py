@@ -76,11 +76,11 @@ def test_tensors_that_do_not_fit_are_all_named(tensors, tmp_path):
 
 
 def test_one_channel_gets_the_sum_of_three(tensors, tmp_path):
-    rgb, grey = (
+    rgb, gray = (
         load(tensors, tmp_path, channels)["params"]["stem"]["kernel"]
         for channels in (3, 1)
     )
-    np.testing.assert_allclose(grey, rgb.sum(2, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(gray, rgb.sum(2, keepdims=True), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_deeper_network_misses_what_a_file_does_not_have(tmp_path):
         resnet_weights.load(str(tmp_path / "x.pth"), variables)
 
 
-def test_grey_pictures_give_what_three_equal_channels_gave(tmp_path):
+def test_gray_images_give_what_three_equal_channels_gave(tmp_path):
     x = published.pictures(2, 32, 32, 1)
     apply = jax.jit(functools.partial(small().apply, train=False))
     outputs = [

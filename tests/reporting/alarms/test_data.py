@@ -49,7 +49,7 @@ def audit(*, share=0.11, common=0.005, pixels=0.76, untrained=0.77, n=1000):
         "common": {"value": common, "n": 4121, "above": 0.05, "codes": [code]},
         "lowest": lowest,
         "loss_chance": CHANCE,
-        "loss_floor": CHANCE * share,
+        "loss_lower_bound": CHANCE * share,
     }
 
 
@@ -67,7 +67,7 @@ def leaks(**changed):
     return {"leaks": none | changed, "repeats": {"share": 0.0, "looked_at": 2000}}
 
 
-def losses(values, floor, every=10):
+def losses(values, baseline, every=10):
     return [
         {
             "kind": "train",
@@ -77,7 +77,7 @@ def losses(values, floor, every=10):
             "metrics": {
                 "train/loss": value,
                 "train/loss_chance": CHANCE,
-                "train/loss_floor": floor,
+                "train/loss_lower_bound": baseline,
             },
         }
         for i, value in enumerate(values)
@@ -114,21 +114,21 @@ def test_weak_labels_are_named_before_the_first_step(fields, said):
 
 
 def test_a_loss_at_the_ceiling_of_its_labels():
-    floor = 0.7 * CHANCE
-    near = floor + 0.4 * (CHANCE - floor)
+    baseline = 0.7 * CHANCE
+    near = baseline + 0.4 * (CHANCE - baseline)
     known = {"audit": audit(share=0.7), "ignore": ("weak_labels",)}
-    (alarm,) = alarm_check.check(losses([near] * 20, floor), **known)
+    (alarm,) = alarm_check.check(losses([near] * 20, baseline), **known)
     assert alarm["name"] == "label_ceiling"
     assert alarm["step"] == 200
     assert "3.50" in alarm["seen"]
     assert "Another learning rate" in alarm["advice"]
-    assert names(losses([near] * 19, floor), **known) == []
-    # It still falls, or is as far from its floor as from chance.
-    falling = np.linspace(near, floor, 20).tolist()
-    assert names(losses(falling, floor), **known) == []
-    far = floor + 0.6 * (CHANCE - floor)
-    assert names(losses([far] * 20, floor), **known) == []
-    # To come to a low floor is to have learned all.
+    assert names(losses([near] * 19, baseline), **known) == []
+    # It still falls, or is as far from its baseline as from chance.
+    falling = np.linspace(near, baseline, 20).tolist()
+    assert names(losses(falling, baseline), **known) == []
+    far = baseline + 0.6 * (CHANCE - baseline)
+    assert names(losses([far] * 20, baseline), **known) == []
+    # To come to a low baseline is to have learned all.
     low = losses([0.11 * CHANCE] * 20, 0.11 * CHANCE)
     assert names(low, audit=audit()) == []
 
@@ -140,9 +140,9 @@ def test_a_loss_at_the_ceiling_of_its_labels():
             {"groups": 5, "groups_named": ["lion", "cat", "dog"], "records": 0.4},
             "5 groups by label (lion, cat, dog, …) on both sides, with 40.0 %",
         ),
-        ({"windows": 0.915}, "91.5 % of the windows held back overlap"),
+        ({"windows": 0.915}, "91.5 % of the windows held out overlap"),
         ({"ids": 1}, "1 id on both sides"),
-        ({"content": 0.02}, "2.00 % of 1,000 records held back equal"),
+        ({"content": 0.02}, "2.00 % of 1,000 records held out equal"),
     ],
 )
 def test_leaks_are_named(changed, said):
@@ -190,7 +190,7 @@ def test_what_the_report_says_of_labels():
         side: {
             "records": 10,
             "classes": 3,
-            "labelled": 0.5,
+            "labeled": 0.5,
             "with_another_of_the_label": 0.4,
             "codes": 2,
             "coded": 0.3,
@@ -198,7 +198,7 @@ def test_what_the_report_says_of_labels():
         }
         for side in ("train", "validation")
     }
-    (section,) = data_sections.about_labels(audit(), {"labelling": sides})
+    (section,) = data_sections.about_labels(audit(), {"labeling": sides})
     assert section.tables[0].rows[0] == [
         "training", "10", "3", "50.0 %", "40.0 %", "2", "30.0 %", "20.0 %",
     ]  # fmt: skip
@@ -225,13 +225,13 @@ def test_what_is_said_of_the_split():
 def test_a_query_in_its_own_list():
     def gallery(*ids):
         near = [{"id": i, "score": 1.0} for i in ids]
-        return [{"query": 7, "name": "frame 7", "neighbours": near}]
+        return [{"query": 7, "name": "frame 7", "neighbors": near}]
 
-    (alarm,) = alarm_check.check([], gallery=gallery(7, 3))
+    (alarm,) = alarm_check.check([], examples=gallery(7, 3))
     assert alarm["name"] == "self_match"
     assert "1 of 1 query found themselves (frame 7)" in alarm["seen"]
-    assert alarm_check.check([], gallery=gallery(3, 4)) == []
+    assert alarm_check.check([], examples=gallery(3, 4)) == []
     # Another view of the record is what was looked for.
     (other,) = gallery(7)
-    other["neighbours"][0]["score"] = 0.98
-    assert alarm_check.check([], gallery=[other]) == []
+    other["neighbors"][0]["score"] = 0.98
+    assert alarm_check.check([], examples=[other]) == []

@@ -12,7 +12,7 @@ from tests.reporting.histories import evaluated, event, events, names
 def test_to_stay_below_the_best_there_is_is_no_fault():
     history = evaluated(0.53, pixels=fake.metric(0.1, 500))
     tag = "eval/brand/recall@1"
-    best = event("floor", 0, {tag: fake.metric(0.9, 500)}, floor="best")
+    best = event("baseline", 0, {tag: fake.metric(0.9, 500)}, baseline="best")
     assert names([best, *history]) == []
 
 
@@ -28,17 +28,17 @@ def test_saturated_metric_tells_what_pixels_score():
 
 def test_perfect_score_that_raw_pixels_reach():
     found = names(evaluated(1.0, pixels=fake.metric(1.0)))
-    assert found == ["under_floor", "saturated"]
+    assert found == ["not_above_baseline", "saturated"]
 
 
-def test_metric_within_its_floors():
+def test_metric_within_its_baselines():
     pixels, untrained = fake.metric(0.5), fake.metric(0.2)  # ± .04
     assert names(evaluated(0.55, pixels, untrained)) == []
-    assert names(evaluated(0.53, pixels, untrained)) == ["under_floor"]
+    assert names(evaluated(0.53, pixels, untrained)) == ["not_above_baseline"]
     (alarm,) = alarm_check.check(evaluated(0.2, pixels, untrained))
     assert "raw pixels (0.500 (0.460 … 0.540), n 400) or the un" in alarm["message"]
-    bare = {"value": 0.5}  # a floor without an interval
-    assert names(evaluated(0.5, bare)) == ["under_floor"]
+    bare = {"value": 0.5}  # a baseline without an interval
+    assert names(evaluated(0.5, bare)) == ["not_above_baseline"]
     assert names(evaluated(0.51, bare)) == []
 
 
@@ -46,13 +46,13 @@ def test_floors_are_held_against_a_run_in_its_second_half_only():
     history = evaluated(0.2, fake.metric(0.5))
     history[-1] = {key: v for key, v in history[-1].items() if key != "final"}
     assert names(history, total_steps=200) == []
-    assert names(history, total_steps=100) == ["under_floor"]
+    assert names(history, total_steps=100) == ["not_above_baseline"]
 
 
 def test_zero_hits_in_a_few_queries():
     # 0 of 10: the upper end of a Wilson interval is z²/(n + z²) = .278.
     (alarm,) = alarm_check.check(evaluated(0.0, n=10, low=0.0, high=0.278))
-    assert alarm["name"] == "no_hits"
+    assert alarm["name"] == "zero_recall"
     assert "0 in 10 queries" in alarm["message"]
     assert "below 0.278" in alarm["message"]
     assert "evaluate on more" in alarm["message"]
@@ -66,7 +66,7 @@ def test_a_score_of_few_queries_is_an_impression():
     assert names(evaluated(0.4, n=99)) == ["few_queries"]
     assert names(evaluated(0.4, n=100)) == []
     # A zero has an alarm of its own.
-    assert names(evaluated(0.0, n=10, high=0.3)) == ["no_hits"]
+    assert names(evaluated(0.0, n=10, high=0.3)) == ["zero_recall"]
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_score_of_few_queries_is_an_impression():
     [
         ("near_ties", "near_ties", 0.95, 0.85, {}),
         ("duplicates", "duplicates", 0.02, 0.005, {}),
-        ("gap", "generalisation_gap", 0.2, 0.05, {}),
-        ("ssim@1", "resemblance", 0.95, 0.99, {"chance": 0.93}),
+        ("gap", "generalization_gap", 0.2, 0.05, {}),
+        ("ssim@1", "ssim_at_chance", 0.95, 0.99, {"chance": 0.93}),
     ],
 )
 def test_what_an_evaluation_says_of_itself(ending, alarm, bad, good, beside):
@@ -102,9 +102,9 @@ def test_crowded_and_unaligned_embeddings():
         metric = fake.metric(value, chance=chance)
         return events(tag=f"eval/geometry/{name}", values=[metric], kind="eval")
 
-    assert names(geometry("uniformity", -0.5, -3.9)) == ["crowded"]
+    assert names(geometry("uniformity", -0.5, -3.9)) == ["low_uniformity"]
     assert names(geometry("uniformity", -1.5, -3.9)) == []
-    assert names(geometry("alignment", 1.9, 2.0)) == ["unaligned"]
+    assert names(geometry("alignment", 1.9, 2.0)) == ["views_not_aligned"]
     assert names(geometry("alignment", 0.5, 2.0)) == []
 
 
@@ -118,37 +118,39 @@ def test_perfect_from_the_first_evaluation_on():
     assert names(history(0.5, 1.0)) == []
 
 
-def both_floors(values, floors, name="pixels"):
-    """A final evaluation of several tags of a set, and a floor of each."""
+def both_baselines(values, baselines, name="pixels"):
+    """A final evaluation of several tags of a set, and a baseline of each."""
     tags = [f"eval/clean/{tag}" for tag in values]
     measured = dict(zip(tags, map(fake.metric, values.values()), strict=True))
-    low = {f"eval/clean/{tag}": fake.metric(floors[tag]) for tag in floors}
+    low = {f"eval/clean/{tag}": fake.metric(baselines[tag]) for tag in baselines}
     return [
-        event("floor", 0, low, floor=name),
+        event("baseline", 0, low, baseline=name),
         event("eval", 50, measured, final=True),
     ]
 
 
 def test_one_headline_above_a_floor_is_enough():
-    floors = {"recall@1": 0.28, "map": 0.2}
-    assert names(both_floors({"recall@1": 0.3, "map": 0.3}, floors)) == []
-    assert names(both_floors({"recall@1": 0.3, "map": 0.22}, floors)) == ["under_floor"]
+    baselines = {"recall@1": 0.28, "map": 0.2}
+    assert names(both_baselines({"recall@1": 0.3, "map": 0.3}, baselines)) == []
+    assert names(both_baselines({"recall@1": 0.3, "map": 0.22}, baselines)) == [
+        "not_above_baseline"
+    ]
 
 
 def test_cosine_is_held_against_a_copy_of_the_last_vector():
     level, value = {"cosine": 0.4713}, {"cosine": 0.4719}
-    (alarm,) = alarm_check.check(both_floors(value, level, "copy_last"))
-    assert alarm["name"] == "under_floor"
+    (alarm,) = alarm_check.check(both_baselines(value, level, "persistence"))
+    assert alarm["name"] == "not_above_baseline"
     assert "a copy of the last vector (0.471" in alarm["seen"]
-    assert names(both_floors({"cosine": 0.6}, level, "copy_last")) == []
-    assert names(both_floors(value, level, "ridge")) == []
+    assert names(both_baselines({"cosine": 0.6}, level, "persistence")) == []
+    assert names(both_baselines(value, level, "ridge")) == []
 
 
 def test_looks_do_not_speak_where_labels_do():
     alike = {"ssim@1": fake.metric(0.95, chance=0.93)}
     tags = {f"eval/clean/{name}": metric for name, metric in alike.items()}
     alone = [event("eval", 50, tags, final=True)]
-    assert names(alone) == ["resemblance"]
+    assert names(alone) == ["ssim_at_chance"]
     judged = tags | {"eval/clean/map": fake.metric(0.6, chance=0.1)}
     assert names([event("eval", 50, judged, final=True)]) == []
 
@@ -156,14 +158,17 @@ def test_looks_do_not_speak_where_labels_do():
 def test_an_easy_set_beside_a_harder_one_is_no_fault():
     easy = evaluated(1.0, pixels=fake.metric(0.99))
     assert "saturated" in names(easy)
-    floor = easy[0]["metrics"]
+    baseline = easy[0]["metrics"]
     for harder, excused in ((0.7, True), (0.98, False)):
         more = {"eval/hard/in_10000/recall@1": fake.metric(harder, 500)}
-        history = [event("floor", 0, floor | more, floor="pixels"), easy[-1]]
+        history = [event("baseline", 0, baseline | more, baseline="pixels"), easy[-1]]
         assert ("saturated" not in names(history)) == excused
 
 
 def test_a_zero_under_a_condition_is_no_fault():
     none = fake.metric(0.0, 200) | {"low": 0.0, "high": 0.019}
-    for tag, found in (("codes/recall@1", ["no_hits"]), ("hard/snr_2/recall@1", [])):
+    for tag, found in (
+        ("codes/recall@1", ["zero_recall"]),
+        ("hard/snr_2/recall@1", []),
+    ):
         assert names([event("eval", 50, {f"eval/{tag}": none}, final=True)]) == found

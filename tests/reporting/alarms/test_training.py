@@ -41,7 +41,7 @@ def test_reach_of_the_loss_counts_where_its_floor_is_known():
     # At τ 1 the loss cannot fall below 93 % of chance: 2 % down is a quarter of that.
     history = events([CHANCE * 0.98] * 10)
     for e in history:
-        e["metrics"]["train/loss_floor"] = CHANCE * 0.93
+        e["metrics"]["train/loss_lower_bound"] = CHANCE * 0.93
     assert names(history) == []
 
 
@@ -86,9 +86,11 @@ def test_collapse_stops_and_thin_spread_warns():
     (alarm,) = alarm_check.check(spread([1.0, 0.04, 0.03, 0.0]))
     assert (alarm["name"], alarm["severity"]) == ("collapse", "stop")
     (alarm,) = alarm_check.check(spread([1.0, 0.6, 0.4]))
-    assert (alarm["name"], alarm["severity"]) == ("thin_spread", "warn")
+    assert (alarm["name"], alarm["severity"]) == ("partial_collapse", "warn")
     assert "40.0 %" in alarm["message"]
-    assert names(spread([0.04, 0.03])) == ["thin_spread"]  # two points are no proof
+    assert names(spread([0.04, 0.03])) == [
+        "partial_collapse"
+    ]  # two points are no proof
     assert names(spread([0.0, 0.0, 0.0, 0.9])) == []
     # Embeddings of a network that has hardly begun may well lie close together.
     assert names(spread([0.04] * 4), total_steps=1000) == []
@@ -139,7 +141,7 @@ def test_stops_come_first_and_limits_can_be_set():
     history = [*events([CHANCE] * 10), *spread([0.0] * 3)]
     assert names(history) == ["collapse", "near_chance"]
     patient = dataclasses.replace(Limits(), points=11, collapsed_points=9)
-    assert names(history, limits=patient) == ["thin_spread"]
+    assert names(history, limits=patient) == ["partial_collapse"]
 
 
 def test_each_alarm_is_new_once():
@@ -155,7 +157,7 @@ def test_batches_without_positives_stop_a_run_and_few_are_told():
     tag = "diag/queries_with_positive"
     none = alarm_check.check(events(tag=tag, values=[0.0] * 3))
     assert [(a["name"], a["severity"]) for a in none] == [("no_positives", "stop")]
-    assert "train.per_class" in none[0]["message"]
+    assert "train.samples_per_class" in none[0]["message"]
     # One batch may be unlucky.
     assert names(events(tag=tag, values=[0.0, 0.9, 0.0])) == ["few_positives"]
     assert names(events(tag=tag, values=[0.0, 0.3])) == ["few_positives"]
@@ -179,10 +181,10 @@ def test_a_learning_rate_that_jumps_at_a_resume_is_told():
         return [*history, event("train", 40, {"train/lr": after})]
 
     [found] = alarm_check.check(resumed(0.06))
-    assert found["name"] == "rate_jump"
+    assert found["name"] == "lr_jump"
     assert "0.0600" in found["message"]
     assert "0.0100" in found["message"]
-    assert names(resumed(0.004)) == ["rate_jump"]
+    assert names(resumed(0.004)) == ["lr_jump"]
     assert names(resumed(0.009)) == []
     assert names(events(tag="train/lr", values=[0.1, 0.01])) == []
 
@@ -222,7 +224,7 @@ def test_bound_that_moved_between_segments():
     changed = {"gates.viol.value": [0.01, 0.015], "train.epochs": [1.0, 2.0]}
     segments = [{"from_step": 0, "changed": {}}, {"from_step": 80, "changed": changed}]
     (alarm,) = alarm_check.check(events([CHANCE * 0.5]), segments=segments)
-    assert (alarm["name"], alarm["tag"]) == ("moved_bound", "gates.viol.value")
+    assert (alarm["name"], alarm["tag"]) == ("gate_changed", "gates.viol.value")
     assert "0.0100" in alarm["seen"]
     assert "0.0150" in alarm["seen"]
     assert alarm_check.check(events([CHANCE * 0.5]), segments=segments[:1]) == []

@@ -39,7 +39,7 @@ def test_small_pictures_are_enlarged_without_smoothing():
     assert set(map(tuple, pixels.reshape(-1, 3))) == {RED, BLUE}
 
 
-def test_frames_have_the_colours_given():
+def test_frames_have_the_colors_given():
     rows = [[plain(RED), plain(RED), None]]
     pixels = np.asarray(contact_sheet(rows, colors=[[GREEN, None, RED]], **LAYOUT))
     assert (pixels[4:6, 4:28] == GREEN).all()

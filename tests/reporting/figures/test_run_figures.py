@@ -28,9 +28,9 @@ def events():
     }
     common = {"step": 5, "epoch": 1.0, "time": 0.0}
     live = {tag: metric(value) for tag, value in tags.items()}
-    floor = {tag: metric(value / 2) for tag, value in tags.items()}
+    baseline = {tag: metric(value / 2) for tag, value in tags.items()}
     return [
-        common | {"kind": "floor", "floor": "pixels", "metrics": floor},
+        common | {"kind": "baseline", "baseline": "pixels", "metrics": baseline},
         common | {"kind": "eval", "metrics": live},
     ]
 
@@ -42,7 +42,7 @@ def test_conditions_are_sorted_by_value_and_galleries_are_none():
     assert [value for value, _ in found["hard"]["snr"]] == [2.5, 5, 20]
 
 
-def test_curves_are_the_scores_and_those_of_the_floors():
+def test_curves_are_the_scores_and_those_of_the_baselines():
     figure = run_figures.conditions(
         events(), run_figures.condition_sets(events())["hard"]
     )
@@ -84,7 +84,7 @@ def pseudo_labels(**more):
         "clips": 2,
         "labels": 2,
         "frames_a_label": {"fewest": 3, "most": 3},
-        "labelled": 0.6,
+        "labeled": 0.6,
         "positives": 1.0,
         "threshold": 0.2,
         "similarity_threshold": None,
@@ -105,7 +105,7 @@ def with_reference():
     )
 
 
-def labelled(axis):
+def labeled(axis):
     return {line.get_label(): line for line in axis.get_lines()}
 
 
@@ -118,7 +118,7 @@ def test_motion_is_drawn_with_its_threshold_and_segments():
         curve.get_xdata(), [0, 1, 2, 3, 4, 5, np.nan, 6, 7, 8, 9]
     )
     assert np.isnan(curve.get_ydata()[6])
-    assert labelled(axis)["still up to 0.200"].get_ydata()[0] == 0.2
+    assert labeled(axis)["still up to 0.200"].get_ydata()[0] == 0.2
     shaded = [c for c in axis.collections if c.get_label() == "still segment"]
     extents = [path.get_extents() for path in shaded[0].get_paths()]
     assert [(e.x0, e.x1) for e in extents] == [(-0.5, 2.5), (6.5, 9.5)]
@@ -172,7 +172,7 @@ def test_a_report_shows_pseudo_labels_beside_the_data(tmp_path):
 
 
 def test_a_report_says_that_no_label_has_a_positive(tmp_path):
-    found = pseudo_labels(positives=0.0, labelled=0.0, segments=[], labels=0)
+    found = pseudo_labels(positives=0.0, labeled=0.0, segments=[], labels=0)
     content = report.assemble(tmp_path, []) | {"data": {"pseudo_labels": found}}
     built = sections.build(tmp_path, content, [], {})
     section = next(s for s in built if s.title == "Pseudo-labels")

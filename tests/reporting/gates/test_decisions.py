@@ -116,8 +116,8 @@ def test_the_end_can_be_put_off_while_it_is_near():
     (again,) = decisions.judge_due(specs, events, epochs=2.0)
     assert (again["passed"], again["action"]) == (False, "stop")
     assert decisions.judge_due(specs, [*events, again], epochs=2.0) == []
-    judgements = judgment.judge_run(specs, [*events, again])["g"]["history"]
-    assert [j["epoch"] for j in judgements] == [2.0, 4.0]
+    judgments = judgment.judge_run(specs, [*events, again])["g"]["history"]
+    assert [j["epoch"] for j in judgments] == [2.0, 4.0]
 
 
 def test_a_decision_holds_while_its_gate_asks_for_the_same():

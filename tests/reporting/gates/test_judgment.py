@@ -1,4 +1,4 @@
-"""Gates: faults in their specs, and judgements on both sides of each bound."""
+"""Gates: faults in their specs, and judgments on both sides of each bound."""
 
 import math
 
@@ -11,11 +11,13 @@ from reporting.gates import validation as gate_validation
 from tests.reporting import fake
 
 TAGS = ["train/loss", "train/loss_chance", "train/lr", "eval/brand/recall@1"]
-FLOORS = ("pixels", "untrained")
+BASELINES = ("pixels", "untrained")
 
 
 def faults(spec, **fields):
-    return gate_validation.check({"g": spec}, TAGS, **({"floors": FLOORS} | fields))
+    return gate_validation.check(
+        {"g": spec}, TAGS, **({"baselines": BASELINES} | fields)
+    )
 
 
 def one_fault(spec, **fields):
@@ -32,7 +34,7 @@ def one_fault(spec, **fields):
         {
             "metric": "eval/brand/recall@1",
             "op": ">",
-            "value": "floor:untrained",
+            "value": "baseline:untrained",
             "outside_interval": True,
         },
         {"metric": "eval/brand/recall@1", "value": 0.5, "at": 2, "required": False},
@@ -41,7 +43,8 @@ def one_fault(spec, **fields):
 def test_good_specs_have_no_fault_as_dicts_and_in_a_config(spec):
     assert faults(spec) == []
     assert (
-        gate_validation.check(ConfigDict({"g": spec}).lock(), TAGS, floors=FLOORS) == []
+        gate_validation.check(ConfigDict({"g": spec}).lock(), TAGS, baselines=BASELINES)
+        == []
     )
     assert len(fake.GATES) == len(judgment.judge(ConfigDict(fake.GATES), {}))
 
@@ -72,13 +75,15 @@ def test_levels_must_exist_for_the_metric():
     recall, loss = "eval/brand/recall@1", "train/loss"
     lr = one_fault({"metric": "train/lr", "value": "chance"})
     assert "nothing measures 'train/lr_chance'" in lr
-    pixel = one_fault({"metric": recall, "value": "floor:pixel"})
-    assert "got 'floor:pixel', choices: a number, 'chance', 'floor:pixels'" in pixel
-    assert "floors are measured for" in one_fault(
-        {"metric": loss, "value": "floor:pixels"}
+    pixel = one_fault({"metric": recall, "value": "baseline:pixel"})
+    assert (
+        "got 'baseline:pixel', choices: a number, 'chance', 'baseline:pixels'" in pixel
     )
-    spec = {"metric": recall, "value": "floor:untrained"}
-    assert "choices" in one_fault(spec, floors=["pixels"])
+    assert "baselines are measured for" in one_fault(
+        {"metric": loss, "value": "baseline:pixels"}
+    )
+    spec = {"metric": recall, "value": "baseline:untrained"}
+    assert "choices" in one_fault(spec, baselines=["pixels"])
 
 
 def test_all_faults_of_all_gates_are_found_at_once():
@@ -86,21 +91,21 @@ def test_all_faults_of_all_gates_are_found_at_once():
         "a": {"metric": "nope", "op": "~", "at": -1, "valeu": 3},
         "b": {"metric": "train/lr", "value": "chance"},
     }
-    found = gate_validation.check(specs, TAGS, floors=FLOORS)
+    found = gate_validation.check(specs, TAGS, baselines=BASELINES)
     assert [fault.split(":")[0] for fault in found] == [
         "a", "a", "a.op", "a.at", "a.metric", "b.value",
     ]  # fmt: skip
 
 
 def measured(value, low=None, high=None, chance=0.1, pixels=(0.3, 0.25, 0.35)):
-    floor = dict(zip(("value", "low", "high"), pixels, strict=True))
+    baseline = dict(zip(("value", "low", "high"), pixels, strict=True))
     return {
         "m": {
             "value": value,
             "low": low,
             "high": high,
             "chance": chance,
-            "floors": {"pixels": floor},
+            "baselines": {"pixels": baseline},
         }
     }
 
@@ -121,18 +126,18 @@ def test_operators_at_their_bound():
 def test_levels_and_multiples():
     assert passed("chance", times=5.0)
     assert not passed("chance", times=5.1)
-    assert passed("floor:pixels", times=1.6)
-    assert not passed("floor:pixels", times=1.7)
-    assert not passed("floor:untrained")  # never measured
+    assert passed("baseline:pixels", times=1.6)
+    assert not passed("baseline:pixels", times=1.7)
+    assert not passed("baseline:untrained")  # never measured
 
 
 def test_outside_interval_asks_for_intervals_that_do_not_touch():
-    def outside(low, high, op=">", value="floor:pixels", **spec):
+    def outside(low, high, op=">", value="baseline:pixels", **spec):
         metric = measured((low + high) / 2, low, high)
         return passed(value, op, metric, outside_interval=True, **spec)
 
     assert outside(0.36, 0.6)
-    assert not outside(0.35, 0.6)  # touches the floor's .35
+    assert not outside(0.35, 0.6)  # touches the baseline's .35
     assert not outside(0.34, 0.6)
     assert outside(0.1, 0.24, "<")
     assert not outside(0.1, 0.26, "<")
@@ -141,7 +146,7 @@ def test_outside_interval_asks_for_intervals_that_do_not_touch():
     # `times` scales the bound, not the interval.
     assert outside(0.36, 0.6, times=1.3)
     assert not outside(0.36, 0.4, times=1.3)
-    assert not passed("floor:pixels", ">", measured(0.9), outside_interval=True)
+    assert not passed("baseline:pixels", ">", measured(0.9), outside_interval=True)
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
@@ -154,7 +159,7 @@ def test_what_was_not_measured_does_not_pass(value):
     assert "was not measured" in absent["note"]
 
 
-def test_judgement_holds_what_the_report_shows():
+def test_judgment_holds_what_the_report_shows():
     spec = {"metric": "m", "op": "<=", "value": "chance", "times": 0.7}
     gate = judgment.judge({"g": spec}, measured(0.06))["g"]
     assert gate == {
@@ -241,11 +246,11 @@ def test_stable_asks_for_the_last_measurements_in_a_row():
 
 def test_change_against_a_level_and_against_another_run(tmp_path):
     metric = measured(0.35, pixels=(0.2, 0.1, 0.3))
-    spec = {"metric": "m", "value": "floor:pixels", "plus": 0.1}
+    spec = {"metric": "m", "value": "baseline:pixels", "plus": 0.1}
     gate = judgment.judge({"g": spec}, metric)["g"]
     assert gate["passed"]
     assert gate["bound"] == pytest.approx(0.3)
-    assert gate["note"] == "0.350 is >= 0.300 (floor of pixels +0.1)"
+    assert gate["note"] == "0.350 is >= 0.300 (baseline of pixels +0.1)"
     other = fake.make(tmp_path / "other", brand=0.6)
     spec = {"metric": "eval/brand/recall@1", "value": f"run:{other}", "plus": 0.05}
     better = history(0.66)
@@ -279,8 +284,10 @@ def test_faults_of_moments_bounds_and_what_follows():
 def test_one_criterion_with_two_thresholds():
     strict = {"metric": "train/loss", "op": "<=", "value": 0.01}
     lax = strict | {"value": 0.015}
-    (fault,) = gate_validation.check({"a": strict, "b": lax}, TAGS, floors=())
+    (fault,) = gate_validation.check({"a": strict, "b": lax}, TAGS, baselines=())
     assert fault.startswith("b.value: got <= 0.0150 where a has 0.0100")
     assert "one criterion with two thresholds" in fault
     for other in (lax | {"required": False}, lax | {"op": ">"}, lax | {"at": 3}):
-        assert gate_validation.check({"a": strict, "b": other}, TAGS, floors=()) == []
+        assert (
+            gate_validation.check({"a": strict, "b": other}, TAGS, baselines=()) == []
+        )

@@ -95,11 +95,11 @@ def test_nothing_is_cut_off_and_all_can_be_read(opened, width, scheme):
 
 
 def test_the_scheme_is_the_readers(opened):
-    colours = {
+    colors = {
         page.evaluate("getComputedStyle(document.body).backgroundColor")
         for page in (opened(1280, scheme) for scheme in SCHEMES)
     }
-    assert len(colours) == 2
+    assert len(colors) == 2
 
 
 def test_gates_are_cards_on_a_telephone_and_a_table_on_a_desk(opened):
