@@ -43,7 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "objective": {
                 "name": "moco",
                 "temperature": 0.1,
-                "momentum": 0.5,
+                "ema_momentum": 0.5,
                 "ema_momentum_schedule": "cosine",
                 "positives": "instance",
                 "false_negatives": "keep",
@@ -270,7 +270,9 @@ def _full(config: ConfigDict) -> None:
         initialization="torchvision",
         dtype="bfloat16", sync_batchnorm=True,
     )  # fmt: skip
-    config.objective.update(temperature=0.2, momentum=0.99, hidden=4096, features=256)
+    config.objective.update(
+        temperature=0.2, ema_momentum=0.99, hidden=4096, features=256
+    )
     config.transform.size = 224
     for view, blur, solarize in (
         (config.transform.view1, 1.0, 0.0),

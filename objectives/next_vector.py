@@ -150,7 +150,7 @@ class _NextVector(pair_network.PairNetwork):
         return value, (extra, metrics)
 
     def _keys(self, batch: dict, target: jax.Array) -> jax.Array:
-        """Targets, then same-article negatives, of all devices [devices n (1 + b), d]."""
+        """Targets, then negatives of the articles, of all devices, [D n (1 + b), d]."""
         keys = contract.gather(target, self.axis_name)
         if not self.same_article_negatives:
             return keys

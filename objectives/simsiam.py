@@ -48,7 +48,7 @@ class _SimSiam(PredictingNetwork):
             later = _both_ways(p[0], z[0], p[2], z[2], has_next, count)
             metrics |= {
                 **diagnostics.with_chance(
-                    {"train/temporal_weight": (later, loss_lib.chance())}
+                    {"train/temporal": (later, loss_lib.chance())}
                 ),
                 "diag/has_next": jnp.mean(has_next),
             }

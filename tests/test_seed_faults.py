@@ -40,7 +40,7 @@ ACCUSED = (
 )  # fmt: skip
 # What says how a run went and not what it learned: no network knows nothing of it.
 DESCRIBING = (
-    "/lr", "/grad_norm", "/target_momentum", "/examples_per_sec", "/input_wait",
+    "/lr", "/grad_norm", "/ema_momentum", "/examples_per_sec", "/input_wait",
     "/candidates", "/positives", "/queries_with_positive", "/has_next", "/dropped",
     "/replaced", "/zeroed", "/acceleration_1", "/acceleration_2", "/left_out",
     "/error_left_out",
@@ -135,7 +135,7 @@ def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in
         experiment, "load_data", lambda *a, **k: in_two_classes(load(*a, **k))
     )
     plain = {
-        f"augment__{view}__{name}": 0.0
+        f"transform__{view}__{name}": 0.0
         for view in ("view1", "view2")
         for name in ("color_jitter", "grayscale", "blur", "levels", "channel_permute")
     }
@@ -170,9 +170,9 @@ def stuck(tmp_path_factory):
 
         patch.setattr(experiment, "load_data", slow)
         arguments = tiny_run.arguments(
-            folder, optimizer__learning_rate=0.0, train__chunks=4, train__epochs=4,
+            folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4, train__epochs=4,
             train__batch_size=128, data__brands=100,
-            train__accumulate="separate", train__threads=1, train__prefetch=1,
+            train__negatives="per_chunk", train__threads=1, train__prefetch=1,
             evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
         )  # fmt: skip
         assert main.main(arguments) == 0

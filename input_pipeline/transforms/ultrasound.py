@@ -235,13 +235,13 @@ def complete(fields: Mapping, name: str) -> dict:
     """
     if unknown := sorted(set(fields) - set(DEFAULTS)):
         raise ValueError(
-            f"augment.{name}: got {', '.join(unknown)}; choices: {', '.join(DEFAULTS)}"
+            f"transform.{name}: got {', '.join(unknown)}; choices: {', '.join(DEFAULTS)}"
         )
     for field, value in fields.items():
         most = _MOST.get(field, np.inf)
         if not 0 <= value <= most or (field == "crop" and value == 0):
             raise ValueError(
-                f"augment.{name}.{field}: got {value}; expected 0 to {most:g}"
+                f"transform.{name}.{field}: got {value}; expected 0 to {most:g}"
             )
     return DEFAULTS | dict(fields)
 

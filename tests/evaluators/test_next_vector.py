@@ -177,14 +177,14 @@ def test_what_is_known_to_be_best_is_the_best(data):
         for name, embed in {
             "persistence": predictions.persistence(),
             "mean": predictions.mean(),
-            "weights": predictions.fitted_average(data.train),
+            "fitted_average": predictions.fitted_average(data.train),
             "exponential_average": predictions.exponential_average(data.train),
             "ridge": predictions.ridge(data.train),
             "best": predictions.best(),
         }.items()
     }
     assert max(scores, key=scores.get) == "best"
-    assert scores["weights"] >= max(scores["persistence"], scores["mean"]) - 0.01
+    assert scores["fitted_average"] >= max(scores["persistence"], scores["mean"]) - 0.01
 
 
 def test_faults_are_named(data):

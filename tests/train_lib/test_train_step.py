@@ -18,7 +18,7 @@ def build(axis_name):
         total_steps=10,
         hidden=16,
         features=8,
-        momentum=0.9,
+        ema_momentum=0.9,
         sync_batchnorm=True,
     )
     # SGD: Adam would turn rounding in gradients that are zero into steps of full size.

@@ -246,7 +246,7 @@ def test_a_source_of_another_shape_and_size_is_taken():
     ("fields", "message"),
     [
         ({"brightnes": 0.4}, r"view1\.brightnes .* nearest: brightness"),
-        ({"solarize": 0.4}, "nearest: solarize"),
+        ({"solarise": 0.4}, "nearest: solarize"),
         ({"blur": 1.5}, r"view1\.blur must be in \[0, 1\], got 1.5"),
         ({"flip": float("nan")}, "view1.flip"),
         ({"crop_scale": (0.5, 0.2)}, r"0 < low <= high, got \(0.5, 0.2\)"),

@@ -176,7 +176,7 @@ def test_pictures_undo_the_normalization():
     ("fields", "message"),
     [
         ({"view1": {"blur": 0.5}}, "transform.view1: got blur; choices: crop, rotate"),
-        ({"moved": {"flip": 1.5}}, "augment.moved.flip: got 1.5; expected 0 to 1"),
+        ({"moved": {"flip": 1.5}}, "transform.moved.flip: got 1.5; expected 0 to 1"),
         ({"view2": {"crop": 0.0}}, "transform.view2.crop: got 0.0"),
         ({"view2": {"shift": -0.1}}, "transform.view2.shift: got -0.1"),
         ({"channels": 2}, "got channels 2; expected 1 or 3"),
