@@ -27,8 +27,8 @@ ALLOWED = {
     },
     "train_lib": {
         "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
-        "clu", "pandas", "scipy", "losses", "models", "objectives", "input_pipeline",
-        "evaluators", "reporting",
+        "clu", "tensorboard", "pandas", "scipy", "losses", "models", "objectives",
+        "input_pipeline", "evaluators", "reporting",
     },
     "main": {"jax", "absl", "train_lib", "reporting", "input_pipeline"},
 }  # fmt: skip
