@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 
 from evaluators.baselines import catalog
 from input_pipeline import loader
-from objectives.common.objective import Objective, separately
+from objectives.common.accumulation import separately
+from objectives.common.objective import Context, Objective, Positives
 from train_lib import evaluation, generalization_gap, optimizers, schedules, train_step
 from train_lib.config import nearest
 from train_lib.errors import InputError
@@ -26,7 +27,7 @@ from train_lib.schedules import Horizon
 # Kind of part -> the folder it lies in, and what a file must export to be a choice.
 PARTS = {
     "models": ("models", "Model"),
-    "objectives": ("objectives", "make"),
+    "objectives": ("objectives", "Objective"),
     "datasets": ("input_pipeline/datasets", "load"),
     "views": ("input_pipeline/transforms", "make_augment"),
     "evaluators": ("evaluators", "Evaluator"),
@@ -97,7 +98,7 @@ def make_batches(config: ConfigDict, split: Any, batch_size: int) -> Any:
         split,
         batch_size=batch_size,
         seed=config.seed,
-        positives=config.objective.get("positives", "instance"),
+        positives="codes" if positives_of(config) == "codes" else "instance",
         samples_per_class=config.train.samples_per_class,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -112,15 +113,30 @@ def make_objective(
     """The method with its network; `total_steps` is where its own schedules end."""
     synced, chunks = config.model.sync_batchnorm, config.train.grad_cache_chunks
     separate = config.train.negatives == "per_chunk"
-    objective = find("objectives", config.objective.name)(
+    context = Context(
         backbone=make_network(config, axis_name if synced else None),
         axis_name=axis_name,
         total_steps=total_steps,
         chunks=1 if separate else chunks,
         sync_batchnorm=synced,
-        **fields(config.objective),
     )
+    objective = objective_fields(config, context)
     return separately(objective, chunks) if separate else objective
+
+
+def objective_fields(config: ConfigDict, context: Context | None = None) -> Objective:
+    """Build the method of a config; without a context to read its fields alone.
+
+    Raises:
+        ValueError: Fields do not fit each other.
+    """
+    build = find("objectives", config.objective.name)
+    return build(**fields(config.objective), context=context)
+
+
+def positives_of(config: ConfigDict) -> Positives:
+    """Return what makes two records a positive pair for the method of a config."""
+    return objective_fields(config).positives
 
 
 def check_records(config: ConfigDict, split: Any) -> None:
@@ -129,11 +145,8 @@ def check_records(config: ConfigDict, split: Any) -> None:
     Raises:
         InputError: They are such.
     """
-    module = _module("objectives", config.objective.name)
-    if not hasattr(module, "check_records"):
-        return
     try:
-        module.check_records(split.table["label"], **fields(config.objective))
+        objective_fields(config).check_records(split.table["label"])
     except ValueError as error:
         raise InputError(f"config.objective: {error}") from None
 

@@ -43,9 +43,8 @@ def measure(run: Run, fresh: TrainState, writer: Writer) -> None:
 
 def _kind(config: Any) -> str | None:
     """What makes positives: "codes", "label", or None for views."""
-    if config.objective.get("positives") == "codes":
-        return "codes"
-    return "label" if config.objective.get("relevance") == "label" else None
+    positives = experiment.positives_of(config)
+    return None if positives == "instance" else positives
 
 
 def _audit(run: Run, fresh: TrainState, kind: str) -> dict:

@@ -10,6 +10,7 @@ from benchmarks.common.worker import RECIPE
 from input_pipeline.transforms.image import make_augment
 from models import efficientnet
 from objectives import moco
+from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]
@@ -27,14 +28,14 @@ def step(size: int, batch: int) -> Callable[[], None]:
     augment = make_augment(
         size=size, mean=RECIPE["mean"], std=RECIPE["std"], view1=first, view2=second
     )
-    objective = moco.make(
-        backbone=efficientnet.Model(),
-        axis_name=parallel.AXIS,
-        total_steps=10_000,
+    objective = moco.Objective(
+        context=Context(
+            efficientnet.Model(), axis_name=parallel.AXIS, total_steps=10_000
+        ),
         temperature=RECIPE["temperature"],
-        momentum=RECIPE["momentum"],
-        hidden=RECIPE["hidden"],
-        features=RECIPE["features"],
+        ema_momentum=RECIPE["momentum"],
+        hidden_dim=RECIPE["hidden"],
+        proj_dim=RECIPE["features"],
     )
     shape = (batch, 2 * size, 2 * size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

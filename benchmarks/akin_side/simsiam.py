@@ -10,6 +10,7 @@ from benchmarks.common.worker import SIMSIAM
 from input_pipeline.transforms.image import make_augment
 from models import resnet
 from objectives import simsiam
+from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]
@@ -30,13 +31,11 @@ def step(size: int, batch: int) -> Callable[[], None]:
     augment = make_augment(
         size=size, mean=SIMSIAM["mean"], std=SIMSIAM["std"], view1=first, view2=second
     )
-    objective = simsiam.make(
-        backbone=NETWORK,
-        axis_name=parallel.AXIS,
-        total_steps=10_000,
-        hidden=SIMSIAM["hidden"],
-        features=SIMSIAM["features"],
-        bottleneck=SIMSIAM["bottleneck"],
+    objective = simsiam.Objective(
+        context=Context(NETWORK, axis_name=parallel.AXIS, total_steps=10_000),
+        hidden_dim=SIMSIAM["hidden"],
+        proj_dim=SIMSIAM["features"],
+        pred_hidden_dim=SIMSIAM["bottleneck"],
     )
     shape = (batch, 2 * size, 2 * size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
