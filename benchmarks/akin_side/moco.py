@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.akin_side.common import VERSION, forward_backward, start, whole_step
 from benchmarks.common.worker import RECIPE
-from input_pipeline.transforms.image import make_augment
+from input_pipeline.transforms import image
 from models import efficientnet
 from objectives import moco
 from train_lib import parallel
@@ -24,9 +24,9 @@ def gradient(size: int, batch: int) -> Callable[[], None]:
 def step(size: int, batch: int) -> Callable[[], None]:
     """One MoCo v3 step: two views, queries, target, keys, loss, gradient, AdamW."""
     first, second = RECIPE["views"]
-    augment = make_augment(
+    augment = image.Transform(
         size=size, mean=RECIPE["mean"], std=RECIPE["std"], view1=first, view2=second
-    )
+    ).augment
     objective = moco.make(
         backbone=efficientnet.Model(),
         axis_name=parallel.AXIS,
