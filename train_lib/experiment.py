@@ -29,7 +29,7 @@ PARTS = {
     "models": ("models", "Model"),
     "objectives": ("objectives", "Objective"),
     "datasets": ("input_pipeline/datasets", "load"),
-    "views": ("input_pipeline/transforms", "make_augment"),
+    "views": ("input_pipeline/transforms", "Transform"),
     "evaluators": ("evaluators", "Evaluator"),
 }
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -202,42 +202,25 @@ def make_optimizer(
     )
 
 
-def views_of(config: ConfigDict) -> types.ModuleType:
-    """The file of views that a config names; docs/design.md lists what is in it."""
-    return _module("views", config.transform.name)
-
-
-def make_augment(config: ConfigDict) -> Callable:
-    """`augment(rng, batch)`, the training views."""
-    return views_of(config).make_augment(**fields(config.transform))
-
-
-def make_preview(config: ConfigDict) -> tuple[list[str], Callable]:
-    """Titles, and `preview(rng, batch)`: a column of pictures for each."""
-    return views_of(config).make_preview(**fields(config.transform))
-
-
-def view_facts(config: ConfigDict) -> dict[str, Any]:
-    """What is true of the views whatever they are drawn from."""
-    return views_of(config).facts(**fields(config.transform))
+def make_transform(config: ConfigDict) -> Any:
+    """The transform that a config names."""
+    return find("views", config.transform.name)(**fields(config.transform))
 
 
 def example_batch(config: ConfigDict) -> dict[str, jax.Array]:
     """Two records' views of zeros, to build a network by."""
-    shape = views_of(config).input_shape(**fields(config.transform))
-    return {"view1": jnp.zeros((2, *shape))}
+    return {"view1": jnp.zeros((2, *make_transform(config).input_shape))}
 
 
 def make_seen(config: ConfigDict, mesh: Mesh) -> evaluation.Seen:
     """`seen(batch, view=None, **changes)`: what the network sees of records."""
-    views = views_of(config)
+    transform = make_transform(config)
 
     def see(view: str | None, changes: dict) -> Callable:
-        own = changed_views(fields(config.transform), view, changes)
+        changed = transform.changed(view, **changes)
         if view is None:
-            center = views.make_center(**own)
-            return lambda rng, batch: center(batch)
-        return views.make_view(view, **own)
+            return lambda rng, batch: changed.center(batch)
+        return lambda rng, batch: changed.view(view, rng, batch)
 
     return evaluation.Seen(see, mesh, config.seed)
 
@@ -249,46 +232,33 @@ def make_embed(config: ConfigDict, objective: Objective, seen: Any) -> Callable:
 
 def make_pictures(config: ConfigDict, seen: Any) -> Callable:
     """`pictures(split, rows, view=None, **changes)`: what is embedded, to look at."""
-    show = views_of(config).make_pictures(**fields(config.transform))
+    show = make_transform(config).images
     return evaluation.make_pictures(show, seen, **_reading(config))
 
 
 def baseline_names(config: ConfigDict) -> tuple[str, ...]:
     """Baselines that a run may name: those of its transform, and initial networks."""
-    return (*views_of(config).BASELINES, "untrained", "start")
+    baselines = find("views", config.transform.name).baselines
+    return (*baselines, "untrained", "start")
 
 
 def make_baseline(config: ConfigDict, name: str, **given: Any) -> Callable:
     """The embed function of a baseline; `given` is what `baselines.make` asks for."""
-    own = views_of(config).BASELINES.get(name, {})
+    own = find("views", config.transform.name).baselines.get(name, {})
     return catalog.make(name, **given, **own)
 
 
 def gallery_view(config: ConfigDict) -> str:
     """The view in which records are searched, "" for as they are."""
-    return views_of(config).GALLERY_VIEW
-
-
-def changed_views(own: dict, view: str | None, changes: dict) -> dict:
-    """Fields of `augment` with some changed, in a view's own fields where it has them.
-
-    Raises:
-        ValueError: There is no such field.
-    """
-    own = {name: dict(v) if isinstance(v, dict) else v for name, v in own.items()}
-    for name, value in changes.items():
-        place = own[view] if view in own and name in own[view] else own
-        if name not in place:
-            known = sorted({*own, *own.get(view, {})})
-            raise ValueError(f"got a change of {name!r}; choices: {', '.join(known)}")
-        place[name] = value
-    return own
+    return find("views", config.transform.name).gallery_view
 
 
 def read_records(config: ConfigDict, path: str) -> tuple[Any, dict]:
     """Records of a file or a folder such as the views are made from, and facts."""
-    views, own = views_of(config), fields(config.transform)
-    return views.read_records(path, fields(config.data), **own)
+    module = _module("datasets", config.data.name)
+    return module.read_records(
+        path, data=fields(config.data), transform=make_transform(config)
+    )
 
 
 def _reading(config: ConfigDict) -> dict[str, int]:
@@ -344,7 +314,7 @@ def make_held_out(
         logging.warning("%s", said)
         return lambda state: {}
     return generalization_gap.make(
-        train_step.make_measure(objective, make_augment(config), AXIS),
+        train_step.make_measure(objective, make_transform(config).augment, AXIS),
         mesh,
         sides,
         lambda split, size: make_batches(config, split, size),

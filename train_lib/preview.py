@@ -28,8 +28,9 @@ def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
     rows = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
     batch = loader.read(split, rows)
     rng = jax.random.fold_in(jax.random.PRNGKey(config.seed), 0)
-    titles, preview = experiment.make_preview(config)
-    drawn = jax.jit(preview)(rng, batch)
+    transform = experiment.make_transform(config)
+    titles = transform.preview_titles
+    drawn = jax.jit(transform.preview)(rng, batch)
     columns = [evaluation.as_rgb(np.asarray(pictures)) for pictures in drawn]
     table = list(zip(*columns, strict=True))
     names = [split.table["name"][row] for row in rows]

@@ -160,7 +160,7 @@ def open_run(config: ConfigDict, workdir: pathlib.Path, extend: str | None) -> R
         workdir / files.DATA,
         data.facts
         | known
-        | experiment.view_facts(config)
+        | experiment.make_transform(config).facts()
         | {
             "training_records": len(data.train),
             "validation_records": len(data.validation),
@@ -176,7 +176,7 @@ def open_run(config: ConfigDict, workdir: pathlib.Path, extend: str | None) -> R
     step = train_step.make_train_step(
         objective,
         experiment.make_optimizer(config, schedule),
-        experiment.make_augment(config),
+        experiment.make_transform(config).augment,
         parallel.AXIS,
     )
     seen = experiment.make_seen(config, mesh)

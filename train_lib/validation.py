@@ -289,11 +289,11 @@ def _length_faults(config: ConfigDict, devices: int) -> Iterator[str]:
 def _view_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     del devices
     try:
-        experiment.make_augment(config)
+        experiment.make_transform(config)
     except ValueError as error:
         known = experiment.choices("views")
         if config.transform.get("name") in known:  # else it is reported already
-            yield f"config.transform: {error}"
+            yield from (f"config.transform.{line}" for line in str(error).split("\n"))
 
 
 def _metric_faults(config: ConfigDict, devices: int) -> Iterator[str]:
