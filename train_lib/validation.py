@@ -20,7 +20,7 @@ from train_lib.config import ConfigError, Recipe, nearest
 SUPPLIED = {
     "axis_name", "backbone", "total_steps", "chunks", "seed", "progress", "schedule",
     "steady", "peak", "horizon", "warmup_steps",
-    "epoch_steps", "data", "prefix", "self", "parent",
+    "epoch_steps", "data", "prefix", "self", "parent", "context",
 }  # fmt: skip
 
 

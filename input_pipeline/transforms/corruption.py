@@ -13,7 +13,7 @@ from input_pipeline import dataset
 from input_pipeline.datasets import articles
 
 VIEWS = ("view1", "view2")
-# What needs no training; evaluators/baselines/catalog.py makes them.
+# What needs no training; evaluators/baselines/ has a file for each.
 BASELINES = {
     "persistence": {},
     "mean": {},
