@@ -21,7 +21,7 @@ ALLOWED = {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
         "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage",
     },
-    "evaluators": {"numpy", "jax", "skimage", "losses"},
+    "evaluators": {"numpy", "jax", "skimage", "annotated_types", "losses"},
     "reporting": {
         "numpy", "pandas", "matplotlib", "jinja2", "PIL", "tabulate", "absl",
     },

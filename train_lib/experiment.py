@@ -14,7 +14,8 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from evaluators.baselines import catalog
+from evaluators.baselines.common.baseline import BaselineBase
+from evaluators.common.evaluator import Context, EvaluatorBase
 from input_pipeline import loader
 from objectives.common.accumulation import separately
 from objectives.common.objective import Context, Objective, Positives
@@ -31,6 +32,7 @@ PARTS = {
     "datasets": ("input_pipeline/datasets", "load"),
     "views": ("input_pipeline/transforms", "Transform"),
     "evaluators": ("evaluators", "Evaluator"),
+    "baselines": ("evaluators/baselines", "Baseline"),
 }
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -242,10 +244,9 @@ def baseline_names(config: ConfigDict) -> tuple[str, ...]:
     return (*baselines, "untrained", "start")
 
 
-def make_baseline(config: ConfigDict, name: str, **given: Any) -> Callable:
-    """The embed function of a baseline; `given` is what `baselines.make` asks for."""
-    own = find("views", config.transform.name).baselines.get(name, {})
-    return catalog.make(name, **given, **own)
+def make_baseline(config: ConfigDict, name: str) -> BaselineBase:
+    """A baseline with the fields that the transform gives it."""
+    return find("baselines", name)(**views_of(config).BASELINES.get(name, {}))
 
 
 def gallery_view(config: ConfigDict) -> str:
@@ -268,22 +269,22 @@ def _reading(config: ConfigDict) -> dict[str, int]:
     }
 
 
-def make_evaluators(config: ConfigDict, data: Any) -> dict[str, Any]:
+def make_evaluators(config: ConfigDict, data: Any) -> dict[str, EvaluatorBase]:
     """Evaluators by the name of their set.
 
     Raises:
         InputError: The data is not such as a set needs.
     """
-    made = {}
+    evaluators = {}
     for name, spec in config.evaluate.sets.items():
-        evaluator = find("evaluators", spec.name)
+        context = Context(data=data, prefix=f"eval/{name}", seed=config.seed)
         try:
-            made[name] = evaluator(
-                data, prefix=f"eval/{name}", seed=config.seed, **fields(spec)
+            evaluators[name] = find("evaluators", spec.name)(
+                **fields(spec), context=context
             )
         except ValueError as error:
             raise InputError(f"config.evaluate.sets.{name}: {error}") from None
-    return made
+    return evaluators
 
 
 def make_held_out(
@@ -338,6 +339,6 @@ def promised_tags(config: ConfigDict) -> list[str]:
     """Tags that the loop and the evaluators of a config will write."""
     tags = [*LOOP_TAGS, *generalization_gap.promises(config.evaluate.loss_batches)]
     for name, spec in config.evaluate.sets.items():
-        evaluator = find("evaluators", spec.name)
-        tags += evaluator.promises(f"eval/{name}", **fields(spec))
+        evaluator = find("evaluators", spec.name)(**fields(spec))
+        tags += [f"eval/{name}/{tag}" for tag in evaluator.tags()]
     return tags
