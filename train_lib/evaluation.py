@@ -1,19 +1,21 @@
 """Evaluating a network: embeddings of records, evaluators, baselines, the gallery."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from evaluators.common.evaluator import Evaluation, EvaluatorBase
+from evaluators.common.metric import Metrics
+from evaluators.common.protocols import Embed
 from input_pipeline import loader
 from objectives.common.objective import Objective
 from reporting import run_dir as files
 from train_lib import parallel
 
-Embed = Callable[..., np.ndarray]
 # Columns that no view and no network looks at.
 UNSEEN = ("label", "codes", "code_weights")
 # Queries are drawn with a key of their own, so that every evaluation sees the same.
@@ -116,29 +118,35 @@ def _over_batches(
 
 
 def evaluate(
-    evaluators: Mapping[str, Any], embed: Embed, skip: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """Runs all evaluators but those to skip: tag -> Metric."""
-    metrics = {}
-    for name, evaluator in evaluators.items():
-        if name not in skip:
-            metrics |= evaluator.run(embed)
+    evaluators: Mapping[str, EvaluatorBase], embed: Embed, skip: Sequence[str] = ()
+) -> dict[str, Evaluation]:
+    """Run all evaluators but those to skip: name of the set -> its evaluation."""
+    return {
+        name: evaluator.run(embed)
+        for name, evaluator in evaluators.items()
+        if name not in skip
+    }
+
+
+def joined_metrics(evaluations: Mapping[str, Evaluation]) -> Metrics:
+    """Return the metrics of all sets: tag -> Metric."""
+    metrics: Metrics = {}
+    for evaluation in evaluations.values():
+        metrics |= evaluation.metrics
     return metrics
 
 
 def write_examples(
-    workdir: pathlib.Path, evaluator: Any, data: Any, queries: int, pictures: Callable
+    workdir: pathlib.Path, examples: list[dict], data: Any, pictures: Callable
 ) -> None:
-    """Writes an evaluator's examples with the pictures of all records in them.
+    """Write the examples of an evaluation with the pictures of all records in them.
 
     Args:
         workdir: Of the run.
-        evaluator: After its `run`.
-        data: All its splits are looked through for the records.
-        queries: How many examples.
+        examples: As `Evaluation.examples` returns them.
+        data: All its splits are searched for the records.
         pictures: As `make_pictures` builds it.
     """
-    examples = evaluator.examples(queries)
     wanted = {e["query"] for e in examples}
     wanted |= {n["id"] for e in examples for n in e["neighbors"]}
     shown, names = {}, {}

@@ -14,9 +14,11 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from evaluators.baselines import catalog
+from evaluators.baselines.common.baseline import BaselineBase
+from evaluators.common.evaluator import Context, EvaluatorBase
 from input_pipeline import loader
-from objectives.common.objective import Objective, separately
+from objectives.common.accumulation import separately
+from objectives.common.objective import Context, Objective, Positives
 from train_lib import evaluation, generalization_gap, optimizers, schedules, train_step
 from train_lib.config import nearest
 from train_lib.errors import InputError
@@ -26,10 +28,11 @@ from train_lib.schedules import Horizon
 # Kind of part -> the folder it lies in, and what a file must export to be a choice.
 PARTS = {
     "models": ("models", "Model"),
-    "objectives": ("objectives", "make"),
+    "objectives": ("objectives", "Objective"),
     "datasets": ("input_pipeline/datasets", "load"),
     "views": ("input_pipeline/transforms", "Transform"),
     "evaluators": ("evaluators", "Evaluator"),
+    "baselines": ("evaluators/baselines", "Baseline"),
 }
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -97,7 +100,7 @@ def make_batches(config: ConfigDict, split: Any, batch_size: int) -> Any:
         split,
         batch_size=batch_size,
         seed=config.seed,
-        positives=config.objective.get("positives", "instance"),
+        positives="codes" if positives_of(config) == "codes" else "instance",
         samples_per_class=config.train.samples_per_class,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -112,15 +115,30 @@ def make_objective(
     """The method with its network; `total_steps` is where its own schedules end."""
     synced, chunks = config.model.sync_batchnorm, config.train.grad_cache_chunks
     separate = config.train.negatives == "per_chunk"
-    objective = find("objectives", config.objective.name)(
+    context = Context(
         backbone=make_network(config, axis_name if synced else None),
         axis_name=axis_name,
         total_steps=total_steps,
         chunks=1 if separate else chunks,
         sync_batchnorm=synced,
-        **fields(config.objective),
     )
+    objective = objective_fields(config, context)
     return separately(objective, chunks) if separate else objective
+
+
+def objective_fields(config: ConfigDict, context: Context | None = None) -> Objective:
+    """Build the method of a config; without a context to read its fields alone.
+
+    Raises:
+        ValueError: Fields do not fit each other.
+    """
+    build = find("objectives", config.objective.name)
+    return build(**fields(config.objective), context=context)
+
+
+def positives_of(config: ConfigDict) -> Positives:
+    """Return what makes two records a positive pair for the method of a config."""
+    return objective_fields(config).positives
 
 
 def check_records(config: ConfigDict, split: Any) -> None:
@@ -129,11 +147,8 @@ def check_records(config: ConfigDict, split: Any) -> None:
     Raises:
         InputError: They are such.
     """
-    module = _module("objectives", config.objective.name)
-    if not hasattr(module, "check_records"):
-        return
     try:
-        module.check_records(split.table["label"], **fields(config.objective))
+        objective_fields(config).check_records(split.table["label"])
     except ValueError as error:
         raise InputError(f"config.objective: {error}") from None
 
@@ -229,10 +244,9 @@ def baseline_names(config: ConfigDict) -> tuple[str, ...]:
     return (*baselines, "untrained", "start")
 
 
-def make_baseline(config: ConfigDict, name: str, **given: Any) -> Callable:
-    """The embed function of a baseline; `given` is what `baselines.make` asks for."""
-    own = find("views", config.transform.name).baselines.get(name, {})
-    return catalog.make(name, **given, **own)
+def make_baseline(config: ConfigDict, name: str) -> BaselineBase:
+    """A baseline with the fields that the transform gives it."""
+    return find("baselines", name)(**views_of(config).BASELINES.get(name, {}))
 
 
 def gallery_view(config: ConfigDict) -> str:
@@ -255,22 +269,22 @@ def _reading(config: ConfigDict) -> dict[str, int]:
     }
 
 
-def make_evaluators(config: ConfigDict, data: Any) -> dict[str, Any]:
+def make_evaluators(config: ConfigDict, data: Any) -> dict[str, EvaluatorBase]:
     """Evaluators by the name of their set.
 
     Raises:
         InputError: The data is not such as a set needs.
     """
-    made = {}
+    evaluators = {}
     for name, spec in config.evaluate.sets.items():
-        evaluator = find("evaluators", spec.name)
+        context = Context(data=data, prefix=f"eval/{name}", seed=config.seed)
         try:
-            made[name] = evaluator(
-                data, prefix=f"eval/{name}", seed=config.seed, **fields(spec)
+            evaluators[name] = find("evaluators", spec.name)(
+                **fields(spec), context=context
             )
         except ValueError as error:
             raise InputError(f"config.evaluate.sets.{name}: {error}") from None
-    return made
+    return evaluators
 
 
 def make_held_out(
@@ -325,6 +339,6 @@ def promised_tags(config: ConfigDict) -> list[str]:
     """Tags that the loop and the evaluators of a config will write."""
     tags = [*LOOP_TAGS, *generalization_gap.promises(config.evaluate.loss_batches)]
     for name, spec in config.evaluate.sets.items():
-        evaluator = find("evaluators", spec.name)
-        tags += evaluator.promises(f"eval/{name}", **fields(spec))
+        evaluator = find("evaluators", spec.name)(**fields(spec))
+        tags += [f"eval/{name}/{tag}" for tag in evaluator.tags()]
     return tags

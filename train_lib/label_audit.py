@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluators.baselines.common.baseline import Context
 from evaluators.common import label_information
 from input_pipeline import loader
 from reporting import run_dir as files
@@ -43,9 +44,8 @@ def measure(run: Run, fresh: TrainState, writer: Writer) -> None:
 
 def _kind(config: Any) -> str | None:
     """What makes positives: "codes", "label", or None for views."""
-    if config.objective.get("positives") == "codes":
-        return "codes"
-    return "label" if config.objective.get("relevance") == "label" else None
+    positives = experiment.positives_of(config)
+    return None if positives == "instance" else positives
 
 
 def _audit(run: Run, fresh: TrainState, kind: str) -> dict:
@@ -103,12 +103,11 @@ def _encoders(run: Run, fresh: TrainState) -> dict[str, Callable]:
     encoders = {"start" if began else "untrained": network}
     if "pixels" not in experiment.baseline_names(run.config):
         return encoders
-    given = {"data": run.data, "pictures": run.pictures}
-    given |= {"untrained": network, "start": network}
-    return {
-        "pixels": experiment.make_baseline(run.config, "pixels", **given),
-        **encoders,
-    }
+    context = Context(
+        data=run.data, images=run.pictures, untrained=network, start=network
+    )
+    pixels = experiment.make_baseline(run.config, "pixels").fit(context)
+    return {"pixels": pixels, **encoders}
 
 
 def _lowest(

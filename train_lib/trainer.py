@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from evaluators.baselines.common.baseline import Context
 from reporting import report
 from reporting import run_dir as files
 from reporting.gates import decisions
@@ -152,18 +153,20 @@ def _measure_baselines(
     # A network that starts from another's weights has not begun untrained.
     began = run.config.model.init_from
     untrained = run_setup.random_state(run) if began else fresh
-    given = {
-        "data": run.data,
-        "pictures": run.pictures,
-        "untrained": _embed_of(run, untrained),
-        "start": pretrained.other_embed(began) or _embed_of(run, fresh),
-    }
+    context = Context(
+        data=run.data,
+        images=run.pictures,
+        untrained=_embed_of(run, untrained),
+        start=pretrained.other_embed(began) or _embed_of(run, fresh),
+    )
     for name in missing:
         if stop.received:
             raise monitoring.StopTraining("preempted", f"{stop.received} before step 1")
-        embed = experiment.make_baseline(run.config, name, **given)
-        metrics = evaluation.evaluate(run.evaluators, embed)
-        writer.event("baseline", 0, 0.0, metrics, baseline=name)
+        baseline = experiment.make_baseline(run.config, name)
+        evaluations = evaluation.evaluate(run.evaluators, baseline.fit(context))
+        metrics = evaluation.joined_metrics(evaluations)
+        shown = {"label": baseline.label, "ceiling": baseline.ceiling}
+        writer.event("baseline", 0, 0.0, metrics, baseline=name, **shown)
 
 
 def _embed_of(run: Run, state: TrainState) -> Callable:
@@ -224,14 +227,15 @@ def _evaluate(
     step, config, progress = int(state.step), run.config, run.progress
     embed = run.embed(state.params, state.extra)
     late = config.evaluate.final_sets
-    metrics = evaluation.evaluate(run.evaluators, embed, () if final else late)
-    metrics |= run.held_out(state)
+    evaluations = evaluation.evaluate(run.evaluators, embed, () if final else late)
+    metrics = evaluation.joined_metrics(evaluations) | run.held_out(state)
     monitored = metrics[config.train.monitor].value
     progress.observe(monitored, step, config.train.monitor_mode)
     if _exhausted(run) and not final:
         final = True
         for name in late:
-            metrics |= run.evaluators[name].run(embed)
+            evaluations[name] = run.evaluators[name].run(embed)
+            metrics |= evaluations[name].metrics
         writer.tell(
             "%s has not improved for %d evaluations: stopping at step %d",
             config.train.monitor, progress.waited, step,
@@ -251,9 +255,10 @@ def _evaluate(
     if final and config.evaluate.examples:
         evaluation.write_examples(
             run.workdir,
-            run.evaluators[config.evaluate.examples],
+            evaluations[config.evaluate.examples].examples(
+                config.evaluate.example_queries
+            ),
             run.data,
-            config.evaluate.example_queries,
             run.pictures,
         )
     return state

@@ -20,7 +20,7 @@ from train_lib.config import ConfigError, Recipe, nearest
 SUPPLIED = {
     "axis_name", "backbone", "total_steps", "chunks", "seed", "progress", "schedule",
     "steady", "peak", "horizon", "warmup_steps",
-    "epoch_steps", "data", "prefix", "self", "parent",
+    "epoch_steps", "data", "prefix", "self", "parent", "context",
 }  # fmt: skip
 
 
@@ -134,9 +134,14 @@ def check(recipe: Recipe, devices: int) -> None:
 
 def _network_faults(config: ConfigDict) -> Iterator[str]:
     """What only the network itself can say, found without computing anything."""
-    objective = experiment.make_objective(config, 1, axis_name=None)
+    try:
+        experiment.objective_fields(config)
+    except ValueError as error:
+        yield f"config.objective: {error}"
+        return
     batch = experiment.example_batch(config)
     try:
+        objective = experiment.make_objective(config, 1, axis_name=None)
         jax.eval_shape(objective.init, jax.random.PRNGKey(0), batch)
     except ValueError as error:
         yield f"config.model: {str(error).splitlines()[0]}"

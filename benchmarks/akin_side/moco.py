@@ -10,6 +10,7 @@ from benchmarks.common.worker import RECIPE
 from input_pipeline.transforms import image
 from models import efficientnet
 from objectives import moco
+from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]
@@ -32,9 +33,9 @@ def step(size: int, batch: int) -> Callable[[], None]:
         axis_name=parallel.AXIS,
         total_steps=10_000,
         temperature=RECIPE["temperature"],
-        momentum=RECIPE["momentum"],
-        hidden=RECIPE["hidden"],
-        features=RECIPE["features"],
+        ema_momentum=RECIPE["momentum"],
+        hidden_dim=RECIPE["hidden"],
+        proj_dim=RECIPE["features"],
     )
     shape = (batch, 2 * size, 2 * size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

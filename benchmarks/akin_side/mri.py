@@ -10,6 +10,7 @@ from benchmarks.common.worker import MRI
 from input_pipeline.transforms import undersampling
 from models import cnn
 from objectives import triplet
+from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step", "views"]
@@ -49,10 +50,8 @@ def gradient(size: int, batch: int) -> Callable[[], None]:
 
 def step(size: int, batch: int) -> Callable[[], None]:
     """One step: two simulated views, the network on both, triplets, AdamW."""
-    objective = triplet.make(
-        backbone=cnn.Model(),
-        axis_name=parallel.AXIS,
-        total_steps=10_000,
+    objective = triplet.Objective(
+        context=Context(cnn.Model(), axis_name=parallel.AXIS, total_steps=10_000),
         margin=MRI["margin"],
     )
     view1 = (size, size, 2 * MRI["coils"])

@@ -13,7 +13,19 @@ from annotated_types import Interval
 
 from input_pipeline.transforms.ops.transform import Batch, TransformBase
 
-_ROW = 8  # height in pixels of a vector in an image
+VIEWS = ("view1", "view2")
+# What needs no training; evaluators/baselines/ has a file for each.
+BASELINES = {
+    "persistence": {},
+    "mean": {},
+    "fitted_average": {},
+    "exponential_average": {},
+    "ridge": {},
+    "best": {},
+}
+GALLERY_VIEW = "view2"  # a prediction is looked for among vectors, not predictions
+
+_ROW = 8  # pixels that a vector is high in a picture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,15 @@ import pytest
 from models.layers.mlp import MLP
 from objectives import simsiam
 from objectives.common import networks
+from objectives.common.objective import Context
 from tests import tiny
 
 N = 8
 
 
 def objective(**fields):
-    known = {"axis_name": None, "total_steps": 10, "hidden": 10, "features": 16}
-    known |= {"bottleneck": 6, "backbone": tiny.TinyNet()}
-    return simsiam.make(**known | fields)
+    widths = {"hidden_dim": 10, "proj_dim": 16, "pred_hidden_dim": 6}
+    return simsiam.Objective(context=Context(tiny.TinyNet()), **widths | fields)
 
 
 def batch():
@@ -63,7 +63,7 @@ def test_loss_is_the_papers_formula_with_the_temporal_term(started):
     later = -(cosine(p1, z3)[kept].mean() + cosine(p3, z1)[kept].mean()) / 2
     _, _, _, value, _, metrics, _ = started
     assert float(metrics["train/simsiam"]) == pytest.approx(siamese, abs=1e-5)
-    assert float(metrics["train/temporal_weight"]) == pytest.approx(later, abs=1e-5)
+    assert float(metrics["train/temporal"]) == pytest.approx(later, abs=1e-5)
     assert float(value) == pytest.approx(siamese + 0.2 * later, abs=1e-5)
     assert float(metrics["diag/has_next"]) == 0.75
 
@@ -74,7 +74,7 @@ def test_a_frame_without_a_successor_pulls_at_nothing(started):
     # Batch statistics see every frame: only what is compared may not matter.
     alone = given | {"has_next": np.zeros(N, bool)}
     found, (_, metrics) = method.loss(params, extra, alone, jax.random.key(1), 0)
-    assert float(metrics["train/temporal_weight"]) == 0
+    assert float(metrics["train/temporal"]) == 0
     assert float(found) == pytest.approx(float(metrics["train/simsiam"]))
     assert float(found) != pytest.approx(float(value))
 
@@ -101,8 +101,3 @@ def test_without_a_temporal_term_no_next_frame_is_needed():
     z = method.embed(params, extra, {"image": jnp.asarray(given["view1"])})
     assert z.shape == (N, 12)
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-5)
-
-
-def test_a_weight_below_0_is_refused():
-    with pytest.raises(ValueError, match="got temporal -1"):
-        objective(temporal_weight=-1.0)

@@ -135,7 +135,9 @@ def test_views_depend_on_key_record_and_view_alone():
     out = views(whole, **sections)
     some = {name: x[jnp.array([2, 0])] for name, x in whole.items()}
     again = views(some, **sections)
-    np.testing.assert_array_equal(again["view1"], out["view1"][jnp.array([2, 0])])
+    # Programs for 4 and for 2 records may round differently.
+    same = out["view1"][jnp.array([2, 0])]
+    np.testing.assert_allclose(again["view1"], same, atol=1e-5)
     assert np.abs(out["view1"] - out["view2"]).max() > 0.05
     other = views(whole, key=1, **sections)
     assert np.abs(out["view1"] - other["view1"]).max() > 0.05
