@@ -13,19 +13,7 @@ from annotated_types import Interval
 
 from input_pipeline.transforms.ops.transform import Batch, TransformBase
 
-VIEWS = ("view1", "view2")
-# What needs no training; evaluators/baselines/ has a file for each.
-BASELINES = {
-    "persistence": {},
-    "mean": {},
-    "fitted_average": {},
-    "exponential_average": {},
-    "ridge": {},
-    "best": {},
-}
-GALLERY_VIEW = "view2"  # a prediction is looked for among vectors, not predictions
-
-_ROW = 8  # pixels that a vector is high in a picture
+_ROW = 8  # height in pixels of a vector in an image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +36,6 @@ class Transform(TransformBase):
         ValueError: A field is out of range.
     """
 
-    # Baselines of sequences.
     baselines: ClassVar = {
         "persistence": {},
         "mean": {},
