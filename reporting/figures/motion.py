@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import history
 from reporting.figures import style
 from reporting.figures.style import BLUE, GRAY, GREEN, ORANGE
 from reporting.formatting import number
+from reporting.history import is_finite
 
 
 def write(folder: Path | str, data: Mapping[str, Any]) -> dict[str, Path]:
@@ -98,6 +98,6 @@ def _segments(axis: Axes, segments: list) -> None:
 
 
 def _threshold(axis: Axes, y: float | None, label: str) -> None:
-    if history.is_finite(y):
+    if is_finite(y):
         said = f"{label} {number(y)}"
         axis.axhline(y, color=ORANGE, linestyle="--", lw=1.3, label=said)

@@ -10,13 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import history, run_dir, timeline
+from reporting import run_dir, timeline
 from reporting.formatting import number
+from reporting.history import History, is_finite
 
 # Told apart by lightness too, for eyes that do not see red and green apart.
 BLUE, ORANGE, GREEN, GRAY = "#1f5fa8", "#d9822b", "#3c8c5a", "#6b7280"
 # Okabe and Ito's colors, with a dash each for who prints without.
-FLOOR_STYLES = {
+BASELINE_STYLES = {
     "pixels": (ORANGE, "--"),
     "untrained": (GREEN, "-."),
     "start": ("#cc79a7", (0, (5, 1))),
@@ -26,16 +27,6 @@ FLOOR_STYLES = {
     "exponential_average": ("#9b2226", (0, (3, 2))),
     "ridge": ("#8a6d00", (0, (3, 1, 1, 1))),
     "best": ("#111827", (0, (8, 2))),
-}
-BASELINE_NAMES = {
-    "pixels": "raw pixels",
-    "untrained": "untrained network",
-    "start": "what it started from",
-    "persistence": "copy of the last",
-    "mean": "mean of the context",
-    "fitted_average": "weighted mean",
-    "exponential_average": "mean that fades",
-    "best": "best possible",
 }
 MANY_POINTS = 150
 PANELS = 6
@@ -108,7 +99,7 @@ def curve(axis: Axes, x: pd.Series, y: pd.Series) -> None:
 
 def mark_level(axis: Axes, y: float | None, label: str, color: str, dash: str) -> None:
     """A level over the whole width, named with its value."""
-    if history.is_finite(y):
+    if is_finite(y):
         axis.axhline(
             y, color=color, linestyle=dash, lw=1.3, label=f"{label} {number(y)}"
         )
@@ -117,10 +108,8 @@ def mark_level(axis: Axes, y: float | None, label: str, color: str, dash: str) -
 def mark_baselines(axis: Axes, baselines: dict[str, dict]) -> None:
     """Levels of baselines with their intervals."""
     for baseline, metric in baselines.items():
-        color, dash = FLOOR_STYLES.get(baseline, (GRAY, "--"))
-        mark_level(
-            axis, metric["value"], BASELINE_NAMES.get(baseline, baseline), color, dash
-        )
+        color, dash = BASELINE_STYLES.get(baseline, (GRAY, "--"))
+        mark_level(axis, metric["value"], metric["label"], color, dash)
         if metric["low"] is not None and metric["high"] is not None:
             axis.axhspan(metric["low"], metric["high"], color=color, alpha=0.12, lw=0)
 
@@ -135,9 +124,9 @@ def mark_failures(axis: Axes, frame: pd.DataFrame) -> None:
         axis.legend(loc="best")
 
 
-def mark_resumes(axis: Axes, events: list[dict], starts: dict[int, str]) -> None:
+def mark_resumes(axis: Axes, history: History, starts: dict[int, str]) -> None:
     """Dotted lines, with a word each where there is room for words."""
-    steps = sorted({e["step"] for e in events if e["kind"] == "resume"})
+    steps = sorted({event["step"] for event in history.of_kind("resume")})
     for step in steps:
         axis.axvline(step, color="#9ca3af", lw=0.8, ls=(0, (1, 2)))
         if step in starts and len(steps) <= MOST_WORDS:
@@ -155,21 +144,19 @@ def mark_resumes(axis: Axes, events: list[dict], starts: dict[int, str]) -> None
             )
 
 
-def panels(axes: Sequence[Axes], events: list[dict], tags: Sequence[str]) -> None:
+def panels(axes: Sequence[Axes], history: History, tags: Sequence[str]) -> None:
     """One small curve a tag over steps, with its chance level and baselines."""
-    baselines = history.baselines(events)
     for axis, tag in zip(axes, tags, strict=True):
-        frame = history.series(events, tag)
+        frame = history.series(tag)
         curve(axis, frame["step"], frame["value"])
         axis.set_title(tag.removeprefix("eval/"))
-        mark_baselines(axis, baselines.get(tag, {}))
+        mark_baselines(axis, history.baselines(tag))
         if frame["chance"].notna().any():
-            label = "random directions" if tag.endswith("embedding_std") else "chance"
-            mark_level(axis, frame["chance"].dropna().iloc[-1], label, GRAY, ":")
-        if tag.endswith("input_wait"):
+            mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
+        if tag == timeline.INPUT_WAIT:
             mark_level(axis, timeline.INPUT_BOUND, "input-bound above", ORANGE, "--")
         if axis.get_legend_handles_labels()[1]:
             axis.legend(loc="best")
-        if tag.endswith(("_std", "_ratio", "_rank", "per_sec", "_wait")):
+        if frame["value"].min() >= 0:
             axis.set_ylim(bottom=0)
         axis.set_xlabel("step")

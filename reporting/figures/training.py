@@ -2,7 +2,6 @@
 
 from matplotlib.figure import Figure
 
-from reporting import history
 from reporting.figures.style import (
     BLUE,
     COLUMNS,
@@ -19,28 +18,35 @@ from reporting.figures.style import (
     mark_resumes,
     panels,
 )
+from reporting.history import (
+    LOSS,
+    LOSS_HELD_OUT,
+    LOSS_LOWER_BOUND,
+    LOSS_TRAINED,
+    History,
+)
 
 # The same loss of records trained on, and of as many held out.
 SIDES = {
-    history.LOSS_TRAINED: ("trained on", BLUE, "-"),
-    history.LOSS_HELD_BACK: ("held out", ORANGE, "--"),
+    LOSS_TRAINED: ("trained on", BLUE, "-"),
+    LOSS_HELD_OUT: ("held out", ORANGE, "--"),
 }
 
 
 def loss(
-    events: list[dict], starts: dict[int, str] | None = None, columns: int = COLUMNS
+    history: History, starts: dict[int, str] | None = None, columns: int = COLUMNS
 ) -> Figure | None:
     """Loss with its chance level and baseline, over the learning rate.
 
     Args:
-      events: a run's history.
+      history: a run's events.
       starts: step to what the resume there was, as `plan.starts` says it.
       columns: 1 for a narrow screen.
     """
-    frame = history.series(events, history.LOSS, "train")
+    frame = history.series(LOSS, "train")
     if frame.empty:
         return None
-    rate = history.series(events, "train/lr", "train")
+    rate = history.series("train/lr", "train")
     rows = 2 if len(rate) else 1
     width = NARROW if columns == 1 else WIDE
     figure = Figure(figsize=(width, 2.6 + 1.3 * rows), layout="constrained")
@@ -49,7 +55,7 @@ def loss(
     )[:, 0]
     curve(axes[0], frame["step"], frame["value"])
     axes[0].set_title("Loss")
-    lowest = history.series(events, "train/loss_lower_bound", "train")["value"].dropna()
+    lowest = history.series(LOSS_LOWER_BOUND, "train")["value"].dropna()
     if frame["chance"].notna().any():
         mark_level(axes[0], frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
     if len(lowest):
@@ -61,24 +67,24 @@ def loss(
         axes[1].set_ylim(bottom=0)
         axes[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
     for axis in axes:
-        mark_resumes(axis, events, starts or {} if axis is axes[-1] else {})
+        mark_resumes(axis, history, starts or {} if axis is axes[-1] else {})
     axes[-1].set_xlabel("step")
     return figure
 
 
-def training(events: list[dict], columns: int = COLUMNS) -> Figure | None:
+def training(history: History, columns: int = COLUMNS) -> Figure | None:
     """Loss of records trained on and held out, then what batches showed beside it.
 
     Args:
-      events: a run's history.
+      history: a run's events.
       columns: 1 for a narrow screen.
     """
-    measured = history.measure(events)
+    measured = history.metrics()
     sides = {tag: style for tag, style in SIDES.items() if tag in measured}
     tags = [
         tag
         for tag, metric in measured.items()
-        if tag.startswith("train/") and tag != history.LOSS
+        if tag.startswith("train/") and tag != LOSS
         if metric["chance"] is not None
     ][: PANELS - bool(sides)]
     if not sides and not tags:
@@ -88,7 +94,7 @@ def training(events: list[dict], columns: int = COLUMNS) -> Figure | None:
         axis = axes.pop(0)
         axis.set_title("loss, alike for both")
         for tag, (label, color, dash) in sides.items():
-            frame = history.series(events, tag)
+            frame = history.series(tag)
             x, y = frame["step"], frame["value"]
             axis.plot(x, y, "o", ls=dash, ms=3.5, color=color, lw=1.6, label=label)
             if frame["low"].notna().any():
@@ -98,5 +104,5 @@ def training(events: list[dict], columns: int = COLUMNS) -> Figure | None:
             mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
         axis.legend(loc="best", fontsize=7)
         axis.set_xlabel("step")
-    panels(axes, events, tags)
+    panels(axes, history, tags)
     return figure

@@ -7,10 +7,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import compare, history, report, run_dir
+from reporting import compare, metric_facts, report
 from reporting.figures import style as style_lib
 from reporting.formatting import number
+from reporting.history import LOSS, History
 from reporting.page.parts import Section
+from reporting.run_dir import RunDir
 
 # Okabe and Ito's colors, and dashes for who sees none.
 STYLES = (
@@ -38,7 +40,8 @@ def write(
       The path of `compare.html`.
     """
     output, names = Path(output), compare.short_names(found)
-    runs = dict(zip(names, map(run_dir.read_events, folders), strict=True))
+    histories = (RunDir(folder).history for folder in folders)
+    runs = dict(zip(names, histories, strict=True))
     style_lib.save(output, _draw(runs, columns=1), slim=True)
     pictures = style_lib.save(output, _draw(runs))
     captions = {
@@ -64,7 +67,7 @@ def write(
 
 
 def _draw(
-    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
+    runs: Mapping[str, History], columns: int = style_lib.COLUMNS
 ) -> Iterable[tuple[str, Figure]]:
     if (figure := loss(runs, columns)) is not None:
         yield "loss", figure
@@ -73,7 +76,7 @@ def _draw(
 
 
 def loss(
-    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
+    runs: Mapping[str, History], columns: int = style_lib.COLUMNS
 ) -> Figure | None:
     """The loss of every run over epochs, each with its chance level.
 
@@ -83,8 +86,8 @@ def loss(
     """
     known = {
         name: frame
-        for name, events in runs.items()
-        if len(frame := history.series(events, history.LOSS, "train"))
+        for name, history in runs.items()
+        if len(frame := history.series(LOSS, "train"))
     }
     if not known:
         return None
@@ -105,17 +108,19 @@ def loss(
 
 
 def scores(
-    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
+    runs: Mapping[str, History], columns: int = style_lib.COLUMNS
 ) -> Figure | None:
     """One panel a set of evaluation: its score in every run, with intervals."""
-    measured = [tag for events in runs.values() for tag in history.measure(events)]
-    tags = history.headlines(dict.fromkeys(measured))
+    metrics: dict[str, dict] = {}
+    for history in runs.values():
+        metrics = history.metrics() | metrics
+    tags = metric_facts.headlines(metrics)
     if not tags:
         return None
     figure, axes = style_lib.grid(len(tags), columns)
     for axis, tag in zip(axes, tags, strict=True):
-        for name, events in runs.items():
-            frame = history.series(events, tag, "eval")
+        for name, history in runs.items():
+            frame = history.series(tag, "eval")
             if frame.empty:
                 continue
             color, dash, mark = style(runs, name)

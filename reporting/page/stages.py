@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reporting import history, report, run_dir
+from reporting import report, run_dir
 from reporting.figures import style
 from reporting.files import decoded, read_json, write_json
 from reporting.formatting import ABSENT, count, duration, number, plural
+from reporting.history import LOSS, LOSS_CHANCE, is_finite
 from reporting.page import sections
 from reporting.page.parts import Section, Table, as_text, flat
 
@@ -120,8 +121,8 @@ def _history(stage: Path) -> Section:
         epoch = max(1, math.ceil(event["epoch"] - 1e-6))
         row = rows.setdefault(epoch, {"loss": [], "chance": [], "seconds": 0.0})
         metrics = event["metrics"]
-        row["loss"].append(metrics.get(history.LOSS))
-        row["chance"].append(metrics.get(history.LOSS_CHANCE))
+        row["loss"].append(metrics.get(LOSS))
+        row["chance"].append(metrics.get(LOSS_CHANCE))
         row["rate"] = metrics.get("train/lr")
         row["seconds"] += max(event["time"] - before, 0.0)
         before = event["time"]
@@ -129,7 +130,7 @@ def _history(stage: Path) -> Section:
     if not rows:
         return Section(title, ["Nothing has been logged."])
     means = {epoch: _mean(row["loss"]) for epoch, row in rows.items()}
-    finite = [loss for loss in means.values() if history.is_finite(loss)]
+    finite = [loss for loss in means.values() if is_finite(loss)]
     every = max(1, -(-len(rows) // MOST_EPOCHS))
     table = [
         [
@@ -153,7 +154,7 @@ def _history(stage: Path) -> Section:
 
 
 def _mean(values: list) -> float | None:
-    known = [value for value in values if history.is_finite(value)]
+    known = [value for value in values if is_finite(value)]
     return sum(known) / len(known) if known else None
 
 

@@ -179,7 +179,7 @@ def test_same_files_give_the_same_report(good):
 
 def assemble(folder):
     """The report's content without its pictures, which take seconds."""
-    return report.assemble(folder, run_dir.read_events(folder))
+    return report.assemble(run_dir.RunDir(folder))
 
 
 def test_failed_gate(tmp_path):
@@ -309,9 +309,9 @@ def test_evaluations_are_a_table_of_what_gates_look_at(good):
 
 def write_words(folder):
     """Writes a report without its figures, which take seconds."""
-    events = run_dir.read_events(folder)
-    result = report.assemble(folder, events)
-    parts = sections.build(folder, result, events, {})
+    run = run_dir.RunDir(folder)
+    result = report.assemble(run)
+    parts = sections.build(run, result, {})
     page = {"report": result, "title": "x", "folder": "x", "sections": parts}
     report.render(folder, page)
     return result
@@ -433,6 +433,6 @@ def test_a_resume_is_named_for_what_it_was(tmp_path):
     folder = fake.make(tmp_path, epochs=6, final=False)
     run_dir.append_event(folder, "resume", step=60, epoch=6.0)
     figure = training_figures.loss(
-        run_dir.read_events(folder), {60: "extended, rescale"}
+        run_dir.RunDir(folder).history, {60: "extended, rescale"}
     )
     assert [text.get_text() for text in figure.axes[1].texts] == ["extended, rescale"]

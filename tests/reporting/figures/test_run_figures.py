@@ -7,6 +7,7 @@ from PIL import Image
 from reporting import report, run_dir
 from reporting.figures import motion as motion_figures
 from reporting.figures import run_figures
+from reporting.history import History
 from reporting.page import sections
 from tests.reporting import fake
 
@@ -29,10 +30,12 @@ def events():
     common = {"step": 5, "epoch": 1.0, "time": 0.0}
     live = {tag: metric(value) for tag, value in tags.items()}
     baseline = {tag: metric(value / 2) for tag, value in tags.items()}
-    return [
-        common | {"kind": "baseline", "baseline": "pixels", "metrics": baseline},
-        common | {"kind": "eval", "metrics": live},
-    ]
+    return History(
+        [
+            common | {"kind": "baseline", "baseline": "pixels", "metrics": baseline},
+            common | {"kind": "eval", "metrics": live},
+        ]
+    )
 
 
 def test_conditions_are_sorted_by_value_and_galleries_are_none():
@@ -57,7 +60,7 @@ def test_curves_are_the_scores_and_those_of_the_baselines():
 
 
 def test_runs_without_conditions_have_no_such_figure():
-    assert run_figures.condition_sets([]) == {}
+    assert run_figures.condition_sets(History()) == {}
 
 
 def test_the_cosine_of_an_evaluation_is_drawn_and_that_of_training_is_not():
@@ -66,7 +69,9 @@ def test_the_cosine_of_an_evaluation_is_drawn_and_that_of_training_is_not():
         common | {"kind": "train", "metrics": {"train/cosine": 0.4}},
         common | {"kind": "eval", "metrics": {"eval/next/cosine": fake.metric(0.5)}},
     ]
-    assert run_figures.evaluation_sets(events) == {"next": ["eval/next/cosine"]}
+    assert run_figures.evaluation_sets(History(events)) == {
+        "next": ["eval/next/cosine"]
+    }
 
 
 def pseudo_labels(**more):
@@ -173,8 +178,9 @@ def test_a_report_shows_pseudo_labels_beside_the_data(tmp_path):
 
 def test_a_report_says_that_no_label_has_a_positive(tmp_path):
     found = pseudo_labels(positives=0.0, labeled=0.0, segments=[], labels=0)
-    content = report.assemble(tmp_path, []) | {"data": {"pseudo_labels": found}}
-    built = sections.build(tmp_path, content, [], {})
+    run = run_dir.RunDir(tmp_path)
+    content = report.assemble(run) | {"data": {"pseudo_labels": found}}
+    built = sections.build(run, content, {})
     section = next(s for s in built if s.title == "Pseudo-labels")
     assert [tone for tone, _ in section.items] == ["bad"]
     assert "has no positive" in section.items[0][1]
@@ -184,5 +190,6 @@ def test_a_report_says_that_no_label_has_a_positive(tmp_path):
 
 def test_runs_without_pseudo_labels_have_no_such_figure(tmp_path):
     assert motion_figures.write(tmp_path, {"name": "logos"}) == {}
-    built = sections.build(tmp_path, report.assemble(tmp_path, []), [], {})
+    run = run_dir.RunDir(tmp_path)
+    built = sections.build(run, report.assemble(run), {})
     assert "Pseudo-labels" not in [section.title for section in built]
