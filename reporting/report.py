@@ -10,7 +10,7 @@ import jinja2
 from reporting import budget, exports, run_dir, timeline
 from reporting.alarms.common import check as alarming
 from reporting.figures import motion as motion_figures
-from reporting.figures import result_sheet, run_figures, style
+from reporting.figures import result_sheet, run_figures
 from reporting.files import write_json, write_text
 from reporting.gates import decisions, judgment
 from reporting.history import is_finite
@@ -44,7 +44,7 @@ def write(folder: Path | str) -> dict:
     pictures = run_figures.write(folder, run.history)
     pictures |= motion_figures.write(folder, report["data"])
     if (path := result_sheet.write(folder)) is not None:
-        pictures["examples"] = path
+        pictures["examples"] = [path]
     page = {
         "report": report,
         "title": report["recipe"] or folder.resolve().name,
@@ -180,8 +180,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
-    environment.filters["base64"] = _base64
-    environment.filters["narrow"] = _narrow
+    environment.filters["data_uri"] = _data_uri
     environment.filters["prose"] = _prose
     return environment
 
@@ -200,11 +199,8 @@ def _prose(text: object) -> str:
     return jinja2.utils.markupsafe.Markup(marked)
 
 
-def _narrow(path: Path) -> Path | None:
-    """The drawing of a figure for narrow screens, where there is one."""
-    slim = style.narrow(Path(path))
-    return slim if slim.is_file() else None
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(Path(path).read_bytes()).decode("ascii")
+def _data_uri(path: Path) -> str:
+    """Return an image as the source of an <img>, so that the page is one file."""
+    kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
+    code = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f"data:{kind};base64,{code}"

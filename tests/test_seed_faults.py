@@ -170,8 +170,8 @@ def stuck(tmp_path_factory):
 
         patch.setattr(experiment, "load_data", slow)
         arguments = tiny_run.arguments(
-            folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4, train__epochs=4,
-            train__batch_size=128, data__brands=100,
+            folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4,
+            train__batch_size=128, train__epochs=4, data__brands=100,
             train__negatives="per_chunk", train__threads=1, train__prefetch=1,
             evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
         )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Pictures of a run: curves with their chance levels and baselines, and the gallery."""
+"""Figures of a run: curves with their chance levels and baselines."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -9,87 +9,74 @@ from matplotlib.figure import Figure
 from reporting import run_dir, timeline
 from reporting.figures import style
 from reporting.figures import training as training_figures
-from reporting.figures.style import (
-    BASELINE_STYLES,
-    BLUE,
-    COLUMNS,
-    GRAY,
-    PANELS,
-    grid,
-    mark_baselines,
-    mark_level,
-    save,
-)
+from reporting.figures.style import BLUE, GRAY, PANELS, Figures
 from reporting.history import History, Metric, is_finite
 
 # Kinds of metric that are drawn, and their order where there are many.
-KINDS = ("score", "error", "distance", "diagnostic")
+KINDS = ("score", "error", "loss", "distance", "diagnostic")
 
 
-def write(folder: Path | str, history: History) -> dict[str, Path]:
-    """Draws every figure that the history has something for.
+def write(folder: Path | str, history: History) -> Figures:
+    """Draw every figure that the history has something for.
 
     Args:
-      folder: the workdir.
-      history: its events.
+        folder: The workdir.
+        history: Its events.
 
     Returns:
-      Name to PNG, in the order in which a reader wants them: `loss`, `training`, one
-      `retrieval-<set>` a set, `conditions-<set>` where a set was measured under other
-      conditions, `embeddings`, `throughput`. Each is also drawn for narrow screens.
+        Name to the SVG files of its panels, in the order in which a reader wants them:
+        `loss`, `training`, one `retrieval-<set>` a set, `conditions-<set>` where a set
+        was measured under other conditions, `embeddings`, `throughput`.
     """
     segments = run_dir.read_resumes(folder)
     steps = [segment.get("from_step") for segment in segments]
-    starts = dict(zip(steps, timeline.starts(segments), strict=True))
-    save(folder, _draw(history, starts, columns=1), slim=True)
-    return save(folder, _draw(history, starts))
+    words = zip(steps, timeline.starts(segments), strict=True)
+    starts = {step: word for step, word in words if step is not None}
+    return style.save(folder, _draw(history, starts))
 
 
 def _draw(
-    history: History, starts: dict[int, str], columns: int = COLUMNS
-) -> Iterable[tuple[str, Figure]]:
-    if (figure := training_figures.loss(history, starts, columns)) is not None:
-        yield "loss", figure
-    if (figure := training_figures.training(history, columns)) is not None:
-        yield "training", figure
+    history: History, starts: Mapping[int, str]
+) -> Iterator[tuple[str, list[Figure]]]:
+    if panels := training_figures.loss(history, starts):
+        yield "loss", panels
+    if panels := training_figures.training(history):
+        yield "training", panels
     for name, tags in evaluation_sets(history).items():
-        figure = retrieval(history, name, tags, columns)
-        yield f"retrieval-{name.replace(', ', '-')}", figure
+        stem = f"retrieval-{name.replace(', ', '-')}"
+        yield stem, [retrieval(history, tag) for tag in tags]
     for name, fields in condition_sets(history).items():
-        yield f"conditions-{name}", conditions(history, fields, columns)
-    speeds = [t for t in (timeline.SPEED, timeline.INPUT_WAIT) if t in history.tags]
-    figures = {"embeddings": embedding_tags(history), "throughput": speeds}
-    for name, tags in figures.items():
-        if tags:
-            yield name, panels(history, tags[:PANELS], columns)
+        yield f"conditions-{name}", conditions(history, fields)
+    if tags := embedding_tags(history)[:PANELS]:
+        yield "embeddings", [style.metric_panel(history, tag) for tag in tags]
+    limits = {timeline.SPEED: None, timeline.INPUT_WAIT: timeline.INPUT_BOUND}
+    speeds = [
+        style.metric_panel(history, tag, limit)
+        for tag, limit in limits.items()
+        if history.latest(tag)
+    ]
+    if speeds:
+        yield "throughput", speeds
 
 
-def retrieval(
-    history: History, name: str, tags: Sequence[str], columns: int = COLUMNS
-) -> Figure:
-    """Metrics of one set over epochs, with intervals, chance level and baselines."""
-    figure, axes = grid(len(tags), columns)
-    figure.suptitle(name, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    for axis, tag in zip(axes, tags, strict=True):
-        frame = history.series(tag, "eval")
-        axis.set_title(tag.split("/", 2)[2])
-        axis.fill_between(
-            frame["epoch"], frame["low"], frame["high"], color=BLUE, alpha=0.18, lw=0
-        )
-        axis.plot(frame["epoch"], frame["value"], "o-", ms=3.5, color=BLUE, lw=1.6)
-        mark_baselines(axis, history.baselines(tag))
-        if frame["chance"].notna().any():
-            mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
-        axis.margins(x=0.08)
-        if axis.get_legend_handles_labels()[1]:
-            axis.legend(loc="best", fontsize=7, handlelength=1.8)
-    for axis in axes[-columns:]:
-        axis.set_xlabel("epoch")
+def retrieval(history: History, tag: str) -> Figure:
+    """Return a metric over epochs, with intervals, chance level and baselines."""
+    frame = history.series(tag, "eval")
+    figure, (axis,) = style.panel(tag.removeprefix("eval/"))
+    axis.fill_between(
+        frame["epoch"], frame["low"], frame["high"], color=BLUE, alpha=0.18, lw=0
+    )
+    axis.plot(frame["epoch"], frame["value"], "o-", ms=3.5, color=BLUE, lw=1.6)
+    style.mark_baselines(axis, history.baselines(tag))
+    style.mark_chance(axis, frame)
+    axis.margins(x=0.08)
+    axis.set_xlabel("epoch")
+    style.legend(axis)
     return figure
 
 
 def condition_sets(history: History) -> dict[str, dict[str, list[tuple]]]:
-    """`{set: {field: [(value, tag)]}}` of scores measured under other conditions.
+    """Return `{set: {field: [(value, tag)]}}` of scores under other conditions.
 
     Their tags are `eval/<set>/<field>_<value>/<score>`.
     """
@@ -109,38 +96,38 @@ def condition_sets(history: History) -> dict[str, dict[str, list[tuple]]]:
 
 
 def conditions(
-    history: History, fields: dict[str, list[tuple]], columns: int = COLUMNS
-) -> Figure:
-    """A score against each condition, with intervals and baselines under the same."""
+    history: History, fields: Mapping[str, Sequence[tuple[float, str]]]
+) -> list[Figure]:
+    """Return a score against each condition, with baselines under the same."""
     latest = history.metrics()
-    figure, axes = grid(len(fields), columns)
-    for axis, (field, values) in zip(axes, fields.items(), strict=True):
-        x = [value for value, _ in values]
-        measured = [latest[tag] for _, tag in values]
-        low, high = ([m[end] for m in measured] for end in ("low", "high"))
-        if all(is_finite(v) for v in (*low, *high)):
-            axis.fill_between(x, low, high, color=BLUE, alpha=0.18, lw=0)
-        y = [m["value"] for m in measured]
-        axis.plot(x, y, "o-", ms=3.5, color=BLUE, lw=1.6, label="trained")
-        labels = {k: b["label"] for m in measured for k, b in m["baselines"].items()}
-        for name in sorted(labels):
-            color, dash = BASELINE_STYLES.get(name, (GRAY, "--"))
-            level = [m["baselines"].get(name, {}).get("value") for m in measured]
-            axis.plot(x, level, ls=dash, color=color, lw=1.3, label=labels[name])
-        chance = [m["chance"] for m in measured]
-        if all(is_finite(level) for level in chance):
-            axis.plot(x, chance, linestyle=":", color=GRAY, lw=1.3, label="chance")
-        axis.set_title(f"{values[0][1].rpartition('/')[2]} against {field}")
-        axis.set_xlabel(field)
-        axis.set_ylim(-0.03, 1.03)
-        axis.legend(loc="best", fontsize=7, handlelength=1.8)
-    return figure
+    return [
+        _condition(field, values, [latest[tag] for _, tag in values])
+        for field, values in fields.items()
+    ]
 
 
-def panels(history: History, tags: Sequence[str], columns: int = COLUMNS) -> Figure:
-    """One small curve a tag over steps, with its chance level and baselines."""
-    figure, axes = grid(len(tags), columns)
-    style.panels(axes, history, tags)
+def _condition(
+    field: str, values: Sequence[tuple[float, str]], metrics: Sequence[Metric]
+) -> Figure:
+    """Return a panel of metrics over the values of a field."""
+    x = [value for value, _ in values]
+    figure, (axis,) = style.panel(f"{values[0][1].rpartition('/')[2]} against {field}")
+    low, high = ([metric[end] for metric in metrics] for end in ("low", "high"))
+    if all(is_finite(level) for level in (*low, *high)):
+        axis.fill_between(x, low, high, color=BLUE, alpha=0.18, lw=0)
+    y = [metric["value"] for metric in metrics]
+    axis.plot(x, y, "o-", ms=3.5, color=BLUE, lw=1.6, label="trained")
+    baselines = {k: b for metric in metrics for k, b in metric["baselines"].items()}
+    for name, (color, dash) in style.baseline_styles(baselines).items():
+        levels = [m["baselines"].get(name, {}).get("value") for m in metrics]
+        label = baselines[name]["label"]
+        axis.plot(x, levels, ls=dash, color=color, lw=1.3, label=label)
+    chance = [metric["chance"] for metric in metrics]
+    if all(is_finite(level) for level in chance):
+        axis.plot(x, chance, linestyle=":", color=GRAY, lw=1.3, label="chance")
+    axis.set_xlabel(field)
+    axis.set_ylim(-0.03, 1.03)
+    style.legend(axis)
     return figure
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from reporting.figures import result_sheet
+from reporting.figures.style import Figures
 from reporting.formatting import ABSENT, count, interval, number, percent
 from reporting.history import LIVE, LOSS, LOSS_HELD_OUT, as_metric, is_finite
 from reporting.page import data_sections, run_sections
@@ -33,7 +34,7 @@ RULES = (
 def build(
     run: RunDir,
     report: Mapping,
-    pictures: Mapping[str, Path],
+    pictures: Figures,
 ) -> list[Section]:
     """The sections of a report, without its verdict.
 
@@ -219,7 +220,7 @@ def _direction(metric: Mapping) -> str:
     return " (lower is better)" if metric["better"] == "lower" else ""
 
 
-def _curves(pictures: Mapping[str, Path]) -> Section:
+def _curves(pictures: Figures) -> Section:
     captions = {
         "loss": "Loss with the level of a network that knows nothing; resumes dotted.",
         "training": "Loss of records trained on and of as many held out, with 95 % "
@@ -228,8 +229,8 @@ def _curves(pictures: Mapping[str, Path]) -> Section:
         "throughput": "Speed, and the share of time spent waiting for data.",
     }
     shown = [
-        (captions.get(name, _caption(name)), path)
-        for name, path in pictures.items()
+        (captions.get(name, _caption(name)), paths)
+        for name, paths in pictures.items()
         if name not in ("examples", "motion")
     ]
     text = [] if shown else ["Nothing has been logged yet."]
@@ -265,7 +266,7 @@ def _evaluations(run: RunDir, judged: Mapping[str, dict]) -> Section:
     return Section("Evaluations", text, tables=[Table(header, rows[-MOST_ROWS:])])
 
 
-def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:
+def _gallery(folder: Path | str, pictures: Figures) -> Section:
     if "examples" not in pictures:
         return Section("Examples", ["The run has left no examples."])
     caption = "Queries on the left, neighbors by rank: right in blue, wrong in orange."
@@ -283,9 +284,7 @@ def about_data(given: Mapping[str, Any]) -> Section:
     return section
 
 
-def about_pseudo_labels(
-    found: Mapping[str, Any], pictures: Mapping[str, Path]
-) -> Section:
+def about_pseudo_labels(found: Mapping[str, Any], pictures: Figures) -> Section:
     """Labels made from motion: of how many frames, and from which thresholds."""
     segments = [last - first + 1 for _, first, last in found["segments"]]
     still = f"percentile {number(found['percentile'])}"

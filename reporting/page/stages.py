@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from reporting import report, run_dir
-from reporting.figures import style
 from reporting.files import decoded, read_json, write_json
 from reporting.formatting import ABSENT, count, duration, number, plural
 from reporting.history import LOSS, LOSS_CHANCE, is_finite
@@ -67,8 +66,8 @@ def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
         _settings("Preprocessing and views", names, configs, PREPARED),
     ]
     if found := last["data"].get("pseudo_labels"):
-        motion = _copied(folder, stages[-1], "motion.png")
-        pictures = {"motion": motion[0]} if motion else {}
+        motion = _copied(folder, stages[-1], "motion.svg")
+        pictures = {"motion": motion} if motion else {}
         parts.append(sections.about_pseudo_labels(found, pictures))
     page = {
         "report": whole,
@@ -176,8 +175,8 @@ def _examples(folder: Path, stage: Path) -> Section:
         ]
         header = ["rank", f"neighbor of {name}", "score", "by label or column"]
         section.tables.append(Table(header, rows))
-    for picture in _copied(folder, stage, "examples.png"):
-        section.figures.append(("Queries on the left, neighbors by rank.", picture))
+    if sheet := _copied(folder, stage, "examples.png"):
+        section.figures.append(("Queries on the left, neighbors by rank.", sheet))
     if not section.tables:
         section.text.append("The last stage has left no examples.")
     return section
@@ -188,12 +187,10 @@ def _copied(folder: Path, stage: Path, name: str) -> list[Path]:
     theirs = stage / run_dir.FIGURES / name
     if not theirs.is_file():
         return []
-    own = folder / run_dir.FIGURES / f"{stage.name}-{name}"
-    for source, copy in ((theirs, own), (style.narrow(theirs), style.narrow(own))):
-        if source.is_file():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
-    return [own]
+    copy = folder / run_dir.FIGURES / f"{stage.name}-{name}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(theirs, copy)
+    return [copy]
 
 
 def _data(given: Mapping[str, Any]) -> Section:

@@ -125,7 +125,7 @@ def test_all_runs_are_drawn_on_one_axis_each_with_its_chance(runs):
     text = (runs[1] / "metrics.jsonl").read_text("utf-8")
     (runs[1] / "metrics.jsonl").write_text(text.replace("4.436", "5.545"))
     events = {folder.name: run_dir.RunDir(folder).history for folder in runs}
-    (axis,) = comparison_page.loss(events).axes
+    (axis,) = comparison_page.loss(events)[0].axes
     lines = {line.get_label(): line for line in axis.get_lines()}
     frame = events["b"].series("train/loss", "train")
     np.testing.assert_allclose(lines["b"].get_ydata(), frame["value"])
@@ -133,7 +133,7 @@ def test_all_runs_are_drawn_on_one_axis_each_with_its_chance(runs):
     assert set(levels) == {4.436, 5.545}
     assert levels[5.545].get_color() == lines["b"].get_color()
     assert lines["a"].get_linestyle() != lines["b"].get_linestyle()
-    (axis,) = comparison_page.scores(events).axes
+    ((axis,),) = (figure.axes for figure in comparison_page.scores(events))
     assert axis.get_title() == "brand/recall@1"
     assert len(axis.collections) == 2  # an interval a run
     low, high = axis.collections[1].get_paths()[0].get_extents().intervaly
@@ -152,10 +152,10 @@ def test_the_page_has_what_the_terminal_has_and_curves(runs, tmp_path, capsys):
         assert words in printed
         assert words in text
         assert words in page
-    assert page.count("data:image/png") == 4  # two figures, wide and narrow
+    assert page.count("data:image/svg+xml") == 2
     for name in ("loss", "metrics"):
-        assert f"](figures/{name}.png)" in text
-        assert (tmp_path / "out" / "figures" / f"{name}.png").is_file()
+        assert f"](figures/{name}.svg)" in text
+        assert (tmp_path / "out" / "figures" / f"{name}.svg").is_file()
 
 
 def test_runs_that_have_logged_nothing_have_no_curves(tmp_path):
