@@ -35,7 +35,7 @@ CEILING_STYLE = ("#111827", (0, (8, 2)))
 MANY_POINTS = 150  # from which a smooth curve is drawn, too
 MOST_POINTS = 600  # of a curve in a file
 PANELS = 6
-PANEL, WIDE_PANEL = (3.1, 2.3), (5.4, 2.5)  # inches
+PANEL, WIDE_PANEL = (3.1, 2.3), (4.4, 2.5)  # inches
 MOST_RESUMES = 6  # that are named in a figure
 
 _MARGINS = {"left": 0.62, "right": 0.12, "top": 0.32, "bottom": 0.48}  # inches
