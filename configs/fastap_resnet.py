@@ -45,9 +45,9 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
             "pulse": "triangular",
             "sigma": 0.05,
             # The projector is the first stage's and starts as it ended.
-            "hidden": heads.hidden,
-            "features": heads.features,
-            "embedding": 128,
+            "hidden_dim": heads.hidden_dim,
+            "proj_dim": heads.proj_dim,
+            "embed_dim": 128,
             "frozen": (),
         }
     )
@@ -86,11 +86,11 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
         config.gates.above_start.required = not error
     if "full" in variants:
         _pseudo(config)
-        config.objective.update(bins=25, embedding=256)
+        config.objective.update(bins=25, embed_dim=256)
         config.optimizer.learning_rate = 1e-3
         config.train.update(epochs=200.0)
     if "smoke" in variants:
-        config.objective.embedding = 16
+        config.objective.embed_dim = 16
         config.schedule.warmup_epochs = 0.25
         config.train.update(batch_size=16, epochs=2.0)
         config.evaluate.every_epochs = 1.0

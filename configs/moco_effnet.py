@@ -47,8 +47,8 @@ def get_config(arg: str = "") -> ConfigDict:
                 "ema_momentum_schedule": "cosine",
                 "positives": "instance",
                 "false_negatives": "keep",
-                "hidden": 512,
-                "features": 128,
+                "hidden_dim": 512,
+                "proj_dim": 128,
                 "embed_from": "backbone",
                 "key_block_size": 0,
             },
@@ -225,7 +225,7 @@ def _marks(config: ConfigDict) -> None:
         epochs=30.0, checkpoint_every_epochs=5.0, monitor="eval/concept/recall@1"
     )
     config.model.head_features = 200
-    config.objective.hidden = 1024
+    config.objective.hidden_dim = 1024
     config.optimizer.learning_rate = 1e-2
     config.schedule.warmup_epochs = 3.0
     config.evaluate.every_epochs = 15.0
@@ -271,7 +271,7 @@ def _full(config: ConfigDict) -> None:
         dtype="bfloat16", sync_batchnorm=True,
     )  # fmt: skip
     config.objective.update(
-        temperature=0.2, ema_momentum=0.99, hidden=4096, features=256
+        temperature=0.2, ema_momentum=0.99, hidden_dim=4096, proj_dim=256
     )
     config.transform.size = 224
     for view, blur, solarize in (
@@ -294,7 +294,7 @@ def _full(config: ConfigDict) -> None:
 def _smoke(config: ConfigDict) -> None:
     """Seconds instead of minutes: every part runs, nothing is learned or required."""
     config.model.update(width=0.25, depth=0.1, head_features=64)
-    config.objective.update(hidden=32, features=16)
+    config.objective.update(hidden_dim=32, proj_dim=16)
     config.data.size = 32
     if config.data.name == "logos":
         config.data.brands = 60

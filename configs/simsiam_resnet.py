@@ -45,9 +45,9 @@ def get_config(arg: str = "") -> ConfigDict:
             },
             "objective": {
                 "name": "simsiam",
-                "hidden": 256,
-                "features": 512,
-                "bottleneck": 128,
+                "hidden_dim": 256,
+                "proj_dim": 512,
+                "pred_hidden_dim": 128,
                 "temporal_weight": 0.2,
                 "embed_from": "backbone",
             },
@@ -292,7 +292,7 @@ def _full(config: ConfigDict) -> None:
     _real(config)
     config.model.update(width=1.0, layers=(2, 2, 2, 2), dtype="bfloat16")
     config.model.sync_batchnorm = True
-    config.objective.update(hidden=512, features=2048, bottleneck=512)
+    config.objective.update(hidden_dim=512, proj_dim=2048, pred_hidden_dim=512)
     config.transform.size = (224, 224)
     # As published weights of photographs expect a gray picture.
     config.transform.update(channels=3, mean=0.449, std=0.226)
@@ -308,7 +308,7 @@ def _full(config: ConfigDict) -> None:
 def _smoke(config: ConfigDict) -> None:
     """Seconds instead of minutes: every part runs, nothing is learned or required."""
     config.model.update(width=0.125, layers=(1,), dtype="float32")
-    config.objective.update(hidden=16, features=24, bottleneck=8)
+    config.objective.update(hidden_dim=16, proj_dim=24, pred_hidden_dim=8)
     if config.transform.name == "ultrasound":
         config.transform.size = (32, 40)
     if config.data.name == "speckle":

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from losses.common import soft_histogram
+from losses.common.normalize import unit_norm
 
 Pulse = Literal["triangular", "gaussian"]
 
@@ -80,7 +81,7 @@ def fast_ap(
     """
     _check(x, keys, labels, key_labels, columns, bins, pulse, sigma)
     dtype = jnp.promote_types(x.dtype, jnp.float32)
-    x, keys = _unit(x.astype(dtype)), _unit(keys.astype(dtype))
+    x, keys = unit_norm(x.astype(dtype)), unit_norm(keys.astype(dtype))
     s = jnp.matmul(keys, x.T, precision=lax.Precision.HIGHEST)  # [m, n]
     positive, candidate = _pairs(labels, key_labels, columns)  # bool [m, n]
     place = (1 - s) * (bins / 2)  # in bins, 0 at cosine 1 and b at -1
@@ -126,11 +127,6 @@ def chance(candidates: int, positives: int) -> float:
     harmonic = sum(1 / i for i in range(1, candidates + 1))
     rest = (positives - 1) / max(candidates - 1, 1) * (candidates - harmonic)
     return 1 - (rest + harmonic) / candidates
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    # The maximum is inside the root: a zero vector stays zero, its gradient finite.
-    return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-12))
 
 
 def _pairs(labels, key_labels, columns) -> tuple[jax.Array, jax.Array]:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from losses.common.normalize import unit_norm
+
 # Logit of a column that is no candidate. Finite, so that a key_block_size without a
 # single candidate still has a gradient (zero) and not a NaN.
 _EXCLUDED = -1e30
@@ -97,7 +99,7 @@ def info_nce(
     _check(q, k, positives, temperature, weights, mask, key_block_size)
     n, m = q.shape[0], k.shape[0]
     dtype = jnp.promote_types(q.dtype, jnp.float32)
-    q, k = _unit(q.astype(dtype)), _unit(k.astype(dtype))
+    q, k = unit_norm(q.astype(dtype)), unit_norm(k.astype(dtype))
     columns = _tiles(m, key_block_size)  # [tiles, t]
     k = jnp.pad(k, ((0, columns.size - m), (0, 0)))
     k = k.reshape(*columns.shape, -1)  # [tiles, t, d]
@@ -139,11 +141,6 @@ def floor(candidates: int, temperature: float) -> float:
     """
     _check_temperature(temperature)
     return math.log1p((_at_least_one(candidates) - 1) * math.exp(-1 / temperature))
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    # The maximum is inside the root: a zero vector stays zero, its gradient finite.
-    return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-12))
 
 
 def _tiles(m: int, key_block_size: int) -> jax.Array:

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from losses.common.normalize import unit_norm
+
 
 def negative_cosine(
     p: jax.Array,
@@ -41,7 +43,7 @@ def negative_cosine(
     if weights is not None and weights.shape != p.shape[:1]:
         raise ValueError(f"weights must be {p.shape[:1]}, got {weights.shape}")
     dtype = jnp.promote_types(p.dtype, jnp.float32)
-    p, z = _unit(p.astype(dtype)), _unit(lax.stop_gradient(z.astype(dtype)))
+    p, z = unit_norm(p.astype(dtype)), unit_norm(lax.stop_gradient(z.astype(dtype)))
     cosine = jnp.sum(p * z, -1)  # [n]
     w = jnp.ones_like(cosine) if weights is None else weights.astype(dtype)
     total = jnp.sum(w) if count is None else count
@@ -55,8 +57,3 @@ def chance() -> float:
     apart, their spread can.
     """
     return 0.0
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    # The maximum is inside the root: a zero vector stays zero, its gradient finite.
-    return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-12))

@@ -1,92 +1,149 @@
-"""FastAP: frames of a label rank before all others, in the list of every frame."""
+"""FastAP: every view ranks the views of its label before all others."""
 
 import collections
 import dataclasses
-from typing import Any, Literal
+import functools
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from annotated_types import Interval
 from jax import lax
 from jax.scipy.special import digamma
 
-from losses import fast_ap as loss_lib
+from losses import fast_ap as fast_ap_lib
+from losses.common.normalize import unit_norm
 from models.layers.mlp import MLP
 from objectives.common import diagnostics
-from objectives.common import objective as contract
+from objectives.common.accumulation import in_chunks
+from objectives.common.collectives import gather, mean_over_devices
+from objectives.common.networks import apply_training, gathered_columns
+from objectives.common.objective import (
+    Batch,
+    Extra,
+    LossOutput,
+    MetricFacts,
+    ObjectiveBase,
+    Params,
+    Positives,
+    Tree,
+)
 
-Tree = Any
-PARTS = ("backbone", "projector")
+_FACTS: dict[str, MetricFacts] = {
+    "diag/positives": {"kind": "diagnostic", "better": ""},
+    "diag/queries_with_positive": {"kind": "diagnostic", "better": ""},
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class _FastAP:
-    """The four functions of the objective, over the networks and fields of `make`."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective(ObjectiveBase):
+    """FastAP on the embeddings of both views of a batch.
 
-    networks: dict[str, nn.Module]
-    frozen: tuple[str, ...]
-    axis_name: str | None
-    chunks: int
-    relevance: str
-    bins: int
-    pulse: str
-    sigma: float
+    `L = mean_i (1 - FastAP_i)`, i over the 2 n views that have a positive, `z =
+    unit(head(projector(backbone(x))))`. The projector has SimSiam's shape, so that its
+    weights can be loaded from a SimSiam run. The backbone is `(x, train) -> [n, f]`.
+    Batches hold "view1", "view2" and "label".
 
-    def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
-        """Parameters that are trained, and batch statistics with those that are not."""
+    Attributes:
+        relevance: "label": views of records of one label are positives, records without
+            a label are left out. "views": the two views of a record.
+        bins: Number of bins of the histogram of distances.
+        pulse: How a pair is shared between bins, as in `losses.fast_ap`.
+        sigma: Width of the Gaussian pulse, in units of the cosine.
+        hidden_dim: Width of the projector's two hidden layers.
+        proj_dim: Width of projections; 0 leaves the projector out.
+        embed_dim: Width of the embeddings.
+        frozen: Networks that are not trained, "backbone" or "projector"; their
+            BatchNorm uses its running statistics.
+
+    Raises:
+        ValueError: `frozen` names a network that there is not.
+
+    Source: Cakir et al., "Deep metric learning to rank", CVPR 2019.
+    """
+
+    relevance: Literal["label", "views"] = "label"
+    bins: Annotated[int, Interval(ge=1, le=4096)] = 10
+    pulse: fast_ap_lib.Pulse = "triangular"
+    sigma: Annotated[float, Interval(gt=0, le=2)] = 0.05
+    hidden_dim: Annotated[int, Interval(ge=1, le=65536)] = 512
+    proj_dim: Annotated[int, Interval(ge=0, le=65536)] = 2048
+    embed_dim: Annotated[int, Interval(ge=1, le=65536)] = 256
+    frozen: tuple[Literal["backbone", "projector"], ...] = ()
+
+    def __post_init__(self):
+        """Check fields against each other."""
+        choices = ("backbone", "projector") if self.proj_dim else ("backbone",)
+        if wrong := sorted(set(self.frozen) - set(choices)):
+            raise ValueError(
+                f"got frozen {', '.join(wrong)}; choices: {', '.join(choices)}"
+            )
+
+    @property
+    def positives(self) -> Positives:
+        """What makes two records a positive pair."""
+        return "label" if self.relevance == "label" else "instance"
+
+    @functools.cached_property
+    def _networks(self) -> dict[str, nn.Module]:
+        """Networks by name, in the order in which they are applied."""
+        context = self.bound
+        axis_name = context.axis_name if context.sync_batchnorm else None
+        networks: dict[str, nn.Module] = {"backbone": context.backbone}
+        if self.proj_dim:
+            networks["projector"] = MLP(
+                self.hidden_dim,
+                self.proj_dim,
+                layers=3,
+                norm_last=True,
+                axis_name=axis_name,
+            )
+        networks["head"] = MLP(0, self.embed_dim, layers=1, bias_last=True)
+        return networks
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Params, Extra]:
+        """Return trained parameters, and batch statistics with frozen parameters."""
         x, params, stats = batch["view1"], {}, {}
-        for i, (name, network) in enumerate(self.networks.items()):
+        for i, (name, network) in enumerate(self._networks.items()):
             keys = jax.random.split(jax.random.fold_in(rng, i))
             keys = dict(zip(("params", "dropout"), keys, strict=True))
             x, variables = network.init_with_output(keys, x, train=False)
             params[name] = variables["params"]
             stats[name] = variables.get("batch_stats", {})
-        # What no gradient trains is no parameter: an optimizer would still decay it.
-        still = {name: params.pop(name) for name in self.frozen}
-        return params, {"batch_stats": stats, "frozen": still}
+        # Not among the parameters: an optimizer would still decay their weights.
+        frozen = {name: params.pop(name) for name in self.frozen}
+        return params, {"batch_stats": stats, "frozen": frozen}
 
-    def encode(self, params: Tree, extra: Tree, x: jax.Array, rng: jax.Array):
-        """Unit-norm embeddings [n, d] of a view, with new statistics."""
-
-        def part(x, rng):
-            stats = dict(extra["batch_stats"])
-            for name, network in self.networks.items():
-                if name in self.frozen:
-                    x = lax.stop_gradient(self._still(name, params, extra, x))
-                else:
-                    x, stats[name] = contract.apply_training(
-                        network, params[name], stats[name], x, rng
-                    )
-            return contract.unit_norm(x), stats
-
-        return contract.in_chunks(part, x, rng, self.chunks)
-
-    def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
-        """Both views of every record, each a query in the list of all others."""
+    def loss(
+        self,
+        params: Params,
+        extra: Extra,
+        batch: Batch,
+        rng: jax.Array,
+        step: jax.Array | int,
+    ) -> LossOutput:
+        """Return the loss of both views of every record against all other views."""
         del step
+        axis_name = self.bound.axis_name
         rngs = jax.random.split(rng)
         # Each view has its own pass, so that BatchNorm never mixes them.
-        z1, stats = self.encode(params, extra, batch["view1"], rngs[0])  # [n, d]
+        z1, stats = self._encode(params, extra, batch["view1"], rngs[0])  # [n, d]
         extra = {**extra, "batch_stats": stats}
-        z2, stats = self.encode(params, extra, batch["view2"], rngs[1])
+        z2, stats = self._encode(params, extra, batch["view2"], rngs[1])
         n = z1.shape[0]
-        row = contract.first_row(n, self.axis_name) + jnp.arange(n)
-        label = batch["label"] if self.relevance == "label" else row
+        record = gathered_columns(n, axis_name)
+        label = batch["label"] if self.relevance == "label" else record
         x, labels = jnp.concatenate([z1, z2]), jnp.tile(label, 2)  # [2 n, d], [2 n]
-        keys, key_labels = contract.gather((x, labels), self.axis_name)
-        columns = contract.first_row(2 * n, self.axis_name) + jnp.arange(2 * n)
-        same = labels[:, None] == key_labels[None, :]  # [2 n, devices * 2 n]
-        own = jnp.where(labels >= 0, jnp.sum(same, 1) - 1, 0).astype(jnp.float32)
-        # Means over devices, so that the mean of their losses is that of all queries.
-        found = jnp.sum(own), jnp.sum(own > 0).astype(jnp.float32)
-        total, valid = contract.mean_over_devices(found, self.axis_name)
-        positives = total / jnp.maximum(valid, 1.0)
-        value, aux = loss_lib.fast_ap(
+        keys, key_labels = gather((x, labels), axis_name)
+        positives, valid = _count_positives(labels, key_labels, axis_name)
+        value, aux = fast_ap_lib.fast_ap(
             x,
             keys,
             labels,
             key_labels,
-            columns,
+            gathered_columns(2 * n, axis_name),
             bins=self.bins,
             pulse=self.pulse,
             sigma=self.sigma,
@@ -101,49 +158,75 @@ class _FastAP:
             "diag/positives": positives,
             "diag/queries_with_positive": aux.valid,
             "diag/candidates": aux.candidates,
-            "diag/embedding_std": contract.embedding_std(z1, self.axis_name),
-            "diag/embedding_std_chance": jnp.float32(z1.shape[-1] ** -0.5),
+            **diagnostics.spread(z1, axis_name),
         }
-        stats = contract.mean_over_devices(stats, self.axis_name)
+        stats = mean_over_devices(stats, axis_name)
         return value, ({**extra, "batch_stats": lax.stop_gradient(stats)}, metrics)
 
-    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
-        """Unit-norm embeddings by running statistics."""
+    def embed(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
+        """Return unit-norm embeddings of `batch["image"]`."""
         x = batch["image"]
-        for name in self.networks:
-            x = self._still(name, params, extra, x)
-        return contract.unit_norm(x)
+        for name in self._networks:
+            x = self._apply_running(name, params, extra, x)
+        return unit_norm(x)
 
     def chance(self, global_batch: int) -> float:
-        """Of a random list with one positive, the other view; labels have more."""
-        return loss_lib.chance(2 * global_batch - 1, 1)
+        """Return 1 - E[AP] of a random ranking with one positive, the other view.
 
-    def _still(self, name: str, params: Tree, extra: Tree, x: jax.Array) -> jax.Array:
+        With `relevance` "label" queries have more positives; `loss` then logs the
+        chance level of each batch.
+        """
+        return fast_ap_lib.chance(2 * global_batch - 1, 1)
+
+    def check_records(self, labels: np.ndarray) -> None:
+        """Raise ValueError if no record has a positive.
+
+        Args:
+            labels: int `[n]` of the training records, negative for none.
+        """
+        if self.relevance != "label":
+            return
+        labeled = [label for label in labels.tolist() if label >= 0]
+        counts = collections.Counter(labeled)
+        if not any(count > 1 for count in counts.values()):
+            raise ValueError(
+                f"got {len(labels)} training records of which {len(labeled)} have a "
+                "label, and none shares it with another: there are no positives to "
+                "rank first. Set data.label, or objective.relevance=views"
+            )
+
+    def metric_facts(self) -> dict[str, MetricFacts]:
+        """Return kind and direction of the metrics that `loss` returns, by tag."""
+        shared = diagnostics.SIMILARITIES | diagnostics.CANDIDATES | diagnostics.SPREAD
+        return _FACTS | shared
+
+    def _encode(
+        self, params: Params, extra: Extra, x: jax.Array, rng: jax.Array
+    ) -> tuple[jax.Array, Tree]:
+        """Return unit-norm embeddings `[n, d]` of a view, and new statistics."""
+
+        def encode(x, rng):
+            stats = dict(extra["batch_stats"])
+            for name, network in self._networks.items():
+                if name in self.frozen:
+                    x = lax.stop_gradient(self._apply_running(name, params, extra, x))
+                else:
+                    x, stats[name] = apply_training(
+                        network, params[name], stats[name], x, rng
+                    )
+            return unit_norm(x), stats
+
+        return in_chunks(encode, x, rng, self.bound.chunks)
+
+    def _apply_running(
+        self, name: str, params: Params, extra: Extra, x: jax.Array
+    ) -> jax.Array:
+        """Return the output of a network that uses its running statistics."""
         variables = {
             "params": (extra["frozen"] if name in self.frozen else params)[name],
             "batch_stats": extra["batch_stats"][name],
         }
-        return self.networks[name].apply(variables, x, train=False)
-
-
-def check_records(label: Any, *, relevance: str = "label", **_: Any) -> None:
-    """Raises ValueError if no record has a positive.
-
-    Args:
-        label: int `[n]` of the training records, negative for none.
-        relevance: As in `make`.
-        **_: Its other fields, of no use here.
-    """
-    if relevance != "label":
-        return
-    known = [x for x in label.tolist() if x >= 0]
-    counts = collections.Counter(known)
-    if not any(count > 1 for count in counts.values()):
-        raise ValueError(
-            f"got {len(label)} training records of which {len(known)} have a label, "
-            "and none shares it with another: there are no positives to rank first. "
-            "Set data.label, or objective.relevance=views"
-        )
+        return self._networks[name].apply(variables, x, train=False)
 
 
 def chance_at_hand(positives: jax.Array, candidates: jax.Array) -> jax.Array:
@@ -162,71 +245,21 @@ def chance_at_hand(positives: jax.Array, candidates: jax.Array) -> jax.Array:
     return jnp.where(positives > 0, 1 - (rest + harmonic) / m, 1.0)
 
 
-def make(
-    *,
-    backbone: nn.Module,
-    axis_name: str | None,
-    total_steps: int,
-    chunks: int = 1,
-    relevance: Literal["label", "views"] = "label",
-    bins: int = 10,
-    pulse: loss_lib.Pulse = "triangular",
-    sigma: float = 0.05,
-    hidden: int = 512,
-    features: int = 2048,
-    embedding: int = 256,
-    frozen: tuple[str, ...] = (),
-    sync_batchnorm: bool = False,
-) -> contract.Objective:
-    """Builds FastAP on the embeddings of both views of a batch.
+def _count_positives(
+    labels: jax.Array, key_labels: jax.Array, axis_name: str | None
+) -> tuple[jax.Array, jax.Array]:
+    """Return the mean number of positives of a query, and the number of valid queries.
 
-    `L = mean_i (1 - FastAP_i)`, i over 2 n views that have a positive, z = unit(head(
-    projector(backbone(x)))); the projector is SimSiam's, so that it can start from one.
+    A query is valid if it has a positive. Both are means over devices, so that the mean
+    of the devices' losses is that of all queries.
 
     Args:
-        backbone: Network `(x, train) -> [n, f]`.
-        axis_name: Device axis over which keys are gathered, or None.
-        total_steps: No use here; nothing is scheduled.
-        chunks: Parts that the networks run in; the loss always sees the full batch.
-        relevance: "label": views of records with the same label, those without one
-            left out; "views": the two views of a record.
-        bins: Of the histogram of distances.
-        pulse: As in `losses.fast_ap`.
-        sigma: As in `losses.fast_ap`.
-        hidden: Width of the projector's two hidden layers.
-        features: Width of projections; 0 leaves the projector out.
-        embedding: d, what is embedded.
-        frozen: Parts that stay as they begin, "backbone", "projector"; their BatchNorm
-            uses its running statistics.
-        sync_batchnorm: Share the heads' batch statistics over devices.
-
-    Returns:
-        The objective. Its batches hold "view1", "view2" and "label".
-
-    Raises:
-        ValueError: a part that is not there is to be frozen.
-
-    Source: Cakir et al., "Deep metric learning to rank", CVPR 2019.
+        labels: int `[q]` of this device's queries, negative for none.
+        key_labels: int `[m]` of the keys of all devices, the queries among them.
+        axis_name: Device axis, or None.
     """
-    del total_steps
-    axis = axis_name if sync_batchnorm else None
-    networks = {"backbone": backbone}
-    if features:
-        networks["projector"] = MLP(
-            hidden, features, layers=3, norm_last=True, axis_name=axis
-        )
-    networks["head"] = MLP(0, embedding, layers=1, bias_last=True)
-    parts = [name for name in PARTS if name in networks]
-    if wrong := sorted(set(frozen) - set(parts)):
-        raise ValueError(f"got frozen {', '.join(wrong)}; choices: {', '.join(parts)}")
-    method = _FastAP(
-        networks=networks,
-        frozen=tuple(frozen),
-        axis_name=axis_name,
-        chunks=chunks,
-        relevance=relevance,
-        bins=bins,
-        pulse=pulse,
-        sigma=sigma,
-    )
-    return contract.Objective(method.init, method.loss, method.embed, method.chance)
+    same = labels[:, None] == key_labels[None, :]  # [q, m]
+    positives = jnp.where(labels >= 0, jnp.sum(same, 1) - 1, 0).astype(jnp.float32)
+    sums = jnp.sum(positives), jnp.sum(positives > 0).astype(jnp.float32)
+    total, valid = mean_over_devices(sums, axis_name)
+    return total / jnp.maximum(valid, 1.0), valid

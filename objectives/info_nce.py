@@ -1,97 +1,92 @@
 """InfoNCE in a batch: both views by one network, other records' views as negatives."""
 
 import dataclasses
-from typing import Any, Literal
+import functools
+from typing import Annotated, Literal
 
-import flax.linen as nn
 import jax
+from annotated_types import Interval
 
-from losses import info_nce as nce
-from objectives.common import diagnostics, pair_network
-from objectives.common import objective as contract
+from losses import info_nce as info_nce_lib
+from objectives.common import diagnostics, networks
+from objectives.common.collectives import gather
+from objectives.common.objective import (
+    Batch,
+    Extra,
+    LossOutput,
+    MetricFacts,
+    ObjectiveBase,
+    Params,
+)
 
-Tree = Any
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective(ObjectiveBase):
+    """Symmetric in-batch InfoNCE on unit-norm embeddings.
 
-@dataclasses.dataclass(frozen=True)
-class _InBatch(pair_network.PairNetwork):
-    """The four functions of the objective, over the network and fields of `make`."""
+    `L = (NCE(q, k) + NCE(k, q)) / 2`, q the first views, k the second views, NCE as in
+    `losses.info_nce`; the gradient reaches both. There is neither a head nor a target
+    network: the embeddings that are compared are the output of the backbone
+    `(x, train) -> [n, d]`. Batches hold "view1" and "view2", and "label" to mask.
 
-    temperature: float
-    false_negatives: str
-    key_block_size: int
+    Attributes:
+        temperature: tau.
+        false_negatives: "mask" removes keys with the anchor's label from the negatives.
+        key_block_size: Number of keys scored at a time, 0 for all.
 
-    def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
-        """First views find second ones among those of all devices, and back."""
+    Source: Chen et al., SimCLR, arXiv 2002.05709, without negatives of the same view.
+    """
+
+    temperature: Annotated[float, Interval(gt=0, le=100)] = 0.2
+    false_negatives: Literal["keep", "mask"] = "keep"
+    key_block_size: Annotated[int, Interval(ge=0, le=2**24)] = 0
+
+    @functools.cached_property
+    def _network(self) -> networks.PairNetwork:
+        context = self.bound
+        return networks.PairNetwork(context.backbone, context.axis_name, context.chunks)
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Params, Extra]:
+        """Return initial parameters and batch statistics."""
+        return self._network.init(rng, batch)
+
+    def loss(
+        self,
+        params: Params,
+        extra: Extra,
+        batch: Batch,
+        rng: jax.Array,
+        step: jax.Array | int,
+    ) -> LossOutput:
+        """Return the mean loss of both directions, over the keys of all devices."""
         del step
-        q, k, extra = self.both(params, extra, batch, rng)
-        mask = None if self.false_negatives == "keep" else self.may_be_negative(batch)
-        found = [
-            nce.info_nce(
+        axis_name = self.bound.axis_name
+        q, k, extra = self._network.encode_pair(params, extra, batch, rng)
+        mask = None
+        if self.false_negatives == "mask":
+            mask = networks.differing_labels(batch, axis_name)
+        (loss_qk, aux), (loss_kq, _) = (
+            info_nce_lib.info_nce(
                 anchors,
-                contract.gather(keys, self.axis_name),  # [devices * n, d]
-                self.columns(q.shape[0]),
+                gather(keys, axis_name),  # [devices * n, d]
+                networks.gathered_columns(q.shape[0], axis_name),
                 temperature=self.temperature,
                 mask=mask,
                 key_block_size=self.key_block_size,
             )
             for anchors, keys in ((q, k), (k, q))
-        ]
-        metrics = {
-            **diagnostics.contrast(found[0][1]),
-            **self.spread(q),
-        }
-        return (found[0][0] + found[1][0]) / 2, (extra, metrics)
+        )
+        metrics = {**diagnostics.contrast(aux), **diagnostics.spread(q, axis_name)}
+        return (loss_qk + loss_kq) / 2, (extra, metrics)
+
+    def embed(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
+        """Return unit-norm embeddings of `batch["image"]`."""
+        return self._network.embed(params, extra, batch)
 
     def chance(self, global_batch: int) -> float:
-        """`ln N`: all keys alike."""
-        return nce.chance(global_batch)
+        """Return `ln N`, the loss where all keys are alike."""
+        return info_nce_lib.chance(global_batch)
 
-
-def make(
-    *,
-    backbone: nn.Module,
-    axis_name: str | None,
-    total_steps: int,
-    chunks: int = 1,
-    temperature: float = 0.2,
-    false_negatives: Literal["keep", "mask"] = "keep",
-    key_block_size: int = 0,
-    sync_batchnorm: bool = False,
-) -> contract.Objective:
-    """Builds the symmetric in-batch InfoNCE objective on unit-norm embeddings.
-
-    `L = (NCE(q, k) + NCE(k, q)) / 2`, q the first views, k the second views, NCE as in
-    `losses.info_nce`; the gradient reaches both. No head and no target network: what is
-    embedded is what is compared.
-
-    Args:
-        backbone: Network `(x, train) -> [n, d]`; its output is what is embedded.
-        axis_name: Device axis over which keys are gathered, or None.
-        total_steps: No use here; nothing is scheduled.
-        chunks: Parts that the network runs in; the loss always sees the full batch.
-        temperature: tau, above 0.
-        false_negatives: "mask" takes keys with the anchor's label out of the negatives.
-        key_block_size: Keys taken at a time, 0 for all.
-        sync_batchnorm: No use here; the network has been told.
-
-    Returns:
-        The objective. Its batches hold "view1" and "view2".
-
-    Raises:
-        ValueError: temperature is not above 0.
-
-    Source: Chen et al., SimCLR, arXiv 2002.05709, less the negatives of its own view.
-    """
-    del total_steps, sync_batchnorm
-    if not temperature > 0:
-        raise ValueError(f"got temperature {temperature}; expected a number above 0")
-    method = _InBatch(
-        backbone=backbone,
-        axis_name=axis_name,
-        chunks=chunks,
-        temperature=temperature,
-        false_negatives=false_negatives,
-        key_block_size=key_block_size,
-    )
-    return contract.Objective(method.init, method.loss, method.embed, method.chance)
+    def metric_facts(self) -> dict[str, MetricFacts]:
+        """Return kind and direction of the metrics that `loss` returns, by tag."""
+        return diagnostics.CONTRAST | diagnostics.SPREAD

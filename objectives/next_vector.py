@@ -1,18 +1,33 @@
 """Next-vector prediction: find the vector that follows a context, and point at it."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 from jax import lax
 
-from losses import info_nce as nce
-from objectives.common import diagnostics, pair_network
-from objectives.common import objective as contract
+from losses import info_nce as info_nce_lib
+from losses.common.normalize import unit_norm
+from objectives.common import diagnostics
+from objectives.common.accumulation import in_chunks
+from objectives.common.collectives import gather
+from objectives.common.networks import differing_labels, gathered_columns
+from objectives.common.objective import (
+    Batch,
+    Extra,
+    LossOutput,
+    MetricFacts,
+    ObjectiveBase,
+    Params,
+)
 
-Tree = Any
+_FACTS: dict[str, MetricFacts] = {
+    "train/info_nce": {"kind": "loss", "better": "lower"},
+    "train/cosine": {"kind": "score", "better": "higher"},
+}
 _FADE = 1.2  # c of a new mixture
 
 
@@ -79,59 +94,107 @@ def last_vector(x: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, at[:, None, None], 1)[:, 0]
 
 
-@dataclasses.dataclass(frozen=True)
-class _NextVector(pair_network.PairNetwork):
-    """The four functions of the objective, over the network and fields of `make`."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective(ObjectiveBase):
+    """Prediction of the vector that follows a context.
 
-    temperature: float
-    infonce_weight: float
-    cosine_weight: float
-    head: tuple[int, ...]
-    residual_from: str
-    rank: int
-    false_negatives: str
-    own_context: str
-    same_article_negatives: int
-    key_block_size: int
+    `L = lambda_con NCE(h(p), h(t)) + lambda_ar mean_i (1 - cos(p_i, t_i))`
 
-    def _predictor(self, width: int) -> _Predictor:
-        return _Predictor(self.backbone, width, self.residual_from, self.rank)
+    p the prediction, t the target, h the head (the identity without one), NCE as in
+    `losses.info_nce` with the targets of all devices as candidates. With a head the
+    first term constrains the space of the head, not the space that is searched; no
+    gradient goes through h(t). The backbone is causal, `([n, l, d], train) ->
+    [n, l, w]`.
 
-    def init(self, rng: jax.Array, batch: dict) -> tuple[Tree, Tree]:
-        """Parameters of the network and, where there is one, of the head."""
+    Batches hold "view1", contexts, "view2", targets, and "place", the position of a
+    target among all vectors; with `same_article_negatives` also these and
+    "same_article_places"; "label" to mask.
+
+    Attributes:
+        temperature: tau.
+        infonce_weight: lambda_con.
+        cosine_weight: lambda_ar; not 0 where lambda_con is 0.
+        head: Widths of the head's layers; () for no head.
+        residual_from: "none": predict the vector itself. "last", "mixture": predict
+            what is added to the last vector of the context, or to a weighted mean of
+            the context with learned weights.
+        rank: 0 to add a function of the network's output; else the rank of a linear map
+            of the mixture that is added, while the network only weights the context.
+        false_negatives: "mask" removes targets of the anchor's article from the
+            candidates, which is easier than the search among all.
+        own_context: "mask" removes the vectors of the anchor's own context from the
+            candidates, as the search does. Kept, they push a prediction away from the
+            latest vectors of its article.
+        same_article_negatives: Number of further vectors of each window's article that
+            are candidates of all anchors, so that candidates are as similar as in a
+            collection of whole articles; the data must bring as many.
+        key_block_size: Number of candidates scored at a time, 0 for all.
+
+    Raises:
+        ValueError: `rank` without a mixture, or both weights are 0.
+
+    Source: van den Oord et al., arXiv 1807.03748, with a single step ahead.
+    """
+
+    temperature: Annotated[float, Interval(gt=0, le=100)] = 0.07
+    infonce_weight: Annotated[float, Interval(ge=0, le=1000)] = 0.85
+    cosine_weight: Annotated[float, Interval(ge=0, le=1000)] = 0.15
+    head: tuple[Annotated[int, Interval(ge=1, le=65536)], ...] = ()
+    residual_from: Literal["none", "last", "mixture"] = "last"
+    rank: Annotated[int, Interval(ge=0, le=65536)] = 0
+    false_negatives: Literal["keep", "mask"] = "keep"
+    own_context: Literal["keep", "mask"] = "mask"
+    same_article_negatives: Annotated[int, Interval(ge=0, le=4096)] = 0
+    key_block_size: Annotated[int, Interval(ge=0, le=2**24)] = 0
+
+    def __post_init__(self):
+        """Check fields against each other."""
+        if self.rank and self.residual_from != "mixture":
+            raise ValueError(
+                f"got rank {self.rank} with residual_from {self.residual_from!r}, "
+                "where the network has no effect; expected residual_from 'mixture'"
+            )
+        if not self.infonce_weight and not self.cosine_weight:
+            raise ValueError(
+                f"got infonce_weight {self.infonce_weight} and cosine_weight "
+                f"{self.cosine_weight}; expected not both 0"
+            )
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Params, Extra]:
+        """Return parameters of the network and, where there is one, of the head."""
         x, rngs = batch["view1"], jax.random.split(rng)
         width = x.shape[-1]
         params = self._predictor(width).init(rngs[0], x, train=False)["params"]
         params = {"predictor": params}
         if self.head:
-            params["head"] = _Head(self.head).init(rngs[1], x[:, 0])["params"]
+            params["head"] = _Head(tuple(self.head)).init(rngs[1], x[:, 0])["params"]
         return params, {}
 
-    def loss(self, params: Tree, extra: Tree, batch: dict, rng: jax.Array, step):
-        """Predictions find their targets among those of all devices."""
+    def loss(
+        self,
+        params: Params,
+        extra: Extra,
+        batch: Batch,
+        rng: jax.Array,
+        step: jax.Array | int,
+    ) -> LossOutput:
+        """Return the loss of predictions against the targets of all devices."""
         del step
-        target = contract.unit_norm(batch["view2"])  # [n, d]
-        predictor = self._predictor(target.shape[-1])
-
-        def encode(x, rng):
-            p = predictor.apply(
-                {"params": params["predictor"]}, x, train=True, rngs={"dropout": rng}
-            )
-            return p, {}
-
-        p, _ = contract.in_chunks(encode, batch["view1"], rng, self.chunks)  # [n, d]
-        cosine = jnp.sum(contract.unit_norm(p) * target, -1)  # [n]
+        axis_name = self.bound.axis_name
+        target = unit_norm(batch["view2"])  # [n, d]
+        p = self._predict(params, batch["view1"], rng, target.shape[-1])  # [n, d]
+        cosine = jnp.sum(unit_norm(p) * target, -1)  # [n]
         keys = self._keys(batch, target)  # [m, d]
-        q, k = contract.unit_norm(p), keys
+        q, k = unit_norm(p), keys
         if self.head:
-            project = {"params": params["head"]}
-            head = _Head(self.head)
-            q = contract.unit_norm(head.apply(project, p))
-            k = lax.stop_gradient(contract.unit_norm(head.apply(project, keys)))
-        found, aux = nce.info_nce(
+            variables = {"params": params["head"]}
+            head = _Head(tuple(self.head))
+            q = unit_norm(head.apply(variables, p))
+            k = lax.stop_gradient(unit_norm(head.apply(variables, keys)))
+        infonce, aux = info_nce_lib.info_nce(
             q,
             k,
-            self.columns(q.shape[0]),
+            gathered_columns(q.shape[0], axis_name),
             temperature=self.temperature,
             mask=self._mask(batch),
             key_block_size=self.key_block_size,
@@ -139,161 +202,89 @@ class _NextVector(pair_network.PairNetwork):
         metrics = {
             **diagnostics.with_chance(
                 {
-                    "train/info_nce": (found, nce.chance(keys.shape[0])),
+                    "train/info_nce": (infonce, info_nce_lib.chance(keys.shape[0])),
                     "train/cosine": (jnp.mean(cosine), 0.0),
                 }
             ),
             **diagnostics.contrast(aux),
-            **self.spread(p),
+            **diagnostics.spread(p, axis_name),
         }
-        value = self.infonce_weight * found + self.cosine_weight * jnp.mean(1 - cosine)
+        distance = jnp.mean(1 - cosine)
+        value = self.infonce_weight * infonce + self.cosine_weight * distance
         return value, (extra, metrics)
 
-    def _keys(self, batch: dict, target: jax.Array) -> jax.Array:
-        """Targets, then negatives of the articles, of all devices, [D n (1 + b), d]."""
-        keys = contract.gather(target, self.axis_name)
+    def embed(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
+        """Return unit-norm predictions or vectors.
+
+        `batch["image"]` is either contexts `[n, l, d]`, whose embeddings are the
+        predictions, or vectors `[n, d]`, which are their own embeddings.
+        """
+        del extra
+        x = batch["image"]
+        if x.ndim == 2:
+            return unit_norm(x)
+        p = self._predictor(x.shape[-1]).apply(
+            {"params": params["predictor"]}, x, train=False
+        )
+        return unit_norm(p)
+
+    def chance(self, global_batch: int) -> float:
+        """Return `lambda_con ln m + lambda_ar`: equal candidates and a cosine of 0."""
+        candidates = global_batch * (1 + self.same_article_negatives)
+        return self.infonce_weight * info_nce_lib.chance(candidates) + (
+            self.cosine_weight
+        )
+
+    def metric_facts(self) -> dict[str, MetricFacts]:
+        """Return kind and direction of the metrics that `loss` returns, by tag."""
+        return _FACTS | diagnostics.CONTRAST | diagnostics.SPREAD
+
+    def _predictor(self, width: int) -> _Predictor:
+        return _Predictor(self.bound.backbone, width, self.residual_from, self.rank)
+
+    def _predict(
+        self, params: Params, contexts: jax.Array, rng: jax.Array, width: int
+    ) -> jax.Array:
+        """Return predictions `[n, d]` of contexts `[n, l, d]` in training mode."""
+        predictor = self._predictor(width)
+
+        def encode(x, rng):
+            p = predictor.apply(
+                {"params": params["predictor"]}, x, train=True, rngs={"dropout": rng}
+            )
+            return p, {}
+
+        return in_chunks(encode, contexts, rng, self.bound.chunks)[0]
+
+    def _keys(self, batch: Batch, target: jax.Array) -> jax.Array:
+        """Return targets, then negatives, of all devices, `[devices n (1 + b), d]`."""
+        axis_name = self.bound.axis_name
+        keys = gather(target, axis_name)
         if not self.same_article_negatives:
             return keys
-        same_article_negatives = contract.gather(
-            batch["same_article_negatives"], self.axis_name
-        )
-        same_article_negatives = same_article_negatives[
-            :, : self.same_article_negatives
-        ].reshape(-1, keys.shape[1])
-        return jnp.concatenate([keys, contract.unit_norm(same_article_negatives)])
+        negatives = gather(batch["same_article_negatives"], axis_name)
+        negatives = negatives[:, : self.same_article_negatives]
+        negatives = negatives.reshape(-1, keys.shape[1])
+        return jnp.concatenate([keys, unit_norm(negatives)])
 
-    def _mask(self, batch: dict) -> jax.Array:
-        """False where a key is no candidate of an anchor, bool [n, m]."""
-        places = contract.gather(batch["place"], self.axis_name)
+    def _mask(self, batch: Batch) -> jax.Array:
+        """Return which keys are candidates of an anchor, bool `[n, m]`."""
+        axis_name = self.bound.axis_name
+        places = gather(batch["place"], axis_name)
         if self.same_article_negatives:
-            more = contract.gather(batch["same_article_places"], self.axis_name)
-            places = jnp.concatenate(
-                [places, more[:, : self.same_article_negatives].ravel()]
-            )
+            negatives = gather(batch["same_article_places"], axis_name)
+            negatives = negatives[:, : self.same_article_negatives]
+            places = jnp.concatenate([places, negatives.ravel()])
         # A negative of another window of the article may be this very target, or stand
         # in this context.
-        back = batch["place"][:, None] - places[None, :]
-        mask = back != 0
+        steps_back = batch["place"][:, None] - places[None, :]
+        mask = steps_back != 0
         if self.own_context == "mask":
-            mask &= (back < 0) | (back > batch["view1"].shape[1])
+            mask &= (steps_back < 0) | (steps_back > batch["view1"].shape[1])
         if self.false_negatives == "mask":
-            other = self.may_be_negative(batch)
+            other = differing_labels(batch, axis_name)
             other = jnp.concatenate(
                 [other, jnp.repeat(other, self.same_article_negatives, 1)], 1
             )
             mask &= other
         return mask
-
-    def embed(self, params: Tree, extra: Tree, batch: dict) -> jax.Array:
-        """Predictions for contexts [n, l, d]; vectors [n, d] are what they are."""
-        del extra
-        x = batch["image"]
-        if x.ndim == 2:
-            return contract.unit_norm(x)
-        p = self._predictor(x.shape[-1]).apply(
-            {"params": params["predictor"]}, x, train=False
-        )
-        return contract.unit_norm(p)
-
-    def chance(self, global_batch: int) -> float:
-        """`lambda_con ln m + lambda_ar`: all candidates alike, a cosine of 0."""
-        candidates = global_batch * (1 + self.same_article_negatives)
-        return self.infonce_weight * nce.chance(candidates) + self.cosine_weight
-
-
-def make(
-    *,
-    backbone: nn.Module,
-    axis_name: str | None,
-    total_steps: int,
-    chunks: int = 1,
-    temperature: float = 0.07,
-    infonce_weight: float = 0.85,
-    cosine_weight: float = 0.15,
-    head: tuple[int, ...] = (),
-    residual_from: Literal["none", "last", "mixture"] = "last",
-    rank: int = 0,
-    false_negatives: Literal["keep", "mask"] = "keep",
-    own_context: Literal["keep", "mask"] = "mask",
-    same_article_negatives: int = 0,
-    key_block_size: int = 0,
-    sync_batchnorm: bool = False,
-) -> contract.Objective:
-    """Builds the objective of predicting the vector that follows a context.
-
-    `L = lambda_con NCE(h(p), h(t)) + lambda_ar mean_i (1 - cos(p_i, t_i))`
-
-    p the prediction, t the target, h the head (the identity without one), NCE as in
-    `losses.info_nce` with the targets of all devices as candidates. With a head the
-    first term no longer says anything about the space that is searched; no gradient
-    goes through h(t), as in the report that tried it.
-
-    Args:
-        backbone: Network `([n, l, d], train) -> [n, l, w]`, causal.
-        axis_name: Device axis over which candidates are gathered, or None.
-        total_steps: No use here; nothing is scheduled.
-        chunks: Parts that the network runs in; the loss always sees the full batch.
-        temperature: tau, above 0.
-        infonce_weight: lambda_con, 0 or more.
-        cosine_weight: lambda_ar, 0 or more.
-        head: Widths of the head's layers; () for one space.
-        residual_from: Predict the vector itself, or what is added to the last vector of
-            the context, or to a weighted mean of the context whose weights are learned.
-        rank: 0 to add what the network makes of the context; else the rank of a linear
-            map that is added, while the network only weighs the context.
-        false_negatives: "mask" takes targets of the anchor's article out of the
-            candidates, which is an easier task than to search all of them.
-        own_context: "mask" takes the vectors of the anchor's own context out of the
-            candidates, as the pool that is searched leaves them out; kept, they teach
-            a prediction to stay away from where the article just was.
-        same_article_negatives: Further vectors of each window's article that are
-            candidates of all anchors, so that candidates are as much alike as in a pool
-            of whole articles; the data must bring as many.
-        key_block_size: Candidates taken at a time, 0 for all.
-        sync_batchnorm: No use here; the network has been told.
-
-    Returns:
-        The objective. Its batches hold "view1", contexts, "view2", targets, and
-        "place", where a target stands among all vectors; with same_article_negatives
-        these and "same_article_places".
-
-    Raises:
-        ValueError: On a value out of range.
-
-    Source: van den Oord et al., arXiv 1807.03748, with a single step ahead.
-    """
-    del total_steps, sync_batchnorm
-    if not temperature > 0:
-        raise ValueError(f"got temperature {temperature}; expected a number above 0")
-    for name, number in (
-        ("same_article_negatives", same_article_negatives),
-        ("rank", rank),
-    ):
-        if number < 0:
-            raise ValueError(f"got {name} {number}; expected 0 or more")
-    if rank and residual_from != "mixture":
-        raise ValueError(
-            f"got rank {rank} with residual_from {residual_from!r}, where the network "
-            "would have no part; expected residual_from 'mixture'"
-        )
-    if min(infonce_weight, cosine_weight) < 0 or infonce_weight + cosine_weight <= 0:
-        raise ValueError(
-            f"got infonce_weight {infonce_weight} and cosine_weight {cosine_weight}; "
-            "expected 0 or more each, not both 0"
-        )
-    method = _NextVector(
-        backbone=backbone,
-        axis_name=axis_name,
-        chunks=chunks,
-        temperature=temperature,
-        infonce_weight=infonce_weight,
-        cosine_weight=cosine_weight,
-        head=tuple(head),
-        residual_from=residual_from,
-        rank=rank,
-        false_negatives=false_negatives,
-        own_context=own_context,
-        same_article_negatives=same_article_negatives,
-        key_block_size=key_block_size,
-    )
-    return contract.Objective(method.init, method.loss, method.embed, method.chance)

@@ -16,7 +16,9 @@ import pytest
 
 import main
 from evaluators import next_vector
-from evaluators.baselines import predictions
+from evaluators.baselines import persistence
+from evaluators.baselines.common.baseline import Context as BaselineContext
+from evaluators.common.evaluator import Context
 from evaluators.metrics import ranking
 from input_pipeline import data_checks
 from input_pipeline.datasets import topics
@@ -299,8 +301,11 @@ def articles():
 
 
 def test_7_a_prediction_no_better_than_persistence(articles, tmp_path):
-    evaluator = next_vector.Evaluator(articles, prefix="eval/next", seed=0)
-    copy = predictions.persistence()
+    context = Context(data=articles, prefix="eval/next", seed=0)
+    evaluator = next_vector.Evaluator(context=context)
+    copy = persistence.Baseline().fit(
+        BaselineContext(data=articles, images=None, untrained=None, start=None)
+    )
 
     def nearly(split, rows, view=None):
         x = copy(split, rows, view)
@@ -308,8 +313,8 @@ def test_7_a_prediction_no_better_than_persistence(articles, tmp_path):
         x = x + np.float32(noise if view is None else 0)
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-    baseline = {tag: m._asdict() for tag, m in evaluator.run(copy).items()}
-    found = {tag: m._asdict() for tag, m in evaluator.run(nearly).items()}
+    baseline = {tag: m._asdict() for tag, m in evaluator.run(copy).metrics.items()}
+    found = {tag: m._asdict() for tag, m in evaluator.run(nearly).metrics.items()}
     told = replay(tmp_path, evaluations=[found], baselines={"persistence": baseline})
     assert "copy of the last vector" in told["not_above_baseline"]["seen"]
 

@@ -13,6 +13,7 @@ from reporting import formatting
 from reporting import run_dir as files
 from reporting.gates import decisions
 from reporting.history import History
+from train_lib.event_files import Board, open_board
 
 HEARTBEAT_SECONDS = 10
 
@@ -35,7 +36,7 @@ class Writer:
             "examples_per_sec": None,
         }
         self._state = "starting"
-        self._boards: dict[str, Any] = {}
+        self._boards: dict[str, Board] = {}
         self.run_dir = files.RunDir(workdir)
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -90,12 +91,9 @@ class Writer:
             self._board(kind).write_scalars(step, scalars)
         return event
 
-    def _board(self, kind: str):
+    def _board(self, kind: str) -> Board:
         if kind not in self._boards:
-            # clu imports tensorflow, which takes seconds: not before it is needed.
-            from clu import metric_writers
-
-            self._boards[kind] = metric_writers.SummaryWriter(str(self.workdir / kind))
+            self._boards[kind] = open_board(self.workdir / kind)
         return self._boards[kind]
 
     def trained(self, step: int, epoch: float, metrics: Mapping, eta: float):

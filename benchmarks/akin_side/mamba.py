@@ -7,9 +7,10 @@ import numpy as np
 
 from benchmarks.akin_side.common import VERSION, forward_backward, start, whole_step
 from benchmarks.common.worker import MAMBA
-from input_pipeline.transforms.corruption import make_augment
+from input_pipeline.transforms import corruption
 from models import mamba
 from objectives import next_vector
+from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]
@@ -24,17 +25,15 @@ def gradient(length: int, batch: int) -> Callable[[], None]:
 def step(length: int, batch: int) -> Callable[[], None]:
     """One step: corruption, prediction, InfoNCE and cosine, AdamW."""
     width = MAMBA["width"]
-    objective = next_vector.make(
-        backbone=mamba.Model(),
-        axis_name=parallel.AXIS,
-        total_steps=10_000,
+    objective = next_vector.Objective(
+        context=Context(mamba.Model(), axis_name=parallel.AXIS, total_steps=10_000),
         temperature=MAMBA["temperature"],
         infonce_weight=MAMBA["infonce_weight"],
         cosine_weight=MAMBA["cosine_weight"],
     )
-    augment = make_augment(
+    augment = corruption.Transform(
         context=length, width=width, dropout=MAMBA["dropout"], span=MAMBA["span"]
-    )
+    ).augment
     rng = np.random.default_rng(0)
     shapes = {
         "context": (batch, length, width),

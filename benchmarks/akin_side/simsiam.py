@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.akin_side.common import VERSION, forward_backward, start, whole_step
 from benchmarks.common.worker import SIMSIAM
-from input_pipeline.transforms.image import make_augment
+from input_pipeline.transforms import image
 from models import resnet
 from objectives import simsiam
 from train_lib import parallel
@@ -27,9 +27,9 @@ def gradient(size: int, batch: int) -> Callable[[], None]:
 def step(size: int, batch: int) -> Callable[[], None]:
     """One SimSiam step: two views, encoder and predictor on each, gradient, SGD."""
     first, second = SIMSIAM["views"]
-    augment = make_augment(
+    augment = image.Transform(
         size=size, mean=SIMSIAM["mean"], std=SIMSIAM["std"], view1=first, view2=second
-    )
+    ).augment
     objective = simsiam.make(
         backbone=NETWORK,
         axis_name=parallel.AXIS,

@@ -9,15 +9,16 @@ from jax.sharding import Mesh, PartitionSpec
 from losses import fast_ap as loss_lib
 from models.layers.mlp import MLP
 from objectives import fast_ap
+from objectives.common.objective import Context
 from tests import tiny
 
 N = 16
 
 
-def objective(**fields):
-    known = {"axis_name": None, "total_steps": 10, "hidden": 10, "features": 16}
-    known |= {"embedding": 6, "bins": 8, "backbone": tiny.TinyNet()}
-    return fast_ap.make(**known | fields)
+def objective(axis_name=None, **fields):
+    context = Context(tiny.TinyNet(), axis_name=axis_name)
+    shape = {"hidden_dim": 10, "proj_dim": 16, "embed_dim": 6, "bins": 8}
+    return fast_ap.Objective(context=context, **shape | fields)
 
 
 def batch():
@@ -145,14 +146,14 @@ def test_what_is_frozen_is_no_parameter_and_keeps_its_statistics():
 def test_labels_without_a_positive_are_refused_before_any_step(labels):
     label = np.array(labels, np.int32)
     with pytest.raises(ValueError, match=f"got {len(labels)} training records of"):
-        fast_ap.check_records(label, relevance="label")
-    fast_ap.check_records(label, relevance="views")
-    fast_ap.check_records(np.array([-1, 4, 4]), relevance="label")
+        objective(relevance="label").check_records(label)
+    objective(relevance="views").check_records(label)
+    objective(relevance="label").check_records(np.array([-1, 4, 4]))
 
 
 def test_a_projector_that_is_not_there_cannot_be_frozen():
     with pytest.raises(ValueError, match="got frozen projector; choices: backbone$"):
-        objective(features=0, frozen=("projector",))
+        objective(proj_dim=0, frozen=("projector",))
 
 
 def test_four_devices_have_the_loss_and_gradient_of_one(started):

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 
 from objectives import info_nce
+from objectives.common.objective import Context
 from tests import tiny
 
 AXIS = "data"
 
 
 def objective(axis_name=None, **fields):
-    backbone = tiny.TinyNet(axis_name=axis_name)
-    return info_nce.make(
-        backbone=backbone, axis_name=axis_name, total_steps=10, **fields
-    )
+    context = Context(tiny.TinyNet(axis_name=axis_name), axis_name=axis_name)
+    return info_nce.Objective(context=context, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +101,3 @@ def test_masked_labels_are_no_negatives(state):
     _, (_, metrics) = loss(params, extra, tiny.batch(), jax.random.key(1), 0)
     # 16 records of 4 labels: 12 of another label, and the positive.
     assert float(metrics["diag/candidates"]) == 13
-
-
-def test_temperature_is_above_zero():
-    with pytest.raises(ValueError, match="temperature 0"):
-        objective(temperature=0)

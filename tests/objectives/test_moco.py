@@ -5,20 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from losses.common.normalize import unit_norm
 from models.layers.mlp import Predictor, Projector
 from objectives import moco
-from objectives.common import objective as objective_lib
+from objectives.common.accumulation import in_chunks
+from objectives.common.diagnostics import embedding_std
 from objectives.common.networks import Encoder
+from objectives.common.objective import Context
 from tests import tiny
 
 TAU, M0, STEPS = 0.2, 0.9, 100
 
 
 def build(**fields):
-    fields = {"total_steps": STEPS, "hidden": 16, "features": 8, **fields}
-    return moco.make(
-        backbone=tiny.TinyNet(),
-        axis_name=None,
+    fields = {"hidden_dim": 16, "proj_dim": 8, **fields}
+    return moco.Objective(
+        context=Context(tiny.TinyNet(), total_steps=STEPS),
         temperature=TAU,
         ema_momentum=M0,
         **fields,
@@ -122,9 +124,11 @@ def test_target_has_batch_statistics_of_its_own(started):
 
 
 def test_momentum_runs_from_its_first_value_to_one():
-    at = [float(moco.momentum_at(s, M0, STEPS, "cosine")) for s in (0, 50, 100, 150)]
+    at = [
+        float(moco.ema_momentum_at(s, M0, STEPS, "cosine")) for s in (0, 50, 100, 150)
+    ]
     np.testing.assert_allclose(at, [M0, 1 - (1 - M0) / 2, 1.0, 1.0], rtol=1e-6)
-    assert float(moco.momentum_at(70, M0, STEPS, "constant")) == pytest.approx(M0)
+    assert float(moco.ema_momentum_at(70, M0, STEPS, "constant")) == pytest.approx(M0)
 
 
 def test_shared_code_weights_against_sets():
@@ -180,8 +184,8 @@ def test_chunks_of_a_network_without_batch_statistics_equal_the_full_batch():
         def encode(x, rng):
             return net.apply(params, x, train=True), {}
 
-        z, _ = objective_lib.in_chunks(encode, x, jax.random.PRNGKey(0), chunks)
-        z = objective_lib.unit_norm(z)
+        z, _ = in_chunks(encode, x, jax.random.PRNGKey(0), chunks)
+        z = unit_norm(z)
         return jax.nn.logsumexp(z @ z.T / TAU, axis=1).mean()
 
     whole, parts = (
@@ -203,8 +207,8 @@ def test_chunks_move_running_statistics_once_towards_their_mean():
         z, new = net.apply(variables, x, train=True, mutable=["batch_stats"])
         return z, new["batch_stats"]
 
-    _, whole = objective_lib.in_chunks(encode, x, jax.random.PRNGKey(0), 1)
-    _, parts = objective_lib.in_chunks(encode, x, jax.random.PRNGKey(0), 4)
+    _, whole = in_chunks(encode, x, jax.random.PRNGKey(0), 1)
+    _, parts = in_chunks(encode, x, jax.random.PRNGKey(0), 4)
     mean = ("BatchNorm_0", "mean")
     np.testing.assert_allclose(
         parts[mean[0]][mean[1]], whole[mean[0]][mean[1]], rtol=1e-4, atol=1e-7
@@ -215,12 +219,12 @@ def test_chunks_move_running_statistics_once_towards_their_mean():
 
 def test_uneven_chunks_are_refused():
     with pytest.raises(ValueError, match="multiple of 3"):
-        objective_lib.in_chunks(lambda x, r: (x, {}), jnp.ones((4, 2)), None, 3)
+        in_chunks(lambda x, r: (x, {}), jnp.ones((4, 2)), None, 3)
 
 
 def test_embedding_std_tells_collapse_from_health():
     z = np.random.default_rng(0).normal(size=(512, 64)).astype(np.float32)
-    healthy = objective_lib.embedding_std(jnp.asarray(z), None) * np.sqrt(64)
+    healthy = embedding_std(jnp.asarray(z), None) * np.sqrt(64)
     np.testing.assert_allclose(healthy, 1.0, atol=0.02)
-    collapsed = objective_lib.embedding_std(jnp.ones((512, 64)), None)
+    collapsed = embedding_std(jnp.ones((512, 64)), None)
     np.testing.assert_allclose(collapsed, 0.0, atol=1e-3)

@@ -8,15 +8,15 @@ import pytest
 from models.layers.mlp import MLP
 from objectives import simsiam
 from objectives.common import networks
+from objectives.common.objective import Context
 from tests import tiny
 
 N = 8
 
 
 def objective(**fields):
-    known = {"axis_name": None, "total_steps": 10, "hidden": 10, "features": 16}
-    known |= {"bottleneck": 6, "backbone": tiny.TinyNet()}
-    return simsiam.make(**known | fields)
+    widths = {"hidden_dim": 10, "proj_dim": 16, "pred_hidden_dim": 6}
+    return simsiam.Objective(context=Context(tiny.TinyNet()), **widths | fields)
 
 
 def batch():
@@ -101,8 +101,3 @@ def test_without_a_temporal_term_no_next_frame_is_needed():
     z = method.embed(params, extra, {"image": jnp.asarray(given["view1"])})
     assert z.shape == (N, 12)
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-5)
-
-
-def test_a_weight_below_0_is_refused():
-    with pytest.raises(ValueError, match="got temporal_weight -1"):
-        objective(temporal_weight=-1.0)

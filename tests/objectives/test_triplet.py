@@ -8,14 +8,14 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from objectives import triplet
+from objectives.common.objective import Context
 from tests import tiny
 from train_lib import parallel, train_step
 
 
-def build(axis_name=None, norm=True, **fields):
-    return triplet.make(
-        backbone=tiny.TinyNet(norm=norm), axis_name=axis_name, total_steps=1, **fields
-    )
+def build(axis_name=None, norm=True, chunks=1, **fields):
+    context = Context(tiny.TinyNet(norm=norm), axis_name=axis_name, chunks=chunks)
+    return triplet.Objective(context=context, **fields)
 
 
 def run(objective, params, extra, batch, seed=1):
@@ -108,10 +108,8 @@ def test_eight_devices_step_like_one():
         np.testing.assert_allclose(x, y, atol=1e-6)
 
 
-def test_embeddings_have_unit_norm_and_a_margin_is_above_zero():
+def test_embeddings_have_unit_norm():
     objective, batch = build(), tiny.batch()
     params, extra = objective.init(jax.random.PRNGKey(0), batch)
     z = objective.embed(params, extra, {"image": batch["view1"]})
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-5)
-    with pytest.raises(ValueError, match="margin"):
-        build(margin=0.0)

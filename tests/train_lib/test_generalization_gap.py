@@ -7,6 +7,7 @@ from scipy import stats
 
 from input_pipeline import dataset
 from objectives import info_nce
+from objectives.common.objective import Context
 from reporting.alarms.common import check as alarm_check
 from reporting.figures import training as training_figures
 from reporting.history import History
@@ -27,9 +28,8 @@ CHANCE = 2.0
 
 
 def objective(axis_name=None):
-    return info_nce.make(
-        backbone=tiny.TinyNet(axis_name=axis_name), axis_name=axis_name, total_steps=10
-    )
+    context = Context(tiny.TinyNet(axis_name=axis_name), axis_name=axis_name)
+    return info_nce.Objective(context=context)
 
 
 TX = optimizers.make_optimizer(name="sgd", schedule=lambda s: 0.5)

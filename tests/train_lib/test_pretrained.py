@@ -75,7 +75,7 @@ def test_every_copy_starts_as_the_runs_network_and_heads_stay(tmp_path, stand_in
 
 def test_a_target_network_starts_as_the_online_one(tmp_path, stand_in):
     saved = save_run(recipe("moco_effnet", seed=5), tmp_path)
-    config = recipe("moco_effnet", model__init_from=tmp_path, objective__hidden=24)
+    config = recipe("moco_effnet", model__init_from=tmp_path, objective__hidden_dim=24)
     fresh = first_state(config)
     params, extra = pretrained.start_from(config, fresh.params, fresh.extra)
     network = saved.params["encoder"]["backbone"]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from objectives import moco
+from objectives.common.objective import Context
 from tests import tiny
 from train_lib import optimizers, parallel, train_step
 
@@ -12,14 +13,14 @@ DEVICES = 8
 
 
 def build(axis_name):
-    objective = moco.make(
-        backbone=tiny.TinyNet(axis_name=axis_name),
+    context = Context(
+        tiny.TinyNet(axis_name=axis_name),
         axis_name=axis_name,
         total_steps=10,
-        hidden=16,
-        features=8,
-        ema_momentum=0.9,
         sync_batchnorm=True,
+    )
+    objective = moco.Objective(
+        context=context, hidden_dim=16, proj_dim=8, ema_momentum=0.9
     )
     # SGD: Adam would turn rounding in gradients that are zero into steps of full size.
     tx = optimizers.make_optimizer(name="sgd", schedule=lambda s: 0.1)

@@ -7,20 +7,16 @@ import numpy as np
 import pytest
 
 from objectives import info_nce
-from objectives.common import objective as objective_lib
+from objectives.common.accumulation import separately
+from objectives.common.objective import Context
 from tests import tiny
 
 CHUNKS = 4
 
 
 def objective(chunks=1):
-    return info_nce.make(
-        backbone=tiny.TinyNet(norm=False),
-        axis_name=None,
-        total_steps=10,
-        chunks=chunks,
-        temperature=0.1,
-    )
+    context = Context(tiny.TinyNet(norm=False), chunks=chunks)
+    return info_nce.Objective(context=context, temperature=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +46,7 @@ def found():
     return {
         "whole": whole(batch),
         "exact": of(objective(CHUNKS))(batch),
-        "separate": of(objective_lib.separately(objective(), CHUNKS))(batch),
+        "separate": of(separately(objective(), CHUNKS))(batch),
         "parts": [whole(part) for part in parts],
     }
 
@@ -75,4 +71,4 @@ def test_exact_chunks_are_the_full_batch_and_separate_ones_are_not(found):
 
 
 def test_chance_is_that_of_a_chunk():
-    assert objective_lib.separately(objective(), CHUNKS).chance(16) == math.log(4)
+    assert separately(objective(), CHUNKS).chance(16) == math.log(4)
