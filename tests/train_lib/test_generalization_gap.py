@@ -10,6 +10,7 @@ from objectives import info_nce
 from objectives.common.objective import Context
 from reporting.alarms.common import check as alarm_check
 from reporting.figures import training as training_figures
+from reporting.history import History
 from tests import tiny
 from tests.reporting.histories import event
 from train_lib import (
@@ -204,11 +205,11 @@ def test_what_was_learnt_by_heart_is_an_alarm():
     history = [event("eval", 40, evaluated, final=True)]
     (alarm,) = alarm_check.check(history)
     assert (alarm["name"], alarm["tag"]) == ("generalization_gap", "eval/loss/gap")
-    assert "of the loss's chance level better than as many held out" in alarm["seen"]
-    figure = training_figures.training(history)
-    assert [axis.get_title() for axis in figure.axes] == ["loss, alike for both"]
+    assert "of the loss's chance level better than as many held-out" in alarm["seen"]
+    (figure,) = training_figures.training(History(history))
+    assert [axis.get_title() for axis in figure.axes] == ["loss, same batches"]
     labels = [line.get_label().split()[0] for line in figure.axes[0].get_lines()]
-    assert labels == ["trained", "held", "chance"]
+    assert labels == ["training", "held-out", "chance"]
 
 
 def test_too_few_records_held_back_are_not_measured(caplog):
