@@ -20,7 +20,7 @@ from train_lib.config import ConfigError, Recipe, nearest
 SUPPLIED = {
     "axis_name", "backbone", "total_steps", "chunks", "seed", "progress", "schedule",
     "steady", "peak", "horizon", "warmup_steps",
-    "epoch_steps", "data", "prefix", "self", "parent", "context",
+    "epoch_steps", "data", "prefix", "self", "parent",
 }  # fmt: skip
 
 
@@ -185,7 +185,10 @@ def _part(where: str, folder: str, section: ConfigDict) -> Iterator[str]:
         yield f"config.{where}.name: {error}"
         return
     own = ("sync_batchnorm", "init_from") if folder == "models" else ()
-    yield from _fields(where, section, _hints(part) | _picked("name", *own))
+    hints = _hints(part) | _picked("name", *own)
+    if folder in ("objectives", "evaluators"):
+        hints.pop("context", None)  # what the trainer gives, not the config
+    yield from _fields(where, section, hints)
 
 
 def _picked(*names: str) -> dict[str, Any]:
