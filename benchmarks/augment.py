@@ -56,9 +56,9 @@ def main() -> int:
     shape = (args.batch, args.source, args.source, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     batch = {"image": jax.device_put(images), "id": np.arange(args.batch)}
-    augment = augment_lib.make_augment(
+    augment = augment_lib.Transform(
         size=args.size, mean=MEAN, std=STD, view1=VIEWS[0], view2=VIEWS[1]
-    )
+    ).augment
 
     @jax.jit
     def make(rng, batch):

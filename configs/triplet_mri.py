@@ -275,7 +275,7 @@ def _slices(config: ConfigDict) -> None:
                 "geometry": config.evaluate.sets.geometry,
             }
         )
-        config.evaluate.update(final_sets=(), gallery="contrast")
+        config.evaluate.update(final_sets=(), examples="contrast")
         config.gates = ConfigDict(
             {
                 "found": _above("eval/contrast/recall@1", "baseline:pixels")

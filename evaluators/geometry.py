@@ -3,27 +3,32 @@
 The functions are pure, take unit-norm rows, and can be traced.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Interval
 
-from evaluators.common import embeddings
-from evaluators.common.metric import SPLITS, Embed, Metric, check_choice, check_count
+from evaluators.common import embeddings, summary
+from evaluators.common.evaluator import EvaluatorBase, Examples, no_examples
+from evaluators.common.fields import SplitName
+from evaluators.common.metric import DIAGNOSTIC, Metric, Metrics, MetricType
+from evaluators.common.protocols import Embed
 from evaluators.metrics import ranking
 from evaluators.search import exact as exact_search
 
-NAMES = (
-    "embedding_std",
-    "embedding_std_ratio",
-    "effective_rank",
-    "alignment",
-    "uniformity",
-    "duplicates",
-)
+TYPES = {
+    "embedding_std": MetricType("diagnostic", "higher"),
+    "embedding_std_ratio": MetricType("diagnostic", "higher"),
+    "effective_rank": MetricType("diagnostic", "higher"),
+    "alignment": MetricType("diagnostic", "lower"),
+    "uniformity": MetricType("diagnostic", "lower"),
+    "duplicates": MetricType("diagnostic", "lower"),
+}
 OTHER_VIEW = "view1"
 SAME = 1e-6  # cosine distance below which two embeddings count as one
 PARTS = 10  # of the jackknife
@@ -92,58 +97,45 @@ def uniformity_chance(d: int) -> float:
     return math.log(total) - 4
 
 
-class Evaluator:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluator(EvaluatorBase):
     """Spread, rank, alignment, uniformity and duplicates of the records of a split.
 
-    Their chance levels are those of directions spread evenly.
+      embedding_std        mean over channels of the standard deviation over records
+      embedding_std_ratio  embedding_std times sqrt(d): 1 is healthy, 0 collapsed
+      effective_rank       exp of the entropy of normalized singular values
+      alignment            mean |z - z'|^2 of a record as `view` shows it and its view1
+      uniformity           log mean exp(-2 |z - z'|^2) over pairs of records
+      duplicates           share of records with another at the same place
 
-    Alignment is measured between a record as `view` shows it and its first view.
-    `embedding_std_ratio` is embedding_std times sqrt(d): 1 is healthy, 0 collapsed.
+    Chance levels are those of directions spread evenly. There is no alignment where the
+    embed function has no views.
 
-    Args:
-        data: The dataset.
-        prefix: What tags start with, as in "eval/geometry".
-        seed: Of the choice of records and of the intervals.
-        split: "train" or "validation".
+    Attributes:
+        split: Split of the records.
         view: Name of the training view in which records are seen, "" as they are.
-        max_records: More are drawn from by seed.
-
-    Raises:
-        ValueError: If a field has a value that it cannot have.
+        max_records: Most records; of more, a sample is drawn by seed.
     """
 
-    def __init__(
-        self,
-        data: Any,
-        *,
-        prefix: str,
-        seed: int,
-        split: Literal["train", "validation"] = "validation",
-        view: str = "",
-        max_records: int = 512,
-    ):
-        _check(split, max_records)
-        self.prefix, self.seed = prefix, seed
-        self.split, self.view = getattr(data, split), view or None
-        self.rows = embeddings.some_rows(len(self.split), max_records, seed)
+    split: SplitName = "validation"
+    view: str = ""
+    max_records: Annotated[int, Interval(ge=2, le=16_384)] = 512
 
-    @staticmethod
-    def promises(prefix: str, **fields: Any) -> list[str]:
-        """Return the tags of `run`."""
-        known = {"split": "validation", "max_records": 512}
-        _check(**{name: fields.get(name, value) for name, value in known.items()})
-        return [f"{prefix}/{name}" for name in NAMES]
+    def tags(self) -> list[str]:
+        """Return the names of all figures."""
+        return list(TYPES)
 
-    def run(self, embed: Embed) -> dict[str, Metric]:
-        """Return a Metric for each tag; no alignment if embed cannot make views."""
-        parts = [(self.split, self.rows)]
-        z = _unit(embeddings.embed_parts(embed, parts, self.view))
+    def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
+        split, seed = getattr(self._data, self.split), self._seed
+        rows = embeddings.some_rows(len(split), self.max_records, seed)
+        parts = [(split, rows)]
+        z = _unit(embeddings.embed_required(embed, parts, self.view or None))
         views = embeddings.embed_parts(embed, parts, OTHER_VIEW)
         d = z.shape[1]
         span = _span(z)
-        spread = _measured(embedding_std, z, self.seed, d**-0.5)
+        spread = _measured(embedding_std, z, seed, d**-0.5)
         even = _span(_unit(np.random.default_rng(0).standard_normal(z.shape)))
-        found = {
+        metrics = {
             "embedding_std": spread,
             "embedding_std_ratio": Metric(
                 spread.value * math.sqrt(d),
@@ -153,18 +145,18 @@ class Evaluator:
                 spread.high * math.sqrt(d),
             ),
             "effective_rank": _measured(
-                effective_rank, span, self.seed, float(effective_rank(even))
+                effective_rank, span, seed, float(effective_rank(even))
             ),
-            "uniformity": _measured(uniformity, span, self.seed, uniformity_chance(d)),
+            "uniformity": _measured(uniformity, span, seed, uniformity_chance(d)),
             "duplicates": _duplicates(z),
         }
         if views is not None:
-            found["alignment"] = _alignment(z, _unit(views), self.seed)
-        return {f"{self.prefix}/{name}": metric for name, metric in found.items()}
-
-    def examples(self, count: int) -> list[dict]:
-        """Return no examples: nothing is retrieved here."""
-        return []
+            metrics["alignment"] = _alignment(z, _unit(views), seed)
+        metrics = {
+            name: metric._replace(**TYPES[name]._asdict())
+            for name, metric in metrics.items()
+        }
+        return metrics, no_examples
 
 
 def _measured(
@@ -189,13 +181,9 @@ def _measured(
 
 
 def _alignment(z: np.ndarray, views: np.ndarray, seed: int) -> Metric:
-    values = np.asarray(alignment(z, views), float)
     random_distance = 2 - 2 * float(z.mean(axis=0) @ views.mean(axis=0))
-    n = np.arange(len(z))
-    chances = np.full(len(z), random_distance)
-    return Metric(
-        *ranking.summarize(values, chances, n, np.zeros_like(n), seed, share=False)
-    )
+    values, each = np.asarray(alignment(z, views), float), np.arange(len(z))
+    return summary.mean_metric(values, random_distance, each, seed, DIAGNOSTIC)
 
 
 def _duplicates(z: np.ndarray) -> Metric:
@@ -213,8 +201,3 @@ def _span(z: np.ndarray) -> np.ndarray:
 
 def _unit(z: np.ndarray) -> np.ndarray:
     return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-
-
-def _check(split, max_records) -> None:
-    check_choice("split", split, SPLITS)
-    check_count("max_records", max_records, least=2)

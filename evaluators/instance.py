@@ -1,104 +1,91 @@
-"""Instance retrieval: does an augmented picture find the record that it was made from?
+"""Instance retrieval: does an augmented image find the record that it was made from?
 
-The query is another picture of the record, so here the record itself, as it is, is the
-one relevant candidate. The rule that a record never retrieves itself is for queries
-that are in the gallery as they are.
+The query is another view of the record, so the record itself, as it is, is the one
+relevant candidate. The rule that a record never retrieves itself holds for queries that
+are in the gallery as they are.
 """
 
-from typing import Any, Literal
+import dataclasses
+import functools
 
 import numpy as np
 
 from evaluators.common import embeddings, summary
 from evaluators.common import examples as examples_lib
-from evaluators.common.metric import (
-    SPLITS,
-    Embed,
-    Metric,
-    check_choice,
-    check_count,
-    check_ranks,
+from evaluators.common.evaluator import (
+    EvaluatorBase,
+    Examples,
+    check_cut_offs,
+    no_examples,
+    sorted_cut_offs,
 )
+from evaluators.common.fields import CutOffs, QueryCount, SplitName
+from evaluators.common.metric import ERROR, Metrics
+from evaluators.common.protocols import Data, Embed
 from evaluators.search import exact as exact_search
 
 QUERY_VIEW = "view1"
 
 
-class Evaluator:
-    """Rank of its source among all records of a split, for augmented queries.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluator(EvaluatorBase):
+    """Rank of the source record among all records of a split, for augmented queries.
 
-    Args:
-        data: The dataset.
-        prefix: What tags start with, as in "eval/instance".
-        seed: Of the choice of queries and of the bootstrap.
-        split: "train" or "validation"; the gallery is all of it.
+      recall@k   share of queries whose source is among the k nearest
+      nar        normalized average rank of the source, 0 perfect, .5 random
+      mean_rank  mean rank of the source, 1 best
+
+    No metric where the embed function has no views.
+
+    Attributes:
+        split: Split of the queries; the gallery is all of it.
         k: Cut-offs.
-        max_queries: More are drawn from by seed.
-
-    Raises:
-        ValueError: If a field has a value that it cannot have.
+        max_queries: Most queries; of more, a sample is drawn by seed.
     """
 
-    def __init__(
-        self,
-        data: Any,
-        *,
-        prefix: str,
-        seed: int,
-        split: Literal["train", "validation"] = "validation",
-        k: tuple[int, ...] = (1, 10),
-        max_queries: int = 2000,
-    ):
-        self.k = _checked(split, k, max_queries)
-        self.prefix, self.seed = prefix, seed
-        self.split = getattr(data, split)
-        self.ids = embeddings.columns([self.split])["id"]
-        self.rows = embeddings.some_rows(len(self.ids), max_queries, seed)
-        self._found: list[summary.Found] = []
+    split: SplitName = "validation"
+    k: CutOffs = (1, 10)
+    max_queries: QueryCount = 2000
 
-    @staticmethod
-    def promises(prefix: str, **fields: Any) -> list[str]:
-        """Return the tags of `run`."""
-        known = {"split": "validation", "k": (1, 10), "max_queries": 2000} | fields
-        return [f"{prefix}/{name}" for name in _names(_checked(**known))]
+    def tags(self) -> list[str]:
+        """Return recall@k, nar and mean_rank."""
+        cut_offs = sorted_cut_offs(self.k)
+        return [*(f"recall@{k}" for k in cut_offs), "nar", "mean_rank"]
 
-    def run(self, embed: Embed) -> dict[str, Metric]:
-        """Return a Metric for each tag; none if embed cannot make views."""
-        z = embeddings.embed_parts(embed, [(self.split, self.rows)], QUERY_VIEW)
+    def _check_fields(self) -> None:
+        check_cut_offs(self.k)
+
+    def _check_data(self, data: Data) -> None:
+        embeddings.columns([getattr(data, self.split)])
+
+    @functools.cached_property
+    def _ids(self) -> np.ndarray:
+        return np.asarray(getattr(self._data, self.split).table["id"])
+
+    def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
+        split, ids = getattr(self._data, self.split), self._ids
+        rows = embeddings.some_rows(len(ids), self.max_queries, self._seed)
+        z = embeddings.embed_parts(embed, [(split, rows)], QUERY_VIEW)
         if z is None:
-            return {}
-        everything = np.arange(len(self.ids))
-        gallery = embeddings.embed_parts(embed, [(self.split, everything)])
-        query = np.arange(len(self.rows))
-        ranks = exact_search.ranks_of(
-            z, gallery, query, self.rows, gallery_ids=self.ids
+            return {}, no_examples
+        gallery = embeddings.embed_required(embed, [(split, np.arange(len(ids)))])
+        query = np.arange(len(rows))
+        ranks = exact_search.ranks_of(z, gallery, query, rows, gallery_ids=ids)
+        n = np.full(len(query), len(ids))
+        values = summary.rank_figures(ranks, query, n, sorted_cut_offs(self.k))
+        values["mean_rank"] = summary.QueryValues(
+            ranks.rank.astype(float), (n + 1) / 2, ERROR, share=False
         )
-        n = np.full(len(query), len(self.ids))
-        values = summary.of_ranks(ranks, query, n, self.k)
-        values["mean_rank"] = ranks.rank.astype(float), (n + 1) / 2
         examples = examples_lib.of_search(
             z,
             gallery,
-            self.ids[self.rows],
-            self.ids,
+            ids[rows],
+            ids,
             ranks.rank == 1,
-            (query, self.rows),
-            seed=self.seed,
+            (query, rows),
+            seed=self._seed,
             own=True,
         )
-        self._found = [summary.Found("", values, query, 0, *examples)]
-        return summary.summarize(self.prefix, self._found, _names(self.k), self.seed)
-
-    def examples(self, count: int) -> list[dict]:
-        """Return queries with their neighbors; see `retrieval.Evaluator.examples`."""
-        return examples_lib.pick(self._found, count)
-
-
-def _names(k: tuple[int, ...]) -> list[str]:
-    return [*(f"recall@{at}" for at in k), "nar", "mean_rank"]
-
-
-def _checked(split, k, max_queries) -> tuple[int, ...]:
-    check_choice("split", split, SPLITS)
-    check_count("max_queries", max_queries)
-    return check_ranks("k", k)
+        searches = [summary.SearchResult("", values, query, 0, *examples)]
+        metrics = summary.summarize_searches(searches, self.tags(), self._seed)
+        return metrics, functools.partial(examples_lib.pick, searches)

@@ -1,166 +1,181 @@
 """Next vector: is what follows a context found where the prediction points?
 
-Queries are windows of the articles held out; the pool is every vector of those
-articles, less the query's own context, which could be found by copying it.
+Queries are windows of held-out articles; the pool is every vector of those articles,
+less the query's own context, which could be found by copying it.
 """
 
+import dataclasses
+import functools
 import math
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
 from evaluators.common import embeddings, summary
 from evaluators.common import examples as examples_lib
-from evaluators.common.metric import Embed, Metric, check_count, check_ranks
-from evaluators.metrics import ranking
+from evaluators.common.evaluator import (
+    EvaluatorBase,
+    Examples,
+    check_cut_offs,
+    sorted_cut_offs,
+)
+from evaluators.common.fields import CutOffs
+from evaluators.common.metric import ERROR, Metric, Metrics, MetricType
+from evaluators.common.protocols import Data, Embed, Split
 from evaluators.search import exact as exact_search
 
 TARGET = "view2"
+COSINE = MetricType("diagnostic", "higher")
+GAP = MetricType("diagnostic", "lower")
 
 
-class Evaluator:
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+    """Queries and pool of a dataset.
+
+    Attributes:
+        pool: Split of single vectors.
+        pool_rows: int [n], its rows that are searched, rising.
+        rows: int [q], windows asked for.
+        target_row: int [q], place of each target in `pool_rows`.
+        context_rows: int [q, l], places of each query's context; -1 where not there.
+        train_rows: int, windows of training.
+    """
+
+    pool: Split
+    pool_rows: np.ndarray
+    rows: np.ndarray
+    target_row: np.ndarray
+    context_rows: np.ndarray
+    train_rows: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluator(EvaluatorBase):
     """Cosine of prediction and target, and the target's rank in the pool.
 
       cosine        mean_i cos(p_i, t_i); chance: cosines with the whole pool
       recall@k      share of queries whose target is among the k best of the pool
       mean_rank     mean place of the target, 1 the best
       train_cosine  cosine on windows of the articles in training
-      gap           train_cosine - cosine: what was learned by heart
+      gap           train_cosine - cosine, the part that was memorized
 
-    Ties count against the prediction. Queries of one article are not independent, and
-    the intervals know it.
+    Ties count against the prediction. Queries of one article are not independent;
+    intervals draw whole articles. The data needs the split `extra["pool"]` and the
+    column `vector`.
 
-    Args:
-        data: The dataset, with `data.extra["pool"]` and the column `vector`.
-        prefix: What tags start with, as in "eval/next".
-        seed: Of the choice of queries and of the intervals.
+    Attributes:
         k: Cut-offs.
-        pool: Vectors to be found among, drawn by seed; 0 for all. Queries are then
-            those whose target was drawn.
-        max_queries: More are drawn from by seed; 0 for all.
-
-    Raises:
-        ValueError: If a field has a value that it cannot have, or the data has no pool.
+        pool: Vectors to be searched, drawn by seed; 0 for all. Queries are then those
+            whose target was drawn.
+        max_queries: Most queries; of more, a sample is drawn by seed; 0 for all.
     """
 
-    def __init__(
-        self,
-        data: Any,
-        *,
-        prefix: str,
-        seed: int,
-        k: tuple[int, ...] = (1, 5, 10, 50),
-        pool: int = 0,
-        max_queries: int = 0,
-    ):
-        self.k = _check(k, pool, max_queries)
-        self.prefix, self.seed = prefix, seed
-        self.split, self.train = data.validation, data.train
+    k: CutOffs = (1, 5, 10, 50)
+    pool: Annotated[int, Interval(ge=0, le=100_000_000)] = 0
+    max_queries: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
+
+    def tags(self) -> list[str]:
+        """Return cosine, recall@k, mean_rank, train_cosine and gap."""
+        recalls = [f"recall@{k}" for k in sorted_cut_offs(self.k)]
+        return ["cosine", *recalls, "mean_rank", "train_cosine", "gap"]
+
+    def _check_fields(self) -> None:
+        check_cut_offs(self.k)
+
+    def _check_data(self, data: Data) -> None:
         if "pool" not in data.extra:
             raise ValueError(
                 "got data without a pool of vectors; expected one of the datasets of "
                 "windows, articles or topics"
             )
-        self.pool = data.extra["pool"]
-        self.pool_rows = embeddings.some_rows(
-            len(self.pool), pool or len(self.pool), seed
-        )
-        vectors = self.pool.table["vector"][self.pool_rows]  # rising
-        target = self.split.table["vector"]
-        asked = np.flatnonzero(np.isin(target, vectors))
-        if not len(asked):
-            raise ValueError(f"got pool={pool}, which holds the target of no window")
-        self.rows = asked[
-            embeddings.some_rows(len(asked), max_queries or len(asked), seed)
-        ]
-        self.target_row = np.searchsorted(vectors, target[self.rows])
-        self.context_rows = _context_rows(
-            vectors, target[self.rows], len(self.split[0]["context"])
-        )
-        self.train_rows = embeddings.some_rows(len(self.train), len(self.rows), seed)
-        self._found: list[summary.Found] = []
+        _ = self._sample
 
-    @staticmethod
-    def promises(prefix: str, **fields: Any) -> list[str]:
-        """Return the tags of `run`."""
-        known = {"k": (1, 5, 10, 50), "pool": 0, "max_queries": 0}
-        ks = _check(**{name: fields.get(name, value) for name, value in known.items()})
-        names = [f"recall@{k}" for k in ks]
-        names = ["cosine", *names, "mean_rank", "train_cosine", "gap"]
-        return [f"{prefix}/{name}" for name in names]
-
-    def run(self, embed: Embed) -> dict[str, Metric]:
-        """Return a Metric for each tag."""
-        pool = embeddings.embed_parts(embed, [(self.pool, self.pool_rows)], TARGET)
-        q = embeddings.embed_parts(embed, [(self.split, self.rows)])  # [q, d]
-        rank = self._ranks(q, pool)
-        n = len(pool) - (self.context_rows >= 0).sum(1)  # candidates of each query
-        groups = self.split.table["label"][self.rows]
-        cosine = np.sum(q * pool[self.target_row], 1, dtype=np.float64)
-        found = {
-            "cosine": self._metric(cosine, q @ pool.mean(0), groups),
-            **{
-                f"recall@{k}": self._metric(
-                    rank <= k, np.minimum(k, n) / n, groups, share=True
-                )
-                for k in self.k
-            },
-            "mean_rank": self._metric(rank.astype(float), (n + 1) / 2, groups),
-        }
-        found["train_cosine"] = self._in_training(embed)
-        found["gap"] = _difference(found["train_cosine"], found["cosine"])
-        self._keep_examples(q, pool, rank)
-        return {f"{self.prefix}/{name}": metric for name, metric in found.items()}
-
-    def examples(self, count: int) -> list[dict]:
-        """Return queries with their neighbors; see `retrieval.Evaluator.examples`."""
-        return examples_lib.pick(self._found, count)
-
-    def _ranks(self, q: np.ndarray, pool: np.ndarray) -> np.ndarray:
-        """Place of each target among the pool less the query's own context, int [q]."""
-        query = np.arange(len(q))
-        ranks = exact_search.ranks_of(q, pool, query, self.target_row)
-        own = self.context_rows  # [q, l]
-        exact = q.astype(np.float64)
-        score = np.float32(np.einsum("qd,qd->q", exact, pool[self.target_row]))
-        near = np.float32(np.einsum("qd,qld->ql", exact, pool[np.maximum(own, 0)]))
-        ahead = ((own >= 0) & (near >= score[:, None])).sum(1)
-        return ranks.above + ranks.tied - ahead
-
-    def _in_training(self, embed: Embed) -> Metric:
-        parts = [(self.train, self.train_rows)]
-        q = embeddings.embed_parts(embed, parts)
-        t = embeddings.embed_parts(embed, parts, TARGET)
-        cosine = np.sum(q * t, 1, dtype=np.float64)
-        groups = self.train.table["label"][self.train_rows]
-        return self._metric(cosine, q @ t.mean(0), groups)
-
-    def _metric(self, values, chance, groups, share: bool = False) -> Metric:
-        return Metric(
-            *ranking.summarize(
-                np.asarray(values, float),
-                np.asarray(chance, float),
-                groups,
-                np.zeros(len(values), int),
-                self.seed,
-                share=share,
+    @functools.cached_property
+    def _sample(self) -> _Sample:
+        data, seed = self._data, self._seed
+        pool, split = data.extra["pool"], data.validation
+        pool_rows = embeddings.some_rows(len(pool), self.pool or len(pool), seed)
+        vectors = pool.table["vector"][pool_rows]  # rising
+        target = split.table["vector"]
+        available = np.flatnonzero(np.isin(target, vectors))
+        if not len(available):
+            raise ValueError(
+                f"got pool={self.pool}, which holds the target of no window"
             )
+        most = self.max_queries or len(available)
+        rows = available[embeddings.some_rows(len(available), most, seed)]
+        context = split.read(rows[:1])["context"].shape[1]
+        return _Sample(
+            pool,
+            pool_rows,
+            rows,
+            np.searchsorted(vectors, target[rows]),
+            _context_rows(vectors, target[rows], context),
+            embeddings.some_rows(len(data.train), len(rows), seed),
         )
 
-    def _keep_examples(self, q, pool, rank) -> None:
-        ids = self.pool.table["id"][self.pool_rows]
+    def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
+        sample, split, seed = self._sample, self._data.validation, self._seed
+        parts = [(sample.pool, sample.pool_rows)]
+        pool = embeddings.embed_required(embed, parts, TARGET)
+        q = embeddings.embed_required(embed, [(split, sample.rows)])  # [q, d]
+        rank = self._ranks(q, pool)
+        n = len(pool) - (sample.context_rows >= 0).sum(1)  # candidates of each query
+        groups = split.table["label"][sample.rows]
+        cosine = np.sum(q * pool[sample.target_row], 1, dtype=np.float64)
+        metrics = {
+            "cosine": summary.mean_metric(
+                cosine, q @ pool.mean(0), groups, seed, COSINE
+            )
+        }
+        for k in sorted_cut_offs(self.k):
+            metrics[f"recall@{k}"] = summary.mean_metric(
+                rank <= k,
+                np.minimum(k, n) / n,
+                groups,
+                seed,
+                summary.recall_type(k),
+                share=True,
+            )
+        metrics["mean_rank"] = summary.mean_metric(
+            rank, (n + 1) / 2, groups, seed, ERROR
+        )
+        metrics["train_cosine"] = self._train_cosine(embed)
+        metrics["gap"] = _difference(metrics["train_cosine"], metrics["cosine"])
         examples = examples_lib.of_search(
             q,
             pool,
-            self.split.table["id"][self.rows],
-            ids,
+            split.table["id"][sample.rows],
+            sample.pool.table["id"][sample.pool_rows],
             rank == 1,
-            (np.arange(len(q)), self.target_row),
-            seed=self.seed,
+            (np.arange(len(q)), sample.target_row),
+            seed=seed,
             own=True,
-            without=self.context_rows,
+            without=sample.context_rows,
         )
-        self._found = [summary.Found("", {}, np.arange(len(q)), 0, *examples)]
+        searches = [summary.SearchResult("", {}, np.arange(len(q)), 0, *examples)]
+        return metrics, functools.partial(examples_lib.pick, searches)
+
+    def _ranks(self, q: np.ndarray, pool: np.ndarray) -> np.ndarray:
+        """Return the rank of each target in the pool less the own context, int [q]."""
+        query, context = np.arange(len(q)), self._sample.context_rows  # context [q, l]
+        target = self._sample.target_row
+        ranks = exact_search.ranks_of(q, pool, query, target)
+        exact = q.astype(np.float64)
+        score = np.float32(np.einsum("qd,qd->q", exact, pool[target]))
+        near = np.float32(np.einsum("qd,qld->ql", exact, pool[np.maximum(context, 0)]))
+        ahead = ((context >= 0) & (near >= score[:, None])).sum(1)
+        return ranks.above + ranks.tied - ahead
+
+    def _train_cosine(self, embed: Embed) -> Metric:
+        train, rows = self._data.train, self._sample.train_rows
+        q = embeddings.embed_required(embed, [(train, rows)])
+        t = embeddings.embed_required(embed, [(train, rows)], TARGET)
+        cosine = np.sum(q * t, 1, dtype=np.float64)
+        groups = train.table["label"][rows]
+        return summary.mean_metric(cosine, q @ t.mean(0), groups, self._seed, COSINE)
 
 
 def _context_rows(vectors: np.ndarray, target: np.ndarray, context: int) -> np.ndarray:
@@ -175,10 +190,4 @@ def _difference(a: Metric, b: Metric) -> Metric:
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)
-    return Metric(value, min(a.n, b.n), 0.0, low, high)
-
-
-def _check(k, pool, max_queries) -> tuple[int, ...]:
-    check_count("pool", pool, least=0)
-    check_count("max_queries", max_queries, least=0)
-    return check_ranks("k", k)
+    return Metric(value, min(a.n, b.n), 0.0, low, high, *GAP)

@@ -1,32 +1,53 @@
 """Pairs: is a record's second view nearer to its first than other records are?
 
-Anchors are records under one view, keys are records under another. What the reports on
-triplets call d_pos, d_neg, violations and R@1 is measured here over every pair of
-different records, not over one random negative an anchor; and since a few hundred
-unrelated records are soon told apart, also in larger galleries, among near_duplicates,
-and with anchors measured worse than training did.
+Anchors are records under one view, keys are records under another. Distances, margin
+violations and recall@1 are measured over every pair of different records, not over one
+random negative an anchor. A few hundred unrelated records are easily told apart, so
+recall@1 is also measured in larger galleries, among near-duplicates, and with anchors
+under harder conditions than in training.
 """
 
+import dataclasses
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 
 from evaluators.common import embeddings, summary
 from evaluators.common import examples as examples_lib
-from evaluators.common.metric import Embed, Metric, check_count
-from evaluators.metrics import ranking
+from evaluators.common.evaluator import EvaluatorBase, Examples
+from evaluators.common.fields import QueryCount
+from evaluators.common.metric import (
+    ERROR,
+    HEADLINE,
+    LOSS,
+    SCORE,
+    Metric,
+    Metrics,
+    MetricType,
+)
+from evaluators.common.protocols import Data, Embed, Split
 from evaluators.search import exact as exact_search
 from losses.triplet import chance_levels
 
-NAMES = (
-    "d_pos", "d_neg", "d_nearest", "violations", "hard_violations", "triplet_loss",
-    "hard_loss", "recall@1",
-)  # fmt: skip
-SHARES = ("violations", "hard_violations", "recall@1")
+TYPES = {
+    "d_pos": MetricType("distance", "lower"),
+    "d_neg": MetricType("distance", "higher"),
+    "d_nearest": MetricType("distance", "higher"),
+    "violations": ERROR,
+    "hard_violations": ERROR,
+    "triplet_loss": LOSS,
+    "hard_loss": LOSS,
+    "recall@1": HEADLINE,
+}
+SHARES = ("violations", "hard_violations")
+ANCHOR_ROWS = 64  # anchors whose distances to all keys are in memory at once
 
 
-class Evaluator:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluator(EvaluatorBase):
     """Distances of positive and negative pairs, and retrieval across views.
 
     With d_ij the distance of anchor i to key j, both of validation records,
@@ -37,133 +58,158 @@ class Evaluator:
       hard_*        the same with the nearest j alone, an anchor
       recall@1      share of anchors with d_ii < d_ij for all j; ties count against it
 
-    Args:
-        data: The dataset; galleries larger than the validation split take their records
-            from `data.extra["distractors"]`, near_duplicates come from
-            `data.extra["near_duplicates"]`.
-        prefix: What tags start with, as in "eval/pairs".
-        seed: Of the choice of anchors and of the intervals.
-        anchor_view: View of the anchors, "view1".
+    Galleries larger than the validation split take further keys from
+    `extra["distractors"]`, near-duplicates come from `extra["near_duplicates"]`.
+
+    Attributes:
+        anchor_view: View of the anchors.
         key_view: View of the keys.
         margin: Of distances, as in the loss.
-        squared: Squared distances.
+        squared: Whether distances are squared.
         galleries: Sizes of further galleries, keys of validation records included; -1
             for all distractors that there are.
         near_duplicates: Also retrieve each record among its near-duplicates alone.
-        conditions: Field of `augment` -> its values: recall@1 of anchors measured so,
-            in the largest gallery. A field of views is changed in the anchors' view.
-        max_queries: More anchors are drawn from by seed.
-
-    Raises:
-        ValueError: If a field has a value that it cannot have, or the data has not
-            enough records for it.
+        conditions: Field of the transform -> its values: recall@1 of anchors under each
+            of them, in the largest gallery. A field of views is changed in the anchors'
+            view.
+        max_queries: Most anchors; of more, a sample is drawn by seed.
     """
 
-    def __init__(
-        self,
-        data: Any,
-        *,
-        prefix: str,
-        seed: int,
-        anchor_view: str = "view1",
-        key_view: str = "view2",
-        margin: float = 0.2,
-        squared: bool = False,
-        galleries: tuple[int, ...] = (),
-        near_duplicates: bool = False,
-        conditions: Mapping[str, tuple] | None = None,
-        max_queries: int = 1000,
-    ):
-        _check(margin, galleries, max_queries)
-        self.prefix, self.seed, self.margin, self.squared = (
-            prefix,
-            seed,
-            margin,
-            squared,
-        )
-        self.views = anchor_view, key_view
-        self.conditions = dict(conditions or {})
-        self.split = data.validation
-        self.distractors = data.extra.get("distractors")
-        self.rows = embeddings.some_rows(len(self.split), max_queries, seed)
-        self.ids = self.split.table["id"]
-        self.galleries = self._sizes(galleries)
-        self.near_duplicates = (
-            _near_duplicates_of(self.split, data.extra.get("near_duplicates"))
-            if near_duplicates
-            else None
-        )
-        self._found: list[summary.Found] = []
+    anchor_view: str = "view1"
+    key_view: str = "view2"
+    margin: Annotated[float, Interval(gt=0, le=100)] = 0.2
+    squared: bool = False
+    galleries: tuple[Annotated[int, Interval(ge=-1, le=100_000_000)], ...] = ()
+    near_duplicates: bool = False
+    conditions: Mapping[str, tuple[float, ...]] = dataclasses.field(
+        default_factory=dict
+    )
+    max_queries: QueryCount = 1000
 
-    @staticmethod
-    def promises(prefix: str, **fields: Any) -> list[str]:
-        """Return the tags of `run`."""
-        known = {"margin": 0.2, "galleries": (), "max_queries": 1000}
-        _check(**{name: fields.get(name, value) for name, value in known.items()})
-        tags = list(NAMES)
-        tags += [f"{_gallery(size)}/recall@1" for size in fields.get("galleries", ())]
-        if fields.get("near_duplicates", False):
+    def tags(self) -> list[str]:
+        """Return the names of all figures, those of conditions last."""
+        tags = [*TYPES, *(f"{_gallery_name(n)}/recall@1" for n in self.galleries)]
+        if self.near_duplicates:
             tags.append("near_duplicates/recall@1")
-        tags += [
-            f"{_condition(name, value)}/recall@1"
-            for name, values in (fields.get("conditions") or {}).items()
+        tags += [f"{name}/recall@1" for name, _ in self._named_conditions()]
+        return tags
+
+    def _named_conditions(self) -> list[tuple[str, dict[str, float]]]:
+        """Return the name of each condition and the field that it changes."""
+        return [
+            (f"{field}_{value:g}", {field: value})
+            for field, values in self.conditions.items()
             for value in values
         ]
-        return [f"{prefix}/{tag}" for tag in tags]
 
-    def run(self, embed: Embed) -> dict[str, Metric]:
-        """Return a Metric for each tag."""
-        everything = np.arange(len(self.split))
+    def _check_fields(self) -> None:
+        for size in self.galleries:
+            if size in (0, 1):
+                raise ValueError(
+                    f"got galleries={tuple(self.galleries)}; expected sizes >= 2, or "
+                    "-1 for all distractors"
+                )
+
+    def _check_data(self, data: Data) -> None:
+        del data
+        _ = self._gallery_sizes, self._near_duplicate_rows
+
+    @functools.cached_property
+    def _ids(self) -> np.ndarray:
+        return np.asarray(self._data.validation.table["id"])
+
+    @functools.cached_property
+    def _anchor_rows(self) -> np.ndarray:
+        return embeddings.some_rows(len(self._ids), self.max_queries, self._seed)
+
+    @functools.cached_property
+    def _gallery_sizes(self) -> dict[str, int]:
+        """Return the size of each further gallery by its name, the largest last."""
+        records, distractors = len(self._ids), self._data.extra.get("distractors")
+        total = records + (0 if distractors is None else len(distractors))
+        sizes = {_gallery_name(n): total if n < 0 else n for n in self.galleries}
+        for size in sizes.values():
+            if not records < size <= total:
+                raise ValueError(
+                    f"got a gallery of {size} with {records} validation records and "
+                    f"{total - records} distractors; expected {records + 1} to {total}:"
+                    " change galleries or data.distractors"
+                )
+        return dict(sorted(sizes.items(), key=lambda item: item[1]))
+
+    @functools.cached_property
+    def _near_duplicate_rows(self) -> np.ndarray | None:
+        """Return rows of near-duplicates for each validation record, [n, m]."""
+        if not self.near_duplicates:
+            return None
+        data = self._data
+        if "near_duplicates" not in data.extra:
+            raise ValueError(
+                "got near_duplicates=True with data that has none; set "
+                "data.near_duplicates"
+            )
+        return _rows_by_head(data.validation, data.extra["near_duplicates"])
+
+    def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
+        validation = self._data.validation
         q = self._anchors(embed)  # [q, d]
-        k = self._keys(embed, self.split, everything)  # [n, d]
+        k = self._keys(embed, validation, np.arange(len(validation)))  # [n, d]
         levels = chance_levels(q.shape[1], len(k) - 1, self.margin, self.squared)
-        found = {
-            name: self._metric(name, values, levels[name])
+        each = np.arange(len(q))
+        metrics = {
+            name: summary.mean_metric(
+                values,
+                levels[name],
+                each,
+                self._seed,
+                TYPES[name],
+                share=name in SHARES,
+            )
             for name, values in self._distances(q, k).items()
         }
-        found["recall@1"] = self._recall(q, k, self.ids, keep=True)
-        gallery, ids = k, self.ids
-        if self.galleries:
-            gallery, ids = self._largest(embed, k)
-            for name, size in self.galleries.items():
-                found[f"{name}/recall@1"] = self._recall(
-                    q, gallery[:size], ids[:size], keep=True
-                )
-        if self.near_duplicates is not None:
-            found["near_duplicates/recall@1"] = self._among_near_duplicates(embed, q, k)
-        for name, values in self.conditions.items():
-            for value in values:
-                worse = self._anchors(embed, **{name: value})
-                tag = f"{_condition(name, value)}/recall@1"
-                found[tag] = self._recall(worse, gallery, ids)
-        return {f"{self.prefix}/{name}": metric for name, metric in found.items()}
-
-    def examples(self, count: int) -> list[dict]:
-        """Return queries with their neighbors; see `retrieval.Evaluator.examples`."""
-        return examples_lib.pick(self._found[-1:], count)
+        hits = self._hits(q, k, self._ids)
+        metrics["recall@1"] = self._recall(hits, len(k), HEADLINE)
+        gallery, ids = k, self._ids
+        if self._gallery_sizes:
+            gallery, ids = self._largest_gallery(embed, k)
+            for name, size in self._gallery_sizes.items():
+                hits = self._hits(q, gallery[:size], ids[:size])
+                metrics[f"{name}/recall@1"] = self._recall(hits, size)
+        examples = self._examples(q, gallery, ids, hits)
+        if self._near_duplicate_rows is not None:
+            rows = self._near_duplicate_rows
+            hits = self._near_duplicate_hits(embed, q, k, rows)
+            metrics["near_duplicates/recall@1"] = self._recall(hits, 1 + rows.shape[1])
+        for name, change in self._named_conditions():
+            hits = self._hits(self._anchors(embed, **change), gallery, ids)
+            metrics[f"{name}/recall@1"] = self._recall(hits, len(gallery))
+        return metrics, examples
 
     def _anchors(self, embed: Embed, **changes: Any) -> np.ndarray:
-        parts = [(self.split, self.rows)]
-        return embeddings.embed_parts(embed, parts, self.views[0], **changes)
+        parts = [(self._data.validation, self._anchor_rows)]
+        return embeddings.embed_required(embed, parts, self.anchor_view, **changes)
 
-    def _keys(self, embed: Embed, split: Any, rows: np.ndarray) -> np.ndarray:
-        return embeddings.embed_parts(embed, [(split, rows)], self.views[1])
+    def _keys(self, embed: Embed, split: Split, rows: np.ndarray) -> np.ndarray:
+        return embeddings.embed_required(embed, [(split, rows)], self.key_view)
 
-    def _largest(self, embed: Embed, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _largest_gallery(
+        self, embed: Embed, k: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return keys and ids of the largest gallery, validation records first."""
-        rows = np.arange(max(self.galleries.values()) - len(k))
-        more = self._keys(embed, self.distractors, rows)
-        ids = np.concatenate([self.ids, self.distractors.table["id"][rows]])
+        distractors = self._data.extra["distractors"]
+        rows = np.arange(max(self._gallery_sizes.values()) - len(k))
+        more = self._keys(embed, distractors, rows)
+        ids = np.concatenate([self._ids, distractors.table["id"][rows]])
         return np.concatenate([k, more]), ids
 
     def _distances(self, q: np.ndarray, k: np.ndarray) -> dict[str, np.ndarray]:
         """Return one value an anchor of every figure but recall."""
         parts = []
-        for start in range(0, len(q), 64):  # [64, n, d] would be large: rows in turn
-            rows = self.rows[start : start + 64]
-            d = _distances(q[start : start + 64], k, self.squared)  # [b, n]
-            own = np.arange(len(k))[None, :] == rows[:, None]
-            d_pos, d_neg = d[own][:, None], d[~own].reshape(len(rows), -1)
+        for start in range(0, len(q), ANCHOR_ROWS):
+            rows = self._anchor_rows[start : start + ANCHOR_ROWS]
+            d = _distances(q[start : start + ANCHOR_ROWS], k, self.squared)  # [b, n]
+            itself = np.arange(len(k))[None, :] == rows[:, None]
+            d_pos, d_neg = d[itself][:, None], d[~itself].reshape(len(rows), -1)
             nearest = d_neg.min(1, keepdims=True)
             parts.append(
                 {
@@ -181,85 +227,60 @@ class Evaluator:
             for name in parts[0]
         }
 
-    def _metric(self, name: str, values: np.ndarray, level: float) -> Metric:
-        n, share = len(values), name in SHARES
-        return Metric(
-            *ranking.summarize(
-                values,
-                np.full(n, level),
-                np.arange(n),
-                np.zeros(n, int),
-                self.seed,
-                share=share,
-            )
-        )
+    def _hits(self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Return whether each anchor's own key is its nearest, bool [q].
 
-    def _recall(self, q, gallery, ids, keep: bool = False) -> Metric:
-        query = np.arange(len(q))
-        ranks = exact_search.ranks_of(q, gallery, query, self.rows, gallery_ids=ids)
-        # A tie is a miss, or embeddings that are all the same would find everything.
-        first = (ranks.above == 0) & (ranks.tied == 1)
-        if keep:
-            examples = examples_lib.of_search(
-                q,
-                gallery,
-                self.ids[self.rows],
-                ids,
-                first,
-                (query, self.rows),
-                seed=self.seed,
-                own=True,
-            )
-            self._found = [summary.Found("", {}, query, 0, *examples)]
-        n = len(query)
-        chance = np.full(n, 1 / len(gallery))
-        return Metric(
-            *ranking.summarize(first, chance, query, np.zeros(n, int), self.seed)
+        A tie is a miss; otherwise embeddings that are all equal would find everything.
+        """
+        rows = self._anchor_rows
+        ranks = exact_search.ranks_of(
+            q, gallery, np.arange(len(q)), rows, gallery_ids=ids
         )
+        return (ranks.above == 0) & (ranks.tied == 1)
 
-    def _among_near_duplicates(
-        self, embed: Embed, q: np.ndarray, k: np.ndarray
-    ) -> Metric:
-        """Return recall@1 among a record and n near-duplicates, chance 1 / (1 + n)."""
-        split, rows = self.near_duplicates  # rows [n, near_duplicates]
+    def _near_duplicate_hits(
+        self, embed: Embed, q: np.ndarray, k: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
+        """Return whether each key is nearer than its near-duplicates, bool [q]."""
+        split = self._data.extra["near_duplicates"]
         near_duplicates = self._keys(embed, split, rows.ravel())
-        near_duplicates = near_duplicates.reshape(*rows.shape, -1)[
-            self.rows
-        ]  # [q, near_duplicates, d]
-        own = np.einsum("qd,qd->q", q, k[self.rows])
-        first = own > np.einsum("qd,qtd->qt", q, near_duplicates).max(1)
-        n, chance = len(q), 1 / (1 + rows.shape[1])
-        return Metric(
-            *ranking.summarize(
-                first, np.full(n, chance), np.arange(n), np.zeros(n, int), self.seed
-            )
+        near_duplicates = near_duplicates.reshape(*rows.shape, -1)
+        near_duplicates = near_duplicates[self._anchor_rows]  # [q, m, d]
+        score = np.einsum("qd,qd->q", q, k[self._anchor_rows])
+        return score > np.einsum("qd,qtd->qt", q, near_duplicates).max(1)
+
+    def _recall(
+        self, hits: np.ndarray, candidates: int, metric_type: MetricType = SCORE
+    ) -> Metric:
+        each = np.arange(len(hits))
+        chance = 1 / candidates
+        return summary.mean_metric(
+            hits, chance, each, self._seed, metric_type, share=True
         )
 
-    def _sizes(self, galleries: tuple[int, ...]) -> dict[str, int]:
-        """Return the size of each gallery by its name, the largest last."""
-        there = len(self.split)
-        more = 0 if self.distractors is None else len(self.distractors)
-        sizes = {_gallery(n): there + more if n < 0 else n for n in galleries}
-        for size in sizes.values():
-            if not there < size <= there + more:
-                raise ValueError(
-                    f"got a gallery of {size} with {there} validation records and "
-                    f"{more} distractors; expected {there + 1} to {there + more}: "
-                    "change galleries or data.distractors"
-                )
-        return dict(sorted(sizes.items(), key=lambda item: item[1]))
-
-
-def _near_duplicates_of(split: Any, near_duplicates: Any) -> tuple[Any, np.ndarray]:
-    """Return the split of near-duplicates and its rows for each record, [n, m]."""
-    if near_duplicates is None:
-        raise ValueError(
-            "got near_duplicates=True with data that has none; set data.near_duplicates"
+    def _examples(
+        self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray, hits: np.ndarray
+    ) -> Examples:
+        query, rows = np.arange(len(q)), self._anchor_rows
+        examples = examples_lib.of_search(
+            q,
+            gallery,
+            self._ids[rows],
+            ids,
+            hits,
+            (query, rows),
+            seed=self._seed,
+            own=True,
         )
+        searches = [summary.SearchResult("", {}, query, 0, *examples)]
+        return functools.partial(examples_lib.pick, searches)
+
+
+def _rows_by_head(split: Split, near_duplicates: Split) -> np.ndarray:
+    """Return the rows of near-duplicates for each record of a split, [n, m]."""
     place = {head: row for row, head in enumerate(split.table["head"].tolist())}
     owner = np.array([place[head] for head in near_duplicates.table["head"].tolist()])
-    rows = np.argsort(owner, kind="stable").reshape(len(split), -1)
-    return near_duplicates, rows
+    return np.argsort(owner, kind="stable").reshape(len(split), -1)
 
 
 def _distances(q: np.ndarray, k: np.ndarray, squared: bool) -> np.ndarray:
@@ -274,18 +295,5 @@ def _hinge(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0)
 
 
-def _gallery(size: int) -> str:
+def _gallery_name(size: int) -> str:
     return "in_all" if size < 0 else f"in_{size}"
-
-
-def _condition(name: str, value: float) -> str:
-    return f"{name}_{value:g}"
-
-
-def _check(margin, galleries, max_queries) -> None:
-    if not margin > 0:
-        raise ValueError(f"got margin={margin}; expected a number above 0")
-    check_count("max_queries", max_queries)
-    for size in galleries:
-        if size != -1:
-            check_count("galleries", size, least=2)

@@ -23,14 +23,14 @@ ALLOWED = {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
         "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage",
     },
-    "evaluators": {"numpy", "jax", "skimage", "losses"},
+    "evaluators": {"numpy", "jax", "skimage", "annotated_types", "losses"},
     "reporting": {
         "numpy", "pandas", "matplotlib", "jinja2", "PIL", "tabulate", "absl",
     },
     "train_lib": {
         "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
-        "clu", "pandas", "scipy", "losses", "models", "objectives", "input_pipeline",
-        "evaluators", "reporting",
+        "clu", "tensorboard", "pandas", "scipy", "losses", "models", "objectives",
+        "input_pipeline", "evaluators", "reporting",
     },
     "main": {"jax", "absl", "train_lib", "reporting", "input_pipeline"},
 }  # fmt: skip

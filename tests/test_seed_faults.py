@@ -16,7 +16,9 @@ import pytest
 
 import main
 from evaluators import next_vector
-from evaluators.baselines import predictions
+from evaluators.baselines import persistence
+from evaluators.baselines.common.baseline import Context as BaselineContext
+from evaluators.common.evaluator import Context
 from evaluators.metrics import ranking
 from input_pipeline import data_checks
 from input_pipeline.datasets import topics
@@ -40,7 +42,7 @@ ACCUSED = (
 )  # fmt: skip
 # What says how a run went and not what it learned: no network knows nothing of it.
 DESCRIBING = (
-    "/lr", "/grad_norm", "/target_momentum", "/examples_per_sec", "/input_wait",
+    "/lr", "/grad_norm", "/ema_momentum", "/examples_per_sec", "/input_wait",
     "/candidates", "/positives", "/queries_with_positive", "/has_next", "/dropped",
     "/replaced", "/zeroed", "/acceleration_1", "/acceleration_2", "/left_out",
     "/error_left_out",
@@ -135,7 +137,7 @@ def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in
         experiment, "load_data", lambda *a, **k: in_two_classes(load(*a, **k))
     )
     plain = {
-        f"augment__{view}__{name}": 0.0
+        f"transform__{view}__{name}": 0.0
         for view in ("view1", "view2")
         for name in ("color_jitter", "grayscale", "blur", "levels", "channel_permute")
     }
@@ -170,9 +172,9 @@ def stuck(tmp_path_factory):
 
         patch.setattr(experiment, "load_data", slow)
         arguments = tiny_run.arguments(
-            folder, optimizer__learning_rate=0.0, train__chunks=4, train__epochs=4,
+            folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4, train__epochs=4,
             train__batch_size=128, data__brands=100,
-            train__accumulate="separate", train__threads=1, train__prefetch=1,
+            train__negatives="per_chunk", train__threads=1, train__prefetch=1,
             evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
         )  # fmt: skip
         assert main.main(arguments) == 0
@@ -299,8 +301,11 @@ def articles():
 
 
 def test_7_a_prediction_no_better_than_persistence(articles, tmp_path):
-    evaluator = next_vector.Evaluator(articles, prefix="eval/next", seed=0)
-    copy = predictions.persistence()
+    context = Context(data=articles, prefix="eval/next", seed=0)
+    evaluator = next_vector.Evaluator(context=context)
+    copy = persistence.Baseline().fit(
+        BaselineContext(data=articles, images=None, untrained=None, start=None)
+    )
 
     def nearly(split, rows, view=None):
         x = copy(split, rows, view)
@@ -308,8 +313,8 @@ def test_7_a_prediction_no_better_than_persistence(articles, tmp_path):
         x = x + np.float32(noise if view is None else 0)
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-    baseline = {tag: m._asdict() for tag, m in evaluator.run(copy).items()}
-    found = {tag: m._asdict() for tag, m in evaluator.run(nearly).items()}
+    baseline = {tag: m._asdict() for tag, m in evaluator.run(copy).metrics.items()}
+    found = {tag: m._asdict() for tag, m in evaluator.run(nearly).metrics.items()}
     told = replay(tmp_path, evaluations=[found], baselines={"persistence": baseline})
     assert "a copy of the last vector" in told["not_above_baseline"]["seen"]
 

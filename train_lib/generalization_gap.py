@@ -3,18 +3,20 @@
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jax.sharding import Mesh
 from scipy import stats
 
-from evaluators.common.metric import Metric
+from evaluators.common.metric import LOSS, Metric, MetricType
 from input_pipeline.dataset import Data, Split
 from reporting import history
 from train_lib import parallel
 from train_lib.train_step import TrainState
 
+HeldOutLoss: TypeAlias = Callable[[TrainState], dict[str, Metric]]
+GAP = MetricType("diagnostic", "lower")
 SET = history.LOSS_GAP.split("/")[1]  # the name that no set of evaluators may have
 
 
@@ -32,7 +34,7 @@ def make(
     *,
     size: int,
     batches: int,
-) -> Callable[[TrainState], dict[str, Metric]]:
+) -> HeldOutLoss:
     """Builds `held_out(state) -> metrics`: the loss of both sides, and their gap.
 
       train, held_out  mean loss of some batches of a side, as a step computes it
@@ -72,9 +74,9 @@ def make(
         n = size * batches
         gap = _reach(held, held_chance) - _reach(seen, seen_chance)
         found = (
-            _metric(seen, float(seen_chance.mean()), n),
-            _metric(held, float(held_chance.mean()), n),
-            _metric(gap, 0.0, n),
+            _metric(seen, float(seen_chance.mean()), n, LOSS),
+            _metric(held, float(held_chance.mean()), n, LOSS),
+            _metric(gap, 0.0, n, GAP),
         )
         return dict(zip(promises(batches), found, strict=True))
 
@@ -118,9 +120,11 @@ def _reach(loss: np.ndarray, chance: np.ndarray) -> np.ndarray:
     return loss / np.where(chance == 0, 1.0, np.abs(chance))
 
 
-def _metric(values: np.ndarray, chance: float, n: int) -> Metric:
+def _metric(
+    values: np.ndarray, chance: float, n: int, metric_type: MetricType
+) -> Metric:
     mean, m = float(values.mean()), len(values)
     if m < 2:
-        return Metric(mean, n, chance, math.nan, math.nan)
+        return Metric(mean, n, chance, math.nan, math.nan, *metric_type)
     half = stats.t.ppf(0.975, m - 1) * float(values.std(ddof=1)) / math.sqrt(m)
-    return Metric(mean, n, chance, mean - half, mean + half)
+    return Metric(mean, n, chance, mean - half, mean + half, *metric_type)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from reporting import formatting
 from reporting import run_dir as files
 from reporting.gates import decisions
+from train_lib.event_files import Board, open_board
 
 HEARTBEAT_SECONDS = 10
 
@@ -34,7 +35,7 @@ class Writer:
             "examples_per_sec": None,
         }
         self._state = "starting"
-        self._boards: dict[str, Any] = {}
+        self._boards: dict[str, Board] = {}
         # The history as the files have it, kept so that alarms need not read it again.
         self.events = files.read_events(workdir)
         self._stopped = threading.Event()
@@ -88,12 +89,9 @@ class Writer:
             self._board(kind).write_scalars(step, scalars)
         return event
 
-    def _board(self, kind: str):
+    def _board(self, kind: str) -> Board:
         if kind not in self._boards:
-            # clu imports tensorflow, which takes seconds: not before it is needed.
-            from clu import metric_writers
-
-            self._boards[kind] = metric_writers.SummaryWriter(str(self.workdir / kind))
+            self._boards[kind] = open_board(self.workdir / kind)
         return self._boards[kind]
 
     def trained(self, step: int, epoch: float, metrics: Mapping, eta: float):

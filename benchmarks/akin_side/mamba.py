@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.akin_side.common import VERSION, forward_backward, start, whole_step
 from benchmarks.common.worker import MAMBA
-from input_pipeline.transforms.corruption import make_augment
+from input_pipeline.transforms import corruption
 from models import mamba
 from objectives import next_vector
 from objectives.common.objective import Context
@@ -31,9 +31,9 @@ def step(length: int, batch: int) -> Callable[[], None]:
         infonce_weight=MAMBA["infonce_weight"],
         cosine_weight=MAMBA["cosine_weight"],
     )
-    augment = make_augment(
+    augment = corruption.Transform(
         context=length, width=width, dropout=MAMBA["dropout"], span=MAMBA["span"]
-    )
+    ).augment
     rng = np.random.default_rng(0)
     shapes = {
         "context": (batch, length, width),

@@ -7,10 +7,9 @@ import numpy as np
 
 from benchmarks.akin_side.common import VERSION, forward_backward, start, whole_step
 from benchmarks.common.worker import RECIPE
-from input_pipeline.transforms.image import make_augment
+from input_pipeline.transforms import image
 from models import efficientnet
 from objectives import moco
-from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]
@@ -25,13 +24,13 @@ def gradient(size: int, batch: int) -> Callable[[], None]:
 def step(size: int, batch: int) -> Callable[[], None]:
     """One MoCo v3 step: two views, queries, target, keys, loss, gradient, AdamW."""
     first, second = RECIPE["views"]
-    augment = make_augment(
+    augment = image.Transform(
         size=size, mean=RECIPE["mean"], std=RECIPE["std"], view1=first, view2=second
-    )
-    objective = moco.Objective(
-        context=Context(
-            efficientnet.Model(), axis_name=parallel.AXIS, total_steps=10_000
-        ),
+    ).augment
+    objective = moco.make(
+        backbone=efficientnet.Model(),
+        axis_name=parallel.AXIS,
+        total_steps=10_000,
         temperature=RECIPE["temperature"],
         ema_momentum=RECIPE["momentum"],
         hidden_dim=RECIPE["hidden"],

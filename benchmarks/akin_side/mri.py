@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.akin_side.common import VERSION, forward_backward, start, whole_step
 from benchmarks.common.worker import MRI
-from input_pipeline.transforms.undersampling import make_augment
+from input_pipeline.transforms import undersampling
 from models import cnn
 from objectives import triplet
 from objectives.common.objective import Context
@@ -24,7 +24,7 @@ def _records(batch: int) -> dict[str, np.ndarray]:
 
 def _simulate(size: int) -> Callable:
     first, second = ({"acceleration": a, "center_fraction": c} for a, c in MRI["views"])
-    return make_augment(
+    return undersampling.Transform(
         size=size,
         coils=MRI["coils"],
         snr=MRI["snr"],
@@ -32,7 +32,7 @@ def _simulate(size: int) -> Callable:
         shift=MRI["shift"],
         view1=first,
         view2=second,
-    )
+    ).augment
 
 
 def views(size: int, batch: int) -> Callable[[], None]:

@@ -7,10 +7,9 @@ import numpy as np
 
 from benchmarks.akin_side.common import VERSION, forward_backward, start, whole_step
 from benchmarks.common.worker import SIMSIAM
-from input_pipeline.transforms.image import make_augment
+from input_pipeline.transforms import image
 from models import resnet
 from objectives import simsiam
-from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]
@@ -28,14 +27,16 @@ def gradient(size: int, batch: int) -> Callable[[], None]:
 def step(size: int, batch: int) -> Callable[[], None]:
     """One SimSiam step: two views, encoder and predictor on each, gradient, SGD."""
     first, second = SIMSIAM["views"]
-    augment = make_augment(
+    augment = image.Transform(
         size=size, mean=SIMSIAM["mean"], std=SIMSIAM["std"], view1=first, view2=second
-    )
-    objective = simsiam.Objective(
-        context=Context(NETWORK, axis_name=parallel.AXIS, total_steps=10_000),
-        hidden_dim=SIMSIAM["hidden"],
-        proj_dim=SIMSIAM["features"],
-        pred_hidden_dim=SIMSIAM["bottleneck"],
+    ).augment
+    objective = simsiam.make(
+        backbone=NETWORK,
+        axis_name=parallel.AXIS,
+        total_steps=10_000,
+        hidden=SIMSIAM["hidden"],
+        features=SIMSIAM["features"],
+        bottleneck=SIMSIAM["bottleneck"],
     )
     shape = (batch, 2 * size, 2 * size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

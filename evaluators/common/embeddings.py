@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.common.metric import Embed
+from evaluators.common.fields import GalleryName
+from evaluators.common.protocols import Data, Embed, Split
 
 CHUNK = 4096  # records an embed call
 IN_MEMORY = 2**30  # bytes; beyond that embeddings go to a temporary file
@@ -14,17 +15,21 @@ COLUMNS = ("id", "label", "codes", "code_weights")
 
 
 def embed_parts(
-    embed: Embed, parts: Sequence[tuple], view: str | None = None, **changes: Any
+    embed: Embed,
+    parts: Sequence[tuple[Split, np.ndarray]],
+    view: str | None = None,
+    **changes: Any,
 ) -> np.ndarray | None:
     """Return the embeddings [m, d] of parts (split, rows), one after another.
 
-    None where embed returns None: it cannot make views.
-
     Args:
-        embed: As in `_contract`.
+        embed: Embed function.
         parts: Splits with their rows.
         view: Name of a training view, or None for records as they are.
-        **changes: Fields of `augment` with other values than in training.
+        **changes: Fields of the transform with other values than in training.
+
+    Returns:
+        float32 [m, d]; None where the embed function has no such view.
     """
     total, filled = sum(len(rows) for _, rows in parts), 0
     out = np.zeros((0, 1), np.float32)
@@ -38,6 +43,25 @@ def embed_parts(
             out[filled : filled + len(block)] = block
             filled += len(block)
     return out
+
+
+def embed_required(
+    embed: Embed,
+    parts: Sequence[tuple[Split, np.ndarray]],
+    view: str | None = None,
+    **changes: Any,
+) -> np.ndarray:
+    """Return `embed_parts`, or raise ValueError where there is no such view."""
+    z = embed_parts(embed, parts, view, **changes)
+    if z is None:
+        raise ValueError(f"got an embed function without {view or 'records'}")
+    return z
+
+
+def named_splits(data: Data, name: GalleryName) -> list[Split]:
+    """Return the splits of a name; "all" is training, then validation."""
+    names = ("train", "validation") if name == "all" else (name,)
+    return [getattr(data, split) for split in names]
 
 
 def columns(splits: Sequence, *more: str) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
-from evaluators.common.summary import Found
+from evaluators.common.summary import SearchResult
 from evaluators.search import exact as exact_search
 
 KEPT = 32  # right ones a search, and as many wrong ones
@@ -60,11 +60,11 @@ def of_search(
     return sides[0], sides[1]
 
 
-def pick(found: list[Found], count: int) -> list[dict]:
+def pick(searches: list[SearchResult], count: int) -> list[dict]:
     """Return up to `count` examples, wrong and right and all searches by turns."""
     right, wrong = (
         [e for e in chain(*zip_longest(*lists)) if e is not None]
-        for lists in ([f.right for f in found], [f.wrong for f in found])
+        for lists in ([s.right for s in searches], [s.wrong for s in searches])
     )
     half = count // 2
     rights = max(half, count - len(wrong))

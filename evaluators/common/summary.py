@@ -1,21 +1,43 @@
-"""From ranks to named figures, and from figures to Metrics."""
+"""From ranks to figures of queries, and from those to metrics."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from evaluators.common.metric import Metric
+from evaluators.common.metric import (
+    DIAGNOSTIC,
+    ERROR,
+    HEADLINE,
+    SCORE,
+    Metric,
+    Metrics,
+    MetricType,
+)
 from evaluators.metrics import ranking
 from evaluators.search.exact import Ranks
 
-Values = tuple[np.ndarray, np.ndarray]  # one value and one chance a query, [q] each
 
-
-class Found(NamedTuple):
-    """What one search over one gallery gave.
+class QueryValues(NamedTuple):
+    """One figure, a value and a chance level for each query.
 
     Attributes:
-        name: Of the search, such as "noto_to_twemoji"; "" for the only one.
+        values: [q].
+        chance: [q], expected value of a random order of the query's candidates.
+        type: Kind and direction of the figure.
+        share: Whether values lie between 0 and 1.
+    """
+
+    values: np.ndarray
+    chance: np.ndarray
+    type: MetricType
+    share: bool = True
+
+
+class SearchResult(NamedTuple):
+    """Figures and examples of one search over one gallery.
+
+    Attributes:
+        name: Of the search, such as "noto_to_twemoji"; "" for a single one.
         values: By figure.
         groups: int [q]; queries of one group are not independent.
         left_out: Queries without a relevant record.
@@ -24,76 +46,119 @@ class Found(NamedTuple):
     """
 
     name: str
-    values: dict[str, Values]
+    values: dict[str, QueryValues]
     groups: np.ndarray
     left_out: int
     right: list[dict]
     wrong: list[dict]
 
 
-def names(k: tuple[int, ...], *, graded: bool) -> list[str]:
-    """Return the names of `of_ranks`, and of nDCG where relevance is graded."""
+def rank_figure_names(k: tuple[int, ...], *, graded: bool) -> list[str]:
+    """Return the names of `rank_figures`, and of nDCG where relevance is graded."""
     cut = ["recall", "precision"] + (["ndcg"] if graded else [])
     return [f"{name}@{at}" for name in cut for at in k] + ["map", "map_at_r", "nar"]
 
 
-def of_ranks(
+def rank_figures(
     ranks: Ranks, query: np.ndarray, n: np.ndarray, k: tuple[int, ...]
-) -> dict[str, Values]:
+) -> dict[str, QueryValues]:
     """Return the figures of queries, each with at least one relevant record.
 
     Args:
         ranks: Of relevant records, [m].
-        query: [m], 0..q-1.
-        n: [q] candidates a query.
+        query: int [m], 0..q-1, the query of each rank.
+        n: int [q], candidates of each query.
         k: Cut-offs.
+
+    Returns:
+        recall@k, precision@k, map, map_at_r and nar.
     """
     q, r = len(n), np.bincount(query, minlength=len(n))
-    values = {}
+    figures = {}
     for at in k:
-        values[f"recall@{at}"] = (
+        figures[f"recall@{at}"] = QueryValues(
             ranking.recall_at(ranks.rank, query, q, at),
             ranking.recall_at_chance(n, r, at),
+            recall_type(at),
         )
-        values[f"precision@{at}"] = (
+        figures[f"precision@{at}"] = QueryValues(
             ranking.precision_at(ranks.rank, query, q, at),
             ranking.precision_at_chance(n, r, at),
+            SCORE,
         )
-    values["map"] = (
+    figures["map"] = QueryValues(
         ranking.average_precision(ranks.rank, query, q),
         ranking.average_precision_chance(n, r),
+        HEADLINE,
     )
-    values["map_at_r"] = (
-        ranking.map_at_r(ranks.rank, query, q),
-        ranking.map_at_r_chance(n, r),
+    figures["map_at_r"] = QueryValues(
+        ranking.map_at_r(ranks.rank, query, q), ranking.map_at_r_chance(n, r), SCORE
     )
     worst = ranking.worst_ranks(ranks.above, ranks.tied, query)
-    values["nar"] = (
+    figures["nar"] = QueryValues(
         ranking.normalized_average_rank(worst, query, q, n),
         ranking.normalized_average_rank_chance(n, r),
+        ERROR,
     )
-    return values
+    return figures
 
 
-def summarize(
-    prefix: str, found: list[Found], figures: list[str], seed: int
-) -> dict[str, Metric]:
-    """Return the Metric of each figure as `prefix/figure`: means over searches."""
-    found = [f for f in found if len(f.groups)] or found[:1]
-    groups = np.concatenate([f.groups for f in found])
-    strata = np.repeat(np.arange(len(found)), [len(f.groups) for f in found])
-    summary = {}
-    for name in figures:
-        value, chance = (
-            np.concatenate([f.values[name][i] for f in found]) for i in (0, 1)
+def recall_type(k: int) -> MetricType:
+    """Return the type of recall@k: recall@1 is a headline."""
+    return HEADLINE if k == 1 else SCORE
+
+
+def summarize_searches(
+    searches: list[SearchResult], names: list[str], seed: int
+) -> Metrics:
+    """Return the metric of each named figure: means over searches of their means.
+
+    Args:
+        searches: At least one.
+        names: Figures that every search has.
+        seed: Random seed of the bootstrap.
+    """
+    searches = [s for s in searches if len(s.groups)] or searches[:1]
+    groups = np.concatenate([s.groups for s in searches])
+    strata = np.repeat(np.arange(len(searches)), [len(s.groups) for s in searches])
+    metrics = {}
+    for name in names:
+        figures = [s.values[name] for s in searches]
+        values = np.concatenate([figure.values for figure in figures])
+        chance = np.concatenate([figure.chance for figure in figures])
+        summary = ranking.summarize(
+            values, chance, groups, strata, seed, share=figures[0].share
         )
-        share = name != "mean_rank"
-        summary[f"{prefix}/{name}"] = Metric(
-            *ranking.summarize(value, chance, groups, strata, seed, share=share)
-        )
-    return summary
+        metrics[name] = Metric(*summary, *figures[0].type)
+    return metrics
 
 
-def count(value: int, of: int) -> Metric:
-    """Return a plain count as a Metric: no chance, no doubt."""
-    return Metric(float(value), of, float("nan"), float(value), float(value))
+def mean_metric(
+    values: np.ndarray,
+    chance: np.ndarray | float,
+    groups: np.ndarray,
+    seed: int,
+    metric_type: MetricType,
+    *,
+    share: bool = False,
+) -> Metric:
+    """Return the mean over queries as a metric.
+
+    Args:
+        values: [q].
+        chance: [q], or one level for all.
+        groups: int [q]; values of one group are not independent.
+        seed: Random seed of the bootstrap.
+        metric_type: Kind and direction.
+        share: Whether values lie between 0 and 1.
+    """
+    values = np.asarray(values, float)
+    chances = np.broadcast_to(np.asarray(chance, float), values.shape)
+    strata = np.zeros(len(values), int)
+    summary = ranking.summarize(values, chances, groups, strata, seed, share=share)
+    return Metric(*summary, *metric_type)
+
+
+def count_metric(value: int, n: int) -> Metric:
+    """Return a plain count of n queries as a metric without chance or uncertainty."""
+    return Metric(float(value), n, np.nan, float(value), float(value), *DIAGNOSTIC)

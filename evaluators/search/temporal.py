@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from evaluators.common import embeddings
-from evaluators.common.metric import Embed
+from evaluators.common.protocols import Embed
 from evaluators.search import exact as exact_search
 
 BLOCK = 64  # queries whose scores with the whole gallery are in memory at once

@@ -1,11 +1,14 @@
 """Articles as sequences of vectors, from files: which vector comes next?"""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Interval
 
-from input_pipeline import dataset
+from input_pipeline import dataset, field_checks
 from input_pipeline.formats import vectors as vector_format
 from input_pipeline.records import windows
 
@@ -20,12 +23,12 @@ def load(
     article: str = "article",
     position: str = "position",
     title: str = "title",
-    context: int = 5,
-    width: int = 384,
-    val_fraction: float = 0.2,
-    cross_article_negatives: int = 4,
-    same_article_negatives: int = 0,
-    max_rejected: float = 0.01,
+    context: Annotated[int, Interval(ge=1, le=65_536)] = 5,
+    width: Annotated[int, Interval(ge=1, le=65_536)] = 384,
+    val_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
+    cross_article_negatives: Annotated[int, Interval(ge=0, le=65_536)] = 4,
+    same_article_negatives: Annotated[int, Interval(ge=0, le=65_536)] = 0,
+    max_rejected: Annotated[float, Interval(ge=0, le=1)] = 0.01,
     cache: str = "",
     seed: int = 0,
     progress: bool = False,
@@ -57,6 +60,7 @@ def load(
     Raises:
       DataError: if the file does not hold what was said, or too much is at fault.
     """
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     file = vector_format.open_vectors(
         path, key=key, width=width, cache=cache, progress=progress
     )
@@ -162,20 +166,20 @@ def _listed(faults, table, article, position) -> list[str]:
 
 
 def read_records(
-    path: str, *, context: int, width: int, **fields
+    path: str, *, data: Mapping[str, Any], transform: Any
 ) -> tuple[dataset.Split, dict]:
-    """Returns the windows of a file with articles, or the one context of another.
+    """Return the windows of a file with articles, or the one context of another.
 
     Args:
-      path: as in `load`; or `.npy` without a table: a context [l, d], of which the
-        last `context` vectors are taken.
-      context: as in `load`.
-      width: as in `load`.
-      **fields: the other fields of `load`.
+        path: As in `load`; or `.npy` without a table: a context [l, d], whose last
+            `transform.context` vectors are used.
+        data: Fields of the dataset in training; those of `load` count.
+        transform: Transform of sequences, whose `context` and `width` count.
 
     Raises:
-      DataError: if there is nothing that can be read.
+        DataError: There is nothing that can be read.
     """
+    context, width = transform.context, transform.width
     file = pathlib.Path(path).expanduser()
     if file.suffix.lower() == ".npy" and not file.with_suffix(".csv").is_file():
         try:
@@ -188,8 +192,9 @@ def read_records(
                 f"{file} holds vectors of {x.shape[1]} numbers; expected {width}"
             )
         return split, {}
-    known = {k: v for k, v in fields.items() if k in load.__kwdefaults__}
-    data = load(path=str(path), context=context, width=width, **known)
-    both = dataset.concatenate(data.train, data.validation)
+    fields = field_checks.with_defaults(load, data)
+    fields |= {"path": str(path), "context": context, "width": width}
+    articles = load(**fields)
+    both = dataset.concatenate(articles.train, articles.validation)
     both.table["path"] = [str(file)] * len(both)
-    return both, data.facts
+    return both, articles.facts

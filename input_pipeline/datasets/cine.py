@@ -6,8 +6,11 @@ decibels, and are kept as uint8 in the cache; what trains reads from there.
 
 import pathlib
 from collections.abc import Mapping
+from typing import Annotated, Any
 
-from input_pipeline import dataset
+from annotated_types import Interval
+
+from input_pipeline import dataset, field_checks
 from input_pipeline.formats import arrays as array_format
 from input_pipeline.formats.cine import arrays as cine_arrays
 from input_pipeline.formats.cine import files as cine_files
@@ -22,25 +25,25 @@ def load(
     path: str = "",
     key: str = "",
     axes: str = "",
-    size: tuple[int, int] = (64, 80),
+    size: tuple[frames_lib.Side, frames_lib.Side] = (64, 80),
     bmode: cine_files.Bmode = "auto",
     envelope: bmode_lib.Envelope = "auto",
-    db: float = 60.0,
+    db: Annotated[float, Interval(gt=0, le=1000)] = 60.0,
     table: str = "",
     clip: str = "clip",
     frame: str = "frame",
     time: str = "time",
     label: str = "",
-    bins: int = 0,
-    period: float = 0.0,
+    bins: Annotated[int, Interval(ge=0, le=10**6)] = 0,
+    period: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
     split: frames_lib.Sides = "clip",
     val_filter: str = "",
-    val_fraction: float = 0.2,
-    gap: float = 0.0,
-    delta: int = 1,
+    val_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
+    gap: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
+    delta: Annotated[int, Interval(ge=0, le=10**6)] = 1,
     pseudo: Mapping | None = None,
     reference: str = "",
-    max_rejected: float = 0.0,
+    max_rejected: Annotated[float, Interval(ge=0, le=1)] = 0.0,
     cache: str = "",
     seed: int = 0,
     progress: bool = False,
@@ -88,6 +91,8 @@ def load(
     Raises:
       DataError: if files, table or fields do not fit; says what there is.
     """
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    check(label=label, reference=reference)
     cine = _read(
         path,
         key=key,
@@ -99,11 +104,6 @@ def load(
         progress=progress,
     )
     if reference:
-        if label != frames_lib.PSEUDO:
-            raise dataset.DataError(
-                f"data.reference: got {reference} with data.label={label!r}; only "
-                f"data.label={frames_lib.PSEUDO} compares with a picture"
-            )
         gray = cine_images.gray_picture(reference, tuple(size))
         pseudo = {**(pseudo or {}), "reference": gray}
     return frames_lib.split(
@@ -121,8 +121,23 @@ def load(
     )
 
 
+def check(**fields: Any) -> None:
+    """Check constraints between the fields of `load`, without touching data.
+
+    Raises:
+        DataError: A reference is given without pseudo-labels.
+    """
+    given = field_checks.with_defaults(load, fields)
+    if given["reference"] and given["label"] != frames_lib.PSEUDO:
+        raise dataset.DataError(
+            f"data.reference: got {given['reference']} with data.label="
+            f"{given['label']!r}; expected data.label={frames_lib.PSEUDO}, which alone "
+            "compares with an image"
+        )
+
+
 def read_records(
-    path: str, /, *, size: tuple[int, int], **fields
+    path: str, *, data: Mapping[str, Any], transform: Any = None
 ) -> tuple[dataset.Split, dict]:
     """Returns all frames of a file or folder, or the one of a picture, and facts.
 
@@ -130,18 +145,20 @@ def read_records(
 
     Args:
       path: as in `load`, or a picture file.
-      size: as in `load`.
-      **fields: the other fields of `load`, of which those of reading count; `table` if
-        its `path` is the same.
+      data: fields of the dataset in training, of which `size` and those of reading
+        count; `table` if its `path` is the same.
+      transform: not used.
 
     Raises:
       DataError: if there is nothing that can be read.
     """
+    del transform
+    own = load.__kwdefaults__ | dict(data)
+    size = own["size"]
     file = pathlib.Path(path).expanduser()
     if file.suffix.lower() in cine_images.SUFFIXES and not file.is_dir():
         image = cine_images.gray_picture(file, tuple(size))[..., None]
         return dataset.single({"image": image}, file.name, str(path)), {}
-    own = load.__kwdefaults__ | fields
     if pathlib.Path(own["path"]).expanduser().resolve() != file.resolve():
         own["table"] = ""  # belongs to the frames of training
     cine = _read(

@@ -8,10 +8,13 @@ import hashlib
 import os
 import pathlib
 from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 
-from input_pipeline import dataset
+from input_pipeline import dataset, field_checks
 from input_pipeline.cache import blocks as blocks_lib
 from input_pipeline.cache import prepared
 from input_pipeline.formats import image as image_format
@@ -26,16 +29,16 @@ _LISTED = 100
 
 def load(
     *,
-    path: str,
-    size: int = 64,
+    path: str = "",
+    size: Annotated[int, Interval(ge=16, le=1024)] = 64,
     cache: str | None = None,
     seed: int = 0,
-    val_fraction: float = 0.2,
-    max_rejected: float = 0.05,
-    max_pixels: int = 64_000_000,
-    rarity: float = 1.0,
-    memory_mb: int = 512,
-    workers: int | None = None,
+    val_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.2,
+    max_rejected: Annotated[float, Interval(ge=0, le=10**7)] = 0.05,
+    max_pixels: Annotated[int, Interval(ge=1, le=10**9)] = 64_000_000,
+    rarity: Annotated[float, Interval(ge=0, le=10)] = 1.0,
+    memory_mb: Annotated[int, Interval(ge=0, le=10**7)] = 512,
+    workers: Annotated[int, Interval(ge=1, le=1024)] | None = None,
     progress: bool = True,
 ) -> dataset.Data:
     """Prepares a folder of pictures once and returns it split by concept.
@@ -63,7 +66,8 @@ def load(
       DataError: if there is nothing to read, too much is rejected, or labels.csv is
         at fault.
     """
-    _check_fields(path, size, val_fraction, max_rejected, max_pixels)
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    check(path=path)
     root = pathlib.Path(path).expanduser().resolve()
     files = label_table.scan(root)
     labels_path = root / label_table.LABELS
@@ -126,22 +130,46 @@ def decode(path: str, size: int, max_pixels: int = 64_000_000) -> np.ndarray:
         ) from None
 
 
-def _check_fields(path, size, val_fraction, max_rejected, max_pixels) -> None:
-    faults = []
-    if not path:
-        faults.append("data.path: got none; expected the folder with the pictures")
-    if not 16 <= size <= 1024:
-        faults.append(f"data.size: got {size}; expected 16..1024")
-    if not 0 <= val_fraction < 1:
-        faults.append(
-            f"data.val_fraction: got {val_fraction}; expected 0 <= val_fraction < 1"
+def check(**fields: Any) -> None:
+    """Check constraints on the fields of `load`, without touching data.
+
+    Raises:
+        DataError: There is no path.
+    """
+    if not fields.get("path"):
+        raise dataset.DataError(
+            "data.path: got none; expected the folder with the images"
         )
-    if max_rejected < 0:
-        faults.append(f"data.max_rejected: got {max_rejected}; expected 0 or more")
-    if max_pixels < 1:
-        faults.append(f"data.max_pixels: got {max_pixels}; expected 1 or more")
-    if faults:
-        raise dataset.DataError("\n".join(faults))
+
+
+def read_records(
+    path: str, *, data: Mapping[str, Any], transform: Any = None
+) -> tuple[dataset.Split, dict]:
+    """Return the images of a folder, or the one of a file, and facts on them.
+
+    Args:
+        path: File or folder.
+        data: Fields of the dataset in training: images are prepared to its `size` and
+            kept in its `cache`.
+        transform: Not used.
+
+    Raises:
+        DataError: There is nothing that can be read.
+    """
+    del transform
+    size = data.get("size", load.__kwdefaults__["size"])
+    if not pathlib.Path(path).is_dir():
+        image = decode(path, size)
+        return dataset.single({"image": image}, pathlib.Path(path).name, path), {}
+    folder = load(
+        path=path,
+        size=size,
+        cache=data.get("cache"),
+        seed=0,
+        val_fraction=0.0,
+        max_rejected=1.0,
+    )
+    return folder.train, folder.facts
 
 
 def _cut(paths: list[str], held: np.ndarray, size: int) -> list[tuple]:

@@ -10,34 +10,35 @@ import hashlib
 import json
 import os
 import pathlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Interval
 from tqdm import auto as tqdm
 
-from input_pipeline import dataset
+from input_pipeline import dataset, field_checks
 from input_pipeline.cache import prepared as prepared_lib
-from input_pipeline.datasets import phantoms
 from input_pipeline.formats import kspace as kspace_format
 from input_pipeline.physics import coils as coils_lib
+from input_pipeline.records import phantoms
 
 VERSION = 1  # of what is prepared
-PHANTOM_IDS = 2**30  # ids of phantoms beside scans begin here
 _LISTED = 30
 
 
 def load(
     *,
     path: str = "",
-    size: int = 128,
-    coils: int = 8,
+    size: Annotated[int, Interval(ge=8, le=1024)] = 128,
+    coils: Annotated[int, Interval(ge=1, le=32)] = 8,
     key: str = "kspace",
     axes: str = "",
-    val_fraction: float = 0.2,
+    val_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.2,
     train_on: Literal["rest", "phantoms", "all"] = "rest",
-    phantom_records: int = 800,
-    distractors: int = 1000,
-    max_rejected: float = 0.0,
+    phantom_records: Annotated[int, Interval(ge=0, le=10**7)] = 800,
+    distractors: Annotated[int, Interval(ge=0, le=10**7)] = 1000,
+    max_rejected: Annotated[float, Interval(ge=0, le=1)] = 0.0,
     cache: str = "",
     seed: int = 0,
     progress: bool = True,
@@ -65,11 +66,9 @@ def load(
     Raises:
       DataError: if there is no scan, or more are at fault than may be; names each.
     """
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    check(val_fraction=val_fraction, train_on=train_on, phantom_records=phantom_records)
     files = _files(path, cache)
-    if not 0 < val_fraction < 1 and train_on == "rest":
-        raise dataset.DataError(
-            f"data.val_fraction: got {val_fraction}; expected a share in (0, 1)"
-        )
     scans, facts = _read(
         files, size, coils, key, axes, max_rejected, cache, progress=progress
     )
@@ -77,14 +76,12 @@ def load(
     extra = {}
     if distractors:
         extra["distractors"] = phantoms.split(
-            heads[phantom_records:], seed=seed, first_id=PHANTOM_IDS
+            heads[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
     if train_on == "phantoms":
-        if phantom_records < 1:
-            raise dataset.DataError(
-                f"data.phantom_records: got {phantom_records}; expected 1 or more"
-            )
-        train = phantoms.split(heads[:phantom_records], seed=seed, first_id=PHANTOM_IDS)
+        train = phantoms.split(
+            heads[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+        )
         facts["training"] = f"{phantom_records} random heads, no scan"
         return dataset.Data(train, scans, facts, extra)
     if train_on == "all":
@@ -99,24 +96,51 @@ def load(
     return dataset.Data(scans.take(~held), scans.take(held), facts, extra)
 
 
+def check(**fields: Any) -> None:
+    """Check constraints between the fields of `load`, without touching data.
+
+    Raises:
+        DataError: No files would be held out, or no phantoms trained on.
+    """
+    given = field_checks.with_defaults(load, fields)
+    val_fraction, phantom_records = given["val_fraction"], given["phantom_records"]
+    if not 0 < val_fraction < 1 and given["train_on"] == "rest":
+        raise dataset.DataError(
+            f"data.val_fraction: got {val_fraction}; expected a share in (0, 1)"
+        )
+    if phantom_records < 1 and given["train_on"] == "phantoms":
+        raise dataset.DataError(
+            f"data.phantom_records: got {phantom_records}; expected 1 or more"
+        )
+
+
 def read_records(
-    path: str,
-    *,
-    size: int = 128,
-    coils: int = 8,
-    key: str = "kspace",
-    axes: str = "",
-    cache: str = "",
+    path: str, *, data: Mapping[str, Any], transform: Any
 ) -> tuple[dataset.Split, dict]:
-    """Returns the scans of a folder or of one file, and facts on them.
+    """Return the scans of a folder or of one file, and facts on them.
 
     A file at fault is left out of a folder and counted; alone it is an error.
 
+    Args:
+        path: File or folder of k-space.
+        data: Fields of the dataset in training, of which `key`, `axes` and `cache`
+            count.
+        transform: Transform of scans, whose `size` and `coils` count.
+
     Raises:
-      DataError: if nothing can be read.
+        DataError: Nothing can be read.
     """
-    files = _files(path, cache)
-    return _read(files, size, coils, key, axes, 1.0, cache, progress=False)
+    given = field_checks.with_defaults(load, data)
+    return _read(
+        _files(path, given["cache"]),
+        transform.size,
+        transform.coils,
+        given["key"],
+        given["axes"],
+        1.0,
+        given["cache"],
+        progress=False,
+    )
 
 
 def to_shape(k: np.ndarray, size: int, coils: int) -> tuple[np.ndarray, float]:

@@ -6,12 +6,16 @@ a word; its renditions change colors, stroke, inversion, word and placement.
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 
-from input_pipeline import dataset
+from input_pipeline import dataset, field_checks
 from input_pipeline.cache import blocks as blocks_lib
 from input_pipeline.cache import prepared
+from input_pipeline.datasets import image_folder
 from input_pipeline.drawing import brands as brands_lib
 from input_pipeline.records import columns as columns_lib
 
@@ -22,15 +26,15 @@ _BLOCK = 1280  # pictures
 def load(
     *,
     path: str | None = None,
-    size: int = 64,
+    size: Annotated[int, Interval(ge=16, le=512)] = 64,
     cache: str | None = None,
     seed: int = 0,
-    val_fraction: float = 0.2,
-    max_rejected: float = 0,
-    rarity: float = 1.0,
-    memory_mb: int = 512,
-    brands: int = 600,
-    renditions: int = 5,
+    val_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.2,
+    max_rejected: Annotated[float, Interval(ge=0, le=10**7)] = 0,
+    rarity: Annotated[float, Interval(ge=0, le=10)] = 1.0,
+    memory_mb: Annotated[int, Interval(ge=0, le=10**7)] = 512,
+    brands: Annotated[int, Interval(ge=2, le=10**6)] = 600,
+    renditions: Annotated[int, Interval(ge=1, le=1000)] = 5,
     progress: bool = True,
 ) -> dataset.Data:
     """Draws the marks once and returns them split by brand.
@@ -54,8 +58,9 @@ def load(
     Raises:
       DataError: if a field is out of range, or a path is given and would be ignored.
     """
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    check(path=path)
     del max_rejected
-    _check_fields(path, size, val_fraction, brands, renditions)
     spec = {
         "dataset": "logos",
         "version": VERSION,
@@ -89,26 +94,24 @@ def _plan(size, seed, brands, renditions, val_fraction) -> prepared.Work:
     )
 
 
-def _check_fields(path, size, val_fraction, brands, renditions) -> None:
-    faults = []
-    if path:
-        faults.append(
-            f"data.path: got {path!r} with data.name='logos', which draws its marks; "
-            "expected no path, or data.name='image_folder' to read pictures"
+def check(**fields: Any) -> None:
+    """Check constraints on the fields of `load`, without touching data.
+
+    Raises:
+        DataError: There is a path, which would be ignored.
+    """
+    if path := fields.get("path"):
+        raise dataset.DataError(
+            f"data.path: got {path!r} with data.name='logos', which draws its logos; "
+            "expected no path, or data.name='image_folder' to read images"
         )
-    for name, value, low, high in (
-        ("size", size, 16, 512),
-        ("brands", brands, 2, 10**6),
-        ("renditions", renditions, 1, 1000),
-    ):
-        if not low <= value <= high:
-            faults.append(f"data.{name}: got {value}; expected {low}..{high}")
-    if not 0 <= val_fraction < 1:
-        faults.append(
-            f"data.val_fraction: got {val_fraction}; expected 0 <= val_fraction < 1"
-        )
-    if faults:
-        raise dataset.DataError("\n".join(faults))
+
+
+def read_records(
+    path: str, *, data: Mapping[str, Any], transform: Any = None
+) -> tuple[dataset.Split, dict]:
+    """Return the images of a folder or a file; see `image_folder.read_records`."""
+    return image_folder.read_records(path, data=data, transform=transform)
 
 
 def held_brands(brands: int, val_fraction: float, seed: int) -> np.ndarray:

@@ -6,22 +6,25 @@ small ellipse more, each its own. Validation begins at another index, so that no
 in both splits.
 """
 
+from collections.abc import Mapping
+from typing import Annotated, Any
+
 import numpy as np
+from annotated_types import Interval
 
-from input_pipeline import dataset
+from input_pipeline import dataset, field_checks
+from input_pipeline.datasets import kspace
 from input_pipeline.physics.phantoms import NEAR_DUPLICATES
-
-# Ids leave room for all near_duplicates of a head.
-MOST = (2**31 - 1) // (NEAR_DUPLICATES + 1)  # heads; ids fit int32
+from input_pipeline.records.phantoms import MOST, split
 
 
 def load(
     *,
-    train: int = 800,
-    validation: int = 200,
-    offset: int = -1,
-    distractors: int = 9800,
-    near_duplicates: int = 4,
+    train: Annotated[int, Interval(ge=1, le=10**7)] = 800,
+    validation: Annotated[int, Interval(ge=1, le=10**7)] = 200,
+    offset: Annotated[int, Interval(ge=-1, le=MOST)] = -1,
+    distractors: Annotated[int, Interval(ge=0, le=10**7)] = 9800,
+    near_duplicates: Annotated[int, Interval(ge=0, le=NEAR_DUPLICATES)] = 4,
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
@@ -42,9 +45,10 @@ def load(
       DataError: on a number out of range, or where validation would begin among the
         heads of training.
     """
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    check(train=train, validation=validation, offset=offset, distractors=distractors)
     del progress
     first = train if offset < 0 else offset
-    _check(train, validation, first, distractors, near_duplicates)
     held = np.arange(first, first + validation)
     last = first + validation
     extra = {}
@@ -73,81 +77,38 @@ def load(
     )
 
 
-def split(
-    index: np.ndarray,
-    near_duplicate: np.ndarray | None = None,
-    seed: int = 0,
-    first_id: int = 0,
-) -> dataset.Split:
-    """Returns the records of some heads.
+def check(**fields: Any) -> None:
+    """Check constraints between the fields of `load`.
 
-    Args:
-      index: int [n], which head.
-      near_duplicate: int [n], 0 for the head itself; None for all of them.
-      seed: of all heads.
-      first_id: added to ids, which are `index * (NEAR_DUPLICATES + 1) +
-          near_duplicate`.
+    Raises:
+        DataError: Validation begins among the phantoms of training, or there are more
+            phantoms than ids.
     """
-    index = np.asarray(index, np.int64)
-    near_duplicate = (
-        np.zeros_like(index)
-        if near_duplicate is None
-        else np.asarray(near_duplicate, np.int64)
-    )
-    n = len(index)
-    columns = np.stack([np.full(n, seed & 0xFFFFFFFF), index, near_duplicate], 1)
-    names = [
-        f"head {i}" if not t else f"head {i}, near_duplicate {t}"
-        for i, t in zip(index.tolist(), near_duplicate.tolist(), strict=True)
-    ]
-    table = {
-        "id": first_id + index * (NEAR_DUPLICATES + 1) + near_duplicate,
-        "label": np.full(n, dataset.MISSING, np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
-        "head": index,
-        "near_duplicate": near_duplicate,
-        "name": names,
-    }
-    return dataset.Split(_Heads(columns.astype(np.uint32)), table, [], [])
-
-
-class _Heads:
-    """Random access to the three numbers of each record."""
-
-    def __init__(self, columns: np.ndarray):
-        self._columns = columns
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
-        return {"phantom": self._columns[row]}
-
-    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns `phantom` uint32 [m, 3] of `rows`."""
-        return {"phantom": self._columns[np.asarray(rows, np.int64)]}
-
-
-def _check(train, validation, first, distractors, near_duplicates) -> None:
-    for name, value in (("train", train), ("validation", validation)):
-        if value < 1:
-            raise dataset.DataError(
-                f"data.{name}: got {value} phantoms; expected 1 or more"
-            )
+    given = field_checks.with_defaults(load, fields)
+    train, offset = given["train"], given["offset"]
+    first = train if offset < 0 else offset
     if first < train:
         raise dataset.DataError(
-            f"data.offset: got {first} with data.train = {train}: heads {first} to "
+            f"data.offset: got {first} with data.train = {train}: phantoms {first} to "
             f"{train - 1} would be trained on and evaluated on; expected {train} or "
             "more, or -1"
         )
-    if not 0 <= near_duplicates <= NEAR_DUPLICATES:
+    room = MOST - first - given["validation"]
+    if given["distractors"] > room:
         raise dataset.DataError(
-            f"data.near_duplicates: got {near_duplicates}; "
-            f"expected 0 to {NEAR_DUPLICATES}"
+            f"data.distractors: got {given['distractors']}; expected 0 to {room}"
         )
-    if distractors < 0 or first + validation + distractors > MOST:
-        raise dataset.DataError(
-            f"data.distractors: got {distractors}; expected 0 to "
-            f"{MOST - first - validation}"
-        )
+
+
+def read_records(
+    path: str, *, data: Mapping[str, Any], transform: Any
+) -> tuple[dataset.Split, dict]:
+    """Return the scans of a folder or a file; see `kspace.read_records`.
+
+    Args:
+        path: File or folder of k-space.
+        data: Not used; the fields of phantoms do not describe files.
+        transform: Transform of scans.
+    """
+    del data
+    return kspace.read_records(path, data={}, transform=transform)

@@ -8,13 +8,16 @@ way (`contrast`): one contrast is then searched for in the other.
 import pathlib
 import zipfile
 import zlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from annotated_types import Interval
 
-from input_pipeline import dataset
-from input_pipeline.datasets import kspace, phantoms
+from input_pipeline import dataset, field_checks
+from input_pipeline.datasets import kspace
+from input_pipeline.records import phantoms
 
 
 def load(
@@ -26,8 +29,8 @@ def load(
     contrast: str = "contrast",
     val_filter: str = "",
     train_on: Literal["phantoms", "rest", "all"] = "phantoms",
-    phantom_records: int = 800,
-    distractors: int = 0,
+    phantom_records: Annotated[int, Interval(ge=0, le=10**7)] = 800,
+    distractors: Annotated[int, Interval(ge=0, le=10**7)] = 0,
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
@@ -52,6 +55,8 @@ def load(
     Raises:
       DataError: if files or columns do not fit; says what there is.
     """
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    check(train_on=train_on, val_filter=val_filter)
     del progress
     file = pathlib.Path(path).expanduser()
     images = _images(file, key)
@@ -75,7 +80,7 @@ def load(
     extra = {}
     if distractors:
         extra["distractors"] = phantoms.split(
-            heads[phantom_records:], seed=seed, first_id=kspace.PHANTOM_IDS
+            heads[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
     facts = {
         "dataset": "slices",
@@ -87,19 +92,42 @@ def load(
     facts["held_out"] = f"{int(held.sum())} pictures with {val_filter or 'any value'}"
     if train_on == "phantoms":
         train = phantoms.split(
-            heads[:phantom_records], seed=seed, first_id=kspace.PHANTOM_IDS
+            heads[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
         facts["training"] = f"{phantom_records} random heads, no slice"
     elif train_on == "all":
         train, facts["training"] = split, f"all {n} pictures, unpaired"
-    elif held.all():
-        raise dataset.DataError(
-            "data.train_on: got 'rest' with all pictures held out; set data.val_filter"
-        )
     else:
         train, facts["training"] = split.take(~held), f"{n - int(held.sum())} pictures"
     grouped_by = "" if train_on == "all" else "label"
     return dataset.Data(train, split.take(held), facts, extra, grouped_by)
+
+
+def check(**fields: Any) -> None:
+    """Check constraints between the fields of `load`, without touching data.
+
+    Raises:
+        DataError: Training on the rest leaves nothing to train on.
+    """
+    given = field_checks.with_defaults(load, fields)
+    if given["train_on"] == "rest" and not given["val_filter"]:
+        raise dataset.DataError(
+            "data.train_on: got 'rest' with all images held out; set data.val_filter"
+        )
+
+
+def read_records(
+    path: str, *, data: Mapping[str, Any], transform: Any
+) -> tuple[dataset.Split, dict]:
+    """Return the scans of a folder or a file; see `kspace.read_records`.
+
+    Args:
+        path: File or folder of k-space.
+        data: Not used; the fields of slices do not describe k-space.
+        transform: Transform of scans.
+    """
+    del data
+    return kspace.read_records(path, data={}, transform=transform)
 
 
 def _images(file: pathlib.Path, key: str) -> np.ndarray:

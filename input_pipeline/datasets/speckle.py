@@ -7,13 +7,16 @@ and brightness say which clip a frame is of, deformation says at which phase it 
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import h5py
 import numpy as np
 import pandas as pd
+from annotated_types import Interval
 from tqdm import auto as tqdm
 
-from input_pipeline import dataset
+from input_pipeline import dataset, field_checks
+from input_pipeline.datasets import cine as cine_dataset
 from input_pipeline.physics import bmode, scatterers
 from input_pipeline.records import frames as frames_lib
 
@@ -22,21 +25,22 @@ PER_CYCLE = 32  # frames of a cycle, on average, in a written file
 _HEADER = b"MATLAB 7.3 MAT-file, Platform: Akin, HDF5 schema 1.00 .".ljust(116)
 _HEADER += bytes(8) + b"\x00\x02IM"
 _USERBLOCK = 512
+_Side = Annotated[int, Interval(ge=16, le=1024)]
 
 
 def load(
     *,
-    clips: int = 24,
-    frames: int = 48,
-    size: tuple[int, int] = (64, 80),
-    cycles: float = 1.5,
-    delta: int = 1,
+    clips: Annotated[int, Interval(ge=1, le=10**5)] = 24,
+    frames: Annotated[int, Interval(ge=2, le=10**5)] = 48,
+    size: tuple[_Side, _Side] = (64, 80),
+    cycles: Annotated[float, Interval(gt=0, le=10**5)] = 1.5,
+    delta: Annotated[int, Interval(ge=0, le=10**6)] = 1,
     label: str = "phase",
-    bins: int = 12,
+    bins: Annotated[int, Interval(ge=0, le=10**6)] = 12,
     split: frames_lib.Sides = "clip",
-    val_fraction: float = 0.25,
+    val_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.25,
     val_filter: str = "",
-    gap: float = 0.0,
+    gap: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
     pseudo: Mapping | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -66,7 +70,8 @@ def load(
     Raises:
       DataError: if a field is out of range.
     """
-    _check(clips, frames, size, cycles, val_fraction)
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    check(frames=frames, cycles=cycles)
     probe = scatterers.Probe(*size)
     pictures = np.empty((clips, frames, *size), np.uint8)
     courses = np.empty((clips, frames))
@@ -100,6 +105,35 @@ def load(
         pseudo=pseudo,
         seed=seed,
     )
+
+
+def check(**fields: Any) -> None:
+    """Check constraints between the fields of `load`.
+
+    Raises:
+        DataError: A cycle has fewer than four frames.
+    """
+    given = field_checks.with_defaults(load, fields)
+    frames, cycles = given["frames"], given["cycles"]
+    if cycles > frames / 4:
+        raise dataset.DataError(
+            f"data.cycles: got {cycles} in {frames} frames; expected 4 frames a cycle "
+            "or more"
+        )
+
+
+def read_records(
+    path: str, *, data: Mapping[str, Any], transform: Any = None
+) -> tuple[dataset.Split, dict]:
+    """Return the frames of a cine or an image; see `cine.read_records`.
+
+    Args:
+        path: File or folder.
+        data: Fields of the dataset in training, of which `size` counts.
+        transform: Not used.
+    """
+    size = data.get("size", load.__kwdefaults__["size"])
+    return cine_dataset.read_records(path, data={"size": size}, transform=transform)
 
 
 def draw_clip(
@@ -199,23 +233,3 @@ def _table(clip: str, course: np.ndarray) -> pd.DataFrame:
 
 def _name(clip: int) -> str:
     return f"clip {clip}"
-
-
-def _check(clips, frames, size, cycles, val_fraction) -> None:
-    faults = []
-    if len(size) != 2 or not all(16 <= side <= 1024 for side in size):
-        faults.append(f"data.size: got {size}; expected (height, width), 16..1024 each")
-    for name, value, low in (("clips", clips, 1), ("frames", frames, 2)):
-        if value < low:
-            faults.append(f"data.{name}: got {value}; expected {low} or more")
-    if not 0 < cycles <= frames / 4:
-        faults.append(
-            f"data.cycles: got {cycles} in {frames} frames; expected more than 0 and "
-            "4 frames a cycle at least"
-        )
-    if not 0 < val_fraction < 1:
-        faults.append(
-            f"data.val_fraction: got {val_fraction}; expected 0 < val_fraction < 1"
-        )
-    if faults:
-        raise dataset.DataError("\n".join(faults))

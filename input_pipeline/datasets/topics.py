@@ -10,9 +10,14 @@ linear map of a context follows several rotations. b e nobody can know: the dire
 m is the best prediction there is, and stands in each record as `best`.
 """
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from input_pipeline import dataset
+import numpy as np
+from annotated_types import Interval
+
+from input_pipeline import dataset, field_checks
+from input_pipeline.datasets import articles
 from input_pipeline.records import windows
 
 BURN_IN = 8  # vectors of an article that are thrown away
@@ -20,18 +25,18 @@ BURN_IN = 8  # vectors of an article that are thrown away
 
 def load(
     *,
-    train: int = 3000,
-    validation: int = 300,
-    length: int = 24,
-    context: int = 5,
-    width: int = 64,
-    topics: int = 4,
-    topic: float = 0.25,
-    stay: float = 0.35,
-    move: float = 0.7,
-    noise: float = 0.9,
-    cross_article_negatives: int = 4,
-    same_article_negatives: int = 0,
+    train: Annotated[int, Interval(ge=2, le=10**7)] = 3000,
+    validation: Annotated[int, Interval(ge=2, le=10**7)] = 300,
+    length: Annotated[int, Interval(ge=2, le=65_536)] = 24,
+    context: Annotated[int, Interval(ge=1, le=65_535)] = 5,
+    width: Annotated[int, Interval(ge=2, le=65_536)] = 64,
+    topics: Annotated[int, Interval(ge=1, le=10**5)] = 4,
+    topic: Annotated[float, Interval(ge=-1e6, le=1e6)] = 0.25,
+    stay: Annotated[float, Interval(ge=-1e6, le=1e6)] = 0.35,
+    move: Annotated[float, Interval(ge=-1e6, le=1e6)] = 0.7,
+    noise: Annotated[float, Interval(gt=0, le=1e6)] = 0.9,
+    cross_article_negatives: Annotated[int, Interval(ge=0, le=65_536)] = 4,
+    same_article_negatives: Annotated[int, Interval(ge=0, le=65_536)] = 0,
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
@@ -61,8 +66,9 @@ def load(
     Raises:
       DataError: on a number out of range.
     """
+    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    check(length=length, context=context)
     del progress
-    _check(train, validation, length, context, width, topics, noise)
     n = train + validation
     x, best, topic_of = draw(
         n, length, width, topics, (topic, stay, move, noise), seed=seed
@@ -91,6 +97,27 @@ def load(
         **data.facts,
     }
     return data._replace(facts=facts)
+
+
+def check(**fields: Any) -> None:
+    """Check constraints between the fields of `load`.
+
+    Raises:
+        DataError: Articles are too short for a context and the vector after it.
+    """
+    given = field_checks.with_defaults(load, fields)
+    length, context = given["length"], given["context"]
+    if length <= context:
+        raise dataset.DataError(
+            f"data.length: got {length}; expected more than data.context = {context}"
+        )
+
+
+def read_records(
+    path: str, *, data: Mapping[str, Any], transform: Any
+) -> tuple[dataset.Split, dict]:
+    """Return the windows or the context of a file; see `articles.read_records`."""
+    return articles.read_records(path, data=data, transform=transform)
 
 
 def draw(
@@ -140,18 +167,3 @@ def draw(
 
 def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-
-def _check(train, validation, length, context, width, topics, noise) -> None:
-    least = {
-        "train": (train, 2),
-        "validation": (validation, 2),
-        "length": (length, context + 1),
-        "width": (width, 2),
-        "topics": (topics, 1),
-    }
-    for name, (value, low) in least.items():
-        if value < low:
-            raise dataset.DataError(f"data.{name}: got {value}; expected {low} or more")
-    if not noise > 0:
-        raise dataset.DataError(f"data.noise: got {noise}; expected more than 0")

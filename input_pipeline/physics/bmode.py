@@ -83,9 +83,10 @@ def log_compress(amplitude: np.ndarray, largest: float, db: float = 60.0) -> np.
       largest: A_max, above 0: of the sequence, or of the frame.
       db: dynamic range in decibels, above 0.
     """
-    # Clipped before the logarithm, which is the same, and zero needs no case.
-    x = np.clip(amplitude / np.float32(largest), np.float32(10 ** (-db / 20)), 1)
-    return np.log10(x) * np.float32(20 / db) + 1
+    # What is least must come out as 0 exactly, however a CPU rounds logarithms; only
+    # zero itself, which has none, is kept from them.
+    x = np.clip(amplitude / np.float32(largest), np.finfo(np.float32).tiny, 1)
+    return np.clip(np.log10(x) * np.float32(20 / db) + 1, 0, 1)
 
 
 def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

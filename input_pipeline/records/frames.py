@@ -6,15 +6,17 @@ through the middle of things: whole clips are held out, or the end of each.
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
+from annotated_types import Interval
 
 from input_pipeline import dataset
 from input_pipeline.records import pseudo_labels
 
 Sides = Literal["clip", "time"]
+Side = Annotated[int, Interval(ge=8, le=4096)]  # of a frame, in pixels
 PSEUDO = "pseudo"
 COLUMNS = ("clip", "frame", "time")
 

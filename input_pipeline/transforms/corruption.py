@@ -1,114 +1,113 @@
-"""Views of a window: the context as training corrupts it, and the vector that follows.
+"""Views of a window of vectors: the corrupted context, and the vector that follows.
 
 The last vectors of a context are zeroed (article dropout), or one is replaced by a
-vector of another article (span corruption). What is searched for is never touched.
+vector of another article (span corruption). The target is never changed.
 """
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 
-from input_pipeline import dataset
-from input_pipeline.datasets import articles
+from input_pipeline.transforms.ops.transform import Batch, TransformBase
 
-VIEWS = ("view1", "view2")
-# What needs no training; evaluators/baselines/catalog.py makes them.
-BASELINES = {
-    "persistence": {},
-    "mean": {},
-    "fitted_average": {},
-    "exponential_average": {},
-    "ridge": {},
-    "best": {},
-}
-GALLERY_VIEW = "view2"  # a prediction is looked for among vectors, not predictions
-
-_ROW = 8  # pixels that a vector is high in a picture
+_ROW = 8  # height in pixels of a vector in an image
 
 
-def make_augment(
-    *, context: int, width: int, dropout: float = 0.2, span: float = 0.1
-) -> Callable[[jax.Array, dict], dict]:
-    """Makes the function that adds the corrupted context and the target to a batch.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transform(TransformBase):
+    """The corrupted context as first view, the next vector as second view.
+
+    Batches hold `context` float32 [n, l, d], `target` [n, d],
+    `cross_article_negatives` [n, s, d] and `id` int [n]. A record's views depend on the
+    key and on the record only.
 
     Args:
-      context: l, vectors of a context.
-      width: d, numbers of a vector.
-      dropout: probability that the last k vectors are zeroed, k uniform in 1 .. l - 1,
-        so that at least one stays.
-      span: probability that one of those that stay is replaced by one of the record's
-        `cross_article_negatives`.
-
-    Returns:
-      `augment(rng, batch)`. The batch holds `context` float32 [n, l, d], `target`
-      [n, d], `cross_article_negatives` [n, s, d] and `id` int [n]. Returns it with
-      `view1` [n, l, d],
-      `view2` [n, d], and in `diag` the shares `dropped` and `replaced` of contexts and
-      `zeroed`, the mean number of vectors zeroed. A record's views depend on rng and on
-      the record alone.
+        context: l, vectors of a context.
+        width: d, numbers of a vector.
+        dropout: Probability that the last k vectors are zeroed, k uniform in
+            1 .. l - 1, so that at least one remains.
+        span: Probability that one of the remaining vectors is replaced by one of the
+            record's `cross_article_negatives`.
 
     Raises:
-      ValueError: on a value out of range.
+        ValueError: A field is out of range.
     """
-    _check(context, width, dropout, span)
 
-    def augment(rng, batch):
-        """Adds the two views to a batch."""
+    baselines: ClassVar = {
+        "persistence": {},
+        "mean": {},
+        "fitted_average": {},
+        "exponential_average": {},
+        "ridge": {},
+        "best": {},
+    }
+    gallery_view: ClassVar = "view2"  # predictions are searched among vectors
+    preview_titles: ClassVar = ("context", "corrupted", "next")
+
+    context: Annotated[int, Interval(ge=1, le=65_536)]
+    width: Annotated[int, Interval(ge=1, le=65_536)]
+    dropout: Annotated[float, Interval(ge=0, le=1)] = 0.2
+    span: Annotated[float, Interval(ge=0, le=1)] = 0.1
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Shape of a context."""
+        return self.context, self.width
+
+    def augment(self, rng: jax.Array, batch: Batch) -> Batch:
+        """Return the batch with the corrupted context and the target as views.
+
+        Args:
+            rng: Key of the step.
+            batch: Records, as described in the class.
+
+        Returns:
+            The batch with `view1` [n, l, d], `view2` [n, d] and, in `diag`, the shares
+            `dropped` and `replaced` of contexts and `zeroed`, the mean number of zeroed
+            vectors.
+        """
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch["id"])
-        made, zeroed, replaced = jax.vmap(
-            lambda key, x, others: _corrupt(key, x, others, dropout, span)
+        corrupted, zeroed, replaced = jax.vmap(
+            lambda key, x, others: _corrupt(key, x, others, self.dropout, self.span)
         )(keys, batch["context"], batch["cross_article_negatives"])
         diag = {
             "dropped": jnp.mean(zeroed > 0),
             "replaced": jnp.mean(replaced),
             "zeroed": jnp.mean(zeroed.astype(jnp.float32)),
         }
-        return {**batch, "view1": made, "view2": batch["target"], "diag": diag}
+        return {**batch, "view1": corrupted, "view2": batch["target"], "diag": diag}
 
-    return augment
-
-
-def make_center(**_) -> Callable[[dict], dict]:
-    """Makes the function that gives the network a batch's contexts as they are."""
-
-    def center(batch):
-        """Returns the batch with whole contexts."""
+    def center(self, batch: Batch) -> Batch:
+        """Return the batch with `image`: whole contexts [n, l, d]."""
         return {**batch, "image": batch["context"]}
 
-    return center
+    def view(self, name: str, rng: jax.Array, batch: Batch) -> Batch:
+        """Return the batch with one view a record as `image`.
 
-
-def make_view(view: str, **fields) -> Callable[[jax.Array, dict], dict]:
-    """Makes the function that shows a batch as one training view does.
-
-    Args:
-      view: "view1", the corrupted context, or "view2", the target: a single vector,
-        which is its own embedding.
-      **fields: as in `make_augment`.
-    """
-    if view not in VIEWS:
-        raise ValueError(f"got view {view!r}; choices: {', '.join(VIEWS)}")
-    augment = make_augment(**fields)
-
-    def see(rng, batch):
-        """Returns the batch with one view a record."""
-        if view == "view2":
+        Args:
+            name: "view1", the corrupted context [n, l, d], or "view2", the target
+                [n, d], which is its own embedding.
+            rng: Key of the draws.
+            batch: Records.
+        """
+        self._check_view(name)
+        if name == "view2":
             return {**batch, "image": batch["target"]}
-        return {**batch, "image": augment(rng, batch)["view1"]}
+        return {**batch, "image": self.augment(rng, batch)["view1"]}
 
-    return see
+    def images(self, batch: Batch, seen: jax.Array | None) -> jax.Array:
+        """Return vectors as rows of gray, the newest at the bottom.
 
+        Args:
+            batch: Records.
+            seen: Contexts [n, l, d] or vectors [n, d]; None for the records.
 
-def make_pictures(**_) -> Callable[[dict, jax.Array | None], jax.Array]:
-    """Makes the function that shows vectors as rows of gray, the newest at the foot.
-
-    Returns:
-      `pictures(batch, seen)`: [n, rows, d, 1] in [0, 1]; .5 is 0.
-    """
-
-    def pictures(batch, seen):
-        """Returns what is to be shown; targets are one row."""
+        Returns:
+            Images [n, rows, d, 1] in [0, 1]; 0.5 stands for 0.
+        """
         if seen is None:
             seen = batch["context"] if "context" in batch else batch["target"]
         x = seen if seen.ndim == 3 else seen[:, None]
@@ -116,50 +115,11 @@ def make_pictures(**_) -> Callable[[dict, jax.Array | None], jax.Array]:
         x = jnp.repeat(0.5 + 0.5 * x / top, _ROW, axis=1)
         return x[..., None]
 
-    return pictures
-
-
-def make_preview(
-    **fields,
-) -> tuple[list[str], Callable[[jax.Array, dict], list[jax.Array]]]:
-    """Returns titles, and `preview(rng, batch)`: pictures [n, h, w, 1] for each."""
-    augment, pictures = make_augment(**fields), make_pictures()
-
-    def preview(rng, batch):
-        """Returns the columns of the sheet: contexts, corrupted ones, targets."""
-        seen = augment(rng, batch)
-        return [pictures(batch, seen[name]) for name in ("context", *VIEWS)]
-
-    return ["context", "corrupted", "next"], preview
-
-
-def input_shape(*, context: int, width: int, **_) -> tuple[int, int]:
-    """Returns the shape of a context."""
-    return context, width
-
-
-def facts(**_) -> dict:
-    """Returns what is true of the views whatever they are drawn from: nothing here."""
-    return {}
-
-
-def read_records(
-    path: str, data: Mapping, *, context: int, width: int, **_
-) -> tuple[dataset.Split, dict]:
-    """Returns contexts of a file, and facts on them; see `articles.read_records`.
-
-    Args:
-      path: file.
-      data: fields of the dataset in training.
-      context: as in `make_augment`.
-      width: as in `make_augment`.
-      **_: the other fields, of no use here.
-
-    Raises:
-      DataError: if there is nothing that can be read.
-    """
-    own = {k: v for k, v in data.items() if k not in ("context", "width", "path")}
-    return articles.read_records(path, context=context, width=width, **own)
+    def preview(self, rng: jax.Array, batch: Batch) -> list[jax.Array]:
+        """Return the columns contexts, corrupted contexts and targets."""
+        views = self.augment(rng, batch)
+        names = ("context", "view1", "view2")
+        return [self.images(batch, views[name]) for name in names]
 
 
 def _corrupt(key, x, cross_article_negatives, dropout, span):
@@ -180,12 +140,3 @@ def _corrupt(key, x, cross_article_negatives, dropout, span):
         x = jnp.where(hit, other[None, :], x)
     x = jnp.where((place < kept)[:, None], x, 0.0)
     return x, zeroed, replaced
-
-
-def _check(context, width, dropout, span) -> None:
-    for name, value in (("context", context), ("width", width)):
-        if value < 1:
-            raise ValueError(f"{name}: got {value}; expected 1 or more")
-    for name, value in (("dropout", dropout), ("span", span)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name}: got {value}; expected a probability")

@@ -12,7 +12,7 @@ FLOOR_WORDS = {
     "start": "what it started from",
     "persistence": "a copy of the last vector",
     "mean": "the mean of the context",
-    "weights": "a weighted mean of the context",
+    "fitted_average": "a weighted mean of the context",
     "exponential_average": "a mean that fades",
     "ridge": "ridge regression",
 }

@@ -22,8 +22,8 @@ RULES = (
     "the first k, also called hit rate or CMC@k.",
     "Ties are broken by score, then by id.",
     "Chance is what a ranking in random order would score on the same queries. "
-    "Baselines come from the same evaluation with raw pixels, and with the network before "
-    "training, in place of the embeddings.",
+    "Baselines come from the same evaluation with raw pixels, and with the network "
+    "before training, in place of the embeddings.",
     "Intervals are 95 % intervals: Wilson's for shares of independent queries, else a "
     "bootstrap that draws queries of one label together.",
     "NAR, the normalized average rank, is 0 for a perfect ranking and .5 for a random "

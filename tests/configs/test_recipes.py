@@ -213,7 +213,7 @@ def test_a_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
     assert baselines > {
         "persistence",
         "mean",
-        "weights",
+        "fitted_average",
         "exponential_average",
         "ridge",
         "untrained",

@@ -1,9 +1,13 @@
 """A small dataset with the columns that evaluators use."""
 
 import dataclasses
+import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from evaluators.baselines.common.baseline import Context as BaselineContext
+from evaluators.common.evaluator import Context, EvaluatorBase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,3 +58,20 @@ def embed(split, rows, view=None):
         return z
     noise = np.random.default_rng(0).standard_normal(split.z.shape)[rows]
     return unit(z + 0.4 * noise)
+
+
+def build(module, data, *, prefix="e", seed=0, **fields) -> EvaluatorBase:
+    """The evaluator of a module, bound to data."""
+    context = Context(data=data, prefix=prefix, seed=seed)
+    return module.Evaluator(**fields, context=context)
+
+
+def full_tags(evaluator) -> set[str]:
+    return {f"{evaluator.context.prefix}/{tag}" for tag in evaluator.tags()}
+
+
+def fit_baseline(name, data=None, images=None, **fields):
+    """The embed function of a baseline that needs no network."""
+    context = BaselineContext(data=data, images=images, untrained=None, start=None)
+    module = importlib.import_module(f"evaluators.baselines.{name}")
+    return module.Baseline(**fields).fit(context)

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 
 from evaluators import geometry, instance
-from evaluators.baselines import catalog
-from tests.evaluators.stand_in import Data, Split, embed, split, unit
+from tests.evaluators.stand_in import (
+    Data,
+    Split,
+    build,
+    embed,
+    fit_baseline,
+    full_tags,
+    split,
+    unit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +30,8 @@ def no_views(split, rows, view=None):
 
 
 def test_instance_equals_loops(data):
-    evaluator = instance.Evaluator(data, prefix="i", seed=0, split="train")
-    found = evaluator.run(embed)
+    evaluator = build(instance, data, prefix="i", seed=0, split="train")
+    found = evaluator.run(embed).metrics
     z, g = embed(data.train, np.arange(50), "view1"), data.train.z
     scores = z.astype(float) @ g.astype(float).T
     ranks = [1 + sum(line > line[i]) for i, line in enumerate(scores)]
@@ -35,16 +43,17 @@ def test_instance_equals_loops(data):
     assert found["i/mean_rank"].value == np.mean(ranks)
     assert found["i/mean_rank"].chance == 25.5
     assert found["i/nar"].value == pytest.approx((np.mean(ranks) - 1) / 50)
-    assert set(found) == set(evaluator.promises("i", split="train"))
+    assert set(found) == full_tags(evaluator)
 
 
 def test_instance_finds_itself(data):
-    evaluator = instance.Evaluator(data, prefix="i", seed=0, max_queries=12)
+    evaluator = build(instance, data, prefix="i", seed=0, max_queries=12)
     found = evaluator.run(lambda split, rows, view: split.z[rows])
-    assert found["i/recall@1"].value == 1
-    assert found["i/recall@1"].n == 12
-    assert tuple(found["i/mean_rank"]) == (1, 12, 20.5, 1, 1)
-    for example in evaluator.examples(5):
+    assert found.metrics["i/recall@1"].value == 1
+    assert found.metrics["i/recall@1"].n == 12
+    mean_rank = found.metrics["i/mean_rank"]
+    assert tuple(mean_rank) == (1, 12, 20.5, 1, 1, "error", "lower", False)
+    for example in found.examples(5):
         assert example["right"]
         near = example["neighbors"]
         assert near[0]["id"] == example["query"]
@@ -52,9 +61,10 @@ def test_instance_finds_itself(data):
 
 
 def test_without_views_there_is_no_instance_figure(data):
-    assert instance.Evaluator(data, prefix="i", seed=0).run(no_views) == {}
-    found = geometry.Evaluator(data, prefix="g", seed=0).run(no_views)
-    assert set(geometry.Evaluator.promises("g")) - set(found) == {"g/alignment"}
+    assert build(instance, data, prefix="i", seed=0).run(no_views).metrics == {}
+    evaluator = build(geometry, data, prefix="g")
+    found = evaluator.run(no_views).metrics
+    assert full_tags(evaluator) - set(found) == {"g/alignment"}
 
 
 def test_embedding_std_of_even_and_of_collapsed_directions():
@@ -120,9 +130,9 @@ def test_functions_can_be_traced_and_differentiated():
 def test_geometry_of_a_split(data):
     one = dataclasses.replace(data.validation, z=data.validation.z.copy())
     one.z[7] = one.z[3]
-    evaluator = geometry.Evaluator(Data(one, one, {}), prefix="g", seed=0)
-    found = evaluator.run(embed)
-    assert set(found) == set(evaluator.promises("g"))
+    evaluator = build(geometry, Data(one, one, {}), prefix="g", seed=0)
+    found = evaluator.run(embed).metrics
+    assert set(found) == full_tags(evaluator)
     assert found["g/duplicates"].value == 2 / 40
     std, ratio = found["g/embedding_std"], found["g/embedding_std_ratio"]
     assert ratio.value == pytest.approx(std.value * math.sqrt(8))
@@ -136,13 +146,13 @@ def test_geometry_of_a_split(data):
         [sum((a - b) ** 2) for a in one.z for b in embed(one, np.arange(40), True)]
     )
     assert found["g/alignment"].chance == pytest.approx(random_distance, rel=1e-4)
-    assert evaluator.examples(3) == []
+    assert evaluator.run(embed).examples(3) == []
 
 
 def test_rank_and_uniformity_of_wide_embeddings():
     rng = np.random.default_rng(0)
     wide = Split(unit(rng.standard_normal((25, 90))), {"id": np.arange(25)})
-    found = geometry.Evaluator(Data(wide, wide, {}), prefix="g", seed=0).run(embed)
+    found = build(geometry, Data(wide, wide, {}), prefix="g", seed=0).run(embed).metrics
     for name in ("effective_rank", "uniformity"):
         expected = getattr(geometry, name)(wide.z)
         assert found[f"g/{name}"].value == pytest.approx(float(expected), rel=1e-4)
@@ -161,7 +171,7 @@ def test_jackknife_interval_holds_the_truth():
     ("kind", "fields", "message"),
     [
         (instance, {"split": "all"}, "'train', 'validation'"),
-        (instance, {"k": (1.5,)}, "whole numbers"),
+        (instance, {"k": (1.5,)}, "an integer"),
         (instance, {"max_queries": 0}, ">= 1"),
         (geometry, {"split": "test"}, "'train', 'validation'"),
         (geometry, {"max_records": 1}, ">= 2"),
@@ -169,9 +179,13 @@ def test_jackknife_interval_holds_the_truth():
 )
 def test_faults_name_the_choices(data, kind, fields, message):
     with pytest.raises(ValueError, match=message):
-        kind.Evaluator(data, prefix="e", seed=0, **fields)
+        build(kind, data, prefix="e", seed=0, **fields)
     with pytest.raises(ValueError, match=message):
-        kind.Evaluator.promises("e", **fields)
+        kind.Evaluator(**fields)
+
+
+def pixel_embed(images, size, **fields):
+    return fit_baseline("pixels", images=images, size=size, **fields)
 
 
 def pictures(n=7, side=10):
@@ -187,7 +201,7 @@ def as_they_are(split, rows, view=None):
 @pytest.mark.parametrize("size", [1, 4, 5, 10])
 def test_pixels_are_averages_of_equal_parts(size):
     split = pictures()
-    z = catalog.pixels(as_they_are, size)(split, np.array([2, 5]))
+    z = pixel_embed(as_they_are, size)(split, np.array([2, 5]))
     fine = np.kron(split.images[[2, 5]], np.ones((1, size, size, 1)))  # parts of 10 px
     parts = fine.reshape(2, size, 10, size, 10, 3).mean(axis=(2, 4))
     expected = unit((1 - parts / 255).reshape(2, -1))
@@ -201,11 +215,11 @@ def test_pixels_of_views_and_of_blank_paper():
     def flipped(split, rows, view=None):
         return split.images[rows, ::-1] / 255.0 if view else split.images[rows]
 
-    z = catalog.pixels(flipped, 5)(split, rows, "view1")
+    z = pixel_embed(flipped, 5)(split, rows, "view1")
     other = dataclasses.replace(split, images=split.images[:, ::-1])
-    plain = catalog.pixels(as_they_are, 5)
+    plain = pixel_embed(as_they_are, 5)
     np.testing.assert_allclose(z, plain(other, rows), atol=1e-6)
     blank = dataclasses.replace(split, images=np.full_like(split.images, 255))
     assert not plain(blank, rows).any()
     dark = dataclasses.replace(split, images=np.zeros_like(split.images))
-    assert not catalog.pixels(as_they_are, 5, ground=0.0)(dark, rows).any()
+    assert not pixel_embed(as_they_are, 5, ground=0.0)(dark, rows).any()

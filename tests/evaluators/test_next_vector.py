@@ -5,8 +5,9 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from evaluators import next_vector
-from evaluators.baselines import predictions
+from evaluators.baselines import exponential_average, fitted_average, ridge
 from input_pipeline.datasets import topics
+from tests.evaluators.stand_in import build, fit_baseline
 
 CONTEXT = 3
 
@@ -19,18 +20,18 @@ def data():
 
 
 def evaluator(data, **fields):
-    return next_vector.Evaluator(data, prefix="eval/next", seed=0, **fields)
+    return build(next_vector, data, prefix="eval/next", seed=0, **fields)
 
 
 def figures(data, embed, **fields):
     return {
         tag.removeprefix("eval/next/"): metric
-        for tag, metric in evaluator(data, **fields).run(embed).items()
+        for tag, metric in evaluator(data, **fields).run(embed).metrics.items()
     }
 
 
 def test_figures_are_those_of_a_loop(data):
-    embed = predictions.persistence()
+    embed = fit_baseline("persistence")
     found = figures(data, embed, k=(1, 5))
     pool, windows = data.extra["pool"], data.validation
     z = embed(pool, np.arange(len(pool)), "view2")
@@ -60,7 +61,7 @@ def test_figures_are_those_of_a_loop(data):
 def test_random_predictions_are_at_chance(data):
     def embed(split, rows, view=None, **_):
         if view == "view2":
-            return predictions.persistence()(split, rows, view)
+            return fit_baseline("persistence")(split, rows, view)
         z = np.random.default_rng(0).standard_normal((len(split), 8))[rows]
         return np.float32(z / np.linalg.norm(z, axis=1, keepdims=True))
 
@@ -95,7 +96,7 @@ def test_the_gap_is_what_training_windows_have_more(data):
 
 
 def test_a_smaller_pool_is_easier(data):
-    embed = predictions.persistence()
+    embed = fit_baseline("persistence")
     small, whole = figures(data, embed, pool=20), figures(data, embed)
     assert small["recall@5"].chance > whole["recall@5"].chance
     assert small["recall@5"].n < whole["recall@5"].n
@@ -104,8 +105,7 @@ def test_a_smaller_pool_is_easier(data):
 
 def test_examples_leave_the_querys_own_context_out(data):
     one = evaluator(data)
-    one.run(predictions.persistence())
-    examples = one.examples(12)
+    examples = one.run(fit_baseline("persistence")).examples(12)
     assert len(examples) == 12
     places = dict(
         zip(
@@ -139,14 +139,16 @@ def test_weights_are_those_of_least_squares(data):
     x, t = windows(data)
     columns = np.moveaxis(x, 1, -1).reshape(-1, CONTEXT)  # a row for each number
     expected, *_ = np.linalg.lstsq(columns, t.reshape(-1), rcond=None)
-    np.testing.assert_allclose(predictions.fit_weights(data.train), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        fitted_average.fit_weights(data.train), expected, rtol=1e-6
+    )
 
 
 def test_the_mean_that_fades_ranks_the_next_vectors_best(data):
     x, t = windows(data)
     place = data.train.table["vector"]
     scores = {}
-    for r in predictions.FADES:
+    for r in exponential_average.DECAYS:
         p = sum(r ** (CONTEXT - 1 - j) * x[:, j] for j in range(CONTEXT))
         found = []
         for i in range(len(x)):
@@ -157,34 +159,34 @@ def test_the_mean_that_fades_ranks_the_next_vectors_best(data):
             found.append(1 / ahead)
         scores[r] = np.mean(found)
     assert len(set(scores.values())) > 3
-    assert predictions.fit_fading(data.train) == max(scores, key=scores.get)
+    assert exponential_average.fit_decay(data.train) == max(scores, key=scores.get)
 
 
 def test_ridge_is_scikit_learns(data, monkeypatch):
-    monkeypatch.setattr(predictions, "PENALTIES", (0.01,))
+    monkeypatch.setattr(ridge, "PENALTIES", (0.01,))
     x, t = windows(data)
     flat = x.reshape(len(x), -1)
     level = 0.01 * np.mean(np.sum(flat * flat, 0))
     model = Ridge(alpha=level).fit(flat, t)
-    found = predictions.fit_ridge(data.train)
+    found = ridge.fit_ridge(data.train)
     np.testing.assert_allclose(found[:-1], model.coef_.T, atol=2e-3)
     np.testing.assert_allclose(found[-1], model.intercept_, atol=2e-3)
 
 
 def test_what_is_known_to_be_best_is_the_best(data):
     scores = {
-        name: figures(data, embed)["cosine"].value
-        for name, embed in {
-            "persistence": predictions.persistence(),
-            "mean": predictions.mean(),
-            "weights": predictions.fitted_average(data.train),
-            "exponential_average": predictions.exponential_average(data.train),
-            "ridge": predictions.ridge(data.train),
-            "best": predictions.best(),
-        }.items()
+        name: figures(data, fit_baseline(name, data))["cosine"].value
+        for name in (
+            "persistence",
+            "mean",
+            "fitted_average",
+            "exponential_average",
+            "ridge",
+            "best",
+        )  # fmt: skip
     }
     assert max(scores, key=scores.get) == "best"
-    assert scores["weights"] >= max(scores["persistence"], scores["mean"]) - 0.01
+    assert scores["fitted_average"] >= max(scores["persistence"], scores["mean"]) - 0.01
 
 
 def test_faults_are_named(data):

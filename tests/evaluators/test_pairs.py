@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluators import pairs
-from tests.evaluators.stand_in import Data, Split, unit
+from tests.evaluators.stand_in import Data, Split, build, full_tags, unit
 
 N, MORE, NEAR_DUPLICATES, D = 12, 30, 3, 6
 
@@ -55,8 +55,8 @@ FIELDS = {"prefix": "p", "seed": 0, "margin": 0.4}
 
 @pytest.mark.parametrize("squared", [False, True])
 def test_figures_equal_loops_over_all_pairs(data, squared):
-    evaluator = pairs.Evaluator(data, squared=squared, **FIELDS)
-    found = evaluator.run(embed)
+    evaluator = build(pairs, data, squared=squared, **FIELDS)
+    found = evaluator.run(embed).metrics
     q = embed(data.validation, np.arange(N), "view1").astype(float)
     k = data.validation.z.astype(float)
 
@@ -90,8 +90,8 @@ def test_figures_equal_loops_over_all_pairs(data, squared):
 
 
 def test_larger_galleries_hold_the_smaller_ones(data):
-    evaluator = pairs.Evaluator(data, galleries=(20, N + MORE), **FIELDS)
-    found = evaluator.run(embed)
+    evaluator = build(pairs, data, galleries=(20, N + MORE), **FIELDS)
+    found = evaluator.run(embed).metrics
     q = embed(data.validation, np.arange(N), "view1").astype(float)
     everything = np.concatenate([data.validation.z, data.extra["distractors"].z])
     for size in (20, N + MORE):
@@ -100,15 +100,15 @@ def test_larger_galleries_hold_the_smaller_ones(data):
         assert metric.value == np.mean(scores.argmax(1) == np.arange(N))
         assert metric.chance == pytest.approx(1 / size)
     assert found["p/in_42/recall@1"].value < found["p/recall@1"].value
-    every = pairs.Evaluator(data, galleries=(-1, 20), **FIELDS).run(embed)
+    every = build(pairs, data, galleries=(-1, 20), **FIELDS).run(embed).metrics
     assert every["p/in_all/recall@1"] == found["p/in_42/recall@1"]
     # What is shown comes from the largest gallery.
-    ids = {n["id"] for e in evaluator.examples(12) for n in e["neighbors"]}
+    ids = {n["id"] for e in evaluator.run(embed).examples(12) for n in e["neighbors"]}
     assert ids & set(data.extra["distractors"].table["id"].tolist())
 
 
 def test_twins_are_the_only_rivals_among_near_duplicates(data):
-    found = pairs.Evaluator(data, near_duplicates=True, **FIELDS).run(embed)
+    found = build(pairs, data, near_duplicates=True, **FIELDS).run(embed).metrics
     q = embed(data.validation, np.arange(N), "view1").astype(float)
     near_duplicates = data.extra["near_duplicates"]
     right = [
@@ -125,8 +125,8 @@ def test_twins_are_the_only_rivals_among_near_duplicates(data):
 
 
 def test_anchors_are_measured_under_each_condition(data):
-    evaluator = pairs.Evaluator(data, conditions={"snr": (0.3, 4.0, 50.0)}, **FIELDS)
-    found = evaluator.run(embed)
+    evaluator = build(pairs, data, conditions={"snr": (0.3, 4.0, 50.0)}, **FIELDS)
+    found = evaluator.run(embed).metrics
     curve = [found[f"p/snr_{s}/recall@1"].value for s in ("0.3", "4", "50")]
     assert curve[0] < curve[1] < curve[2] == 1
     assert curve[1] == found["p/recall@1"].value
@@ -137,14 +137,16 @@ def test_promises_are_kept(data):
         "galleries": (20,), "near_duplicates": True, "conditions": {"snr": (2.5, 4.0)},
         "margin": 0.3,
     }  # fmt: skip
-    evaluator = pairs.Evaluator(data, prefix="p", seed=0, **fields)
-    assert set(evaluator.run(embed)) == set(pairs.Evaluator.promises("p", **fields))
+    evaluator = build(pairs, data, prefix="p", seed=0, **fields)
+    assert set(evaluator.run(embed).metrics) == full_tags(evaluator)
 
 
 def test_collapsed_embeddings_find_nothing(data):
     same = unit(np.ones(D))
-    found = pairs.Evaluator(data, galleries=(20,), near_duplicates=True, **FIELDS).run(
-        lambda split, rows, view=None: np.tile(same, (len(rows), 1))
+    found = (
+        build(pairs, data, galleries=(20,), near_duplicates=True, **FIELDS)
+        .run(lambda split, rows, view=None: np.tile(same, (len(rows), 1)))
+        .metrics
     )
     for name in ("recall@1", "in_20/recall@1", "near_duplicates/recall@1"):
         assert found[f"p/{name}"].value == 0, name
@@ -153,8 +155,10 @@ def test_collapsed_embeddings_find_nothing(data):
 
 
 def test_perfect_embeddings_find_everything(data):
-    found = pairs.Evaluator(data, **FIELDS).run(
-        lambda split, rows, view=None: np.eye(N, dtype=np.float32)[rows]
+    found = (
+        build(pairs, data, **FIELDS)
+        .run(lambda split, rows, view=None: np.eye(N, dtype=np.float32)[rows])
+        .metrics
     )
     assert found["p/d_pos"].value == 0
     assert found["p/d_neg"].value == pytest.approx(math.sqrt(2))
@@ -163,16 +167,16 @@ def test_perfect_embeddings_find_everything(data):
 
 
 def test_some_anchors_are_drawn_by_seed(data):
-    found = pairs.Evaluator(data, max_queries=5, **FIELDS).run(embed)
+    found = build(pairs, data, max_queries=5, **FIELDS).run(embed).metrics
     assert found["p/recall@1"].n == 5
     assert found["p/recall@1"].chance == pytest.approx(1 / N)
 
 
 def test_faults_are_named(data):
     with pytest.raises(ValueError, match="margin=0"):
-        pairs.Evaluator(data, prefix="p", seed=0, margin=0)
+        build(pairs, data, margin=0)
     with pytest.raises(ValueError, match="gallery of 99 with 12 validation records"):
-        pairs.Evaluator(data, galleries=(99,), **FIELDS)
+        build(pairs, data, galleries=(99,), **FIELDS)
     bare = dataclasses.replace(data.validation)
     with pytest.raises(ValueError, match=r"set data\.near_duplicates"):
-        pairs.Evaluator(Data(bare, bare, {}), near_duplicates=True, **FIELDS)
+        build(pairs, Data(bare, bare, {}), near_duplicates=True, **FIELDS)

@@ -48,7 +48,7 @@ def network(tmp_path, monkeypatch):
 
 
 def search(network, query, **changes):
-    fields = {"top": 10, "examples": "", "as_json": True} | changes
+    fields = {"top": 10, "gallery": "", "as_json": True} | changes
     return json.loads(inference.search(network, query, **fields))
 
 

@@ -136,7 +136,7 @@ def test_unknown_optimizer_lists_the_choices():
 
 def test_cosine_starts_at_zero_peaks_after_warmup_and_ends_at_its_final_value():
     schedule = schedules.make_schedule(
-        name="cosine", peak=2.0, horizon=Horizon(0, 110), warmup_steps=10, final=0.5
+        name="cosine", peak=2.0, horizon=Horizon(0, 110), warmup_steps=10, end_lr=0.5
     )
     at = [float(schedule(s)) for s in (0, 5, 10, 60, 110, 500)]
     np.testing.assert_allclose(at, [0.0, 1.0, 2.0, 1.25, 0.5, 0.5], rtol=1e-6)

@@ -105,7 +105,7 @@ def test_a_projector_comes_along_where_both_have_it(tmp_path, stand_in, frozen):
     )
     assert_same(params["head"], fresh.params["head"])
     other = recipe(
-        "fastap_resnet", model__init_from=tmp_path, objective__features=20
+        "fastap_resnet", model__init_from=tmp_path, objective__proj_dim=20
     )  # a projector of another width stays at random
     fresh = first_state(other)
     params, _ = pretrained.start_from(other, fresh.params, fresh.extra)

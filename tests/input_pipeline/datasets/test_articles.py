@@ -10,6 +10,7 @@ import pytest
 
 from input_pipeline import dataset
 from input_pipeline.datasets import articles
+from input_pipeline.transforms import corruption
 from tests.input_pipeline import sequences as given
 
 
@@ -188,19 +189,17 @@ def test_without_positions_the_order_of_the_file_holds(tmp_path, loaded):
 def test_a_context_by_itself_can_be_asked_for(tmp_path):
     x, table = given.articles()
     np.save(tmp_path / "context.npy", x[:7])
+    transform = corruption.Transform(context=3, width=given.WIDTH)
     split, _ = articles.read_records(
-        str(tmp_path / "context.npy"), context=3, width=given.WIDTH
+        str(tmp_path / "context.npy"), data={}, transform=transform
     )
     expected = x[4:7] / np.linalg.norm(x[4:7], axis=1, keepdims=True)
     np.testing.assert_allclose(split.read([0])["context"][0], expected, rtol=1e-5)
     write(tmp_path, ".npz", x, table)
     split, facts = articles.read_records(
         str(tmp_path / "vectors.npz"),
-        context=3,
-        width=given.WIDTH,
-        val_fraction=0.4,
-        cache=str(tmp_path / "cache"),
-        name="articles",
+        data={"val_fraction": 0.4, "cache": str(tmp_path / "cache")},
+        transform=transform,
     )
     assert len(split) == 32
     assert facts["articles"] == 6

@@ -227,7 +227,7 @@ def test_pseudo_labels_with_a_reference(file):
 def test_records_of_a_file_are_all_of_its_frames(file):
     fields = {"path": str(file), "time": "time_s", "label": "angle", "seed": 3}
     fields["cache"] = str(file.parent / "cache")
-    split, facts = cine.read_records(str(file), size=SIZE, **fields)
+    split, facts = cine.read_records(str(file), data={"size": SIZE, **fields})
     assert len(split) == 20
     images = split.read(np.arange(20))["image"]
     np.testing.assert_array_equal(images[..., 0], pixels_of(file))
@@ -241,9 +241,15 @@ def test_records_of_a_file_are_all_of_its_frames(file):
 def test_records_of_another_file_take_no_table_of_the_training(file, tmp_path):
     np.save(tmp_path / "new.npy", cine_files.amplitudes(6))
     split, _ = cine.read_records(
-        str(tmp_path / "new.npy"), size=SIZE, path=str(file), time="time_s",
-        table=str(file.parent / "muscle.csv"), cache=str(tmp_path / "cache"),
-    )  # fmt: skip
+        str(tmp_path / "new.npy"),
+        data={
+            "size": SIZE,
+            "path": str(file),
+            "time": "time_s",
+            "table": str(file.parent / "muscle.csv"),
+            "cache": str(tmp_path / "cache"),
+        },
+    )
     assert split.table["name"][5] == "new, frame 5"
 
 
@@ -252,7 +258,7 @@ def test_a_frame_at_fault_is_left_out_of_records_and_counted(tmp_path):
     a[1] = np.nan
     np.save(tmp_path / "a.npy", a)
     split, facts = cine.read_records(
-        str(tmp_path / "a.npy"), size=SIZE, cache=str(tmp_path / "cache")
+        str(tmp_path / "a.npy"), data={"size": SIZE, "cache": str(tmp_path / "cache")}
     )
     assert split.table["frame"].tolist() == [0, 2, 3, 4, 5]
     assert facts["rejected_total"] == 1
@@ -261,13 +267,15 @@ def test_a_frame_at_fault_is_left_out_of_records_and_counted(tmp_path):
 def test_a_picture_is_one_record(tmp_path):
     pixels = cine_files.write_pictures(tmp_path, 1, ["query.png"])
     path = str(tmp_path / "query.png")
-    split, facts = cine.read_records(path, size=SIZE, time="time_s", key="a")
+    split, facts = cine.read_records(
+        path, data={"size": SIZE, "time": "time_s", "key": "a"}
+    )
     assert len(split) == 1
     np.testing.assert_array_equal(split.read([0])["image"], pixels[..., None])
     assert split.table["name"] == ["query.png"]
     assert split.table["path"] == [path]
     assert facts == {}
     with pytest.raises(dataset.DataError, match="no such file"):
-        cine.read_records(str(tmp_path / "nowhere.png"), size=SIZE)
+        cine.read_records(str(tmp_path / "nowhere.png"), data={"size": SIZE})
     with pytest.raises(dataset.DataError, match="data.path: got none"):
         cine.load()

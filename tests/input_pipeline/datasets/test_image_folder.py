@@ -183,7 +183,9 @@ def test_nothing_to_read_is_said(tmp_path, content):
 def test_faulty_fields_are_named_together():
     with pytest.raises(dataset.DataError) as error:
         image_folder.load(
-            path="", size=1, val_fraction=1.0, max_rejected=-1, max_pixels=0
+            path="x", size=1, val_fraction=1.0, max_rejected=-1, max_pixels=0
         )
-    for field in ("path", "size", "val_fraction", "max_rejected", "max_pixels"):
+    for field in ("size", "val_fraction", "max_rejected", "max_pixels"):
         assert f"data.{field}" in str(error.value)
+    with pytest.raises(dataset.DataError, match="data.path: got none"):
+        image_folder.check(size=16)

@@ -182,9 +182,11 @@ def recall_at_1(x, labels):
 
 def test_faulty_fields_are_named_together():
     with pytest.raises(dataset.DataError) as error:
-        logos.load(path="/data", size=4, brands=1, val_fraction=1.5)
-    for field in ("data.path", "data.size", "data.brands", "data.val_fraction"):
+        logos.load(size=4, brands=1, val_fraction=1.5)
+    for field in ("data.size", "data.brands", "data.val_fraction"):
         assert field in str(error.value)
+    with pytest.raises(dataset.DataError, match="data.path: got '/data'"):
+        logos.check(path="/data")
 
 
 def test_nothing_held_back_leaves_validation_empty(tmp_path):

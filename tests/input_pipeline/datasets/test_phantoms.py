@@ -35,7 +35,7 @@ def test_validation_begins_where_it_is_told_to():
     data = phantoms.load(**SMALL | {"offset": 100})
     assert data.validation.table["head"].tolist() == [100, 101, 102, 103]
     assert data.facts["validation"] == "heads 100 to 103"
-    with pytest.raises(dataset.DataError, match="heads 5 to 5 would be trained on"):
+    with pytest.raises(dataset.DataError, match="phantoms 5 to 5 would be trained on"):
         phantoms.load(**SMALL | {"offset": 5})
 
 

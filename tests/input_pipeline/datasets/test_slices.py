@@ -58,7 +58,7 @@ def test_all_pictures_may_be_trained_on_and_the_report_says_so(file):
     assert len(data.train) == 12
     assert len(data.validation) == 6
     assert data.facts["training"] == "all 12 pictures, unpaired"
-    with pytest.raises(dataset.DataError, match="all pictures held out"):
+    with pytest.raises(dataset.DataError, match="all images held out"):
         slices.load(path=str(file), train_on="rest")
 
 

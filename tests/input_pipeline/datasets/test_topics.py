@@ -70,7 +70,7 @@ def test_records_know_their_best_prediction_and_seeds_decide():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"length": 5}, "data.length: got 5; expected 6 or more"),
+        ({"length": 5}, "data.length: got 5; expected more than data.context"),
         ({"train": 1}, "data.train: got 1"),
         ({"noise": 0.0}, "data.noise: got 0.0"),
     ],

@@ -12,9 +12,22 @@ def test_log_compression_is_the_formula():
     a[0, 0, 0] = 0  # its logarithm is not finite, its brightness is 0
     x = bmode.log_compress(a, a.max(), 60.0)
     assert x.dtype == np.float32
-    np.testing.assert_array_equal(bmode.to_uint8(x), cine_files.expected(a))
+    db = 20 * np.log10(np.maximum(a, 1e-9).astype(float) / a.max())
+    np.testing.assert_allclose(x, 1 + np.maximum(db, -60) / 60, rtol=0, atol=1e-6)
     assert x.max() == 1
     assert x[0, 0, 0] == x.min() == 0
+
+
+@pytest.mark.parametrize("db", [1, 40, 47.3, 60, 96, 200])
+def test_brightness_stays_in_its_range(db):
+    near = 10 ** (-db / 20) * np.linspace(0.999999, 1.000001, 201)
+    a = np.float32(np.r_[0, 1e-45, 1e-38, near, np.linspace(0.5, 1, 201)])
+    x = bmode.log_compress(a, 1.0, db)
+    assert x.dtype == np.float32
+    assert (x[:3] == 0).all()
+    assert x.min() == 0
+    assert x.max() == x[-1] == 1
+    np.testing.assert_allclose(x[3:204], 0, atol=1e-6 + 2e-5 / db)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from input_pipeline.transforms import corruption
+from input_pipeline.transforms.corruption import Transform
 
 L, D, S = 5, 6, 3
 N = 4000
@@ -23,7 +23,7 @@ def batch(n=N, length=L):
 
 def corrupted(given, **fields):
     known = {"context": given["context"].shape[1], "width": D}
-    augment = corruption.make_augment(**known | fields)
+    augment = Transform(**known | fields).augment
     return jax.jit(augment)(jax.random.key(1), given)
 
 
@@ -97,23 +97,23 @@ def test_without_strangers_nothing_is_replaced():
 
 
 def test_views_are_seen_by_name():
-    given, fields = batch(8), {"context": L, "width": D, "dropout": 1.0}
-    whole = corruption.make_center(**fields)(given)["image"]
+    given, transform = batch(8), Transform(context=L, width=D, dropout=1.0)
+    whole = transform.center(given)["image"]
     np.testing.assert_array_equal(whole, given["context"])
     key = jax.random.key(0)
-    target = corruption.make_view("view2", **fields)(key, given)["image"]
+    target = transform.view("view2", key, given)["image"]
     np.testing.assert_array_equal(target, given["target"])
-    first = corruption.make_view("view1", **fields)(key, given)["image"]
+    first = transform.view("view1", key, given)["image"]
     assert not np.any(np.asarray(first)[:, -1])
     with pytest.raises(ValueError, match="choices: view1, view2"):
-        corruption.make_view("view3", **fields)
+        transform.view("view3", key, given)
 
 
 def test_pictures_are_between_black_and_white():
     given = {k: jnp.asarray(v) for k, v in batch(4).items()}
-    pictures = corruption.make_pictures()
+    transform = Transform(context=L, width=D)
     for seen, rows in ((None, L), (given["target"], 1)):
-        shown = np.asarray(pictures(given, seen))
+        shown = np.asarray(transform.images(given, seen))
         assert shown.shape == (4, 8 * rows, D, 1)
         assert shown.min() >= 0
         assert shown.max() <= 1
@@ -129,4 +129,4 @@ def test_pictures_are_between_black_and_white():
 )
 def test_faults_are_named(fields, message):
     with pytest.raises(ValueError, match=message):
-        corruption.make_augment(**{"context": L, "width": D} | fields)
+        Transform(**{"context": L, "width": D} | fields)

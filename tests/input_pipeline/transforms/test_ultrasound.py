@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from input_pipeline.transforms import ultrasound
+from input_pipeline.transforms.ultrasound import Transform
 
 SIZE = (12, 16)
 OFF = {"view1": {}, "view2": {}, "moved": {}}
@@ -23,8 +24,8 @@ def batch(n=3, size=SIZE, seed=0):
 
 def views(given=None, key=0, **fields):
     given = batch() if given is None else given
-    made = ultrasound.make_augment(size=SIZE, **OFF | fields)
-    return jax.jit(made)(jax.random.key(key), given)
+    augment = Transform(size=SIZE, **OFF | fields).augment
+    return jax.jit(augment)(jax.random.key(key), given)
 
 
 def drawn(view, name, ids, index=0, key=0):
@@ -46,8 +47,10 @@ def test_without_any_operation_a_view_is_the_frame():
         np.testing.assert_allclose(
             out[name], np.repeat(expected, 3, -1), rtol=1e-5, atol=1e-6
         )
-    center = ultrasound.make_center(size=SIZE, mean=0.25, std=0.5, channels=3)
-    np.testing.assert_allclose(center(given)["image"], out["view1"], atol=1e-6)
+    transform = Transform(size=SIZE, mean=0.25, std=0.5, channels=3)
+    np.testing.assert_allclose(
+        transform.center(given)["image"], out["view1"], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,9 +110,7 @@ def test_a_shift_and_a_rotation_are_scipys():
 def test_speckle_multiplies_by_noise_of_its_deviation():
     given = batch(8, (64, 64))
     flat = given | {"image": jnp.full((8, 64, 64, 1), 102, jnp.uint8)}
-    augment = ultrasound.make_augment(
-        size=(64, 64), **OFF | {"view1": {"speckle": 0.2}}
-    )
+    augment = Transform(size=(64, 64), view1={"speckle": 0.2}).augment
     x = np.asarray(augment(jax.random.key(0), flat)["view1"])
     assert x.mean() == pytest.approx(0.4, abs=0.002)
     assert (x / 0.4).std() == pytest.approx(0.2, abs=0.003)
@@ -134,16 +135,18 @@ def test_views_depend_on_key_record_and_view_alone():
     out = views(whole, **sections)
     some = {name: x[jnp.array([2, 0])] for name, x in whole.items()}
     again = views(some, **sections)
-    np.testing.assert_array_equal(again["view1"], out["view1"][jnp.array([2, 0])])
+    # Programs for 4 and for 2 records may round differently.
+    same = out["view1"][jnp.array([2, 0])]
+    np.testing.assert_allclose(again["view1"], same, atol=1e-5)
     assert np.abs(out["view1"] - out["view2"]).max() > 0.05
     other = views(whole, key=1, **sections)
     assert np.abs(out["view1"] - other["view1"]).max() > 0.05
     for index, view in enumerate(("view1", "view2")):
-        see = ultrasound.make_view(view, size=SIZE, **sections)
-        shown = see(jax.random.key(0), whole)["image"]
+        transform = Transform(size=SIZE, **sections)
+        shown = transform.view(view, jax.random.key(0), whole)["image"]
         np.testing.assert_allclose(shown, out[f"view{index + 1}"], atol=1e-6)
-    moved = ultrasound.make_view("moved", size=SIZE, **sections)
-    shown = moved(jax.random.key(0), whole)["image"]
+    transform = Transform(size=SIZE, **sections)
+    shown = transform.view("moved", jax.random.key(0), whole)["image"]
     for view in ("view1", "view2"):
         assert np.abs(shown - out[view]).max() > 0.05
 
@@ -159,40 +162,45 @@ def test_the_next_frame_has_a_view_of_its_own():
 def test_pictures_undo_the_normalization():
     given = batch()
     fields = {"mean": 0.3, "std": 0.25, "channels": 3}
-    center = ultrasound.make_center(size=SIZE, **fields)(given)
-    shown = ultrasound.make_pictures(**fields)(given, center["image"])
+    transform = Transform(size=SIZE, **fields)
+    center = transform.center(given)["image"]
+    shown = transform.images(given, center)
     assert shown.shape == (3, *SIZE, 1)
     np.testing.assert_allclose(shown, np.float64(given["image"]) / 255, atol=1e-6)
-    assert ultrasound.make_pictures(**fields)(given, None).dtype == np.uint8
-    titles, preview = ultrasound.make_preview(size=SIZE, **OFF, **fields)
-    columns = preview(jax.random.key(0), given)
-    assert len(columns) == len(titles) == 5
-    assert ultrasound.input_shape(size=SIZE, channels=3) == (*SIZE, 3)
-    moved = {"shift": 0.1, "gamma": 0.0}
-    assert ultrasound.facts(**OFF | {"moved": moved}) == {"moved": {"shift": 0.1}}
+    assert transform.images(given, None).dtype == np.uint8
+    columns = transform.preview(jax.random.key(0), given)
+    assert len(columns) == len(transform.preview_titles) == 5
+    assert transform.input_shape == (*SIZE, 3)
+
+
+def test_facts_name_the_fields_of_the_moved_view_that_are_on():
+    transform = Transform(size=SIZE, moved={"shift": 0.1, "gamma": 0.0})
+    assert transform.facts() == {"moved": {"shift": 0.1}}
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"view1": {"blur": 0.5}}, "transform.view1: got blur; choices: crop, rotate"),
-        ({"moved": {"flip": 1.5}}, "augment.moved.flip: got 1.5; expected 0 to 1"),
-        ({"view2": {"crop": 0.0}}, "transform.view2.crop: got 0.0"),
-        ({"view2": {"shift": -0.1}}, "transform.view2.shift: got -0.1"),
-        ({"channels": 2}, "got channels 2; expected 1 or 3"),
-        ({"std": 0.0}, "got std 0.0"),
-        ({"size": (8,)}, r"got size \(8,\); expected height and width"),
+        ({"view1": {"blur": 0.5}}, "view1: got blur; choices: crop, rotate"),
+        ({"moved": {"flip": 1.5}}, "moved.flip: got 1.5; expected 0 to 1"),
+        ({"view2": {"crop": 0.0}}, "view2.crop: got 0.0"),
+        ({"view2": {"shift": -0.1}}, "view2.shift: got -0.1"),
+        ({"channels": 2}, "channels: got 2; choices: 1, 3"),
+        ({"std": 0.0}, "std: got 0.0"),
+        ({"size": (8,)}, r"size: got \(8,\); expected 2 values"),
     ],
 )
 def test_fields_out_of_range_are_named(fields, message):
     with pytest.raises(ValueError, match=message):
-        ultrasound.make_augment(**{"size": SIZE, **OFF, **fields})
+        Transform(**{"size": SIZE, **fields})
 
 
 def test_pictures_in_color_are_no_frames():
     given = batch()
     color = given | {"image": jnp.repeat(given["image"], 3, -1)}
-    with pytest.raises(ValueError, match=r"uint8 \[n, h, w, 1\], got uint8"):
+    with pytest.raises(
+        ValueError, match=r"got frames uint8 .* expected uint8 \[n, h, w, 1\]"
+    ):
         views(color)
     with pytest.raises(ValueError, match="got view 'view3'; choices: view1, view2"):
-        ultrasound.make_view("view3", size=SIZE, **OFF)
+        Transform(size=SIZE).view("view3", jax.random.key(0), given)

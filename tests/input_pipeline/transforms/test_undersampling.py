@@ -1,5 +1,7 @@
 """Views of scans against a plain two-dimensional simulation in double precision."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from input_pipeline.physics import coils as coils_lib
 from input_pipeline.physics import kspace_masks, mri_scanner
-from input_pipeline.transforms import undersampling
+from input_pipeline.transforms.undersampling import Transform
 
 SIZE, COILS, N = 32, 3, 5
 VIEWS = {
@@ -44,6 +46,11 @@ def photographs(n=N, size=SIZE):
 BATCHES = {"phantom": heads, "kspace": scans, "image": photographs}
 
 
+def view_function(name, **more):
+    """`(rng, batch) -> batch` with a view as image."""
+    return functools.partial(Transform(**fields(**more)).view, name)
+
+
 def as_complex(x):
     """[n, h, w, 2 c] -> [n, c, h, w]."""
     x = np.moveaxis(np.float64(x), -1, 1)
@@ -67,15 +74,15 @@ def unit_power(x):
 
 
 def whole(batch, **more):
-    center = undersampling.make_center(**fields(**more))
-    return as_complex(jax.jit(center)(batch)["image"])
+    transform = Transform(**fields(**more))
+    return as_complex(jax.jit(transform.center)(batch)["image"])
 
 
 @pytest.mark.parametrize("kind", BATCHES)
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_is_transform_mask_and_transform_back(kind, view):
     batch = BATCHES[kind]()
-    see = jax.jit(undersampling.make_view(view, **fields(offset=1)))
+    see = jax.jit(view_function(view, offset=1))
     table = kspace_masks.mask_table("equispaced", SIZE, **VIEWS[view])
     k = fft2c(whole(batch)) * table[1]
     expected = unit_power(ifft2c(k))
@@ -107,7 +114,7 @@ def test_a_point_has_ghosts_where_the_comb_puts_them():
     image[0, 10, 13] = 255
     batch = {"image": image, "id": np.zeros(1, np.int32)}
     own = {"acceleration": 4.0, "center_fraction": 0.01}  # one line, that of offset 0
-    see = undersampling.make_view("view1", **fields(view1=own, offset=0, coils=1))
+    see = view_function("view1", view1=own, offset=0, coils=1)
     found = np.abs(as_complex(see(KEY, batch)["image"]))[0, 0]
     assert kspace_masks.mask_table("equispaced", SIZE, **own)[0].sum() == SIZE // 4
     height = found.max()
@@ -122,8 +129,8 @@ def test_a_point_has_ghosts_where_the_comb_puts_them():
 
 def noise_of(batch, rng, view, snr):
     """What noise added to the measured lines, in units of the object's power."""
-    clean = undersampling.make_view(view, **fields(offset=0))
-    noisy = undersampling.make_view(view, **fields(offset=0, snr=snr))
+    clean = view_function(view, offset=0)
+    noisy = view_function(view, offset=0, snr=snr)
     k = [fft2c(as_complex(jax.jit(see)(rng, batch)["image"])) for see in (clean, noisy)]
     lines = kspace_masks.mask_table("equispaced", SIZE, **VIEWS[view])[0]
     assert np.abs(k[1][..., ~lines]).max() < 1e-4  # nothing where nothing is measured
@@ -156,20 +163,20 @@ def test_the_noise_of_the_two_views_has_nothing_in_common():
     """Noise shared by both views would be a fingerprint that solves the task."""
     same = {"acceleration": 4.0, "center_fraction": 0.08}
     own = fields(view1=same, view2=same, offset=0, rotate=0.0, shift=0.0)
-    clean = jax.jit(undersampling.make_augment(**own))(KEY, heads())
-    noisy = jax.jit(undersampling.make_augment(**own | {"snr": 3.0}))(KEY, heads())
+    clean = jax.jit(Transform(**own).augment)(KEY, heads())
+    noisy = jax.jit(Transform(**own | {"snr": 3.0}).augment)(KEY, heads())
     np.testing.assert_allclose(clean["view1"], clean["view2"], atol=1e-5)
     rest = [np.ravel(noisy[v] - clean[v]) for v in VIEWS]
     assert min(map(np.std, rest)) > 0.05
     assert abs(np.corrcoef(rest[0], rest[1])[0, 1]) < 0.2
-    again = jax.jit(undersampling.make_augment(**own | {"snr": 3.0}))(KEY, heads())
+    again = jax.jit(Transform(**own | {"snr": 3.0}).augment)(KEY, heads())
     np.testing.assert_array_equal(noisy["view1"], again["view1"])
 
 
 def test_training_moves_the_object_and_not_the_mask():
     own = fields(offset=2, rotate=20.0, shift=3.0)
-    made = jax.jit(undersampling.make_augment(**own))(KEY, heads())
-    still = jax.jit(undersampling.make_view("view1", **own))(KEY, heads())["image"]
+    made = jax.jit(Transform(**own).augment)(KEY, heads())
+    still = jax.jit(view_function("view1", **own))(KEY, heads())["image"]
     assert np.abs(made["view1"] - still).max() > 0.5
     for view in VIEWS:
         lines = kspace_masks.mask_table("equispaced", SIZE, **VIEWS[view])[2]
@@ -180,7 +187,7 @@ def test_training_moves_the_object_and_not_the_mask():
 
 @pytest.mark.parametrize("kind", BATCHES)
 def test_a_view_depends_on_key_and_record_alone(kind):
-    augment = jax.jit(undersampling.make_augment(**fields(snr=5.0)))
+    augment = jax.jit(Transform(**fields(snr=5.0)).augment)
     batch = BATCHES[kind]()
     made = augment(KEY, batch)
     part = augment(KEY, {name: x[2:4] for name, x in batch.items()})
@@ -195,8 +202,8 @@ def test_contrast_is_a_power_of_the_magnitude_and_keeps_phase():
     full = {"acceleration": 1.0, "center_fraction": 1.0}  # every line: nothing is lost
     own |= {"view1": full, "view2": full}
     batch = photographs()
-    plain = as_complex(jax.jit(undersampling.make_augment(**own))(KEY, batch)["view1"])
-    other = jax.jit(undersampling.make_augment(**own, contrast=1.0))(KEY, batch)
+    plain = as_complex(jax.jit(Transform(**own).augment)(KEY, batch)["view1"])
+    other = jax.jit(Transform(**own, contrast=1.0).augment)(KEY, batch)
     found = as_complex(other["view1"])
     for x, y in zip(plain, found, strict=True):
         np.testing.assert_allclose(np.angle(x * y.conj()), 0, atol=1e-2)
@@ -209,7 +216,7 @@ def test_contrast_is_a_power_of_the_magnitude_and_keeps_phase():
         assert 0.5 <= power <= 2
         assert np.abs(rest).max() < 1e-2
     assert np.abs(found - plain).max() > 0.1
-    still = undersampling.make_view("view1", **own, contrast=1.0)
+    still = view_function("view1", **own, contrast=1.0)
     np.testing.assert_allclose(
         as_complex(jax.jit(still)(KEY, batch)["image"]), plain, atol=1e-4
     )
@@ -233,8 +240,8 @@ def test_moves_of_pictures_are_those_of_phantoms():
 @pytest.mark.parametrize("mask", ["equispaced", "equispaced_fraction"])
 def test_the_true_acceleration_is_told(mask):
     own = fields(size=128, mask=mask)
-    told = undersampling.facts(**own)
-    made = jax.jit(undersampling.make_augment(**own))(KEY, heads(n=8))
+    told = Transform(**own).facts()
+    made = jax.jit(Transform(**own).augment)(KEY, heads(n=8))
     for i, view in enumerate(VIEWS):
         table = kspace_masks.mask_table(mask, 128, **VIEWS[view])
         true = 128 / table.sum(1)
@@ -250,14 +257,14 @@ def test_the_true_acceleration_is_told(mask):
 
 
 def test_root_of_the_sum_of_squares_is_one_channel():
-    channels = jax.jit(undersampling.make_view("view2", **fields(offset=0)))
-    root = jax.jit(undersampling.make_view("view2", **fields(offset=0, combine="rss")))
+    channels = jax.jit(view_function("view2", offset=0))
+    root = jax.jit(view_function("view2", offset=0, combine="rss"))
     x = as_complex(channels(KEY, heads())["image"])
     found = root(KEY, heads())["image"]
-    assert found.shape == (N, *undersampling.input_shape(**fields(combine="rss")))
+    assert found.shape == (N, *Transform(**fields(combine="rss")).input_shape)
     expected = np.sqrt((np.abs(x) ** 2).sum(1))
     np.testing.assert_allclose(found[..., 0], expected, atol=1e-5)
-    shown = undersampling.make_pictures(**fields())
+    shown = Transform(**fields()).images
     seen = channels(KEY, heads())["image"]
     np.testing.assert_allclose(
         shown(heads(), seen)[..., 0],
@@ -267,14 +274,19 @@ def test_root_of_the_sum_of_squares_is_one_channel():
 
 
 def test_pictures_of_another_size_are_brought_to_size():
-    see = jax.jit(undersampling.make_view("view1", **fields()))
+    see = jax.jit(
+        view_function(
+            "view1",
+        )
+    )
     assert see(KEY, photographs(size=48))["image"].shape == (N, SIZE, SIZE, 2 * COILS)
 
 
 def test_preview_shows_how_each_view_comes_about():
-    titles, preview = undersampling.make_preview(**fields(snr=10.0))
-    shown = dict(zip(titles, jax.jit(preview)(KEY, heads()), strict=True))
-    assert titles == [
+    transform = Transform(**fields(snr=10.0))
+    titles = transform.preview_titles
+    shown = dict(zip(titles, jax.jit(transform.preview)(KEY, heads()), strict=True))
+    assert list(titles) == [
         "object", "mask 1", "k-space 1", "zero-filled 1", "mask 2", "k-space 2",
         "zero-filled 2",
     ]  # fmt: skip
@@ -288,29 +300,32 @@ def test_preview_shows_how_each_view_comes_about():
 
 def test_an_empty_picture_has_finite_views():
     batch = {"image": np.zeros((1, SIZE, SIZE, 3), np.uint8), "id": np.zeros(1, int)}
-    made = jax.jit(undersampling.make_augment(**fields(snr=10.0)))(KEY, batch)
+    made = jax.jit(Transform(**fields(snr=10.0)).augment)(KEY, batch)
     assert all(np.isfinite(made[view]).all() for view in VIEWS)
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"size": 4}, "size is 4"),
-        ({"coils": 33}, "33 coils"),
-        ({"combine": "sum"}, "combine 'sum'; choices: channels, rss"),
-        ({"sensitivities": "none"}, "coils 'none'; choices"),
-        ({"mask": "random"}, "mask 'random'; choices"),
-        ({"snr": -1.0}, "snr is -1"),
+        ({"size": 4}, "size: got 4"),
+        ({"coils": 33}, "coils: got 33"),
+        ({"combine": "sum"}, "combine: got 'sum'; choices: 'channels', 'rss'"),
+        ({"sensitivities": "none"}, "sensitivities: got 'none'; choices"),
+        ({"mask": "random"}, "mask: got 'random'; choices"),
+        ({"snr": -1.0}, "snr: got -1"),
         ({"offset": 4}, "view1: offset is 4; its comb has 4 offsets"),
         ({"view1": {"acceleration": 4.0}}, "view1: got fields"),
-        ({"view2": {"acceleration": 0.0, "center_fraction": 0.1}}, "view2: equispaced"),
+        (
+            {"view2": {"acceleration": 0.0, "center_fraction": 0.1}},
+            "view2.acceleration: got 0.0",
+        ),
     ],
 )
 def test_faults_are_named(more, message):
     with pytest.raises(ValueError, match=message):
-        undersampling.make_augment(**fields(**more))
+        Transform(**fields(**more))
 
 
 def test_scans_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"\[3, 32, 32\]; expected \[8, 32, 32\]"):
-        undersampling.make_center(**fields(coils=8))(scans())
+        Transform(**fields(coils=8)).center(scans())

@@ -1,0 +1,20 @@
+"""Prediction of the mean of a context."""
+
+import dataclasses
+from typing import ClassVar
+
+from evaluators.baselines.common.baseline import BaselineBase, Context
+from evaluators.baselines.common.windows import predicted_by
+from evaluators.common.protocols import Embed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Baseline(BaselineBase):
+    """The mean vector of a context."""
+
+    label: ClassVar[str] = "context mean"
+
+    def fit(self, context: Context) -> Embed:
+        """Return the embed function; nothing is fitted."""
+        del context
+        return predicted_by(lambda x: x.mean(1))
