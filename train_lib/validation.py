@@ -284,9 +284,9 @@ def _alarm_faults(config: ConfigDict, devices: int) -> Iterator[str]:
 
 def _network_faults(built: Experiment) -> Iterator[str]:
     """Yield what only the network itself can say, found without computing anything."""
-    objective = built.objective(1, axis_name=None)
     batch = built.example_batch()
     try:
+        objective = built.objective(1, axis_name=None)
         jax.eval_shape(objective.init, jax.random.PRNGKey(0), batch)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         yield f"config.model: {str(error).splitlines()[0]}"
