@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Interval
 from jax import lax
-from jax.scipy.special import digamma
 
 from losses import fast_ap as fast_ap_lib
 from losses.common.normalize import unit_norm
@@ -151,7 +150,7 @@ class Objective(ObjectiveBase):
         )
         labeled = jnp.sum(key_labels >= 0).astype(jnp.float32)
         metrics = {
-            "train/loss_chance": chance_at_hand(positives, labeled - 1),
+            "train/loss_chance": fast_ap_lib.batch_chance(positives, labeled - 1),
             **diagnostics.similarities(
                 aux.positive_similarity, aux.negative_similarity
             ),
@@ -227,22 +226,6 @@ class Objective(ObjectiveBase):
             "batch_stats": extra["batch_stats"][name],
         }
         return self._networks[name].apply(variables, x, train=False)
-
-
-def chance_at_hand(positives: jax.Array, candidates: jax.Array) -> jax.Array:
-    """1 - E[AP] of random lists, from the mean number of positives R a query has.
-
-    `E[AP] = ((R - 1) / (M - 1) (M - H_M) + H_M) / M`, linear in R, so that its mean
-    over queries is that of the mean; 1 where nothing has a positive.
-
-    Args:
-        positives: R, mean over the queries that have one.
-        candidates: M of each query.
-    """
-    m = jnp.maximum(candidates, 1.0)
-    harmonic = digamma(m + 1) + jnp.euler_gamma
-    rest = (positives - 1) / jnp.maximum(m - 1, 1.0) * (m - harmonic)
-    return jnp.where(positives > 0, 1 - (rest + harmonic) / m, 1.0)
 
 
 def _count_positives(
