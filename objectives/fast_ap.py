@@ -18,7 +18,12 @@ from models.layers.mlp import MLP
 from objectives.common import diagnostics
 from objectives.common.accumulation import in_chunks
 from objectives.common.collectives import gather, mean_over_devices
-from objectives.common.networks import apply_training, gathered_columns
+from objectives.common.networks import (
+    apply_inference,
+    apply_training,
+    gathered_columns,
+    init_keys,
+)
 from objectives.common.objective import (
     Batch,
     Extra,
@@ -106,8 +111,7 @@ class Objective(ObjectiveBase):
         """Return trained parameters, and batch statistics with frozen parameters."""
         x, params, stats = batch["view1"], {}, {}
         for i, (name, network) in enumerate(self._networks.items()):
-            keys = jax.random.split(jax.random.fold_in(rng, i))
-            keys = dict(zip(("params", "dropout"), keys, strict=True))
+            keys = init_keys(jax.random.fold_in(rng, i))
             x, variables = network.init_with_output(keys, x, train=False)
             params[name] = variables["params"]
             stats[name] = variables.get("batch_stats", {})
@@ -221,11 +225,9 @@ class Objective(ObjectiveBase):
         self, name: str, params: Params, extra: Extra, x: jax.Array
     ) -> jax.Array:
         """Return the output of a network that uses its running statistics."""
-        variables = {
-            "params": (extra["frozen"] if name in self.frozen else params)[name],
-            "batch_stats": extra["batch_stats"][name],
-        }
-        return self._networks[name].apply(variables, x, train=False)
+        weights = (extra["frozen"] if name in self.frozen else params)[name]
+        stats = extra["batch_stats"][name]
+        return apply_inference(self._networks[name], weights, stats, x)
 
 
 def _count_positives(
