@@ -34,7 +34,7 @@ from evaluators.common.frame_measures import (
 from evaluators.common.metric import Metrics, MetricType
 from evaluators.common.protocols import Data, Embed
 from evaluators.metrics.ties import WITHIN, nearly_tied, tied_by_chance
-from evaluators.search import exact as exact_search
+from evaluators.search.scores import largest
 from evaluators.search.temporal import (
     Candidates,
     Frames,
@@ -202,7 +202,7 @@ class Evaluator(EvaluatorBase):
         best = np.empty((len(z), deep), np.float32)
         values: list[list[Values]] = [[] for _ in sample.measures]
         for block, scores in sample.candidates.scores(z, gallery):
-            rows = exact_search.largest(scores, deep)
+            rows = largest(scores, deep)
             best[block] = np.take_along_axis(scores, rows, axis=1)
             near[block] = np.where(np.isfinite(best[block]), rows, -1)
             for measure, parts in zip(sample.measures, values, strict=True):

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Interval
 
-from evaluators.common import embeddings, summary
+from evaluators.common import embeddings
+from evaluators.common.embeddings import unit_rows
 from evaluators.common.evaluator import EvaluatorBase, Examples, no_examples
 from evaluators.common.fields import SplitName
 from evaluators.common.metric import DIAGNOSTIC, Metric, Metrics, MetricType
 from evaluators.common.protocols import Embed
-from evaluators.metrics import ranking
+from evaluators.metrics import intervals
 from evaluators.search import exact as exact_search
 
 TYPES = {
@@ -29,10 +30,7 @@ TYPES = {
     "uniformity": MetricType("diagnostic", "lower"),
     "duplicates": MetricType("diagnostic", "lower"),
 }
-OTHER_VIEW = "view1"
 SAME = 1e-6  # cosine distance below which two embeddings count as one
-PARTS = 10  # of the jackknife
-T95 = 2.2621571628  # two-sided 95 % of Student's t with PARTS - 1 degrees of freedom
 
 
 def embedding_std(z: jax.Array) -> jax.Array:
@@ -129,12 +127,12 @@ class Evaluator(EvaluatorBase):
         split, seed = getattr(self._data, self.split), self._seed
         rows = embeddings.some_rows(len(split), self.max_records, seed)
         parts = [(split, rows)]
-        z = _unit(embeddings.embed_required(embed, parts, self.view or None))
-        views = embeddings.embed_parts(embed, parts, OTHER_VIEW)
+        z = unit_rows(embeddings.embed_required(embed, parts, self.view or None))
+        views = embeddings.embed_parts(embed, parts, embeddings.FIRST_VIEW)
         d = z.shape[1]
         span = _span(z)
         spread = _measured(embedding_std, z, seed, d**-0.5)
-        even = _span(_unit(np.random.default_rng(0).standard_normal(z.shape)))
+        even = _span(unit_rows(np.random.default_rng(0).standard_normal(z.shape)))
         metrics = {
             "embedding_std": spread,
             "embedding_std_ratio": Metric(
@@ -151,7 +149,7 @@ class Evaluator(EvaluatorBase):
             "duplicates": _duplicates(z),
         }
         if views is not None:
-            metrics["alignment"] = _alignment(z, _unit(views), seed)
+            metrics["alignment"] = _alignment(z, unit_rows(views), seed)
         metrics = {
             name: metric._replace(**TYPES[name]._asdict())
             for name, metric in metrics.items()
@@ -160,30 +158,22 @@ class Evaluator(EvaluatorBase):
 
 
 def _measured(
-    statistic: Callable, z: np.ndarray, seed: int, chance: float = math.nan
+    statistic: Callable[[jax.Array], jax.Array], z: np.ndarray, seed: int, chance: float
 ) -> Metric:
-    """Return a statistic of rows with its jackknife interval, a tenth left out a time.
+    """Return a statistic of rows with its jackknife interval."""
+    compiled = jax.jit(statistic)
 
-    The bootstrap does not do here: rows drawn twice lower ranks and distances.
-    """
-    statistic = jax.jit(statistic)
-    value = float(statistic(z))
-    if len(z) < 2 * PARTS:
-        return Metric(value, len(z), chance, math.nan, math.nan)
-    order = np.random.default_rng(seed).permutation(len(z))
-    size = len(z) // PARTS
-    parts = [
-        float(statistic(np.delete(z, order[i * size : (i + 1) * size], axis=0)))
-        for i in range(PARTS)
-    ]
-    half = T95 * math.sqrt((PARTS - 1) * np.var(parts))
-    return Metric(value, len(z), chance, value - half, value + half)
+    def measure(rows: np.ndarray) -> float:
+        return float(compiled(rows))
+
+    interval = intervals.jackknife(measure, z, seed)
+    return Metric(measure(z), len(z), chance, *interval)
 
 
 def _alignment(z: np.ndarray, views: np.ndarray, seed: int) -> Metric:
     random_distance = 2 - 2 * float(z.mean(axis=0) @ views.mean(axis=0))
     values, each = np.asarray(alignment(z, views), float), np.arange(len(z))
-    return summary.mean_metric(values, random_distance, each, seed, DIAGNOSTIC)
+    return intervals.mean_metric(values, random_distance, each, seed, DIAGNOSTIC)
 
 
 def _duplicates(z: np.ndarray) -> Metric:
@@ -191,13 +181,9 @@ def _duplicates(z: np.ndarray) -> Metric:
     ids = np.arange(len(z))
     scores, _ = exact_search.top_k(z, z, 1, query_ids=ids, gallery_ids=ids)
     share = float((scores[:, 0] >= 1 - SAME).mean())
-    return Metric(share, len(z), 0.0, *ranking.wilson(share, len(z)))
+    return Metric(share, len(z), 0.0, *intervals.wilson(share, len(z)))
 
 
 def _span(z: np.ndarray) -> np.ndarray:
     """Return rows in their own span; rank and uniformity stay what they are."""
     return np.linalg.qr(z.T, mode="r").T if z.shape[1] > len(z) else z
-
-
-def _unit(z: np.ndarray) -> np.ndarray:
-    return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)

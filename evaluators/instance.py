@@ -24,8 +24,6 @@ from evaluators.common.metric import ERROR, Metrics
 from evaluators.common.protocols import Data, Embed
 from evaluators.search import exact as exact_search
 
-QUERY_VIEW = "view1"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluator(EvaluatorBase):
@@ -65,7 +63,7 @@ class Evaluator(EvaluatorBase):
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         split, ids = getattr(self._data, self.split), self._ids
         rows = embeddings.some_rows(len(ids), self.max_queries, self._seed)
-        z = embeddings.embed_parts(embed, [(split, rows)], QUERY_VIEW)
+        z = embeddings.embed_parts(embed, [(split, rows)], embeddings.FIRST_VIEW)
         if z is None:
             return {}, no_examples
         gallery = embeddings.embed_required(embed, [(split, np.arange(len(ids)))])

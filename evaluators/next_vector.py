@@ -23,9 +23,9 @@ from evaluators.common.evaluator import (
 from evaluators.common.fields import CutOffs
 from evaluators.common.metric import ERROR, Metric, Metrics, MetricType
 from evaluators.common.protocols import Data, Embed, Split
+from evaluators.metrics.intervals import mean_metric
 from evaluators.search import exact as exact_search
 
-TARGET = "view2"
 COSINE = MetricType("diagnostic", "higher")
 GAP = MetricType("diagnostic", "lower")
 
@@ -119,19 +119,17 @@ class Evaluator(EvaluatorBase):
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         sample, split, seed = self._sample, self._data.validation, self._seed
         parts = [(sample.pool, sample.pool_rows)]
-        pool = embeddings.embed_required(embed, parts, TARGET)
+        pool = embeddings.embed_required(embed, parts, embeddings.TARGET_VIEW)
         q = embeddings.embed_required(embed, [(split, sample.rows)])  # [q, d]
         rank = self._ranks(q, pool)
         n = len(pool) - (sample.context_rows >= 0).sum(1)  # candidates of each query
         groups = split.table["label"][sample.rows]
         cosine = np.sum(q * pool[sample.target_row], 1, dtype=np.float64)
         metrics = {
-            "cosine": summary.mean_metric(
-                cosine, q @ pool.mean(0), groups, seed, COSINE
-            )
+            "cosine": mean_metric(cosine, q @ pool.mean(0), groups, seed, COSINE)
         }
         for k in sorted_cut_offs(self.k):
-            metrics[f"recall@{k}"] = summary.mean_metric(
+            metrics[f"recall@{k}"] = mean_metric(
                 rank <= k,
                 np.minimum(k, n) / n,
                 groups,
@@ -139,9 +137,7 @@ class Evaluator(EvaluatorBase):
                 summary.recall_type(k),
                 share=True,
             )
-        metrics["mean_rank"] = summary.mean_metric(
-            rank, (n + 1) / 2, groups, seed, ERROR
-        )
+        metrics["mean_rank"] = mean_metric(rank, (n + 1) / 2, groups, seed, ERROR)
         metrics["train_cosine"] = self._train_cosine(embed)
         metrics["gap"] = _difference(metrics["train_cosine"], metrics["cosine"])
         examples = examples_lib.of_search(
@@ -172,10 +168,10 @@ class Evaluator(EvaluatorBase):
     def _train_cosine(self, embed: Embed) -> Metric:
         train, rows = self._data.train, self._sample.train_rows
         q = embeddings.embed_required(embed, [(train, rows)])
-        t = embeddings.embed_required(embed, [(train, rows)], TARGET)
+        t = embeddings.embed_required(embed, [(train, rows)], embeddings.TARGET_VIEW)
         cosine = np.sum(q * t, 1, dtype=np.float64)
         groups = train.table["label"][rows]
-        return summary.mean_metric(cosine, q @ t.mean(0), groups, self._seed, COSINE)
+        return mean_metric(cosine, q @ t.mean(0), groups, self._seed, COSINE)
 
 
 def _context_rows(vectors: np.ndarray, target: np.ndarray, context: int) -> np.ndarray:

@@ -27,7 +27,7 @@ from evaluators.common.evaluator import (
 from evaluators.common.fields import CutOffs, GalleryName, QueryCount, SplitName
 from evaluators.common.metric import SCORE, Metrics
 from evaluators.common.protocols import Data, Embed, Split
-from evaluators.metrics import ranking
+from evaluators.metrics import chance, ranking
 from evaluators.search import exact as exact_search
 
 
@@ -184,7 +184,7 @@ class Evaluator(EvaluatorBase):
                 ideal = relevant.ideal[kept, :k]
                 values[f"ndcg@{k}"] = summary.QueryValues(
                     ranking.ndcg(gains[:, :k], ideal),
-                    ranking.ndcg_chance(mean_gain, ideal, n),
+                    chance.ndcg(mean_gain, ideal, n),
                     SCORE,
                 )
         examples = examples_lib.of_search(

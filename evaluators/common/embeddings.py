@@ -11,6 +11,8 @@ from evaluators.common.protocols import Data, Embed, Split
 
 CHUNK = 4096  # records an embed call
 IN_MEMORY = 2**30  # bytes; beyond that embeddings go to a temporary file
+FIRST_VIEW = "view1"  # of a record
+TARGET_VIEW = "view2"  # of a record, or the vector that follows a window
 COLUMNS = ("id", "label", "codes", "code_weights")
 
 
@@ -89,6 +91,11 @@ def columns(splits: Sequence, *more: str) -> dict[str, np.ndarray]:
             parts = [_widened(part, width, fill) for part in parts]
         joined[name] = np.concatenate(parts)
     return joined
+
+
+def unit_rows(x: np.ndarray) -> np.ndarray:
+    """Return rows [n, d] scaled to unit norm; rows of zeros stay."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def take(table: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from evaluators.common import relevance
-from evaluators.metrics import ranking
+from evaluators.metrics.intervals import wilson
 
 COMMON = 0.05  # share of the records from which on a code is common
 LISTED = 5  # common codes that are named
@@ -34,7 +34,7 @@ def nearness(
     near = np.einsum("md,md->m", anchor, positive, dtype=np.float64)
     far = np.einsum("md,md->m", anchor, other, dtype=np.float64)
     value = float((np.sign(near - far) + 1).mean() / 2)
-    low, high = ranking.wilson(value, len(near))
+    low, high = wilson(value, len(near))
     return {
         "value": value,
         "n": len(near),

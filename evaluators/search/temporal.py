@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluators.common import embeddings
 from evaluators.common.protocols import Embed
-from evaluators.search import exact as exact_search
+from evaluators.search.scores import GALLERY_BLOCK, inner_products
 
 BLOCK = 64  # queries whose scores with the whole gallery are in memory at once
 ROUNDING = 1e-9  # seconds: times are multiples of 1 / rate only up to rounding
@@ -139,20 +139,17 @@ class Candidates:
         Raises:
             ValueError: If a value is not finite.
         """
-        tiles = [
-            slice(i, i + exact_search.BLOCK_ROWS)
-            for i in range(0, len(gallery), exact_search.BLOCK_ROWS)
-        ]
+        starts = range(0, len(gallery), GALLERY_BLOCK)
         for block in self.blocks():
             scores = np.concatenate(
                 [
-                    exact_search.inner_products(z[block], gallery[gallery_block])
-                    for gallery_block in tiles
+                    inner_products(z[block], gallery[start : start + GALLERY_BLOCK])
+                    for start in starts
                 ],
                 axis=1,
             )
             if not np.isfinite(scores).all():
-                raise ValueError("got embeddings that hold values not finite")
+                raise ValueError("got embeddings with values that are not finite")
             yield block, np.where(self.mask(block), scores, -np.inf)
 
 
