@@ -222,4 +222,4 @@ def test_pixels_of_views_and_of_blank_paper():
     blank = dataclasses.replace(split, images=np.full_like(split.images, 255))
     assert not plain(blank, rows).any()
     dark = dataclasses.replace(split, images=np.zeros_like(split.images))
-    assert not pixel_embed(as_they_are, 5, ground=0.0)(dark, rows).any()
+    assert not pixel_embed(as_they_are, 5, background=0.0)(dark, rows).any()
