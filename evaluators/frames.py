@@ -156,7 +156,7 @@ class Evaluator(EvaluatorBase):
                 "label; set data.label, or labels=False"
             )
         queries = queries.take(
-            embeddings.some_rows(len(queries), self.max_queries, seed)
+            embeddings.sample_rows(len(queries), self.max_queries, seed)
         )
         count = len(queries)
         queries, candidates = with_candidates(queries, gallery, self.window, self.apart)
@@ -178,7 +178,7 @@ class Evaluator(EvaluatorBase):
         measures: list[Measure] = []
         cut_offs = sorted_cut_offs(self.k)
         if self.ssim:
-            chosen = embeddings.some_rows(len(queries), self.ssim, self._seed)
+            chosen = embeddings.sample_rows(len(queries), self.ssim, self._seed)
             measures.append(Likeness(queries, gallery, cut_offs, chosen, self._seed))
         if self.column:
             columns = queries.table[self.column], gallery.table[self.column]

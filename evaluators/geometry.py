@@ -30,10 +30,11 @@ TYPES = {
     "uniformity": MetricType("diagnostic", "lower"),
     "duplicates": MetricType("diagnostic", "lower"),
 }
+Array = jax.Array | np.ndarray
 SAME = 1e-6  # cosine distance below which two embeddings count as one
 
 
-def embedding_std(z: jax.Array) -> jax.Array:
+def embedding_std(z: Array) -> jax.Array:
     """Return the mean over channels of the standard deviation over rows.
 
     1 / sqrt(d) for directions spread evenly, 0 for a collapsed embedding (Chen & He,
@@ -45,7 +46,7 @@ def embedding_std(z: jax.Array) -> jax.Array:
     return jnp.std(z, axis=0).mean()
 
 
-def effective_rank(z: jax.Array) -> jax.Array:
+def effective_rank(z: Array) -> jax.Array:
     """Return exp of the entropy of the normalized singular values of centered rows.
 
     Between 1 and min(n - 1, d); 0 if all rows are equal (Roy & Vetterli, The Effective
@@ -63,7 +64,7 @@ def effective_rank(z: jax.Array) -> jax.Array:
     return jnp.where(real, jnp.exp(entropy), 0.0)
 
 
-def alignment(z1: jax.Array, z2: jax.Array) -> jax.Array:
+def alignment(z1: Array, z2: Array) -> jax.Array:
     """Return |z1 - z2|^2 of pairs that belong together, [n].
 
     Its mean is the alignment of Wang & Isola (2020), 0 best and 2 for
@@ -72,7 +73,7 @@ def alignment(z1: jax.Array, z2: jax.Array) -> jax.Array:
     return jnp.square(z1 - z2).sum(axis=1)
 
 
-def uniformity(z: jax.Array) -> jax.Array:
+def uniformity(z: Array) -> jax.Array:
     """Return log E exp(-2 |z - z'|^2) over pairs of different rows.
 
     Near -4 when spread evenly, 0 when collapsed (Wang & Isola, 2020, section 4.1.2).
@@ -125,7 +126,7 @@ class Evaluator(EvaluatorBase):
 
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         split, seed = getattr(self._data, self.split), self._seed
-        rows = embeddings.some_rows(len(split), self.max_records, seed)
+        rows = embeddings.sample_rows(len(split), self.max_records, seed)
         parts = [(split, rows)]
         z = unit_rows(embeddings.embed_required(embed, parts, self.view or None))
         views = embeddings.embed_parts(embed, parts, embeddings.FIRST_VIEW)
@@ -158,7 +159,7 @@ class Evaluator(EvaluatorBase):
 
 
 def _measured(
-    statistic: Callable[[jax.Array], jax.Array], z: np.ndarray, seed: int, chance: float
+    statistic: Callable[[Array], jax.Array], z: np.ndarray, seed: int, chance: float
 ) -> Metric:
     """Return a statistic of rows with its jackknife interval."""
     compiled = jax.jit(statistic)
@@ -186,4 +187,6 @@ def _duplicates(z: np.ndarray) -> Metric:
 
 def _span(z: np.ndarray) -> np.ndarray:
     """Return rows in their own span; rank and uniformity stay what they are."""
-    return np.linalg.qr(z.T, mode="r").T if z.shape[1] > len(z) else z
+    if z.shape[1] <= len(z):
+        return z
+    return np.asarray(np.linalg.qr(z.T, mode="r")).T

@@ -62,7 +62,7 @@ class Evaluator(EvaluatorBase):
 
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         split, ids = getattr(self._data, self.split), self._ids
-        rows = embeddings.some_rows(len(ids), self.max_queries, self._seed)
+        rows = embeddings.sample_rows(len(ids), self.max_queries, self._seed)
         z = embeddings.embed_parts(embed, [(split, rows)], embeddings.FIRST_VIEW)
         if z is None:
             return {}, no_examples
@@ -82,7 +82,7 @@ class Evaluator(EvaluatorBase):
             ranks.rank == 1,
             (query, rows),
             seed=self._seed,
-            own=True,
+            includes_itself=True,
         )
         searches = [summary.SearchResult("", values, query, 0, *examples)]
         metrics = summary.summarize_searches(searches, self.tags(), self._seed)

@@ -121,7 +121,7 @@ class Evaluator(EvaluatorBase):
 
     @functools.cached_property
     def _anchor_rows(self) -> np.ndarray:
-        return embeddings.some_rows(len(self._ids), self.max_queries, self._seed)
+        return embeddings.sample_rows(len(self._ids), self.max_queries, self._seed)
 
     @functools.cached_property
     def _gallery_sizes(self) -> dict[str, int]:
@@ -269,7 +269,7 @@ class Evaluator(EvaluatorBase):
             hits,
             (query, rows),
             seed=self._seed,
-            own=True,
+            includes_itself=True,
         )
         searches = [summary.SearchResult("", {}, query, 0, *examples)]
         return functools.partial(examples_lib.pick, searches)

@@ -17,7 +17,7 @@ BLANK = 1e-3  # length below which an image holds nothing but rounding
 class Baseline(BaselineBase):
     """Averages of an image over size x size squares, without its background.
 
-      z = (background - A x A^T) / |...|, A the averages over `size` equal parts of a side
+      z = (background - A x A^T) / |...|, A averages `size` parts of a side
 
     Attributes:
         size: Side of the square that an image is shrunk to.
@@ -68,7 +68,7 @@ def _foreground(images: np.ndarray, size: int, background: float) -> np.ndarray:
 
 
 def _averages(side: int, size: int) -> np.ndarray:
-    """Return the weight of every pixel in `size` equal parts of a side, [size, side]."""
+    """Return the weights of pixels in `size` equal parts of a side, [size, side]."""
     edges = np.linspace(0, side, size + 1)
     first, last = edges[:-1, None], edges[1:, None]
     pixel = np.arange(side)[None, :]
