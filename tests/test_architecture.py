@@ -21,14 +21,14 @@ ALLOWED = {
     },
     "input_pipeline": {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
-        "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage",
+        "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage", "annotated_types",
     },
     "evaluators": {"numpy", "jax", "skimage", "annotated_types", "losses"},
     "reporting": {
         "numpy", "pandas", "matplotlib", "jinja2", "PIL", "tabulate", "absl",
     },
     "train_lib": {
-        "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
+        "numpy", "annotated_types", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
         "clu", "tensorboard", "pandas", "scipy", "losses", "models", "objectives",
         "input_pipeline", "evaluators", "reporting",
     },
