@@ -251,7 +251,7 @@ def test_3_a_cosine_of_100_epochs_in_a_run_of_10(refused, tmp_path):
     assert any("horizon of 100 epochs for a run of 10" in fault for fault in refused)
     # Where a run has come to it all the same, as one that was cut short has.
     fields = {"train": {"batch_size": 128}, "schedule": {"name": "cosine"}}
-    files.write_json(tmp_path / files.CONFIG, {"config": fields})
+    files.write_config(tmp_path, {"config": fields})
     files.append_line(
         tmp_path / files.RESUMES, {"total_steps": 40, "horizon": [0, 400]}
     )

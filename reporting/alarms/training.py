@@ -123,13 +123,14 @@ def _spreads(
     """Yield tag, step and latest standard deviations of embeddings, of 1/√d."""
     if run.progress < settling:
         return
-    tags = run.history.named("embedding_std", "embedding_std_ratio")
-    for tag in tags:
-        if f"{tag}_ratio" in tags:  # the same, already divided
-            continue
+    divided = run.history.named("embedding_std_ratio")
+    whole = [
+        t for t in run.history.named("embedding_std") if f"{t}_ratio" not in divided
+    ]
+    for tag in [*whole, *divided]:
         rows = run.history.points(tag, last=points)
         # 1/√d, the spread of random directions, is the metric's chance level.
-        units = [1.0 if tag.endswith("_ratio") else row.chance for row in rows]
+        units = [1.0 if tag in divided else row.chance for row in rows]
         ratios = [
             row.value / unit
             for row, unit in zip(rows, units, strict=True)

@@ -35,7 +35,7 @@ def first_state(config):
 def save_run(config, folder):
     """A workdir with a checkpoint of a state; returns the state."""
     state = first_state(config)
-    files.write_json(folder / files.CONFIG, {"config": files.plain(config)})
+    files.write_config(folder, {"config": files.plain(config)})
     checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
     checkpoints.save(3, state, {}, {}, best=None)
     checkpoints.close()
