@@ -168,7 +168,7 @@ def _measure_baselines(
         data=run.data,
         images=run.images,
         untrained=_embed_of(run, untrained),
-        start=pretrained.other_embed(began) or _embed_of(run, fresh),
+        start=pretrained.other_embed(run.experiment) or _embed_of(run, fresh),
     )
     for name in missing:
         if stop.received:
