@@ -3,7 +3,7 @@
 import bisect
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 import pandas as pd
 
@@ -340,11 +340,11 @@ def as_metric(value: Mapping[str, Any] | float | None) -> Metric:
     return metric
 
 
-def is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> TypeGuard[float]:
     """Return whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Return whether a value is a number, infinite ones among them, and not NaN."""
     return isinstance(value, int | float) and not math.isnan(value)

@@ -27,6 +27,7 @@ from reporting import report
 from reporting import run_dir as files
 from reporting.alarms.common import check as alarm_check
 from reporting.figures import run_figures
+from tests.reporting import fake
 from tests.train_lib import tiny_run
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -76,9 +77,9 @@ def replay(folder, *, train=(), evaluations=(), baselines=(), data=None):
             "baseline",
             step=0,
             epoch=0,
-            metrics=baseline,
-            baseline=name,
+            metrics=fake.typed(baseline),
             time=0.0,
+            **fake.shown(name),
         )
     for i, values in enumerate(train, 1):
         files.append_event(
@@ -88,8 +89,8 @@ def replay(folder, *, train=(), evaluations=(), baselines=(), data=None):
         last = {"final": True} if i == len(evaluations) else {}
         step = i * max(len(train) // max(len(evaluations), 1), 1)
         files.append_event(
-            folder, "eval", step=step, epoch=step / 10, metrics=values, time=99.0 + i,
-            **last,
+            folder, "eval", step=step, epoch=step / 10, metrics=fake.typed(values),
+            time=99.0 + i, **last,
         )  # fmt: skip
     if data is not None:
         files.write_json(folder / files.DATA, data)
@@ -153,14 +154,13 @@ def stuck(tmp_path_factory):
             train=dataclasses.replace(data.train, source=Slow(data.train))
         )
 
-        patch.setattr(experiment, "load_data", slow)
-        arguments = tiny_run.arguments(
-            folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4,
-            train__batch_size=128, train__epochs=4, data__brands=100,
-            train__negatives="per_chunk", train__threads=1, train__prefetch=1,
-            evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
-        )  # fmt: skip
-        assert main.main(arguments) == 0
+    arguments = tiny_run.arguments(
+        folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4,
+        train__batch_size=128, train__epochs=4, data__brands=100,
+        train__negatives="per_chunk", train__threads=1, train__prefetch=1,
+        evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
+    )  # fmt: skip
+    assert main.main(arguments, build=tiny_run.build_with_data(slow)) == 0
     return folder
 
 
@@ -222,13 +222,8 @@ def refused(tmp_path_factory):
     recipe = folder / "recipe.py"
     recipe.write_text(RECIPE)
     arguments = [f"--config={recipe}", f"--workdir={folder / 'run'}"]
-    with pytest.MonkeyPatch.context() as patch:
-        assert (
-            main.main(
-                [*arguments, "--config.schedule.epochs=100"], build=tiny_run.build
-            )
-            == 2
-        )
+    command = [*arguments, "--config.schedule.epochs=100"]
+    assert main.main(command, build=tiny_run.build) == 2
     found = read(folder / "run")
     assert found["verdict"].startswith("REFUSED: Nothing was started.")
     return found["refusals"][0]["faults"]
