@@ -10,7 +10,6 @@ from benchmarks.common.worker import RECIPE
 from input_pipeline.transforms import image
 from models import efficientnet
 from objectives import moco
-from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]

@@ -10,7 +10,6 @@ from benchmarks.common.worker import SIMSIAM
 from input_pipeline.transforms import image
 from models import resnet
 from objectives import simsiam
-from objectives.common.objective import Context
 from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]

@@ -5,12 +5,11 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable
 from typing import Any
 
 from input_pipeline import dataset
-from input_pipeline.cache import prepared
+from input_pipeline.cache.root import cache_root
 
 # What the system says where a folder cannot be written; a reader's errors are others.
 _NOT_WRITABLE = {
@@ -46,7 +45,7 @@ def cached(
       DataError: if the cache cannot be written.
     """
     name = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:24]
-    folder = prepared.cache_root(cache) / kind
+    folder = cache_root(cache) / kind
     stored, note = folder / f"{name}.npy", folder / f"{name}.json"
     if not (stored.is_file() and note.is_file()):
         draft = folder / f".{name}.{os.getpid()}.npy"
@@ -68,17 +67,3 @@ def cached(
                 "data.cache or AKIN_CACHE"
             ) from error
     return stored, json.loads(note.read_text("utf-8"))
-
-
-def check_room(folder: pathlib.Path, size: int) -> None:
-    """Checks that `size` bytes are free: a map of a full disk kills the process.
-
-    Raises:
-      DataError: if they are not.
-    """
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise dataset.DataError(
-            f"data.cache: {size:,} bytes are to be written to {folder}, where {free:,} "
-            "are free; choose another with data.cache or AKIN_CACHE"
-        )

@@ -1,35 +1,24 @@
 """Prepares a dataset once, block by block, and opens what was prepared."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from tqdm import auto as tqdm
 
 from input_pipeline import dataset
-from input_pipeline.cache import array_records
+from input_pipeline.cache import array_records, file_lock
 from input_pipeline.cache import blocks as blocks_lib
+from input_pipeline.cache.root import cache_root
 from input_pipeline.records import columns as columns_lib
 
 _IMAGES = "images"
 _FEW_BLOCKS = 4
-
-
-class Columns(NamedTuple):
-    """The table of one split, without weights, and the names of labels and codes."""
-
-    table: dict[str, Any]
-    label_names: list[str]
-    code_names: list[str]
 
 
 class Work(NamedTuple):
@@ -45,15 +34,9 @@ class Work(NamedTuple):
 
     blocks: Sequence[Any]
     make: Callable[[Any], blocks_lib.Block]
-    columns: Callable[[np.ndarray], Columns]
+    columns: Callable[[np.ndarray], columns_lib.Columns]
     facts: Callable[[list[dict], np.ndarray, np.ndarray], dict]
     watch: Callable[[dict], None] = lambda report: None
-
-
-def cache_root(cache: str | os.PathLike | None) -> pathlib.Path:
-    """Returns `cache`, else $AKIN_CACHE, else ~/.cache/akin."""
-    root = cache or os.environ.get("AKIN_CACHE") or "~/.cache/akin"
-    return pathlib.Path(root).expanduser().absolute()
 
 
 def fingerprint(spec: dict) -> str:
@@ -101,7 +84,7 @@ def load(
     if work.exists() or not final.exists():
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(final.with_suffix(".lock")):
+            with file_lock.wait_for(final.with_suffix(".lock")):
                 if not final.exists():
                     _prepare(spec, plan(), work, final, progress, workers)
                 shutil.rmtree(work, ignore_errors=True)
@@ -214,23 +197,3 @@ def _open(final: pathlib.Path, size: int, rarity: float, memory: int) -> dataset
             names["codes"],
         )
     return dataset.Data(**splits, facts={**facts, "prepared_in": str(final)})
-
-
-@contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
-    """Holds `path` for this process; the kernel lets go when the process dies."""
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            logging.warning(
-                "waiting for process %s, which prepares the same data (%s)",
-                file.read().strip() or "(unknown)",
-                path,
-            )
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield

@@ -11,6 +11,7 @@ from annotated_types import Interval
 from input_pipeline import dataset, field_checks
 from input_pipeline.formats import vectors as vector_format
 from input_pipeline.records import windows
+from input_pipeline.records.stored_array import StoredArray
 
 LISTED = 20  # vectors named that were left out
 _ROWS = 65_536  # looked through at a time
@@ -126,7 +127,7 @@ def _sequences(file, path, article, position, title) -> windows.Sequences:
         begins = np.searchsorted(numbers, numbers)
         at = np.arange(len(numbers)) - begins
     return windows.Sequences(
-        vectors=windows.Vectors(file.path),
+        vectors=StoredArray(file.path),
         order=order,
         article=numbers,
         position=at,

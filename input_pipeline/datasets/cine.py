@@ -4,6 +4,7 @@ Amplitudes become B-mode pictures once, |A| over the largest of the sequence, in
 decibels, and are kept as uint8 in the cache; what trains reads from there.
 """
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from annotated_types import Interval
 from input_pipeline import dataset, field_checks
 from input_pipeline.formats import arrays as array_format
 from input_pipeline.formats.cine import arrays as cine_arrays
+from input_pipeline.formats.cine import axes as cine_axes
 from input_pipeline.formats.cine import files as cine_files
 from input_pipeline.formats.cine import images as cine_images
 from input_pipeline.formats.cine import table as cine_table
@@ -97,7 +99,7 @@ def load(
         path,
         key=key,
         axes=axes,
-        recipe=cine_arrays.Recipe(tuple(size), bmode, float(db), envelope),
+        recipe=bmode_lib.Recipe(tuple(size), bmode, float(db), envelope),
         columns={"table": table, "clip": clip, "frame": frame, "time": time},
         max_rejected=max_rejected,
         cache=cache,
@@ -165,7 +167,7 @@ def read_records(
         path,
         key=own["key"],
         axes=own["axes"],
-        recipe=cine_arrays.Recipe(
+        recipe=bmode_lib.Recipe(
             tuple(size), own["bmode"], float(own["db"]), own["envelope"]
         ),
         columns={name: own[name] for name in ("table", "clip", "frame", "time")},
@@ -179,9 +181,13 @@ def read_records(
 def _read(
     path: str,
     *,
-    recipe: cine_arrays.Recipe,
+    key: str,
+    axes: str,
+    recipe: bmode_lib.Recipe,
     columns: dict[str, str],
-    **fields,
+    max_rejected: float,
+    cache: str,
+    progress: bool,
 ) -> frames_lib.Cine:
     if not path:
         raise dataset.DataError(
@@ -189,9 +195,24 @@ def _read(
             f"{', '.join(array_format.SUFFIXES)}, or a folder"
         )
     place = pathlib.Path(path).expanduser()
-    beside = columns.pop("table")
-    prepared = cine_files.prepare(place, recipe=recipe, **fields)
-    file = cine_table.find(place, beside)
+    csv_file = columns.pop("table")
+    convert = functools.partial(
+        cine_arrays.convert,
+        key=key,
+        name_axes=functools.partial(cine_axes.name_axes, axes=axes),
+        recipe=recipe,
+        progress=progress,
+    )
+    prepared = cine_files.prepare(
+        place,
+        convert=convert,
+        spec=[key, axes],
+        recipe=recipe,
+        max_rejected=max_rejected,
+        cache=cache,
+        progress=progress,
+    )
+    file = cine_table.find(place, csv_file)
     table, facts = cine_table.join(prepared.table, file, **columns)
     kept = table.iloc[prepared.kept].reset_index(drop=True)
     return frames_lib.Cine(prepared.frames, kept, {**prepared.facts, **facts})

@@ -87,7 +87,7 @@ def load(
         index = image_files.build(root, files, content)
         tally = image_files.Tally(index.total, max_rejected)
         tally.add(index.rejected)
-        held = image_files.hold_back(index.groups, val_fraction, seed)
+        held = image_files.held_out_files(index.groups, val_fraction, seed)
         return prepared.Work(
             blocks=_cut(index.paths, held, size),
             make=functools.partial(

@@ -6,8 +6,6 @@ the middle; more coils are combined into `coils` virtual ones by singular vector
 are followed by empty ones. Nothing is scaled, so that phase and proportions stay.
 """
 
-import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -17,8 +15,9 @@ import numpy as np
 from annotated_types import Interval
 from tqdm import auto as tqdm
 
-from input_pipeline import dataset, field_checks
-from input_pipeline.cache import prepared as prepared_lib
+from input_pipeline import dataset, field_checks, splits
+from input_pipeline.cache import mapped_array
+from input_pipeline.cache.root import cache_root
 from input_pipeline.formats import kspace as kspace_format
 from input_pipeline.physics import coils as coils_lib
 from input_pipeline.records import phantoms
@@ -87,7 +86,9 @@ def load(
     if train_on == "all":
         facts["training"] = f"all {len(scans)} scans, which are searched, too"
         return dataset.Data(scans, scans, facts, extra, grouped_by="")
-    held = _held_out(scans.table["label"], val_fraction, seed)
+    label = scans.table["label"]
+    order = splits.random_order(int(label.max()) + 1, seed)
+    held = splits.held_out_groups(order, val_fraction)[label]
     if held.all() or not held.any():
         raise dataset.DataError(
             f"data.path: got {len(scans.label_names)} readable files in {path}; "
@@ -203,7 +204,7 @@ def _files(path: str, cache: str) -> list[pathlib.Path]:
     if not root.is_dir():
         raise dataset.DataError(f"data.path: got {path}, which does not exist")
     # A cache inside the folder holds what was made of the scans, and no scans.
-    prepared = prepared_lib.cache_root(cache).resolve()
+    prepared = cache_root(cache).resolve()
     there = [p for p in root.rglob("*") if p.is_file() and prepared not in p.parents]
     files = sorted(p for p in there if p.suffix.lower() in kspace_format.READERS)
     if not files:
@@ -228,12 +229,10 @@ def _read(
 ) -> tuple[dataset.Split, dict]:
     """All records of some files, and facts on how they were brought to one shape."""
     root = files[0].parent if len(files) == 1 else _common(files)
-    folder = prepared_lib.cache_root(cache) / "kspace"
-    folder.mkdir(parents=True, exist_ok=True)
     described, faults = [], []
     for file in tqdm.tqdm(files, desc="reading scans", disable=not progress):
         try:
-            described.append(_prepared(file, folder, size, coils, key, axes))
+            described.append(_prepared(file, cache, size, coils, key, axes))
         except kspace_format.ScanError as fault:
             faults.append((str(file.relative_to(root)), str(fault)))
     if len(faults) > max_rejected * len(files) or not described:
@@ -249,30 +248,24 @@ def _read(
 
 
 def _prepared(
-    file: pathlib.Path, folder: pathlib.Path, size: int, coils: int, key: str, axes: str
+    file: pathlib.Path, cache: str, size: int, coils: int, key: str, axes: str
 ) -> dict:
-    """What was noted on a file's scans; prepares them unless that was done before."""
-    stat = file.stat()
-    spec = [VERSION, str(file), stat.st_size, stat.st_mtime_ns, size, coils, key, axes]
-    name = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:24]
-    array, note = folder / f"{name}.npy", folder / f"{name}.json"
-    if note.is_file() and array.is_file():
-        return json.loads(note.read_text("utf-8"))
-    k = kspace_format.read_scan(file, key=key, axes=axes)
-    made = [to_shape(one, size, coils) for one in k]
-    described = {
-        "file": str(file),
-        "array": str(array),
-        "shape": list(k.shape),
-        "energy_kept": min(kept for _, kept in made),
-        "zero_share": float(np.mean(k == 0)),
-    }
-    draft = folder / f".{name}.{os.getpid()}.npy"
-    np.save(draft, np.stack([one for one, _ in made]))
-    os.replace(draft, array)
-    draft.with_suffix(".json").write_text(json.dumps(described), "utf-8")
-    os.replace(draft.with_suffix(".json"), note)
-    return described
+    """Return the note on a file's scans; prepare them unless that is done."""
+
+    def write(draft: pathlib.Path) -> dict:
+        k = kspace_format.read_scan(file, key=key, axes=axes)
+        shaped = [to_shape(scan, size, coils) for scan in k]
+        np.save(draft, np.stack([scan for scan, _ in shaped]))
+        return {
+            "file": str(file),
+            "shape": list(k.shape),
+            "energy_kept": min(kept for _, kept in shaped),
+            "zero_share": float(np.mean(k == 0)),
+        }
+
+    spec = [VERSION, *mapped_array.stamp(file), size, coils, key, axes]
+    array, note = mapped_array.cached("kspace", spec, cache, write)
+    return {**note, "array": str(array)}
 
 
 def _split(described: list[dict], root: pathlib.Path) -> dataset.Split:
@@ -327,14 +320,6 @@ def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) ->
         "rejected": faults,
         "rejected_total": len(faults),
     }
-
-
-def _held_out(label: np.ndarray, val_fraction: float, seed: int) -> np.ndarray:
-    """Bool [n]: slices of one file are all in, or all out."""
-    groups = int(label.max()) + 1
-    count = max(1, round(groups * val_fraction))
-    chosen = np.random.default_rng(seed).permutation(groups)[:count]
-    return np.isin(label, chosen)
 
 
 def _common(files: list[pathlib.Path]) -> pathlib.Path:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Interval
 
-from input_pipeline import dataset, field_checks
+from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import kspace
 from input_pipeline.records import phantoms
 
@@ -88,7 +88,9 @@ def load(
         "places": len(label_names),
         "contrasts": sorted(set(columns["source"])),
     }
-    held = _held(frame, val_filter) if val_filter else np.ones(n, bool)
+    held = (
+        splits.filtered(frame, val_filter, "images") if val_filter else np.ones(n, bool)
+    )
     facts["held_out"] = f"{int(held.sum())} pictures with {val_filter or 'any value'}"
     if train_on == "phantoms":
         train = phantoms.split(
@@ -193,16 +195,3 @@ def _check_column(frame: pd.DataFrame, column: str) -> None:
             f"data: the table has no column {column!r}; choices: "
             f"{', '.join(map(str, frame.columns))}"
         )
-
-
-def _held(frame: pd.DataFrame, val_filter: str) -> np.ndarray:
-    column, _, value = val_filter.partition("=")
-    _check_column(frame, column)
-    held = (frame[column].astype(str) == value).to_numpy()
-    if held.all() or not held.any():
-        raise dataset.DataError(
-            f"data.val_filter: got {val_filter!r}, which is {int(held.sum())} of "
-            f"{len(held)} pictures; values of {column}: "
-            f"{', '.join(sorted(map(str, set(frame[column]))))}"
-        )
-    return held

@@ -15,7 +15,7 @@ import pandas as pd
 from annotated_types import Interval
 from tqdm import auto as tqdm
 
-from input_pipeline import dataset, field_checks
+from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import cine as cine_dataset
 from input_pipeline.physics import bmode, scatterers
 from input_pipeline.records import frames as frames_lib
@@ -84,8 +84,9 @@ def load(
         pictures[clip] = bmode.to_uint8(brightness)
         courses[clip] = course
     if split == "clip" and not val_filter and clips > 1:
-        held = min(max(round(val_fraction * clips), 1), clips - 1)
-        val_filter = "clip=" + ",".join(_name(clip) for clip in range(held))
+        held_out = splits.held_out_groups(range(clips), val_fraction)
+        names = [_name(clip) for clip in np.flatnonzero(held_out)]
+        val_filter = "clip=" + ",".join(names)
     tables = [_table(_name(clip), course) for clip, course in enumerate(courses)]
     cine = frames_lib.Cine(
         pictures.reshape(-1, *size),

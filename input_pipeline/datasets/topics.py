@@ -19,6 +19,7 @@ from annotated_types import Interval
 from input_pipeline import dataset, field_checks
 from input_pipeline.datasets import articles
 from input_pipeline.records import windows
+from input_pipeline.records.stored_array import StoredArray
 
 BURN_IN = 8  # vectors of an article that are thrown away
 
@@ -74,7 +75,7 @@ def load(
         n, length, width, topics, (topic, stay, move, noise), seed=seed
     )
     sequences = windows.Sequences(
-        vectors=windows.Vectors(x.reshape(n * length, width)),
+        vectors=StoredArray(x.reshape(n * length, width)),
         order=np.arange(n * length),
         article=np.repeat(np.arange(n), length),
         position=np.tile(np.arange(length), n),

@@ -17,7 +17,6 @@ import numpy as np
 import scipy.io
 
 from input_pipeline import dataset
-from input_pipeline.cache import mapped_array
 
 SUFFIXES = (".h5", ".hdf5", ".mat", ".npy", ".npz")
 SHORTEST = 8  # side of a picture
@@ -192,7 +191,7 @@ def _npz(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Stored:
             name = _choose(there, key)
             # No more than this is unpacked, whatever is packed.
             size = zipped.getinfo(f"{name}.npy").file_size
-            mapped_array.check_room(scratch.parent, size)
+            check_room(scratch.parent, size)
             with zipped.open(f"{name}.npy") as member, open(scratch, "wb") as out:
                 shutil.copyfileobj(member, out, 2**20)
     except dataset.DataError:
@@ -321,3 +320,17 @@ def _complex_dtype(dtype: np.dtype) -> np.dtype:
     if any(set(pair) == set(dtype.names or ()) for pair in _COMPLEX):
         return np.result_type(dtype[0], np.complex64)
     return dtype
+
+
+def check_room(folder: pathlib.Path, size: int) -> None:
+    """Checks that `size` bytes are free: a map of a full disk kills the process.
+
+    Raises:
+      DataError: if they are not.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise dataset.DataError(
+            f"data.cache: {size:,} bytes are to be written to {folder}, where {free:,} "
+            "are free; choose another with data.cache or AKIN_CACHE"
+        )

@@ -3,7 +3,7 @@
 Frames have the last two axes [depth, line].
 """
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import scipy.fft
@@ -14,6 +14,22 @@ Envelope = Literal["auto", "hilbert", "abs", "iq", "iq_lines"]
 ENVELOPES = get_args(Envelope)
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _SIGNED = 0.1
+
+
+class Recipe(NamedTuple):
+    """How amplitudes become pictures.
+
+    Attributes:
+      size: (h, w) of the pictures.
+      bmode: "auto", "sequence", "frame" or "none".
+      db: dynamic range in decibels.
+      envelope: one of `_bmode.ENVELOPES`.
+    """
+
+    size: tuple[int, int]
+    bmode: str
+    db: float
+    envelope: str
 
 
 def kind_of_envelope(x: np.ndarray) -> str:
@@ -102,3 +118,12 @@ def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def to_uint8(brightness: np.ndarray) -> np.ndarray:
     """Returns 0..1 as 0..255."""
     return np.uint8(np.rint(np.clip(brightness, 0, 1) * 255))
+
+
+def value_fault(picture: np.ndarray) -> str:
+    """Returns what is wrong with a picture's values, "" if nothing is."""
+    low, high = picture.min(), picture.max()  # NaN where there is one
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int(np.count_nonzero(~np.isfinite(picture)))
+        return f"{bad:,} of {picture.size:,} values are NaN or infinite"
+    return "" if low or high else "nothing but zeros"

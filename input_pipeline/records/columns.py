@@ -2,11 +2,19 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from input_pipeline import dataset
+
+
+class Columns(NamedTuple):
+    """The table of one split, without weights, and the names of labels and codes."""
+
+    table: dict[str, Any]
+    label_names: list[str]
+    code_names: list[str]
 
 
 def write(path: pathlib.Path, table: dict[str, Any]) -> None:

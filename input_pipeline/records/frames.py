@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from annotated_types import Interval
 
-from input_pipeline import dataset
+from input_pipeline import dataset, splits
 from input_pipeline.records import pseudo_labels
+from input_pipeline.records.stored_array import StoredArray
 
 Sides = Literal["clip", "time"]
 Side = Annotated[int, Interval(ge=8, le=4096)]  # of a frame, in pixels
@@ -81,7 +82,7 @@ def split(
     number, clips = pd.factorize(table["clip"].astype(str))
     order = np.lexsort((table["frame"], table["time"], number))
     table, number = table.iloc[order].reset_index(drop=True), number[order]
-    frames = _Stored(cine.frames)
+    frames = StoredArray(cine.frames)
     if split == "clip":
         held = _held_clips(table, number, clips, val_filter, val_fraction, seed)
         side = held.astype(np.int64)
@@ -91,7 +92,7 @@ def split(
         table, number, order, frames, side == 0, label, bins, period, pseudo
     )
     columns = _columns(table, order, labels)
-    splits = []
+    sides = []
     for which in (0, 1):
         rows = np.flatnonzero(side == which)
         if not len(rows):
@@ -106,10 +107,10 @@ def split(
             else [column[row] for row in rows]
             for name, column in columns.items()
         }
-        splits.append(dataset.Split(source, mine, names, []))
-    if label == PSEUDO and (known := splits[0].table["label"] >= 0).any():
+        sides.append(dataset.Split(source, mine, names, []))
+    if label == PSEUDO and (labeled := sides[0].table["label"] >= 0).any():
         # Most frames have no such label, and batches would hold hardly any that do.
-        splits[0] = splits[0].take(known)
+        sides[0] = sides[0].take(labeled)
     facts = {
         **cine.facts,
         "frames": len(table),
@@ -118,12 +119,12 @@ def split(
         "split": split,
         "clips_held_out": clips[np.unique(number[side == 1])].tolist(),
         "frames_between_the_sides": int((side < 0).sum()),
-        "records": {"train": len(splits[0]), "validation": len(splits[1])},
+        "records": {"train": len(sides[0]), "validation": len(sides[1])},
         **facts,
     }
     # In time both sides of each clip are known, with a gap between them.
     grouped_by = "clip" if split == "clip" else ""
-    return dataset.Data(*splits, facts=facts, grouped_by=grouped_by)
+    return dataset.Data(*sides, facts=facts, grouped_by=grouped_by)
 
 
 def whole(cine: Cine, path: str) -> dataset.Split:
@@ -137,36 +138,14 @@ def whole(cine: Cine, path: str) -> dataset.Split:
     none = np.full(len(order), dataset.MISSING, np.int32)
     columns = _columns(cine.table, order, none) | {"path": [path] * len(order)}
     nothing = np.zeros(0, np.int64), np.zeros(0, bool)
-    source = _Frames(_Stored(cine.frames), order, *nothing)
+    source = _Frames(StoredArray(cine.frames), order, *nothing)
     return dataset.Split(source, columns, [], [])
-
-
-class _Stored:
-    """An array, or a `.npy` file that is mapped in whichever process reads it."""
-
-    def __init__(self, source):
-        self._source, self._array = source, None
-
-    def __getstate__(self) -> dict:
-        return {"_source": self._source, "_array": None}
-
-    @property
-    def array(self) -> np.ndarray:
-        """The frames uint8 [n, h, w]."""
-        if self._array is None:
-            held = isinstance(self._source, np.ndarray)
-            self._array = (
-                self._source
-                if held
-                else np.load(self._source, mmap_mode="r", allow_pickle=False)
-            )
-        return self._array
 
 
 class _Frames:
     """Random access to frames, each with the one that follows."""
 
-    def __init__(self, frames: _Stored, rows, later, has_next):
+    def __init__(self, frames: StoredArray, rows, later, has_next):
         self._frames, self._rows = frames, rows
         self._later, self._has_next = later, has_next
 
@@ -204,25 +183,15 @@ def _later(number: np.ndarray, delta: int) -> tuple[np.ndarray, np.ndarray]:
 def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndarray:
     """Returns whether each frame is of a clip that is held out, bool [n]."""
     if not val_filter:
-        count = min(max(1, round(val_fraction * len(clips))), len(clips) - 1)
-        if not count:
+        order = splits.random_order(len(clips), [seed, 2])
+        held_out = splits.held_out_groups(order, val_fraction)
+        if not held_out.any():
             raise dataset.DataError(
                 "data.split: got one clip, which cannot be held out and trained on; "
                 "data.split=time holds back its end"
             )
-        drawn = np.random.default_rng([seed, 2]).permutation(len(clips))[:count]
-        return np.isin(number, drawn)
-    column, _, values = val_filter.partition("=")
-    _check_column(table, column, "data.val_filter")
-    wanted = values.split(",")
-    found = table[column].astype(str)
-    held = found.isin(wanted).to_numpy()
-    if held.all() or not held.any():
-        raise dataset.DataError(
-            f"data.val_filter: got {val_filter!r}, which is {int(held.sum())} of "
-            f"{len(held)} frames; values of {column}: "
-            f"{', '.join(sorted(set(found))[:20])}"
-        )
+        return held_out[number]
+    held = splits.filtered(table, val_filter, "frames")
     both = np.intersect1d(number[held], number[~held])
     if len(both):
         raise dataset.DataError(

@@ -1,6 +1,5 @@
 """Which files of a folder are records, their labels, and what is left out."""
 
-import hashlib
 import pathlib
 import posixpath
 from collections import Counter
@@ -8,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from input_pipeline import dataset
-from input_pipeline.cache import prepared
+from input_pipeline import dataset, splits
 from input_pipeline.formats import label_table
 from input_pipeline.records import columns as columns_lib
 
@@ -32,7 +30,7 @@ class Index(NamedTuple):
         """Number of files and of labels without one."""
         return len(self.paths) + len(self.rejected)
 
-    def columns(self, ids: np.ndarray) -> prepared.Columns:
+    def columns(self, ids: np.ndarray) -> columns_lib.Columns:
         """Returns the table of the records `ids`."""
         rows = [self.labels.get(path, _UNLABELLED) for path in self.paths]
         label_names = sorted({row.codes[-1] for row in rows if row.codes})
@@ -59,7 +57,7 @@ class Index(NamedTuple):
             column = f"labels_{name}" if name in _RESERVED else name
             if column not in table:
                 table[column] = [row.extra.get(name, "") for row in rows]
-        return prepared.Columns(table, label_names, code_names)
+        return columns_lib.Columns(table, label_names, code_names)
 
 
 class Tally:
@@ -129,26 +127,14 @@ def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -
     return Index(paths, labels, extra, groups, rejected, ignored)
 
 
-def hold_back(groups: list[str], val_fraction: float, seed: int) -> np.ndarray:
-    """Returns which records are held out, bool [n], whole groups at a time.
-
-    Groups are ranked by a hash of seed and name, so that a group tends to stay on its
-    side when others are added.
+def held_out_files(groups: list[str], val_fraction: float, seed: int) -> np.ndarray:
+    """Return which files are held out, bool [n], whole groups at a time.
 
     Args:
-      groups: the group of each record.
-      val_fraction: share of groups; at least one is held out and one is not, where
-        there are two and the share is not 0.
-      seed: of the ranking.
+        groups: Group of each file.
+        val_fraction: Share of the groups.
+        seed: Random seed of the split.
     """
-    ranked = sorted(
-        set(groups),
-        key=lambda name: hashlib.sha256(
-            f"{seed} {name}".encode("utf-8", "surrogateescape")
-        ).digest(),
-    )
-    count = round(val_fraction * len(ranked))
-    if val_fraction and len(ranked) > 1:
-        count = min(max(count, 1), len(ranked) - 1)
-    chosen = set(ranked[:count])
-    return np.array([group in chosen for group in groups], bool)
+    names, number = np.unique(np.array(groups, object), return_inverse=True)
+    order = splits.hashed_order(names, seed)
+    return splits.held_out_groups(order, val_fraction)[number]

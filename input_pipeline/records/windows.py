@@ -6,45 +6,13 @@ a split by window would show in training most of what is asked for in evaluation
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from input_pipeline import dataset
-
-
-class Vectors:
-    """Rows of a two-dimensional `.npy` file, or of an array, read when asked for.
-
-    Args:
-      source: path of the file, which is mapped and never read whole, or an array.
-    """
-
-    def __init__(self, source: str | pathlib.Path | np.ndarray):
-        self._source, self._array = source, None
-
-    def __getstate__(self) -> dict:
-        return {"_source": self._source, "_array": None}
-
-    @property
-    def array(self) -> np.ndarray:
-        """The rows [v, d], mapped where they are in a file."""
-        if self._array is None:
-            stored = isinstance(self._source, np.ndarray)
-            self._array = (
-                self._source
-                if stored
-                else np.load(self._source, mmap_mode="r", allow_pickle=False)
-            )
-        return self._array
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Returns rows of any shape of indices, float32 [..., d] of unit norm."""
-        x = np.asarray(self.array[rows.ravel()], np.float32)
-        x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-        return x.reshape(*rows.shape, x.shape[1])
+from input_pipeline import dataset, splits
+from input_pipeline.records.stored_array import StoredArray, unit_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +29,7 @@ class Sequences:
       more: further fields of a window: name -> array [v, ...] by place of the target.
     """
 
-    vectors: Vectors
+    vectors: StoredArray
     order: np.ndarray
     article: np.ndarray
     position: np.ndarray
@@ -107,7 +75,7 @@ def split(
     places = np.arange(len(sequences.order))
     first = _windows(sequences, context)
     rng = np.random.default_rng([seed, 1])
-    splits, next_id = [], 0
+    sides, next_id = [], 0
     for side, name in ((~held, "in training"), (held, "held out")):
         here = first[side[sequences.article[first]]]
         mine = places[side[sequences.article] & sequences.good]
@@ -126,7 +94,7 @@ def split(
             ),
         }
         source = _Windows(sequences, here, context, others)
-        splits.append(_split(sequences, source, here + context, next_id))
+        sides.append(_split(sequences, source, here + context, next_id))
         next_id += len(here)
     pool = _split(sequences, _Targets(sequences, mine), mine, next_id)
     shortest = np.bincount(sequences.article, minlength=len(sequences.names))
@@ -135,7 +103,7 @@ def split(
         "width": int(sequences.vectors.array.shape[1]),
         "articles": len(sequences.names),
         "context": context,
-        "windows": f"{len(splits[0])} in training, {len(splits[1])} held out",
+        "windows": f"{len(sides[0])} in training, {len(sides[1])} held out",
         "split": f"by article: {int(held.sum())} of {len(held)} held out",
         "pool": f"{len(pool)} vectors of the articles held out",
         "articles_too_short": int((shortest <= context).sum()),
@@ -143,7 +111,7 @@ def split(
             sequences.names[i] for i in np.flatnonzero(shortest <= context)[:10]
         ],
     }
-    return dataset.Data(*splits, facts, {"pool": pool})
+    return dataset.Data(*sides, facts, {"pool": pool})
 
 
 def contexts(x: np.ndarray, name: str, path: str) -> dataset.Split:
@@ -157,7 +125,7 @@ def contexts(x: np.ndarray, name: str, path: str) -> dataset.Split:
             f"{path}: got {x.dtype} {list(x.shape)}; expected finite vectors [l, d], "
             "the last one last"
         )
-    x = Vectors(np.asarray(x)).take(np.arange(len(x)))
+    x = unit_rows(np.asarray(x), np.arange(len(x)))
     return dataset.single({"context": x}, name, path)
 
 
@@ -179,9 +147,9 @@ class _Windows:
         s = self._sequences
         first = self._first[np.asarray(rows, np.int64)]
         at = first[:, None] + np.arange(self._context + 1)[None, :]  # [m, l + 1]
-        x = s.vectors.take(s.order[at])  # [m, l + 1, d]
+        x = unit_rows(s.vectors.array, s.order[at])  # [m, l + 1, d]
         others = {
-            name: s.vectors.take(s.order[places[rows]])
+            name: unit_rows(s.vectors.array, s.order[places[rows]])
             for name, places in self._others.items()
         }
         others["place"] = at[:, -1].astype(np.int32)
@@ -208,7 +176,7 @@ class _Targets:
         """Returns many vectors at once."""
         s = self._sequences
         places = self._places[np.asarray(rows, np.int64)]
-        return {"target": s.vectors.take(s.order[places])}
+        return {"target": unit_rows(s.vectors.array, s.order[places])}
 
 
 def _windows(s: Sequences, context: int) -> np.ndarray:
@@ -225,9 +193,9 @@ def _windows(s: Sequences, context: int) -> np.ndarray:
 def _held_out(s: Sequences, context: int, val_fraction: float, seed: int) -> np.ndarray:
     """Bool of each article: articles with a window are drawn, short ones stay."""
     able = np.unique(s.article[_windows(s, context)])
-    count = max(1, round(len(able) * val_fraction))
+    order = splits.random_order(len(able), [seed, 0])
     held = np.zeros(len(s.names), bool)
-    held[np.random.default_rng([seed, 0]).permutation(able)[:count]] = True
+    held[able] = splits.held_out_groups(order, val_fraction)
     return held
 
 

@@ -9,6 +9,7 @@ import pytest
 from input_pipeline import data_checks, dataset
 from input_pipeline.datasets import phantoms, speckle, topics
 from input_pipeline.records import windows
+from input_pipeline.records.stored_array import StoredArray
 
 
 def pictures(n, seed=0, first_id=0, label=None):
@@ -110,7 +111,7 @@ def test_windows_that_only_touch():
     # One article of 10 vectors: windows that end at 3 and 7 share nothing, 3 and 6 do.
     vectors = np.eye(10, dtype=np.float32)
     sequences = windows.Sequences(
-        windows.Vectors(vectors),
+        StoredArray(vectors),
         np.arange(10),
         np.zeros(10, np.int64),
         np.arange(10),

@@ -3,38 +3,130 @@
 import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 from tqdm import auto as tqdm
 
-from input_pipeline.cache import mapped_array
 from input_pipeline.formats import arrays as array_format
-from input_pipeline.formats.arrays import ArrayError
-from input_pipeline.formats.cine import axes as cine_axes
-from input_pipeline.formats.cine import blocks as cine_blocks
+from input_pipeline.formats.arrays import ArrayError, Stored
 from input_pipeline.physics import bmode as bmode_lib
 
 THREADS = min(os.cpu_count() or 1, 8)
 _WHITE = (1, 255, 65535)
+BLOCK = 2**26  # bytes read at once
+MOST_BYTES = 2**29  # of a frame
+_COUNTED = ("clip", "frame")
+_PICTURE = ("channel", "depth", "line")
 
 
-class Recipe(NamedTuple):
-    """How amplitudes become pictures.
+class Named(Protocol):
+    """Names of the axes of a stored array, as `axes.name_axes` returns them."""
+
+    names: tuple[str, ...]
+    backwards: frozenset[str]
+    said: str
+
+
+class Frames:
+    """Frames of an array, read block by block.
 
     Attributes:
-      size: (h, w) of the pictures.
-      bmode: "auto", "sequence", "frame" or "none".
-      db: dynamic range in decibels.
-      envelope: one of `_bmode.ENVELOPES`.
+      clips: how many there are; 1 where no axis is named so.
+      frames: of each clip.
+      channels: of each frame.
+      dtype: of the values.
+      pictures: whether they are of a type that pictures have.
     """
 
-    size: tuple[int, int]
-    bmode: str
-    db: float
-    envelope: str
+    def __init__(
+        self,
+        stored: Stored,
+        named: Named,
+        scratch: pathlib.Path,
+        progress: bool,
+    ):
+        """Puts the axes of frames first; an array where they are not is copied.
+
+        Args:
+          stored: the array.
+          named: its axes.
+          scratch: file for the copy; left to the caller to remove.
+          progress: show it.
+
+        Raises:
+          ArrayError: if a frame is too large to be one.
+        """
+        lengths = dict(zip(named.names, stored.shape, strict=True))
+        self.clips, self.frames = (lengths.get(name, 1) for name in _COUNTED)
+        self.channels = lengths.get("channel", 1)
+        self.dtype = stored.dtype
+        self.pictures = stored.dtype.kind == "b" or stored.dtype == np.uint8
+        frame = math.prod(lengths.get(name, 1) for name in _PICTURE)
+        self._frame_bytes = frame * stored.dtype.itemsize
+        if self._frame_bytes > MOST_BYTES:
+            raise ArrayError(
+                f"a frame would have {self._frame_bytes:,} bytes ({named.said}); "
+                f"expected up to {MOST_BYTES:,}: set data.axes"
+            )
+        counted = [name for name in _COUNTED if name in lengths]
+        self._rest = [name for name in named.names if name in _PICTURE]
+        self._backwards = named.backwards
+        # Axes of length 1 may lie anywhere.
+        long = [name for name in named.names if lengths[name] > 1]
+        wanted = [name for name in counted + self._rest if lengths[name] > 1]
+        names = list(named.names)
+        if long != wanted:
+            permutation = [names.index(name) for name in counted + self._rest]
+            stored = _turn(stored, permutation, scratch, progress)
+            names = counted + self._rest
+        self._stored, self._shape = stored, [lengths[name] for name in self._rest]
+        self._leading = max((names.index(name) + 1 for name in counted), default=0)
+
+    def __len__(self) -> int:
+        return self.clips * self.frames
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields the number of the first frame, and [m, channel, depth, line]."""
+        first = 0
+        limit = max(BLOCK, self._frame_bytes)
+        for prefix, part in array_format.tiles(self._stored, limit):
+            block = self._pictures(self._stored.read((*prefix, part)))
+            yield first, block
+            first += len(block)
+
+    def middle(self) -> np.ndarray:
+        """Returns the frame in the middle, [channel, depth, line]."""
+        index = tuple(n // 2 for n in self._stored.shape[: self._leading])
+        return self._pictures(self._stored.read(index))[0]
+
+    def _pictures(self, block: np.ndarray) -> np.ndarray:
+        block = block.reshape(-1, *self._shape)
+        there = [name for name in _PICTURE if name in self._rest]
+        block = block.transpose(0, *(1 + self._rest.index(name) for name in there))
+        for axis, name in ((-2, "depth"), (-1, "line")):
+            if name in self._backwards:
+                block = np.flip(block, axis)
+        return block if "channel" in there else block[:, None]
+
+
+def _turn(
+    stored: Stored, permutation: list[int], path: pathlib.Path, progress: bool
+) -> Stored:
+    """Copies an array with its axes in another order."""
+    shape = tuple(stored.shape[axis] for axis in permutation)
+    array_format.check_room(path.parent, math.prod(shape) * stored.dtype.itemsize)
+    np.lib.format.open_memmap(path, "w+", stored.dtype, shape).flush()
+    back = np.argsort(permutation)
+    pieces = list(array_format.tiles(stored, BLOCK))
+    for prefix, part in tqdm.tqdm(pieces, "ordering frames", disable=not progress):
+        # Mapped anew for each piece: pages that are mapped count as memory.
+        array = np.load(path, mmap_mode="r+", allow_pickle=False)
+        array.transpose(back)[(*prefix, part)] = stored.read((*prefix, part))
+        del array
+    return array_format.open_npy(path, stored.name)
 
 
 def convert(
@@ -42,8 +134,8 @@ def convert(
     out: pathlib.Path,
     *,
     key: str,
-    axes: str,
-    recipe: Recipe,
+    name_axes: Callable[[Stored], Named],
+    recipe: bmode_lib.Recipe,
     progress: bool,
 ) -> dict:
     """Writes the pictures of an array file; returns a note on them.
@@ -58,7 +150,7 @@ def convert(
       out: `.npy` file to be written, uint8 [clips * frames, h, w]; frames at fault are
         left black.
       key: where the array lies.
-      axes: see `_cine_axes.name_axes`.
+      name_axes: names the axes of the array.
       recipe: how.
       progress: show it.
 
@@ -72,32 +164,23 @@ def convert(
     unpacked, turned = out.with_suffix(".unpacked"), out.with_suffix(".turned")
     try:
         with array_format.open_array(path, key, unpacked) as stored:
-            named = cine_axes.name_axes(stored, axes)
-            frames = cine_blocks.Frames(stored, named, turned, progress)
+            named = name_axes(stored)
+            frames = Frames(stored, named, turned, progress)
             return {"axes": named.said} | _write(frames, out, recipe, progress)
     finally:
         unpacked.unlink(missing_ok=True)
         turned.unlink(missing_ok=True)
 
 
-def fault(picture: np.ndarray) -> str:
-    """Returns what is wrong with a picture's values, "" if nothing is."""
-    low, high = picture.min(), picture.max()  # NaN where there is one
-    if not (np.isfinite(low) and np.isfinite(high)):
-        bad = int(np.count_nonzero(~np.isfinite(picture)))
-        return f"{bad:,} of {picture.size:,} values are NaN or infinite"
-    return "" if low or high else "nothing but zeros"
-
-
 def _write(
-    frames: cine_blocks.Frames, out: pathlib.Path, recipe: Recipe, progress: bool
+    frames: Frames, out: pathlib.Path, recipe: bmode_lib.Recipe, progress: bool
 ) -> dict:
     bmode = recipe.bmode
     if bmode == "auto":
         bmode = "none" if frames.pictures else "sequence"
     gray, envelope = _gray(frames, bmode, recipe.envelope)
     shape = (len(frames), *recipe.size)
-    mapped_array.check_room(out.parent, math.prod(shape))
+    array_format.check_room(out.parent, math.prod(shape))
     pictures = np.lib.format.open_memmap(out, "w+", np.uint8, shape)
     ranges = np.full((len(frames), 2), np.nan)
     faults: dict[int, str] = {}
@@ -132,7 +215,7 @@ def _write(
 
 
 def _for_each(
-    frames: cine_blocks.Frames,
+    frames: Frames,
     gray: Callable[[np.ndarray], np.ndarray],
     faults: dict[int, str],
     function: Callable[[int, np.ndarray], None],
@@ -144,7 +227,7 @@ def _for_each(
         if number in faults:
             return
         amplitude = gray(frame)
-        if why := fault(amplitude):
+        if why := bmode_lib.value_fault(amplitude):
             faults[number] = why
         else:
             function(number, amplitude)
@@ -160,7 +243,7 @@ def _for_each(
 
 
 def _gray(
-    frames: cine_blocks.Frames, bmode: str, envelope: str
+    frames: Frames, bmode: str, envelope: str
 ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """Returns frame [channel, depth, line] -> [depth, line], and the envelope taken."""
     if bmode == "none":
@@ -189,7 +272,7 @@ def _gray(
     return amplitude, envelope
 
 
-def _tops(frames: cine_blocks.Frames, bmode: str, ranges: np.ndarray) -> np.ndarray:
+def _tops(frames: Frames, bmode: str, ranges: np.ndarray) -> np.ndarray:
     """Returns the value of each frame [n] that becomes white; `ranges` [n, 2]."""
     n = len(frames)
     if bmode == "frame":

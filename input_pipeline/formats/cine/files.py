@@ -4,7 +4,7 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -13,10 +13,9 @@ from absl import logging
 
 from input_pipeline import dataset
 from input_pipeline.cache import mapped_array
-from input_pipeline.cache import prepared as prepared_lib
+from input_pipeline.cache.root import cache_root
 from input_pipeline.formats import arrays as array_format
 from input_pipeline.formats import label_table
-from input_pipeline.formats.cine import arrays as cine_arrays
 from input_pipeline.formats.cine import images as cine_images
 from input_pipeline.physics import bmode
 
@@ -53,9 +52,9 @@ class _Source(NamedTuple):
 def prepare(
     path: pathlib.Path,
     *,
-    key: str,
-    axes: str,
-    recipe: cine_arrays.Recipe,
+    convert: Callable[[pathlib.Path, pathlib.Path], dict],
+    spec: list,
+    recipe: bmode.Recipe,
     max_rejected: float,
     cache: str,
     progress: bool,
@@ -65,8 +64,8 @@ def prepare(
     Args:
       path: array file, folder of them, or folder of pictures, where each folder in it
         is a clip.
-      key: where the array lies in a file.
-      axes: see `_cine_axes.name_axes`.
+      convert: writes the pictures of an array file; see `arrays.convert`.
+      spec: JSON values besides the recipe that decide what `convert` writes.
       recipe: how amplitudes become pictures.
       max_rejected: share of the frames, and of the files, that may be left out.
       cache: see `_prepare.cache_root`.
@@ -81,7 +80,7 @@ def prepare(
     parts, notes, rows, rejected = [], [], [], []
     for source in sources:
         try:
-            stored, note = _stored(source, key, axes, recipe, cache, progress)
+            stored, note = _stored(source, convert, spec, recipe, cache, progress)
         except array_format.ArrayError as error:
             unread.append((_shown(source.files[0], path), str(error)))
             continue
@@ -107,29 +106,24 @@ def prepare(
 
 def _stored(
     source: _Source,
-    key: str,
-    axes: str,
-    recipe: cine_arrays.Recipe,
+    convert: Callable[[pathlib.Path, pathlib.Path], dict],
+    spec: list,
+    recipe: bmode.Recipe,
     cache: str,
     progress: bool,
 ) -> tuple[pathlib.Path, dict]:
     """Returns the pictures of a source in the cache, and the note on them."""
 
     def write(draft: pathlib.Path) -> dict:
-        if not source.array:
-            return cine_images.draw(source.files, draft, recipe.size, progress)
-        return cine_arrays.convert(
-            source.files[0],
-            draft,
-            key=key,
-            axes=axes,
-            recipe=recipe,
-            progress=progress,
-        )
+        if source.array:
+            return convert(source.files[0], draft)
+        room = len(source.files) * math.prod(recipe.size)
+        array_format.check_room(draft.parent, room)
+        return cine_images.draw(source.files, draft, recipe.size, progress)
 
-    how = [list(recipe), key, axes] if source.array else [list(recipe.size)]
-    spec = [VERSION, *how, *map(mapped_array.stamp, source.files)]
-    return mapped_array.cached("cine", spec, cache, write)
+    how = [list(recipe), *spec] if source.array else [list(recipe.size)]
+    key = [VERSION, *how, *map(mapped_array.stamp, source.files)]
+    return mapped_array.cached("cine", key, cache, write)
 
 
 def _frames_of(source: _Source, note: dict) -> Iterator[tuple[str, int]]:
@@ -140,7 +134,7 @@ def _frames_of(source: _Source, note: dict) -> Iterator[tuple[str, int]]:
             yield name, frame
 
 
-def _check(recipe: cine_arrays.Recipe, max_rejected: float) -> None:
+def _check(recipe: bmode.Recipe, max_rejected: float) -> None:
     choices = {"bmode": get_args(Bmode), "envelope": bmode.ENVELOPES}
     for name, allowed in choices.items():
         if getattr(recipe, name) not in allowed:
@@ -179,7 +173,7 @@ def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]
         )
     found = label_table.scan(path)
     # A cache inside the folder holds what was made of the frames, and no frames.
-    prepared = prepared_lib.cache_root(cache).resolve()
+    prepared = cache_root(cache).resolve()
     top = path.resolve()
     there = sorted(found.paths, key=_natural)
     there = [name for name in there if prepared not in (top / name).parents]
@@ -225,7 +219,7 @@ def _joined(parts: list[pathlib.Path], kept: np.ndarray, cache: str) -> pathlib.
         arrays = [np.load(part, mmap_mode="r") for part in parts]
         ends = np.cumsum([len(array) for array in arrays])
         shape = (len(kept), *arrays[0].shape[1:])
-        mapped_array.check_room(draft.parent, math.prod(shape))
+        array_format.check_room(draft.parent, math.prod(shape))
         out = np.lib.format.open_memmap(draft, "w+", np.uint8, shape)
         at = 0
         for array, end in zip(arrays, ends, strict=True):

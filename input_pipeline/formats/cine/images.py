@@ -12,13 +12,12 @@ from PIL import Image, ImageOps
 from tqdm import auto as tqdm
 
 from input_pipeline import dataset
-from input_pipeline.cache import mapped_array
 from input_pipeline.formats import image as image_format
-from input_pipeline.formats.cine import arrays as cine_arrays
 from input_pipeline.physics import bmode
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 MOST_PIXELS = 50_000_000
+THREADS = min(os.cpu_count() or 1, 8)
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 
 
@@ -35,10 +34,9 @@ def draw(
       size: (h, w).
       progress: show it.
     """
-    mapped_array.check_room(out.parent, len(files) * size[0] * size[1])
     pictures = np.lib.format.open_memmap(out, "w+", np.uint8, (len(files), *size))
     faults = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(cine_arrays.THREADS) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
         warnings.simplefilter("ignore")
         sizes = Counter(filter(None, pool.map(_size_of, files)))
         usual = sizes.most_common(1)[0][0] if sizes else None
@@ -116,6 +114,6 @@ def _picture(
         text = " ".join(str(error).split())[:120]
         return None, f"damaged or cut short ({type(error).__name__}: {text})"
     brightness = bmode.luminance(np.moveaxis(rgb, -1, 0)) / 255
-    if why := cine_arrays.fault(brightness):
+    if why := bmode.value_fault(brightness):
         return None, why
     return bmode.to_uint8(bmode.resize(brightness, size)), ""

@@ -70,7 +70,7 @@ def test_all_pictures_may_be_trained_on_and_the_report_says_so(file):
         ({"pair": ("patient",)}, "no column 'patient'; choices: .*subject"),
         (
             {"val_filter": "subject=c"},
-            "which is 0 of 12 pictures; values of subject: a, b",
+            "which is 0 of 12 images; values of subject: a, b",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Cine of all formats and orders of axes, and a clear word on each bad file."""
 
+import functools
 import os
 
 import h5py
@@ -8,13 +9,12 @@ import pytest
 from PIL import Image
 
 from input_pipeline import dataset
-from input_pipeline.cache import mapped_array
 from input_pipeline.formats import arrays as array_format
 from input_pipeline.formats.cine import arrays as cine_arrays
 from input_pipeline.formats.cine import axes as cine_axes
-from input_pipeline.formats.cine import blocks as cine_blocks
 from input_pipeline.formats.cine import files as cine_reader
 from input_pipeline.formats.cine import images as cine_images
+from input_pipeline.physics import bmode
 from tests.input_pipeline import cine_files
 
 SIZE = (cine_files.DEPTH, cine_files.LINES)  # nothing to resize
@@ -37,11 +37,19 @@ def cache(tmp_path):
 
 def prepare(path, cache, *, size=SIZE, max_rejected=0.0, key="", axes="", **recipe):
     recipe = {"bmode": "auto", "db": 60.0, "envelope": "auto"} | recipe
+    recipe = bmode.Recipe(size, **recipe)
+    convert = functools.partial(
+        cine_arrays.convert,
+        key=key,
+        name_axes=functools.partial(cine_axes.name_axes, axes=axes),
+        recipe=recipe,
+        progress=False,
+    )
     return cine_reader.prepare(
         path,
-        key=key,
-        axes=axes,
-        recipe=cine_arrays.Recipe(size, **recipe),
+        convert=convert,
+        spec=[key, axes],
+        recipe=recipe,
         max_rejected=max_rejected,
         cache=str(cache),
         progress=False,
@@ -93,7 +101,7 @@ def test_blocks_of_any_size_give_the_same(folder, good, cache, name, monkeypatch
 
     monkeypatch.setattr(array_format, "Stored", spied)
     frame = a[0].nbytes * (2 if name == "doubles.npy" else 1)
-    monkeypatch.setattr(cine_blocks, "BLOCK", 3 * frame)
+    monkeypatch.setattr(cine_arrays, "BLOCK", 3 * frame)
     np.testing.assert_array_equal(
         frames(folder / name, cache.with_name("second"), **fields), whole
     )
@@ -202,7 +210,7 @@ def test_a_single_frame_is_whole_whatever_its_pieces(cache, tmp_path, monkeypatc
     a = cine_files.amplitudes(1)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("a", data=a[0], chunks=(16, 5))
-    monkeypatch.setattr(cine_blocks, "BLOCK", 100)
+    monkeypatch.setattr(cine_arrays, "BLOCK", 100)
     found = prepare(tmp_path / "a.h5", cache, axes="depth,line")
     assert_same(np.load(found.frames), cine_files.expected(a))
 
@@ -449,14 +457,14 @@ def test_a_full_disk_is_noticed_before_it_is_mapped(
     np.savez(tmp_path / "a.npz", a=a)
     np.save(tmp_path / "a.npy", a.transpose(1, 0, 2) if axes[0] == "d" else a)
     usage = type("Usage", (), {"free": free})
-    monkeypatch.setattr(mapped_array.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(array_format.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(dataset.DataError, match=f"{wanted} bytes .* {free:,} are fr"):
         prepare(tmp_path / name, cache, axes=axes)
     assert not list(cache.rglob("*.*"))
 
 
 def test_a_frame_that_is_too_large_names_the_axes(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(cine_blocks, "MOST_BYTES", 1000)
+    monkeypatch.setattr(cine_arrays, "MOST_BYTES", 1000)
     np.save(tmp_path / "a.npy", cine_files.amplitudes(3))
     with pytest.raises(dataset.DataError, match="a frame would have 1,920 bytes"):
         prepare(tmp_path / "a.npy", cache)
