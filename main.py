@@ -16,6 +16,7 @@ import os
 import pathlib
 import sys
 import traceback
+from typing import Any
 
 from absl import logging as absl_logging
 
@@ -142,7 +143,9 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
 
     workdir = pathlib.Path(arguments.workdir)
     train = stages.train if len(arguments.config) > 1 else stages.train_recipe
-    return train(arguments.config, overrides, workdir, arguments.extend)
+    return train(
+        arguments.config, overrides, workdir, arguments.extend, **arguments.options
+    )
 
 
 def _note_refusal(workdir: str, error: Exception) -> None:
@@ -197,7 +200,9 @@ def _embed(arguments: argparse.Namespace, _) -> int:
     _prepare_jax()
     from train_lib import inference
 
-    network = inference.restore(arguments.workdir, arguments.checkpoint)
+    network = inference.restore(
+        arguments.workdir, arguments.checkpoint, **arguments.options
+    )
     where = arguments.input, arguments.output, arguments.view
     print(inference.embed_folder(network, *where))
     return 0
@@ -207,7 +212,9 @@ def _search(arguments: argparse.Namespace, _) -> int:
     _prepare_jax()
     from train_lib import inference
 
-    network = inference.restore(arguments.workdir, arguments.checkpoint)
+    network = inference.restore(
+        arguments.workdir, arguments.checkpoint, **arguments.options
+    )
     print(
         inference.search(
             network,
@@ -230,9 +237,16 @@ def _preview(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     return 0
 
 
-def main(argv: list[str]) -> int:
-    """Runs a command; returns its exit code (docs/design.md)."""
+def main(argv: list[str], build: Any = None) -> int:
+    """Run a command; return its exit code (docs/design.md).
+
+    Args:
+        argv: Words of the command line.
+        build: Function from a config to an `Experiment`, for programs with parts of
+            their own; by default the parts that the config names.
+    """
     arguments, overrides = parse(argv)
+    arguments.options = {} if build is None else {"build": build}
     _set_up_logging()
     commands = {
         "train": _train,

@@ -1,7 +1,8 @@
 """Numbers as people read them: three significant digits, and never `0.0000`."""
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 ABSENT = "–"
 
@@ -85,3 +86,9 @@ def duration(seconds: float | None) -> str:
 def plural(n: int, noun: str, many: str | None = None) -> str:
     """A counted noun: `1 alarm`, `2 alarms`."""
     return f"{count(n)} {noun if n == 1 else many or noun + 's'}"
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest choice, or an empty string."""
+    matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

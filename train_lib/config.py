@@ -1,15 +1,22 @@
-"""Reading a recipe: the file, its variant, and what the command line sets in it."""
+"""Read a recipe: its file, its variant, all defaults, and the command line."""
 
-import ast
-import difflib
+import dataclasses
 import importlib.util
 import pathlib
 import traceback
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from reporting.formatting import nearest
+from reporting.gates.judgment import DEFAULTS as GATE_DEFAULTS
+from train_lib import field_types, parts
 from train_lib.errors import InputError
+
+# Sections whose `name` decides which fields there are.
+NAMED = ("model", "objective", "data", "transform", "optimizer", "schedule")
 
 
 class ConfigError(InputError):
@@ -23,7 +30,7 @@ class ConfigError(InputError):
 
 
 class Recipe(NamedTuple):
-    """A config and where it came from.
+    """A config and where it came from; defaults of all parts are filled in.
 
     Attributes:
         config: Locked ConfigDict with all overrides set.
@@ -38,12 +45,6 @@ class Recipe(NamedTuple):
     variant: ConfigDict
     source: str
     faults: list[str]
-
-
-def nearest(name: str, choices) -> str:
-    """`; did you mean 'x'?` for the nearest choice, or nothing."""
-    found = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
@@ -62,21 +63,129 @@ def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
     path, _, argument = source.partition(":")
     path = pathlib.Path(path)
     module = _load_module(path)
-    try:
-        config, default = module.get_config(argument), module.get_config()
-        variant = module.get_config(argument)
-    except Exception as error:
-        raise ConfigError([_where(source, path, error)]) from error
+    configs = []
+    for words in (argument, "", argument):
+        try:
+            config = module.get_config(words)
+        except Exception as error:
+            raise ConfigError([_where(source, path, error)]) from error
+        if not isinstance(config, ConfigDict):
+            raise ConfigError(
+                [f"{source}: get_config returned {config!r}; expected a ConfigDict"]
+            )
+        configs.append(config.unlock())
+    config, default, variant = configs
     faults = [
+        fault for name in overrides if (fault := _choose(config, name, overrides))
+    ]
+    for filled in configs:
+        fill_defaults(filled)
+    faults += [
         fault
         for name, text in overrides.items()
-        if (fault := _override(config, name, text))
+        if not _is_choice(name) and (fault := _override(config, name, text))
     ]
-    config.lock()
+    for filled in configs:
+        filled.lock()
     return Recipe(config, default, variant, source, faults)
 
 
-def _load_module(path: pathlib.Path):
+def fill_defaults(config: ConfigDict) -> None:
+    """Give a config every field that it leaves out, with the default of its part.
+
+    Sections that name no known part stay as they are; `validation.check` reports them.
+
+    Args:
+        config: Unlocked; changed in place.
+    """
+    config.setdefault("seed", parts.SEED.default)
+    for section in (*NAMED, *parts.FIXED):
+        if section not in config and section not in parts.FIXED:
+            continue
+        _fill(config, section, section)
+    for name in _sets(config):
+        _fill(config.evaluate.sets, name, f"evaluate.sets.{name}")
+    if "gates" not in config:
+        config.gates = ConfigDict()
+    for gate in config.gates.values():
+        if isinstance(gate, ConfigDict):
+            for name, value in GATE_DEFAULTS.items():
+                gate.setdefault(name, value)
+
+
+def _fill(parent: ConfigDict, key: str, section: str) -> None:
+    values = parent.get(key, ConfigDict())
+    if not isinstance(values, ConfigDict):
+        return
+    try:
+        fields = parts.section_fields(section, values)
+    except ValueError:
+        return
+    with parent.unlocked(), values.unlocked(), values.ignore_type():
+        _fill_fields(values, fields)
+        if key not in parent:
+            parent[key] = values
+
+
+def _fill_fields(values: ConfigDict, fields: Mapping[str, parts.Field]) -> None:
+    for name, field in fields.items():
+        nested = parts.nested_section(field.annotation)
+        if nested is None:
+            if name not in values and field.default is not parts.REQUIRED:
+                values[name] = field.default
+            continue
+        if name not in values:
+            if field.default is None or field.default is parts.REQUIRED:
+                values[name] = None
+                continue
+            values[name] = ConfigDict()
+            default = field.default
+            if dataclasses.is_dataclass(default):
+                values[name].update(dataclasses.asdict(default))
+            elif isinstance(default, Mapping):
+                values[name].update(default)
+        if isinstance(values[name], ConfigDict):
+            _fill_fields(values[name], parts.signature_fields(nested))
+
+
+def _sets(config: ConfigDict) -> list[str]:
+    sets = config.evaluate.get("sets", {}) if "evaluate" in config else {}
+    return list(sets) if isinstance(sets, ConfigDict) else []
+
+
+def _is_choice(name: str) -> bool:
+    return name.removesuffix(".name") in NAMED and name.endswith(".name")
+
+
+def _choose(config: ConfigDict, name: str, overrides: Mapping[str, str]) -> str | None:
+    """Set the name of a part; fields of the part before it go, if another is named."""
+    if not _is_choice(name):
+        return None
+    section = name.removesuffix(".name")
+    values = config.get(section)
+    if not isinstance(values, ConfigDict) or values.get("name") == overrides[name]:
+        return None
+    try:
+        fields = parts.section_fields(section, {"name": overrides[name]})
+    except ValueError as error:
+        return f"config.{name}: {error}"
+    if problem := field_types.fault(overrides[name], fields["name"].annotation):
+        return f"config.{name}: {problem}"
+    kept = {"name": overrides[name]}
+    if section in ("optimizer", "schedule"):
+        kept = {k: v for k, v in values.items() if k in fields} | kept
+    else:
+        shared = ("path", "cache", "sync_batchnorm", "init_from")
+        kept |= {k: v for k, v in values.items() if k in shared and k in fields}
+    if section in ("optimizer", "schedule"):
+        values.name = overrides[name]
+    else:
+        with config.ignore_type():
+            config[section] = ConfigDict(kept)
+    return None
+
+
+def _load_module(path: pathlib.Path) -> ModuleType:
     if path.suffix != ".py" or not path.is_file():
         found = sorted(str(p) for p in pathlib.Path("configs").glob("*.py"))
         raise ConfigError(
@@ -111,48 +220,63 @@ def _where(source: str, path: pathlib.Path, error: Exception) -> str:
 
 
 def _override(config: ConfigDict, name: str, text: str) -> str | None:
-    """Sets one field; returns what is wrong, if anything."""
-    node, parts = config, name.split(".")
-    for i, part in enumerate(parts):
+    """Set one field; return what is wrong, if anything."""
+    node, path = config, name.split(".")
+    for i, part in enumerate(path):
         if not isinstance(node, ConfigDict) or part not in node:
-            where = ".".join(parts[:i])
+            where = ".".join(path[:i])
             choices = list(node.keys()) if isinstance(node, ConfigDict) else []
             full = [f"{where}.{c}" if where else c for c in choices]
             hint = nearest(part, choices) or f"; choices: {', '.join(full) or 'none'}"
             return f"unknown field config.{name}{hint}"
-        if i < len(parts) - 1:
+        if i < len(path) - 1:
             node = node[part]
-    old = node[parts[-1]]
-    if isinstance(old, ConfigDict):
+    old = node[path[-1]]
+    if isinstance(old, ConfigDict) and len(old):
         return f"config.{name} is a section; set one of its fields: {', '.join(old)}"
-    value, fault = parse(text, old)
-    if fault:
-        return f"config.{name}: {fault}"
+    field = field_of(config, name)
+    value, problem = field_types.parse(text, field.annotation, old)
+    if problem:
+        return f"config.{name}: {problem}"
     with node.unlocked(), node.ignore_type():
-        node[parts[-1]] = value
+        node[path[-1]] = value
     return None
 
 
-def parse(text: str, old: Any) -> tuple[Any, str | None]:
-    """Reads text as a value of the type of `old`; returns it, or what is wrong."""
-    if isinstance(old, str):
-        return text, None
-    try:
-        words = {"true": True, "false": False, "none": None}
-        value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if isinstance(old, float) and type(value) is int:
-        value = float(value)
-    if isinstance(old, int) and type(value) is float and value.is_integer():
-        value = int(value)
-    if isinstance(old, tuple) and isinstance(value, list):
-        value = tuple(value)
-    if old is not None and type(value) is not type(old):
-        kind = type(old).__name__
-        article = "an" if kind == "int" else "a"
-        return None, f"got {text!r}; expected {article} {kind} such as {old!r}"
-    return value, None
+def field_of(config: ConfigDict, name: str) -> parts.Field:
+    """Return type and default of a field, `Any` where no part declares it.
+
+    Args:
+        config: Config with all sections.
+        name: Dotted name, such as "train.epochs".
+    """
+    for section, fields in declared(config):
+        if not name.startswith(f"{section}."):
+            continue
+        path = name.removeprefix(f"{section}.").split(".")
+        for i, part in enumerate(path):
+            if part not in fields:
+                break
+            if i == len(path) - 1:
+                return fields[part]
+            nested = parts.nested_section(fields[part].annotation)
+            fields = parts.signature_fields(nested) if nested else {}
+    return parts.SEED if name == "seed" else parts.Field(Any, None)
+
+
+def declared(config: ConfigDict) -> Iterator[tuple[str, dict[str, parts.Field]]]:
+    """Yield each section that has declared fields: its dotted name and they."""
+    names = [*NAMED, *parts.FIXED, *(f"evaluate.sets.{name}" for name in _sets(config))]
+    for section in sorted(names, key=len, reverse=True):
+        values = config
+        for part in section.split("."):
+            values = values.get(part) if isinstance(values, ConfigDict) else None
+        if not isinstance(values, ConfigDict):
+            continue
+        try:
+            yield section, parts.section_fields(section, values)
+        except ValueError:
+            continue
 
 
 def flatten(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from evaluators.baselines.common.baseline import Images
 from evaluators.common.evaluator import Evaluation, EvaluatorBase
 from evaluators.common.metric import Metrics
 from evaluators.common.protocols import Embed
@@ -22,7 +23,7 @@ UNSEEN = ("label", "codes", "code_weights")
 QUERY_KEY = 2**30
 
 
-class Seen:
+class NetworkInput:
     """What the network sees of records, a view and its changes compiled once.
 
     Args:
@@ -48,13 +49,13 @@ class Seen:
 
 
 def make_embed(
-    objective: Objective, seen: Seen, *, batch_size: int, threads: int
+    objective: Objective, network_input: NetworkInput, *, batch_size: int, threads: int
 ) -> Callable[[Any, Any], Embed]:
     """Builds `bind(params, extra) -> embed(split, rows, view, **changes)`.
 
     Args:
         objective: Method whose `embed` is used.
-        seen: What it is given.
+        network_input: What the network sees of a batch.
         batch_size: Records at a time; the last batch is padded.
         threads: Of the reader.
 
@@ -65,13 +66,13 @@ def make_embed(
     def encode(variables, image):
         return objective.embed(*variables, {"image": image})
 
-    compiled = parallel.parallel_embed(encode, seen.mesh)
+    compiled = parallel.parallel_embed(encode, network_input.mesh)
 
     def bind(params: Any, extra: Any) -> Embed:
         def embed(split, rows: np.ndarray, view: str | None = None, **changes):
             def of_batch(batch):
-                placed = parallel.put_batch(batch, seen.mesh)
-                return compiled((params, extra), seen(placed, view, **changes))
+                placed = parallel.put_batch(batch, network_input.mesh)
+                return compiled((params, extra), network_input(placed, view, **changes))
 
             return _over_batches(of_batch, split, rows, batch_size, threads)
 
@@ -80,27 +81,29 @@ def make_embed(
     return bind
 
 
-def make_pictures(
-    show: Callable, seen: Seen, *, batch_size: int, threads: int
-) -> Callable[..., np.ndarray]:
+def make_images(
+    show: Callable, network_input: NetworkInput, *, batch_size: int, threads: int
+) -> Images:
     """Builds `(split, rows, view, **changes) -> [m, s, s, c]`, what people can look at.
 
     Args:
         show: `(batch, input or None) -> pictures`; None for records as they are.
-        seen: As in `make_embed`, so that what is shown is what is embedded.
+        network_input: As in `make_embed`, so that what is shown is what is embedded.
         batch_size: Records at a time.
         threads: Of the reader.
     """
     show = jax.jit(show)
 
-    def pictures(split, rows: np.ndarray, view: str | None = None, **changes):
+    def images(split, rows: np.ndarray, view: str | None = None, **changes):
         def of_batch(batch):
-            placed = parallel.put_batch(batch, seen.mesh)
-            return show(placed, None if view is None else seen(placed, view, **changes))
+            placed = parallel.put_batch(batch, network_input.mesh)
+            return show(
+                placed, None if view is None else network_input(placed, view, **changes)
+            )
 
         return _over_batches(of_batch, split, rows, batch_size, threads)
 
-    return pictures
+    return images
 
 
 def _over_batches(
@@ -137,7 +140,7 @@ def joined_metrics(evaluations: Mapping[str, Evaluation]) -> Metrics:
 
 
 def write_examples(
-    workdir: pathlib.Path, examples: list[dict], data: Any, pictures: Callable
+    workdir: pathlib.Path, examples: list[dict], data: Any, images: Images
 ) -> None:
     """Write the examples of an evaluation with the pictures of all records in them.
 
@@ -145,7 +148,7 @@ def write_examples(
         workdir: Of the run.
         examples: As `Evaluation.examples` returns them.
         data: All its splits are searched for the records.
-        pictures: As `make_pictures` builds it.
+        images: As `make_images` builds it.
     """
     wanted = {e["query"] for e in examples}
     wanted |= {n["id"] for e in examples for n in e["neighbors"]}
@@ -154,7 +157,7 @@ def write_examples(
         rows = np.flatnonzero(np.isin(split.table["id"], list(wanted)))
         if not rows.size:
             continue
-        for row, image in zip(rows, as_rgb(pictures(split, rows)), strict=True):
+        for row, image in zip(rows, as_rgb(images(split, rows)), strict=True):
             record = int(split.table["id"][row])
             shown[record], names[record] = image, split.table["name"][row]
     for example in examples:

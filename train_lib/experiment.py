@@ -1,10 +1,12 @@
-"""From config to parts: the only place that reads a config and knows all folders."""
+"""Build the parts of a run from its config; the only reader of the config's sections.
 
-import importlib
-import pathlib
-import types
-from collections.abc import Callable
-from typing import Any
+Names are resolved once, in `Experiment.from_config`. Tests and programs pass parts of
+their own with `dataclasses.replace(experiment, model=...)`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -15,330 +17,405 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from evaluators.baselines.common.baseline import BaselineBase
-from evaluators.common.evaluator import Context, EvaluatorBase
+from evaluators.common.evaluator import Context as EvaluatorContext
+from evaluators.common.evaluator import EvaluatorBase
+from evaluators.common.protocols import Embed
 from input_pipeline import loader
+from input_pipeline.dataset import Data, Split
 from objectives.common.accumulation import separately
-from objectives.common.objective import Context, Objective, Positives
-from train_lib import evaluation, generalization_gap, optimizers, schedules, train_step
-from train_lib.config import nearest
+from objectives.common.objective import Context, Objective, Positives, Tree
+from train_lib import (
+    evaluation,
+    generalization_gap,
+    optimizers,
+    parts,
+    schedules,
+    train_step,
+)
 from train_lib.errors import InputError
 from train_lib.parallel import AXIS
 from train_lib.schedules import Horizon
 
-# Kind of part -> the folder it lies in, and what a file must export to be a choice.
-PARTS = {
-    "models": ("models", "Model"),
-    "objectives": ("objectives", "Objective"),
-    "datasets": ("input_pipeline/datasets", "load"),
-    "views": ("input_pipeline/transforms", "Transform"),
-    "evaluators": ("evaluators", "Evaluator"),
-    "baselines": ("evaluators/baselines", "Baseline"),
+# Tags that the loop writes, with kind and direction; see `Objective.metric_facts`.
+LOOP_TAGS = {
+    "train/loss": {"kind": "loss", "better": "lower"},
+    "train/loss_chance": {"kind": "diagnostic", "better": ""},
+    "train/lr": {"kind": "diagnostic", "better": ""},
+    "train/grad_norm": {"kind": "diagnostic", "better": ""},
+    "perf/examples_per_sec": {"kind": "diagnostic", "better": "higher"},
+    "perf/input_wait": {"kind": "diagnostic", "better": "lower"},
 }
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Baselines that every transform allows: networks before training.
+INITIAL_NETWORKS = ("untrained", "start")
 
 
-def choices(kind: str) -> list[str]:
-    """Names that a config may use for a kind of part: the files that export it."""
-    folder, exported = PARTS[kind]
-    return sorted(
-        path.stem
-        for path in (_ROOT / folder).glob("[!_]*.py")
-        if any(
-            line.startswith((f"class {exported}(", f"class {exported}:"))
-            or line.startswith(f"def {exported}(")
-            for line in path.read_text(encoding="utf-8").splitlines()
-        )
-    )
+class MakeModel(Protocol):
+    """Function or class that builds a network from the fields of `config.model`."""
+
+    def __call__(self, *, axis_name: str | None, **fields: Any) -> nn.Module:
+        """Return the network; `axis_name` is the axis of synchronized BatchNorm."""
+        ...
 
 
-def find(kind: str, name: str) -> Callable:
-    """The part that the file `name.py` of a kind exports.
+class ReadRecords(Protocol):
+    """Function that reads files such as the dataset's, for queries and `embed`."""
 
-    Raises:
-        ValueError: There is no such file; lists the files there are.
+    def __call__(
+        self, path: str, *, data: Mapping[str, Any], transform: Any
+    ) -> tuple[Split, dict[str, Any]]:
+        """Return records and facts about them."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A config with its parts.
+
+    Attributes:
+        config: Config without faults.
+        model: Builds the network.
+        objective_class: Builds the method.
+        load: Loads the dataset.
+        records: Reads files such as the dataset's; None if it reads none.
+        transform: Makes views of records.
     """
-    return getattr(_module(kind, name), PARTS[kind][1])
 
+    config: ConfigDict
+    model: MakeModel
+    objective_class: Callable[..., Objective]
+    load: Callable[..., Data]
+    records: ReadRecords | None
+    transform: Any
 
-def _module(kind: str, name: str) -> types.ModuleType:
-    if name not in (names := choices(kind)):
-        raise ValueError(
-            f"got {name!r}; choices: {', '.join(names)}{nearest(name, names)}"
+    @classmethod
+    def from_config(cls, config: ConfigDict) -> "Experiment":
+        """Find the parts that a config names.
+
+        Raises:
+            ValueError: There is no such part, or its fields do not fit each other.
+        """
+        dataset = parts.find_module("data", config.data.name)
+        return cls(
+            config=config,
+            model=parts.find("model", config.model.name),
+            objective_class=parts.find("objective", config.objective.name),
+            load=dataset.load,
+            records=getattr(dataset, "read_records", None),
+            transform=make_transform(config),
         )
-    return importlib.import_module(f"{PARTS[kind][0]}/{name}".replace("/", "."))
+
+    # Data
+
+    def load_data(self, progress: bool = True) -> Data:
+        """Return the dataset's splits; prepare them first if that is not done."""
+        seed = self.config.seed
+        return self.load(**fields(self.config.data), seed=seed, progress=progress)
+
+    def read_records(self, path: str) -> tuple[Split, dict[str, Any]]:
+        """Return the records of a file or folder, and facts about them.
+
+        Raises:
+            InputError: The dataset reads no files.
+        """
+        if self.records is None:
+            raise InputError(
+                f"got {path}; data.name = {self.config.data.name!r} reads no files, "
+                "expected id:N"
+            )
+        data = fields(self.config.data)
+        return self.records(path, data=data, transform=self.transform)
+
+    def steps_per_epoch(self, records: int) -> int:
+        """Return the number of full batches in an epoch.
+
+        Raises:
+            InputError: There are fewer records than a batch has.
+        """
+        if records < self.config.train.batch_size:
+            raise InputError(
+                f"got {records} training records; expected at least one batch of "
+                f"train.batch_size = {self.config.train.batch_size}"
+            )
+        return records // self.config.train.batch_size
+
+    def batches(self, split: Split, batch_size: int) -> Any:
+        """Return endless training batches of a split, this process's share of each."""
+        return loader.train_batches(
+            split,
+            batch_size=batch_size,
+            seed=self.config.seed,
+            positives="codes" if self.positives == "codes" else "instance",
+            samples_per_class=self.config.train.samples_per_class,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=self.config.train.threads,
+            prefetch=self.config.train.prefetch,
+        )
+
+    def example_batch(self) -> dict[str, jax.Array]:
+        """Return a batch of two views of zeros, which gives a network its shapes."""
+        return {"view1": jnp.zeros((2, *self.transform.input_shape))}
+
+    # Network and method
+
+    def network(self, axis_name: str | None = None) -> nn.Module:
+        """Return the network; `axis_name` is the axis of synchronized BatchNorm."""
+        own = fields(self.config.model, "sync_batchnorm", "init_from")
+        return self.model(**own, axis_name=axis_name)
+
+    def network_variables(self) -> dict[str, Tree]:
+        """Return the collections of the network at random initialization."""
+        network, x = self.network(), self.example_batch()["view1"]
+        return dict(jax.jit(lambda: network.init(jax.random.key(0), x, train=False))())
+
+    def network_shapes(self) -> dict[str, Tree]:
+        """Return the shapes of `network_variables` without computing them."""
+        return jax.eval_shape(self.network_variables)
+
+    def objective(self, total_steps: int, axis_name: str | None = AXIS) -> Objective:
+        """Return the method with its network.
+
+        Args:
+            total_steps: Length of the run, for schedules of the method.
+            axis_name: Device axis, or None outside a mesh.
+        """
+        synced = self.config.model.sync_batchnorm
+        chunks = self.config.train.grad_cache_chunks
+        per_chunk = self.config.train.negatives == "per_chunk"
+        context = Context(
+            backbone=self.network(axis_name if synced else None),
+            axis_name=axis_name,
+            total_steps=total_steps,
+            chunks=1 if per_chunk else chunks,
+            sync_batchnorm=synced,
+        )
+        objective = self.objective_class(
+            **fields(self.config.objective), context=context
+        )
+        return separately(objective, chunks) if per_chunk else objective
+
+    @property
+    def positives(self) -> Positives:
+        """What makes two records a positive pair for the method."""
+        return self.objective_class(**fields(self.config.objective)).positives
+
+    def check_records(self, split: Split) -> None:
+        """Refuse training records that the method cannot learn from.
+
+        Raises:
+            InputError: The records have no positives, for example.
+        """
+        objective = self.objective_class(**fields(self.config.objective))
+        try:
+            objective.check_records(split.table["label"])
+        except ValueError as error:
+            raise InputError(f"config.objective: {error}") from None
+
+    # Optimizer
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """Peak learning rate: `optimizer.learning_rate` is the rate for 256 records."""
+        return peak_learning_rate(self.config)
+
+    def schedule(self, epoch_steps: int, horizon: Horizon) -> schedules.Schedule:
+        """Return the learning rate over a horizon."""
+        section = self.config.schedule
+        return schedules.make_schedule(
+            name=section.name,
+            peak=self.peak_learning_rate,
+            horizon=horizon,
+            warmup_steps=round(section.warmup_epochs * epoch_steps),
+            epoch_steps=epoch_steps,
+            **fields(section, "epochs", "warmup_epochs", "patience"),
+        )
+
+    def optimizer(self, schedule: schedules.Schedule) -> optax.GradientTransformation:
+        """Return the optimizer with a learning rate."""
+        return optimizers.make_optimizer(
+            name=self.config.optimizer.name,
+            schedule=schedule,
+            steady=self.peak_learning_rate,
+            **fields(self.config.optimizer, "learning_rate"),
+        )
+
+    # Evaluation
+
+    def network_input(self, mesh: Mesh) -> evaluation.NetworkInput:
+        """Return the function from batches to what the network sees of them."""
+
+        def select(view: str | None, changes: Mapping[str, Any]) -> Callable:
+            changed = self.transform.changed(view, **changes)
+            if view is None:
+                return lambda rng, batch: changed.center(batch)
+            return lambda rng, batch: changed.view(view, rng, batch)
+
+        return evaluation.NetworkInput(select, mesh, self.config.seed)
+
+    def embed(
+        self, objective: Objective, network_input: evaluation.NetworkInput
+    ) -> Callable[[Tree, Tree], Embed]:
+        """Return the function that binds parameters to an embed function."""
+        return evaluation.make_embed(objective, network_input, **self._reading)
+
+    def images(self, network_input: evaluation.NetworkInput) -> evaluation.Images:
+        """Return the function that shows what is embedded of records."""
+        show = self.transform.images
+        return evaluation.make_images(show, network_input, **self._reading)
+
+    @property
+    def _reading(self) -> dict[str, int]:
+        return {
+            "batch_size": self.config.evaluate.batch_size,
+            "threads": self.config.train.threads,
+        }
+
+    def baseline(self, name: str) -> BaselineBase:
+        """Return a baseline with the fields that the transform gives it."""
+        return parts.find("baseline", name)(**self.transform.baselines.get(name, {}))
+
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """Names of the baselines that suit the transform."""
+        return baseline_names(self.transform)
+
+    def evaluators(self, data: Data) -> dict[str, EvaluatorBase]:
+        """Return the evaluators by the name of their set.
+
+        Raises:
+            InputError: The data lacks what a set needs.
+        """
+        evaluators = {}
+        for name in self.config.evaluate.sets:
+            context = EvaluatorContext(data, f"eval/{name}", self.config.seed)
+            try:
+                evaluators[name] = make_evaluator(self.config, name, context)
+            except ValueError as error:
+                raise InputError(f"config.evaluate.sets.{name}: {error}") from None
+        return evaluators
+
+    def held_out_loss(
+        self, data: Data, objective: Objective, mesh: Mesh
+    ) -> generalization_gap.HeldOutLoss:
+        """Return the function that measures the loss of held-out records and its gap.
+
+        The function returns nothing if too few records are held out for a batch.
+
+        Raises:
+            InputError: Too few are held out, and the best step depends on their loss.
+        """
+        batches = self.config.evaluate.loss_batches
+        if not batches:
+            return lambda state: {}
+        sides = generalization_gap.alike(data, self.config.seed)
+        chunks, largest = (
+            self.config.train.grad_cache_chunks,
+            self.config.train.batch_size,
+        )
+        records = min(map(len, sides))
+        size = generalization_gap.batch_size(records, largest, mesh.size * chunks)
+        if size < 2:
+            reason = (
+                f"{records} records are held out, too few for a batch of {mesh.size} "
+                f"devices x {chunks} chunks: their loss is not measured"
+            )
+            monitor = self.config.train.monitor
+            if monitor in generalization_gap.promises(batches):
+                raise InputError(
+                    f"config.train.monitor: {reason}; expected another tag"
+                )
+            logging.warning("%s", reason)
+            return lambda state: {}
+        return generalization_gap.make(
+            train_step.make_measure(objective, self.transform.augment, AXIS),
+            mesh,
+            sides,
+            self.batches,
+            objective.chance,
+            size=size,
+            batches=batches,
+        )
+
+    def metric_facts(self) -> dict[str, dict[str, str]]:
+        """Return kind and direction of what the loop and the method log, by tag."""
+        objective = self.objective_class(**fields(self.config.objective))
+        return {
+            **LOOP_TAGS,
+            **{k: dict(v) for k, v in objective.metric_facts().items()},
+        }
 
 
-def fields(section: ConfigDict, *without: str) -> dict[str, Any]:
-    """A section as keyword arguments, less `name` and what else is not the part's."""
+Build: TypeAlias = Callable[[ConfigDict], Experiment]
+
+
+def fields(section: Mapping[str, Any], *excluded: str) -> dict[str, Any]:
+    """Return a section as keyword arguments, without `name` and other exclusions."""
     plain = section.to_dict() if isinstance(section, ConfigDict) else dict(section)
-    return {k: v for k, v in plain.items() if k not in ("name", *without)}
+    return {k: v for k, v in plain.items() if k not in ("name", *excluded)}
 
 
-def load_data(config: ConfigDict, progress: bool = True) -> Any:
-    """The dataset's splits; prepares them first where that has not been done."""
-    load = find("datasets", config.data.name)
-    return load(**fields(config.data), seed=config.seed, progress=progress)
+def peak_learning_rate(config: ConfigDict) -> float:
+    """Return the peak learning rate by the linear rule, for 256 records as given."""
+    return config.optimizer.learning_rate * config.train.batch_size / 256
 
 
-def steps_per_epoch(config: ConfigDict, records: int) -> int:
-    """Full batches in an epoch.
+def make_transform(config: ConfigDict) -> Any:
+    """Return the transform of a config.
 
     Raises:
-        InputError: The split is smaller than one batch.
+        ValueError: There is no such transform, or its fields do not fit each other.
     """
-    if records < config.train.batch_size:
-        raise InputError(
-            f"got {records} training records; expected at least one batch of "
-            f"train.batch_size = {config.train.batch_size}"
-        )
-    return records // config.train.batch_size
+    return parts.find("transform", config.transform.name)(**fields(config.transform))
 
 
-def make_batches(config: ConfigDict, split: Any, batch_size: int) -> Any:
-    """Endless training batches of a split, this process's share of each."""
-    return loader.train_batches(
-        split,
-        batch_size=batch_size,
-        seed=config.seed,
-        positives="codes" if positives_of(config) == "codes" else "instance",
-        samples_per_class=config.train.samples_per_class,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        threads=config.train.threads,
-        prefetch=config.train.prefetch,
-    )
+def make_evaluator(
+    config: ConfigDict, name: str, context: EvaluatorContext | None = None
+) -> EvaluatorBase:
+    """Return the evaluator of a set; without a context to check its fields alone.
+
+    Raises:
+        ValueError: There is no such evaluator, or its fields do not fit each other.
+    """
+    section = config.evaluate.sets[name]
+    return parts.find("evaluator", section.name)(**fields(section), context=context)
 
 
-def make_objective(
-    config: ConfigDict, total_steps: int, axis_name: str | None = AXIS
-) -> Objective:
-    """The method with its network; `total_steps` is where its own schedules end."""
-    synced, chunks = config.model.sync_batchnorm, config.train.grad_cache_chunks
-    separate = config.train.negatives == "per_chunk"
-    context = Context(
-        backbone=make_network(config, axis_name if synced else None),
-        axis_name=axis_name,
-        total_steps=total_steps,
-        chunks=1 if separate else chunks,
-        sync_batchnorm=synced,
-    )
-    objective = objective_fields(config, context)
-    return separately(objective, chunks) if separate else objective
+def baseline_names(transform: Any) -> tuple[str, ...]:
+    """Return the names of the baselines that suit a transform."""
+    return (*transform.baselines, *INITIAL_NETWORKS)
 
 
-def objective_fields(config: ConfigDict, context: Context | None = None) -> Objective:
-    """Build the method of a config; without a context to read its fields alone.
+def check_part(config: ConfigDict, section: str) -> None:
+    """Check the fields of a part against each other, without data.
+
+    Args:
+        config: Config whose section has known fields of the right types.
+        section: "objective", "transform" or "data".
 
     Raises:
         ValueError: Fields do not fit each other.
     """
-    build = find("objectives", config.objective.name)
-    return build(**fields(config.objective), context=context)
-
-
-def positives_of(config: ConfigDict) -> Positives:
-    """Return what makes two records a positive pair for the method of a config."""
-    return objective_fields(config).positives
-
-
-def check_records(config: ConfigDict, split: Any) -> None:
-    """Refuses training records that the method cannot learn from, before any step.
-
-    Raises:
-        InputError: They are such.
-    """
-    try:
-        objective_fields(config).check_records(split.table["label"])
-    except ValueError as error:
-        raise InputError(f"config.objective: {error}") from None
-
-
-def make_network(config: ConfigDict, axis_name: str | None = None) -> nn.Module:
-    """The network; `axis_name` is of its synchronized BatchNorm."""
-    return find("models", config.model.name)(
-        **fields(config.model, "sync_batchnorm", "init_from"), axis_name=axis_name
-    )
-
-
-def network_variables(config: ConfigDict) -> dict[str, Any]:
-    """Collections of the network as it starts at random, on the host."""
-    network, x = make_network(config), example_batch(config)["view1"]
-    return dict(jax.jit(lambda: network.init(jax.random.key(0), x, train=False))())
-
-
-def network_shapes(config: ConfigDict) -> dict[str, Any]:
-    """Shapes of `network_variables`, without computing anything."""
-    return jax.eval_shape(lambda: network_variables(config))
-
-
-def peak_learning_rate(config: ConfigDict) -> float:
-    """The linear rule: `optimizer.learning_rate` is for 256 records."""
-    return config.optimizer.learning_rate * config.train.batch_size / 256
-
-
-def make_schedule(
-    config: ConfigDict, epoch_steps: int, horizon: Horizon
-) -> schedules.Schedule:
-    """The learning rate over a horizon."""
-    own = fields(config.schedule, "epochs", "warmup_epochs", "patience")
-    return schedules.make_schedule(
-        name=config.schedule.name,
-        peak=peak_learning_rate(config),
-        horizon=horizon,
-        warmup_steps=round(config.schedule.warmup_epochs * epoch_steps),
-        epoch_steps=epoch_steps,
-        **own,
-    )
-
-
-def make_optimizer(
-    config: ConfigDict, schedule: schedules.Schedule
-) -> optax.GradientTransformation:
-    """The optimizer with a learning rate."""
-    own = fields(config.optimizer, "learning_rate")
-    return optimizers.make_optimizer(
-        name=config.optimizer.name,
-        schedule=schedule,
-        steady=peak_learning_rate(config),
-        **own,
-    )
-
-
-def make_transform(config: ConfigDict) -> Any:
-    """The transform that a config names."""
-    return find("views", config.transform.name)(**fields(config.transform))
-
-
-def example_batch(config: ConfigDict) -> dict[str, jax.Array]:
-    """Two records' views of zeros, to build a network by."""
-    return {"view1": jnp.zeros((2, *make_transform(config).input_shape))}
-
-
-def make_seen(config: ConfigDict, mesh: Mesh) -> evaluation.Seen:
-    """`seen(batch, view=None, **changes)`: what the network sees of records."""
-    transform = make_transform(config)
-
-    def see(view: str | None, changes: dict) -> Callable:
-        changed = transform.changed(view, **changes)
-        if view is None:
-            return lambda rng, batch: changed.center(batch)
-        return lambda rng, batch: changed.view(view, rng, batch)
-
-    return evaluation.Seen(see, mesh, config.seed)
-
-
-def make_embed(config: ConfigDict, objective: Objective, seen: Any) -> Callable:
-    """`bind(params, extra) -> embed(split, rows, view=None, **changes)`."""
-    return evaluation.make_embed(objective, seen, **_reading(config))
-
-
-def make_pictures(config: ConfigDict, seen: Any) -> Callable:
-    """`pictures(split, rows, view=None, **changes)`: what is embedded, to look at."""
-    show = make_transform(config).images
-    return evaluation.make_pictures(show, seen, **_reading(config))
-
-
-def baseline_names(config: ConfigDict) -> tuple[str, ...]:
-    """Baselines that a run may name: those of its transform, and initial networks."""
-    baselines = find("views", config.transform.name).baselines
-    return (*baselines, "untrained", "start")
-
-
-def make_baseline(config: ConfigDict, name: str) -> BaselineBase:
-    """A baseline with the fields that the transform gives it."""
-    return find("baselines", name)(**views_of(config).BASELINES.get(name, {}))
-
-
-def gallery_view(config: ConfigDict) -> str:
-    """The view in which records are searched, "" for as they are."""
-    return find("views", config.transform.name).gallery_view
-
-
-def read_records(config: ConfigDict, path: str) -> tuple[Any, dict]:
-    """Records of a file or a folder such as the views are made from, and facts."""
-    module = _module("datasets", config.data.name)
-    return module.read_records(
-        path, data=fields(config.data), transform=make_transform(config)
-    )
-
-
-def _reading(config: ConfigDict) -> dict[str, int]:
-    return {
-        "batch_size": config.evaluate.batch_size,
-        "threads": config.train.threads,
-    }
-
-
-def make_evaluators(config: ConfigDict, data: Any) -> dict[str, EvaluatorBase]:
-    """Evaluators by the name of their set.
-
-    Raises:
-        InputError: The data is not such as a set needs.
-    """
-    evaluators = {}
-    for name, spec in config.evaluate.sets.items():
-        context = Context(data=data, prefix=f"eval/{name}", seed=config.seed)
-        try:
-            evaluators[name] = find("evaluators", spec.name)(
-                **fields(spec), context=context
-            )
-        except ValueError as error:
-            raise InputError(f"config.evaluate.sets.{name}: {error}") from None
-    return evaluators
-
-
-def make_held_out(
-    config: ConfigDict, data: Any, objective: Objective, mesh: Mesh
-) -> Callable:
-    """`held_out(state) -> metrics`: the loss of records held out, and its gap.
-
-    Nothing is measured where so few are held out that they make no batch.
-
-    Raises:
-        InputError: So few are held out, and the best step is chosen by their loss.
-    """
-    batches = config.evaluate.loss_batches
-    if not batches:
-        return lambda state: {}
-    sides = generalization_gap.alike(data, config.seed)
-    unit = mesh.size * config.train.grad_cache_chunks
-    records = min(map(len, sides))
-    size = generalization_gap.batch_size(records, config.train.batch_size, unit)
-    if size < 2:
-        said = (
-            f"{records} records are held out, too few for a batch of {mesh.size} "
-            f"devices x {config.train.grad_cache_chunks} chunks: "
-            "their loss is not measured"
-        )
-        if config.train.monitor in generalization_gap.promises(batches):
-            raise InputError(f"config.train.monitor: {said}; expected another tag")
-        logging.warning("%s", said)
-        return lambda state: {}
-    return generalization_gap.make(
-        train_step.make_measure(objective, make_transform(config).augment, AXIS),
-        mesh,
-        sides,
-        lambda split, size: make_batches(config, split, size),
-        objective.chance,
-        size=size,
-        batches=batches,
-    )
-
-
-LOOP_TAGS = (
-    "train/loss",
-    "train/loss_chance",
-    "train/lr",
-    "train/grad_norm",
-    "perf/examples_per_sec",
-    "perf/input_wait",
-)
+    values = config[section]
+    if section == "data":
+        check = getattr(parts.find_module("data", values.name), "check", None)
+        if check is not None:
+            check(**fields(values))
+        return
+    parts.find(section, values.name)(**fields(values))
 
 
 def promised_tags(config: ConfigDict) -> list[str]:
-    """Tags that the loop and the evaluators of a config will write."""
+    """Return the tags that the loop and the evaluators of a config will write."""
     tags = [*LOOP_TAGS, *generalization_gap.promises(config.evaluate.loss_batches)]
-    for name, spec in config.evaluate.sets.items():
-        evaluator = find("evaluators", spec.name)(**fields(spec))
-        tags += [f"eval/{name}/{tag}" for tag in evaluator.tags()]
-    return tags
+    return tags + [tag for _, tag in evaluator_tags(config)]
+
+
+def evaluator_tags(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """Yield set and tag of everything that the evaluators of a config measure.
+
+    Raises:
+        ValueError: The fields of a set do not fit each other.
+    """
+    for name in config.evaluate.sets:
+        for tag in make_evaluator(config, name).tags():
+            yield name, f"eval/{name}/{tag}"

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jax.sharding import Mesh
@@ -15,6 +15,7 @@ from reporting import history
 from train_lib import parallel
 from train_lib.train_step import TrainState
 
+HeldOutLoss: TypeAlias = Callable[[TrainState], dict[str, Metric]]
 GAP = MetricType("diagnostic", "lower")
 SET = history.LOSS_GAP.split("/")[1]  # the name that no set of evaluators may have
 
@@ -33,7 +34,7 @@ def make(
     *,
     size: int,
     batches: int,
-) -> Callable[[TrainState], dict[str, Metric]]:
+) -> HeldOutLoss:
     """Builds `held_out(state) -> metrics`: the loss of both sides, and their gap.
 
       train, held_out  mean loss of some batches of a side, as a step computes it

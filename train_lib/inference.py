@@ -1,7 +1,6 @@
 """A trained network at work: embedding folders, searching for one record."""
 
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
+from evaluators.baselines.common.baseline import Images
 from evaluators.metrics import ties
 from evaluators.search import exact as exact_search
 from input_pipeline import dataset as records
@@ -16,9 +16,10 @@ from objectives.common.objective import Objective
 from reporting import run_dir as files
 from reporting.figures import result_sheet as drawing
 from reporting.page import search_table
-from train_lib import evaluation, experiment, parallel, train_step
+from train_lib import evaluation, parallel, train_step
 from train_lib.checkpoints import Checkpoints, Restored
 from train_lib.errors import InputError
+from train_lib.experiment import Build, Experiment
 from train_lib.schedules import Horizon
 
 LISTED = 20  # files named that were left out
@@ -29,51 +30,58 @@ class Network(NamedTuple):
     """A trained network with what it was trained on.
 
     Attributes:
-        config: Of its run.
+        experiment: Parts of its run.
         workdir: Of its run.
         step: Step of the checkpoint.
         embed: `(split, rows, view=None, **changes) -> [m, d]`.
-        pictures: The same records, to look at.
+        images: The same records, for display.
     """
 
-    config: ConfigDict
+    experiment: Experiment
     workdir: pathlib.Path
     step: int
     embed: evaluation.Embed
-    pictures: Callable
+    images: Images
 
 
-def restore(workdir: str, checkpoint: str = "latest") -> Network:
+def restore(
+    workdir: str, checkpoint: str = "latest", build: Build = Experiment.from_config
+) -> Network:
     """Restores a run's network.
 
     Args:
         workdir: Of the run.
         checkpoint: "latest", "best" (of the monitored metric) or a step.
+        build: Builds the parts from the config of the run.
 
     Raises:
         InputError: No run, or no such checkpoint.
     """
-    config, objective, found = _read(workdir, checkpoint)
+    experiment, objective, found = _read(workdir, checkpoint, build)
     mesh = parallel.make_mesh()
-    seen = experiment.make_seen(config, mesh)
-    bind = experiment.make_embed(config, objective, seen)
+    network_input = experiment.network_input(mesh)
+    bind = experiment.embed(objective, network_input)
     variables = parallel.put_state((found.state.params, found.state.extra), mesh)
-    pictures = experiment.make_pictures(config, seen)
+    images = experiment.images(network_input)
     folder = pathlib.Path(workdir)
-    return Network(config, folder, found.step, bind(*variables), pictures)
+    return Network(experiment, folder, found.step, bind(*variables), images)
 
 
-def read_state(workdir: str) -> tuple[ConfigDict, train_step.TrainState]:
+def read_state(
+    workdir: str, build: Build = Experiment.from_config
+) -> tuple[ConfigDict, train_step.TrainState]:
     """Config and newest state of a run, on the host.
 
     Raises:
         InputError: No run, or no checkpoint.
     """
-    config, _, found = _read(workdir, "latest")
-    return config, found.state
+    experiment, _, found = _read(workdir, "latest", build)
+    return experiment.config, found.state
 
 
-def _read(workdir: str, checkpoint: str) -> tuple[ConfigDict, Objective, Restored]:
+def _read(
+    workdir: str, checkpoint: str, build: Build
+) -> tuple[Experiment, Objective, Restored]:
     folder = pathlib.Path(workdir)
     described = files.read_config(folder)
     if not described:
@@ -81,11 +89,10 @@ def _read(workdir: str, checkpoint: str) -> tuple[ConfigDict, Objective, Restore
             f"got {workdir} without a {files.CONFIG}; expected the workdir of a run"
         )
     config = _tuples(ConfigDict(described["config"]))
-    objective = experiment.make_objective(config, 1, axis_name=None)
-    tx = experiment.make_optimizer(
-        config, experiment.make_schedule(config, 1, Horizon(0, 1))
-    )
-    batch = experiment.example_batch(config)
+    experiment = build(config)
+    objective = experiment.objective(1, axis_name=None)
+    tx = experiment.optimizer(experiment.schedule(1, Horizon(0, 1)))
+    batch = experiment.example_batch()
     shapes = jax.eval_shape(
         lambda: train_step.init_state(objective, tx, config.seed, batch)
     )
@@ -94,7 +101,7 @@ def _read(workdir: str, checkpoint: str) -> tuple[ConfigDict, Objective, Restore
     checkpoints.close()
     if found is None:
         raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
-    return config, objective, found
+    return experiment, objective, found
 
 
 def _tuples(config: ConfigDict) -> ConfigDict:
@@ -154,7 +161,7 @@ def embed_folder(network: Network, source: str, output: str, view: str = "") -> 
         output: Directory to write.
         view: Training view in which records are seen, "" as they are.
     """
-    split, facts = experiment.read_records(network.config, source)
+    split, facts = network.experiment.read_records(source)
     folder = pathlib.Path(output)
     written = _write(network, [split], folder, view)
     rejected = facts.get("rejected", [])
@@ -184,7 +191,7 @@ def search(
     if own:
         asked = _own_record(network, query)
     else:
-        asked, _ = experiment.read_records(network.config, query)
+        asked, _ = network.experiment.read_records(query)
     middle = np.array([len(asked) // 2])
     folder = pathlib.Path(gallery) if gallery else _own_gallery(network)
     if not (folder / "embeddings.npy").is_file():
@@ -212,7 +219,7 @@ def search(
     ]
     pictures = _pictures(network, found, gallery)
     shown = {int(r["id"]): p for r, p in zip(found, pictures, strict=True)}
-    shown[-1] = evaluation.as_rgb(network.pictures(asked, middle))[0]
+    shown[-1] = evaluation.as_rgb(network.images(asked, middle))[0]
     name = query.replace(":", "_") if own else pathlib.Path(query).stem
     path = network.workdir / "search" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
@@ -243,13 +250,13 @@ def _own_record(network: Network, query: str) -> records.Split:
 def _own_gallery(network: Network) -> pathlib.Path:
     folder = network.workdir / "embeddings" / str(network.step)
     if not (folder / "records.parquet").is_file():
-        view = experiment.gallery_view(network.config)
+        view = network.experiment.transform.gallery_view
         _write(network, _own_splits(network), folder, view)
     return folder
 
 
 def _own_splits(network: Network) -> list[records.Split]:
-    data = experiment.load_data(network.config)
+    data = network.experiment.load_data()
     return [data.train, data.validation]
 
 
@@ -258,7 +265,7 @@ def _pictures(network: Network, found: list[dict], gallery: str) -> list[np.ndar
     places = []
     if gallery:
         for record in found:
-            split, _ = experiment.read_records(network.config, record["path"])
+            split, _ = network.experiment.read_records(record["path"])
             names = split.table["name"]
             name = record.get("name")
             places.append((split, names.index(name) if name in names else 0))
@@ -269,5 +276,5 @@ def _pictures(network: Network, found: list[dict], gallery: str) -> list[np.ndar
             for row, id_ in enumerate(split.table["id"])
         }
         places = [row_of[int(record["id"])] for record in found]
-    drawn = [network.pictures(split, np.array([row])) for split, row in places]
+    drawn = [network.images(split, np.array([row])) for split, row in places]
     return [evaluation.as_rgb(picture)[0] for picture in drawn]

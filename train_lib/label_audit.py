@@ -12,7 +12,7 @@ from evaluators.common import label_information
 from input_pipeline import loader
 from reporting import run_dir as files
 from reporting.page import data_sections
-from train_lib import experiment, parallel, pretrained
+from train_lib import parallel, pretrained
 from train_lib.run_setup import Run
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
@@ -32,20 +32,14 @@ def measure(run: Run, fresh: TrainState, writer: Writer) -> None:
     if audit := files.read_audit(run.workdir):
         run.loss_lower_bound = audit.get("loss_lower_bound")
         return
-    kind = _kind(run.config)
-    if kind is None:
+    kind = run.experiment.positives
+    if kind == "instance":
         return
     writer.state("evaluating")
     audit = _audit(run, fresh, kind)
     files.write_json(run.workdir / files.AUDIT, audit)
     run.loss_lower_bound = audit.get("loss_lower_bound")
     writer.tell("%s", data_sections.tell_audit(audit))
-
-
-def _kind(config: Any) -> str | None:
-    """What makes positives: "codes", "label", or None for views."""
-    positives = experiment.positives_of(config)
-    return None if positives == "instance" else positives
 
 
 def _audit(run: Run, fresh: TrainState, kind: str) -> dict:
@@ -101,12 +95,12 @@ def _encoders(run: Run, fresh: TrainState) -> dict[str, Callable]:
     state = parallel.put_state((fresh.params, fresh.extra), run.mesh)
     network = pretrained.other_embed(began) or run.embed(*state)
     encoders = {"start" if began else "untrained": network}
-    if "pixels" not in experiment.baseline_names(run.config):
+    if "pixels" not in run.experiment.baseline_names:
         return encoders
     context = Context(
-        data=run.data, images=run.pictures, untrained=network, start=network
+        data=run.data, images=run.images, untrained=network, start=network
     )
-    pixels = experiment.make_baseline(run.config, "pixels").fit(context)
+    pixels = run.experiment.baseline("pixels").fit(context)
     return {"pixels": pixels, **encoders}
 
 

@@ -10,14 +10,15 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from train_lib import experiment, inference
+from train_lib import inference
 from train_lib.errors import InputError
+from train_lib.experiment import Experiment
 
 Tree = Any
 PROJECTOR = "projector"
 
 
-def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tree]:
+def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree, Tree]:
     """Parameters and other state with the network of `config.model.init_from`.
 
     Every copy of the network is replaced, so that a target network starts as the online
@@ -25,7 +26,7 @@ def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tre
     heads stay as they are.
 
     Args:
-        config: Of the run that begins. `model.init_from` is the workdir of a run with
+        experiment: Parts of the new run. `model.init_from` is the workdir of a run with
             the same network, a file that `models/<name>_weights.py` reads, or "".
         params: Of the first state.
         extra: Of the first state.
@@ -33,12 +34,13 @@ def start_from(config: ConfigDict, params: Tree, extra: Tree) -> tuple[Tree, Tre
     Raises:
         InputError: Nothing is there, or it does not fit; names what does not.
     """
+    config = experiment.config
     path = config.model.init_from
     if not path:
         return params, extra
-    shapes = experiment.network_shapes(config)
+    shapes = experiment.network_shapes()
     if not pathlib.Path(path).is_dir():
-        new = _of_file(config, path, shapes)
+        new = _of_file(experiment, path, shapes)
     else:
         other, state = inference.read_state(path)
         new = _of_run(config, path, shapes, other, state)
@@ -81,8 +83,9 @@ def _of_run(
     return found
 
 
-def _of_file(config: ConfigDict, path: str, shapes: Mapping) -> dict[str, Tree]:
-    """Collections of the network in a file of weights."""
+def _of_file(experiment: Experiment, path: str, shapes: Mapping) -> dict[str, Tree]:
+    """Return the collections of the network in a file of weights."""
+    config = experiment.config
     name = config.model.name
     folder = pathlib.Path(__file__).resolve().parents[1] / "models" / "pretrained"
     if not pathlib.Path(path).is_file():
@@ -100,7 +103,7 @@ def _of_file(config: ConfigDict, path: str, shapes: Mapping) -> dict[str, Tree]:
             f"config.model.init_from: got a file for {config.model.name!r}, which "
             f"starts from a run's workdir alone; files are read for {', '.join(known)}"
         )
-    start = experiment.network_variables(config)
+    start = experiment.network_variables()
     try:
         return importlib.import_module(f"models.pretrained.{name}").load(path, start)
     except ValueError as error:

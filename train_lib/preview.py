@@ -7,8 +7,9 @@ import numpy as np
 
 from input_pipeline import loader
 from reporting.figures import contact_sheet
-from train_lib import evaluation, experiment, validation
+from train_lib import evaluation, validation
 from train_lib.config import Recipe
+from train_lib.experiment import Experiment
 
 CELL = 192  # side of a picture in the PNG of one record
 
@@ -22,13 +23,12 @@ def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
         count: Records, spread over the training split.
     """
     validation.check(recipe, jax.device_count())
-    config = recipe.config
-    data = experiment.load_data(config)
-    split = data.train
+    experiment = Experiment.from_config(recipe.config)
+    split = experiment.load_data().train
     rows = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
     batch = loader.read(split, rows)
-    rng = jax.random.fold_in(jax.random.PRNGKey(config.seed), 0)
-    transform = experiment.make_transform(config)
+    rng = jax.random.fold_in(jax.random.PRNGKey(recipe.config.seed), 0)
+    transform = experiment.transform
     titles = transform.preview_titles
     drawn = jax.jit(transform.preview)(rng, batch)
     columns = [evaluation.as_rgb(np.asarray(pictures)) for pictures in drawn]

@@ -15,15 +15,17 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from evaluators.baselines.common.baseline import Images
 from input_pipeline import data_checks
 from objectives.common.objective import Objective
 from reporting import run_dir as files
 from reporting.formatting import number
 from reporting.gates import decisions, judgment
 from reporting.page import data_sections
-from train_lib import experiment, parallel, pretrained, schedules, train_step
+from train_lib import parallel, pretrained, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import ConfigError, Recipe, difference
+from train_lib.experiment import Experiment, peak_learning_rate
 from train_lib.progress import Progress
 from train_lib.schedules import Horizon
 
@@ -44,7 +46,7 @@ PACKAGES = (
 class Run:
     """The parts of a run, built once; arrays of its state are not among them."""
 
-    config: ConfigDict
+    experiment: Experiment
     workdir: pathlib.Path
     data: Any
     mesh: Mesh
@@ -56,12 +58,17 @@ class Run:
     schedule: schedules.Schedule
     step: Callable
     embed: Callable
-    pictures: Callable
+    images: Images
     evaluators: dict[str, Any]
     held_out: Callable
     checkpoints: Checkpoints
     progress: Progress
     loss_lower_bound: float | None = None  # the lowest that the labels allow
+
+    @property
+    def config(self) -> ConfigDict:
+        """Config of the run."""
+        return self.experiment.config
 
     def epoch(self, step: int) -> float:
         """Epochs done after a step."""
@@ -106,7 +113,7 @@ def write_config(recipe: Recipe, workdir: pathlib.Path) -> None:
         "recipe": recipe.source,
         "difference": difference(recipe.config, recipe.default),
         "overrides": difference(recipe.config, recipe.variant),
-        "learning_rate": experiment.peak_learning_rate(recipe.config),
+        "learning_rate": peak_learning_rate(recipe.config),
     }
     files.write_json(workdir / files.CONFIG, described)
 
@@ -142,17 +149,18 @@ def _commit() -> str | None:
     return told.stdout.strip() or None
 
 
-def open_run(config: ConfigDict, workdir: pathlib.Path, extend: str | None) -> Run:
+def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) -> Run:
     """Builds all parts of a run; reads the data and the newest checkpoint's `host`.
 
     Raises:
         ConfigError: The run is longer or shorter than before without being told how.
         ValueError: The data is too small, or no checkpoint can be read.
     """
-    data = experiment.load_data(config)
-    experiment.check_records(config, data.train)
+    config = experiment.config
+    data = experiment.load_data()
+    experiment.check_records(data.train)
     mesh = parallel.make_mesh()
-    epoch_steps = experiment.steps_per_epoch(config, len(data.train))
+    epoch_steps = experiment.steps_per_epoch(len(data.train))
     granted = decisions.granted(files.read_events(workdir))
     total = round((config.train.epochs + granted) * epoch_steps)
     known = data_checks.describe(data)
@@ -160,7 +168,7 @@ def open_run(config: ConfigDict, workdir: pathlib.Path, extend: str | None) -> R
         workdir / files.DATA,
         data.facts
         | known
-        | experiment.make_transform(config).facts()
+        | experiment.transform.facts()
         | {
             "training_records": len(data.train),
             "validation_records": len(data.validation),
@@ -171,17 +179,17 @@ def open_run(config: ConfigDict, workdir: pathlib.Path, extend: str | None) -> R
     logging.info("%s", data_sections.tell_split(known))
     write_environment(workdir, mesh)
     horizon = find_horizon(workdir, total, extend, granted)
-    schedule = experiment.make_schedule(config, epoch_steps, horizon)
-    objective = experiment.make_objective(config, horizon.end)
+    schedule = experiment.schedule(epoch_steps, horizon)
+    objective = experiment.objective(horizon.end)
     step = train_step.make_train_step(
         objective,
-        experiment.make_optimizer(config, schedule),
-        experiment.make_transform(config).augment,
+        experiment.optimizer(schedule),
+        experiment.transform.augment,
         parallel.AXIS,
     )
-    seen = experiment.make_seen(config, mesh)
+    network_input = experiment.network_input(mesh)
     return Run(
-        config=config,
+        experiment=experiment,
         workdir=workdir,
         data=data,
         mesh=mesh,
@@ -192,10 +200,10 @@ def open_run(config: ConfigDict, workdir: pathlib.Path, extend: str | None) -> R
         objective=objective,
         schedule=schedule,
         step=parallel.parallel_step(step, mesh),
-        embed=experiment.make_embed(config, objective, seen),
-        pictures=experiment.make_pictures(config, seen),
-        evaluators=experiment.make_evaluators(config, data),
-        held_out=experiment.make_held_out(config, data, objective, mesh),
+        embed=experiment.embed(objective, network_input),
+        images=experiment.images(network_input),
+        evaluators=experiment.evaluators(data),
+        held_out=experiment.held_out_loss(data, objective, mesh),
         checkpoints=Checkpoints(
             workdir / files.CHECKPOINTS, config.train.keep_checkpoints
         ),
@@ -245,21 +253,21 @@ def find_horizon(
     return schedules.extended(extend, old, step, total)
 
 
-def first_state(session: Run) -> train_step.TrainState:
+def first_state(run: Run) -> train_step.TrainState:
     """State before the first step, on the host."""
-    state = random_state(session)
-    params, extra = pretrained.start_from(session.config, state.params, state.extra)
+    state = random_state(run)
+    params, extra = pretrained.start_from(run.experiment, state.params, state.extra)
     return state.replace(params=params, extra=extra)
 
 
-def random_state(session: Run) -> train_step.TrainState:
+def random_state(run: Run) -> train_step.TrainState:
     """State that nothing has trained, on the host."""
-    config = session.config
-    batch = experiment.example_batch(config)
+    config = run.config
+    batch = run.experiment.example_batch()
     # The optimizer's state depends on shapes alone, so any schedule will do.
-    tx = experiment.make_optimizer(config, session.schedule)
+    tx = run.experiment.optimizer(run.schedule)
     # Outside the mesh no axis has a name.
-    objective = experiment.make_objective(config, session.total_steps, axis_name=None)
+    objective = run.experiment.objective(run.total_steps, axis_name=None)
     init = jax.jit(
         lambda: train_step.init_state(objective, tx, config.seed, batch),
         # It runs once: optimizing the code takes longer than running it.
@@ -268,54 +276,48 @@ def random_state(session: Run) -> train_step.TrainState:
     return init()
 
 
-def start(session: Run, fresh: train_step.TrainState, changed: dict) -> RestoredRun:
+def start(run: Run, fresh: train_step.TrainState, changed: dict) -> RestoredRun:
     """Restores the newest readable checkpoint, or begins with `fresh`."""
-    config, progress = session.config, session.progress
-    batches = experiment.make_batches(
-        config, session.data.train, config.train.batch_size
-    )
-    found = session.checkpoints.restore(fresh)
+    config, progress = run.config, run.progress
+    batches = run.experiment.batches(run.data.train, config.train.batch_size)
+    found = run.checkpoints.restore(fresh)
     horizon = Horizon(progress.horizon_start, progress.horizon_end)
     if found is None:
         state, step, why, skipped = fresh, 0, "start", []
     else:
         batches.set_state(found.data)
-        session.progress = Progress.from_json(found.host)
-        session.progress.horizon_start, session.progress.horizon_end = horizon
-        state = found.state.replace(lr_scale=np.float32(session.progress.lr_scale))
+        run.progress = Progress.from_json(found.host)
+        run.progress.horizon_start, run.progress.horizon_end = horizon
+        state = found.state.replace(lr_scale=np.float32(run.progress.lr_scale))
         step, skipped = found.step, found.skipped
         why = "extended" if "train.epochs" in changed else "resumed"
-    describe_segment(session, step, why, changed, skipped)
-    return RestoredRun(parallel.put_state(state, session.mesh), batches, step, why)
+    describe_segment(run, step, why, changed, skipped)
+    return RestoredRun(parallel.put_state(state, run.mesh), batches, step, why)
 
 
 def describe_segment(
-    session: Run, step: int, why: str, changed: dict, skipped: list[str]
+    run: Run, step: int, why: str, changed: dict, skipped: list[str]
 ) -> dict:
     """Appends a line to resumes.jsonl: steps, horizon, the rate before and after."""
-    past = files.read_resumes(session.workdir)
+    past = files.read_resumes(run.workdir)
     old = Horizon(*past[-1]["horizon"]) if past else None
-    now = Horizon(session.progress.horizon_start, session.progress.horizon_end)
-    before = (
-        experiment.make_schedule(session.config, session.epoch_steps, old)
-        if old
-        else session.schedule
-    )
-    scale = session.progress.lr_scale
+    now = Horizon(run.progress.horizon_start, run.progress.horizon_end)
+    before = run.experiment.schedule(run.epoch_steps, old) if old else run.schedule
+    scale = run.progress.lr_scale
     segment = {
         "segment": len(past),
         "why": why,
         "time": time.time(),
         "from_step": step,
-        "total_steps": session.total_steps,
-        "granted": session.granted,
+        "total_steps": run.total_steps,
+        "granted": run.granted,
         "horizon": list(now),
         "learning_rate_before": float(before(step)) * scale,
-        "learning_rate_after": float(session.schedule(step)) * scale,
+        "learning_rate_after": float(run.schedule(step)) * scale,
         "changed": changed,
         "unreadable_checkpoints": skipped,
     }
-    files.append_line(session.workdir / files.RESUMES, segment)
+    files.append_line(run.workdir / files.RESUMES, segment)
     return segment
 
 

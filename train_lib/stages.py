@@ -3,12 +3,14 @@
 import pathlib
 from typing import NamedTuple
 
+import jax
 from absl import logging
 
 from reporting.gates import decisions
 from reporting.page import stages as reporting
-from train_lib import trainer
+from train_lib import trainer, validation
 from train_lib.config import ConfigError, Recipe, flatten, load_recipe
+from train_lib.experiment import Build, Experiment
 
 PASSED, FAILED = 0, 3
 
@@ -25,6 +27,7 @@ def train_recipe(
     overrides: dict[str, str],
     workdir: pathlib.Path,
     extend: str | None = None,
+    build: Build = Experiment.from_config,
 ) -> int:
     """Trains one recipe, and what its gates lead to, in `workdir/then-<recipe>`.
 
@@ -37,6 +40,7 @@ def train_recipe(
         overrides: Fields to set.
         workdir: Directory of the run.
         extend: As in `trainer.train`.
+        build: As in `trainer.train`.
 
     Returns:
         The exit code of the last run.
@@ -45,17 +49,20 @@ def train_recipe(
         ConfigError: A recipe is at fault.
     """
     (source,) = sources
-    return _train_recipe(
-        load_recipe(source, overrides), overrides, workdir, extend
-    ).code
+    recipe = load_recipe(source, overrides)
+    return _train_recipe(recipe, overrides, workdir, extend, build).code
 
 
 def _train_recipe(
-    recipe: Recipe, overrides: dict[str, str], folder: pathlib.Path, extend: str | None
+    recipe: Recipe,
+    overrides: dict[str, str],
+    folder: pathlib.Path,
+    extend: str | None,
+    build: Build,
 ) -> _Ran:
     ran = [recipe.source]
     while True:
-        code = trainer.train(recipe, folder, extend)
+        code = trainer.train(recipe, folder, extend, build)
         decision = decisions.of_workdir(folder) if code in (PASSED, FAILED) else None
         if decision is None or not decision.config:
             return _Ran(code, folder)
@@ -79,6 +86,7 @@ def train(
     overrides: dict[str, str],
     workdir: pathlib.Path,
     extend: str | None = None,
+    build: Build = Experiment.from_config,
 ) -> int:
     """Trains stage after stage in `workdir/1-<recipe>`, `workdir/2-<recipe>`, ...
 
@@ -91,6 +99,7 @@ def train(
             the second alone.
         workdir: Directory of all stages, and of the report on all.
         extend: As in `trainer.train`.
+        build: As in `trainer.train`.
 
     Returns:
         The exit code of the last stage that ran.
@@ -99,13 +108,15 @@ def train(
         ConfigError: A recipe is at fault, or a field is in none of them.
     """
     plans = _plans(sources, overrides)
+    _check(plans, build)
     ran: list[_Ran] = []
     for i, (source, own) in enumerate(plans, 1):
         folder = workdir / f"{i}-{pathlib.Path(source.partition(':')[0]).stem}"
         if ran:
             own["model.init_from"] = str(ran[-1].folder)
         logging.info("Stage %d of %d: %s", i, len(plans), folder)
-        ran.append(_train_recipe(load_recipe(source, own), own, folder, extend))
+        recipe = load_recipe(source, own)
+        ran.append(_train_recipe(recipe, own, folder, extend, build))
         summary = reporting.write(workdir, [stage.folder for stage in ran])
         if ran[-1].code != PASSED:
             if left := sources[i:]:
@@ -136,3 +147,16 @@ def _plans(
         for i in having:
             own[i].setdefault(name, text)
     return list(zip(sources, own, strict=True))
+
+
+def _check(stages: list[tuple[str, dict[str, str]]], build: Build) -> None:
+    """Raise one error with the faults of all stages, before the first begins."""
+    faults = []
+    for number, (source, overrides) in enumerate(stages, 1):
+        recipe = load_recipe(source, overrides)
+        faults += [
+            f"stage {number}, {source}: {fault}"
+            for fault in validation.find_faults(recipe, jax.device_count(), build)
+        ]
+    if faults:
+        raise ConfigError(faults)

@@ -16,7 +16,6 @@ from reporting import run_dir as files
 from reporting.gates import decisions
 from train_lib import (
     evaluation,
-    experiment,
     label_audit,
     lock,
     monitoring,
@@ -27,6 +26,7 @@ from train_lib import (
 )
 from train_lib.cadence import due
 from train_lib.config import Recipe
+from train_lib.experiment import Build, Experiment
 from train_lib.run_setup import RestoredRun, Run
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
@@ -57,13 +57,19 @@ class StopSignal:
         )
 
 
-def train(recipe: Recipe, workdir: pathlib.Path, extend: str | None = None) -> int:
+def train(
+    recipe: Recipe,
+    workdir: pathlib.Path,
+    extend: str | None = None,
+    build: Build = Experiment.from_config,
+) -> int:
     """Trains, evaluates and reports; resumes where the workdir has a checkpoint.
 
     Args:
         recipe: Config with its faults not yet raised.
         workdir: Directory of the run.
         extend: "rescale", "continue" or "restart", where the run got longer.
+        build: Builds the parts from the config, for programs with parts of their own.
 
     Returns:
         The exit code: 0, 3, 4 or 75.
@@ -72,22 +78,26 @@ def train(recipe: Recipe, workdir: pathlib.Path, extend: str | None = None) -> i
         ConfigError: The config is at fault; nothing was touched.
         ValueError: Data or workdir are at fault.
     """
-    validation.check(recipe, jax.device_count())
+    validation.check(recipe, jax.device_count(), build)
     with lock.hold(workdir), StopSignal() as stop:
-        summary = _segment(recipe, workdir, extend, stop)
+        summary = _segment(recipe, workdir, extend, stop, build)
         while summary["finished"] and _longer(workdir):
-            summary = _segment(recipe, workdir, "rescale", stop)
+            summary = _segment(recipe, workdir, "rescale", stop, build)
     logging.info("%s", summary["verdict"])
     logging.info("Report: %s", workdir / "report.html")
     return report.exit_code(summary)
 
 
 def _segment(
-    recipe: Recipe, workdir: pathlib.Path, extend: str | None, stop: StopSignal
+    recipe: Recipe,
+    workdir: pathlib.Path,
+    extend: str | None,
+    stop: StopSignal,
+    build: Build,
 ) -> dict:
     """One start of a run, to its end or its stop; returns what its report says."""
     changed = run_setup.compare(recipe, workdir)
-    run = run_setup.open_run(recipe.config, workdir, extend)
+    run = run_setup.open_run(build(recipe.config), workdir, extend)
     run_setup.write_config(recipe, workdir)
     fresh = run_setup.first_state(run)
     begin = run_setup.start(run, fresh, changed)
@@ -155,14 +165,14 @@ def _measure_baselines(
     untrained = run_setup.random_state(run) if began else fresh
     context = Context(
         data=run.data,
-        images=run.pictures,
+        images=run.images,
         untrained=_embed_of(run, untrained),
         start=pretrained.other_embed(began) or _embed_of(run, fresh),
     )
     for name in missing:
         if stop.received:
             raise monitoring.StopTraining("preempted", f"{stop.received} before step 1")
-        baseline = experiment.make_baseline(run.config, name)
+        baseline = run.experiment.baseline(name)
         evaluations = evaluation.evaluate(run.evaluators, baseline.fit(context))
         metrics = evaluation.joined_metrics(evaluations)
         shown = {"label": baseline.label, "ceiling": baseline.ceiling}
@@ -259,7 +269,7 @@ def _evaluate(
                 config.evaluate.example_queries
             ),
             run.data,
-            run.pictures,
+            run.images,
         )
     return state
 
