@@ -1,6 +1,6 @@
 """What is true of a dataset whoever made it: shapes, content, labels, leaks, repeats.
 
-Columns are looked at whole; of pictures and vectors some thousand records a side, so
+Columns are looked at whole; of images and vectors some thousand records a side, so
 that a run of half a million starts no later for it.
 """
 
@@ -28,14 +28,14 @@ class _Seen(NamedTuple):
 
 
 def describe(data: dataset.Data) -> dict[str, Any]:
-    """Returns facts on a dataset, JSON values.
+    """Return facts on a dataset, JSON values.
 
     Returns:
-      `fields`, shape and dtype of each field of a record; `content_hash`, 16 digits
-      that change with ids, labels, codes and the records that were read, and
-      `content_hash_of`, how many; `labeling` of each side: records, classes, shares of
-      records with a label, with a code, and with another record of the side that has
-      one of them too; `leaks`, see `_leaks`; `repeats`, see `_repeats`.
+        `fields`, shape and dtype of each field of a record; `content_hash`, 16 digits
+        that change with ids, labels, codes and the records that were read, and
+        `content_hash_of`, how many; `labeling` of each side: records, classes, shares
+        of records with a label, with a code, and with another record of the side that
+        has one of them too; `leaks`, see `_leaks`; `repeats`, see `_repeats`.
     """
     train, validation = _look(data.train), _look(data.validation)
     digest = hashlib.sha256()
@@ -57,7 +57,7 @@ def describe(data: dataset.Data) -> dict[str, Any]:
 
 
 def _look(split: dataset.Split) -> _Seen:
-    """Reads some records, all the same ones whenever it is asked."""
+    """Read some records, all the same ones whenever it is asked."""
     if not len(split):
         return _Seen(np.zeros(0, np.int64), np.zeros(0, np.uint64), {})
     first = {name: np.asarray(value) for name, value in split.source[0].items()}
@@ -105,21 +105,21 @@ def _share(which: np.ndarray) -> float:
 def _leaks(
     data: dataset.Data, train: np.ndarray, validation: np.ndarray
 ) -> dict[str, Any]:
-    """Returns what both sides of a split share.
+    """Return what both sides of a split share.
 
     Args:
-      data: the splits and the column that they are grouped by.
-      train: hashes of the content of some training records, [m].
-      validation: of some records held out, [k].
+        data: The splits and the column that they are grouped by.
+        train: Hashes of the content of some training records, [m].
+        validation: Of some records held out, [k].
 
     Returns:
-      `grouped_by`; `groups`, how many are on both sides, with the first in
-      `groups_named` and the share of validation records in `records`; `ids`, how many
-      are on both sides; `windows`, the share of validation windows with a vector that a
-      training window has, None for records that are no windows; `content`, the share
-      of validation records that equal a training record, of `content_looked_at`
-      [training, validation] records. Of sides that share on purpose (`grouped_by` "")
-      nothing is asked.
+        `grouped_by`; `groups`, how many are on both sides, with the first in
+        `groups_named` and the share of validation records in `records`; `ids`, how many
+        are on both sides; `windows`, the share of validation windows with a vector that
+        a training window has, None for records that are no windows; `content`, the
+        share of validation records that equal a training record, of `content_looked_at`
+        [training, validation] records. Of sides that share on purpose (`grouped_by` "")
+        nothing is asked.
     """
     if not data.grouped_by:
         return {"grouped_by": "", "groups": 0, "ids": 0, "records": 0.0}
@@ -143,11 +143,11 @@ def _leaks(
 
 
 def _repeats(data: dataset.Data, hashes: np.ndarray) -> dict[str, Any]:
-    """Returns the share of training records that equal another before them.
+    """Return the share of training records that equal another before them.
 
     Args:
-      data: the splits; what was counted when they were prepared holds.
-      hashes: of the content of some training records, [m].
+        data: The splits; what was counted when they were prepared holds.
+        hashes: Of the content of some training records, [m].
     """
     facts = data.facts
     if "duplicates" in facts:

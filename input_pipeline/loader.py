@@ -12,7 +12,7 @@ _IDS = np.iinfo(np.int32)
 
 
 def steps_per_epoch(split: dataset.Split, batch_size: int) -> int:
-    """Returns the number of whole global batches in one pass over `split`."""
+    """Return the number of whole global batches in one pass over `split`."""
     return len(split) // batch_size
 
 
@@ -28,35 +28,36 @@ def train_batches(
     threads: int = 2,
     prefetch: int = 4,
 ) -> grain.DatasetIterator:
-    """Returns endless batches, reshuffled every epoch.
+    """Return endless batches, reshuffled every epoch.
 
     A batch never crosses an epoch, so that no record is in it twice; what is left of
     an epoch after the last whole batch is dropped. The global batch of a step does not
     depend on the number of processes: process p holds its rows p, p + P, p + 2P, ...
 
     Args:
-      split: the records.
-      batch_size: records of a global batch; each process yields its share of them.
-      seed: decides order and partners; same seed, same batches.
-      positives: "instance", or "codes": adds the fields of another record that shares a
-        code (see `PositivePairSampler`), as "partner_image" and so on.
-      samples_per_class: K, records of a label that stand side by side, so that a batch
-        has about batch_size / K labels with K records each; 1 draws each by itself.
-      process_index: of this process.
-      process_count: number of processes.
-      threads: threads that read ahead.
-      prefetch: batches read ahead.
+        split: The records.
+        batch_size: Records of a global batch; each process yields its share of them.
+        seed: Decides order and partners; same seed, same batches.
+        positives: "instance", or "codes": adds the fields of another record that shares
+            a code (see `PositivePairSampler`), as "partner_image" and so on.
+        samples_per_class: K, records of a label that stand side by side, so that a
+            batch has about batch_size / K labels with K records each; 1 draws each by
+            itself.
+        process_index: Of this process.
+        process_count: Number of processes.
+        threads: Threads that read ahead.
+        prefetch: Batches read ahead.
 
     Returns:
-      An iterator with `get_state()` and `set_state(state)`, which yields dicts of
-      numpy arrays [b, ...] with b = batch_size / process_count: the split's fields,
-      such as "image" uint8 [b, S, S, 3], "id" int32, "label" int32, "codes" int32
-      [b, C], "code_weights" float32 [b, C], and where asked for the partner's fields
-      with its "partner_codes" and "partner_code_weights". After
-      `set_state` the batches that follow equal those that followed `get_state`.
+        An iterator with `get_state()` and `set_state(state)`, which yields dicts of
+        numpy arrays [b, ...] with b = batch_size / process_count: the split's fields,
+        such as "image" uint8 [b, S, S, 3], "id" int32, "label" int32, "codes" int32 [b,
+        C], "code_weights" float32 [b, C], and where asked for the partner's fields with
+        its "partner_codes" and "partner_code_weights". After `set_state` the batches
+        that follow equal those that followed `get_state`.
 
     Raises:
-      ValueError: if the batch cannot be filled or divided.
+        ValueError: If the batch cannot be filled or divided.
     """
     _check(
         split, batch_size, positives, samples_per_class, process_index, process_count
@@ -85,16 +86,16 @@ def train_batches(
 def read_batches(
     split: dataset.Split, *, batch_size: int, threads: int = 2
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """Yields (batch, valid) over `split` once, in order.
+    """Yield (batch, valid) over `split` once, in order.
 
     Args:
-      split: the records.
-      batch_size: rows of every batch; the last one repeats its last record.
-      threads: threads that read ahead.
+        split: The records.
+        batch_size: Rows of every batch; the last one repeats its last record.
+        threads: Threads that read ahead.
 
     Yields:
-      The batch as in `train_batches`, and `valid` bool [batch_size], false where the
-      row is padding.
+        The batch as in `train_batches`, and `valid` bool [batch_size], false where the
+        row is padding.
     """
     if batch_size < 1:
         raise ValueError(f"got batch_size={batch_size}; expected 1 or more")
@@ -144,7 +145,7 @@ class _InOrder:
 
 
 def read(split: dataset.Split, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the records of `rows` as one batch."""
+    """Return the records of `rows` as one batch."""
     table = split.table
     return {
         **split.read(rows),

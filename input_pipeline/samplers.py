@@ -14,8 +14,8 @@ class PositivePairSampler:
     is its own partner. The draw is a function of (seed, epoch, row).
 
     Args:
-      split: the records; weights are its "code_weights".
-      seed: of the draws.
+        split: The records; weights are its "code_weights".
+        seed: Of the draws.
     """
 
     def __init__(self, split: dataset.Split, seed: int):
@@ -41,7 +41,7 @@ class PositivePairSampler:
         self._last = codes.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
 
     def draw(self, rows: np.ndarray, epoch: int) -> np.ndarray:
-        """Returns the partner of each of `rows`, int64 [m], for one epoch."""
+        """Return the partner of each of `rows`, int64 [m], for one epoch."""
         partners = np.array(rows, np.int64)
         social = ~self.alone[partners]
         rows = partners[social]
@@ -65,10 +65,10 @@ class MPerClassSampler:
     order is a function of (seed, epoch).
 
     Args:
-      labels: int [n]; negative for none.
-      samples_per_class: K, 2 or more.
-      seed: of the order.
-      length: places of an epoch, n or fewer; what is left is dropped.
+        labels: int [n]; negative for none.
+        samples_per_class: K, 2 or more.
+        seed: Of the order.
+        length: Places of an epoch, n or fewer; what is left is dropped.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class MPerClassSampler:
         self._epoch: tuple[int, np.ndarray] | None = None
 
     def __call__(self, place: int, _) -> int:
-        """Returns the record of a place, counted over all epochs."""
+        """Return the record of a place, counted over all epochs."""
         epoch, within = divmod(place, self._length)
         known = self._epoch  # read once: another thread may replace it
         if known is None or known[0] != epoch:
@@ -90,7 +90,7 @@ class MPerClassSampler:
         return int(known[1][within])
 
     def rows(self, epoch: int) -> np.ndarray:
-        """Returns the order of one epoch, int64 [n]."""
+        """Return the order of one epoch, int64 [n]."""
         rng = np.random.default_rng([self._seed % 2**32, epoch])
         rows = rng.permutation(len(self._labels))
         rows = rows[np.argsort(self._labels[rows], kind="stable")]
@@ -104,7 +104,7 @@ class MPerClassSampler:
 
 
 def _uniform(seed: int, epoch: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns two numbers in [0, 1) a row, by splitmix64 of (seed, epoch, row)."""
+    """Return two numbers in [0, 1) a row, by splitmix64 of (seed, epoch, row)."""
     mask = 2**64 - 1
     start = _mix(np.array([(seed * 0x9E3779B97F4A7C15 + epoch) & mask], np.uint64))
     first = _mix(start + rows.astype(np.uint64))

@@ -25,7 +25,7 @@ _NOT_WRITABLE = {
 
 
 def stamp(file: pathlib.Path) -> list:
-    """Returns what changes when a file does: its path, size and time, for a `spec`."""
+    """Return what changes when a file does: its path, size and time, for a `spec`."""
     stat = file.stat()
     return [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
 
@@ -33,16 +33,17 @@ def stamp(file: pathlib.Path) -> list:
 def cached(
     kind: str, spec: list, cache: str, write: Callable[[pathlib.Path], Any]
 ) -> tuple[pathlib.Path, Any]:
-    """Returns a `.npy` file in the cache and the note on it; makes both if need be.
+    """Return a `.npy` file in the cache and the note on it; makes both if need be.
 
     Args:
-      kind: folder in the cache.
-      spec: JSON values that decide what is in the file.
-      cache: see `_prepare.cache_root`.
-      write: makes the file at the path that it is given; returns the note, JSON values.
+        kind: Folder in the cache.
+        spec: JSON values that decide what is in the file.
+        cache: See `_prepare.cache_root`.
+        write: Makes the file at the path that it is given; returns the note, JSON
+            values.
 
     Raises:
-      DataError: if the cache cannot be written.
+        DataError: If the cache cannot be written.
     """
     name = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:24]
     folder = cache_root(cache) / kind

@@ -25,11 +25,11 @@ class Work(NamedTuple):
     """How to prepare a dataset.
 
     Attributes:
-      blocks: work items, picklable.
-      make: item -> _blocks.Block; picklable, called in other processes.
-      columns: ids int64 [n] -> Columns.
-      facts: (reports, train ids, validation ids) -> JSON values; may raise DataError.
-      watch: called with the report of each finished block; may raise DataError.
+        blocks: Work items, picklable.
+        make: Item -> _blocks.Block; picklable, called in other processes.
+        columns: Ids int64 [n] -> Columns.
+        facts: (reports, train ids, validation ids) -> JSON values; may raise DataError.
+        watch: Called with the report of each finished block; may raise DataError.
     """
 
     blocks: Sequence[Any]
@@ -40,7 +40,7 @@ class Work(NamedTuple):
 
 
 def fingerprint(spec: dict) -> str:
-    """Returns 16 hexadecimal digits of the hash of `spec`."""
+    """Return 16 hexadecimal digits of the hash of `spec`."""
     text = json.dumps(spec, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -55,27 +55,27 @@ def load(
     progress: bool,
     workers: int | None,
 ) -> dataset.Data:
-    """Prepares a dataset unless that was done before, and opens it.
+    """Prepare a dataset unless that was done before, and opens it.
 
     Interrupted at any time, the next call goes on with the first block that is not
     complete. Of two processes that prepare the same, the second waits.
 
     Args:
-      spec: JSON values that decide every pixel and column, "dataset" and "size" among
-        them; their hash is the fingerprint under which the result is kept.
-      plan: how to prepare it; called only if that is still to be done.
-      cache: folder for prepared data; see `cache_root`.
-      rarity: exponent of the code weights n_c^-rarity, 0 or more.
-      memory_mb: decoded images are kept if a split's fit into so many MiB.
-      progress: show a progress bar.
-      workers: processes that make blocks; 1 for this one, None for one a CPU
-        core where there is enough work.
+        spec: JSON values that decide every pixel and column, "dataset" and "size" among
+            them; their hash is the fingerprint under which the result is kept.
+        plan: How to prepare it; called only if that is still to be done.
+        cache: Folder for prepared data; see `cache_root`.
+        rarity: Exponent of the code weights n_c^-rarity, 0 or more.
+        memory_mb: Decoded images are kept if a split's fit into so many MiB.
+        progress: Show a progress bar.
+        workers: Processes that make blocks; 1 for this one, None for one a CPU core
+            where there is enough work.
 
     Returns:
-      The two splits and the facts.
+        The two splits and the facts.
 
     Raises:
-      DataError: if the plan refuses the data, or the cache cannot be written.
+        DataError: If the plan refuses the data, or the cache cannot be written.
     """
     if rarity < 0:
         raise dataset.DataError(f"got data.rarity={rarity}; expected 0 or more")
@@ -105,7 +105,7 @@ def _prepare(
     progress: bool,
     workers: int | None,
 ) -> None:
-    """Makes the blocks in `work` and puts them together into `final`."""
+    """Make the blocks in `work` and puts them together into `final`."""
     name, size = spec["dataset"], spec["size"]
     blocks, ready = work / "blocks", work / "ready"
     blocks.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ def _prepare(
 
 
 def _builder_of(name: str) -> type[array_records.ImageBuilder]:
-    """Returns the TFDS builder class of a dataset: image_folder -> ImageFolder."""
+    """Return the TFDS builder class of a dataset: image_folder -> ImageFolder."""
     return type(
         "".join(part.title() for part in name.split("_")),
         (array_records.ImageBuilder,),
@@ -166,7 +166,7 @@ def _builder_of(name: str) -> type[array_records.ImageBuilder]:
 
 
 def _table_facts(tables: dict[str, dict]) -> dict:
-    """Counts records and codes; a record whose codes no other carries is alone."""
+    """Count records and codes; a record whose codes no other carries is alone."""
     facts: dict[str, Any] = {"records": {}, "codes": {}, "without_partner": {}}
     for split, table in tables.items():
         codes = table["codes"]

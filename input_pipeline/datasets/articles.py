@@ -34,32 +34,32 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns windows of articles as records.
+    """Return windows of articles as records.
 
     Args:
-      path: `.npz`, `.npy` with a CSV beside it, or parquet; float16 or float32.
-      key: array or column that holds the vectors.
-      article: column that says which article a vector belongs to.
-      position: column of its place there; "" for the order of the file.
-      title: column that names articles; the article itself where there is none.
-      context: vectors that are seen before the one that is asked for.
-      width: numbers of a vector.
-      val_fraction: share of the articles held out.
-      cross_article_negatives: vectors of other articles that come with a window, for
-          corruption.
-      same_article_negatives: vectors of the same article that do, as further
-          candidates.
-      max_rejected: share of the vectors that may be at fault; they are left out, with
-        the windows they are in.
-      cache: where copies that can be mapped are kept.
-      seed: of the split and of what comes with a window.
-      progress: show bars.
+        path: `.npz`, `.npy` with a CSV beside it, or parquet; float16 or float32.
+        key: Array or column that holds the vectors.
+        article: Column that says which article a vector belongs to.
+        position: Column of its place there; "" for the order of the file.
+        title: Column that names articles; the article itself where there is none.
+        context: Vectors that are seen before the one that is asked for.
+        width: Numbers of a vector.
+        val_fraction: Share of the articles held out.
+        cross_article_negatives: Vectors of other articles that come with a window, for
+            corruption.
+        same_article_negatives: Vectors of the same article that do, as further
+            candidates.
+        max_rejected: Share of the vectors that may be at fault; they are left out, with
+            the windows they are in.
+        cache: Where copies that can be mapped are kept.
+        seed: Of the split and of what comes with a window.
+        progress: Show bars.
 
     Returns:
-      As `_windows.split` says.
+        As `_windows.split` says.
 
     Raises:
-      DataError: if the file does not hold what was said, or too much is at fault.
+        DataError: If the file does not hold what was said, or too much is at fault.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     file = vector_format.open_vectors(

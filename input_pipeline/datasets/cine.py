@@ -1,6 +1,6 @@
-"""Ultrasound cine: frames of clips from files, as small gray pictures.
+"""Ultrasound cine: frames of clips from files, as small gray images.
 
-Amplitudes become B-mode pictures once, |A| over the largest of the sequence, in
+Amplitudes become B-mode images once, |A| over the largest of the sequence, in
 decibels, and are kept as uint8 in the cache; what trains reads from there.
 """
 
@@ -50,48 +50,48 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns frames as records.
+    """Return frames as records.
 
     Args:
-      path: `.mat` (7.3 or 5), `.h5`, `.hdf5`, `.npz` or `.npy` file; folder of such
-        files, each a clip; or folder of pictures (PNG, JPEG, BMP, TIFF), where each
-        folder in it is a clip and frames are in the natural order of names.
-      key: where the array lies in a file, as "Acq/Amp"; "" for the only one that can
-        be frames.
-      axes: names of the array's axes, of frame, channel, depth, line and clip, joined
-        by commas, in the order that its author knows; see `_cine_axes.name_axes`. ""
-        guesses, and says what.
-      size: (h, w) of the pictures, to which frames are stretched.
-      bmode: "sequence": amplitudes, over the largest of their clip; "frame": over the
-        largest of the frame; "none": pictures already; "auto": "none" for uint8, else
-        "sequence".
-      envelope: how echoes become amplitudes, see `_bmode.envelope`; "auto": "hilbert"
-        for real values of which more than a tenth is negative, else "abs". Channels
-        are joined by the root of their sum of squares, colors by their luminance.
-      db: dynamic range in decibels.
-      table: CSV file with a row for each frame or with columns for frame and clip; ""
-        for the one beside `path`, if there is one.
-      clip: column of the table that names clips.
-      frame: column of the table that counts the frames of a clip.
-      time: column of the table with seconds.
-      label: see `_frames.split`, as for all down to `delta`.
-      bins: of the label.
-      period: of the label.
-      split: by "clip", or by contiguous "time" in each.
-      val_filter: "column=value,value".
-      val_fraction: share that is held out.
-      gap: seconds between the sides.
-      delta: frames to the next.
-      pseudo: fields of the pseudo-labels.
-      reference: picture file that pseudo-labels compare with.
-      max_rejected: share of the frames, and of the files, that may be left out for
-        their faults.
-      cache: folder for prepared frames.
-      seed: of the clips that are drawn.
-      progress: show it.
+        path: `.mat` (7.3 or 5), `.h5`, `.hdf5`, `.npz` or `.npy` file; folder of such
+            files, each a clip; or folder of images (PNG, JPEG, BMP, TIFF), where each
+            folder in it is a clip and frames are in the natural order of names.
+        key: Where the array lies in a file, as "Acq/Amp"; "" for the only one that can
+            be frames.
+        axes: Names of the array's axes, of frame, channel, depth, line and clip, joined
+            by commas, in the order that its author knows; see `_cine_axes.name_axes`.
+            "" guesses, and says what.
+        size: (h, w) of the images, to which frames are stretched.
+        bmode: "sequence": amplitudes, over the largest of their clip; "frame": over the
+            largest of the frame; "none": images already; "auto": "none" for uint8, else
+            "sequence".
+        envelope: How echoes become amplitudes, see `_bmode.envelope`; "auto": "hilbert"
+            for real values of which more than a tenth is negative, else "abs". Channels
+            are joined by the root of their sum of squares, colors by their luminance.
+        db: Dynamic range in decibels.
+        table: CSV file with a row for each frame or with columns for frame and clip; ""
+            for the one beside `path`, if there is one.
+        clip: Column of the table that names clips.
+        frame: Column of the table that counts the frames of a clip.
+        time: Column of the table with seconds.
+        label: See `_frames.split`, as for all down to `delta`.
+        bins: Of the label.
+        period: Of the label.
+        split: By "clip", or by contiguous "time" in each.
+        val_filter: "column=value,value".
+        val_fraction: Share that is held out.
+        gap: Seconds between the sides.
+        delta: Frames to the next.
+        pseudo: Fields of the pseudo-labels.
+        reference: Image file that pseudo-labels compare with.
+        max_rejected: Share of the frames, and of the files, that may be left out for
+            their faults.
+        cache: Folder for prepared frames.
+        seed: Of the clips that are drawn.
+        progress: Show it.
 
     Raises:
-      DataError: if files, table or fields do not fit; says what there is.
+        DataError: If files, table or fields do not fit; says what there is.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(label=label, reference=reference)
@@ -106,7 +106,7 @@ def load(
         progress=progress,
     )
     if reference:
-        gray = cine_images.gray_picture(reference, tuple(size))
+        gray = cine_images.gray_image(reference, tuple(size))
         pseudo = {**(pseudo or {}), "reference": gray}
     return frames_lib.split(
         cine,
@@ -141,25 +141,25 @@ def check(**fields: Any) -> None:
 def read_records(
     path: str, *, data: Mapping[str, Any], transform: Any = None
 ) -> tuple[dataset.Split, dict]:
-    """Returns all frames of a file or folder, or the one of a picture, and facts.
+    """Return all frames of a file or folder, or the one of an image, and facts.
 
     Frames at fault are left out and counted.
 
     Args:
-      path: as in `load`, or a picture file.
-      data: fields of the dataset in training, of which `size` and those of reading
-        count; `table` if its `path` is the same.
-      transform: not used.
+        path: As in `load`, or an image file.
+        data: Fields of the dataset in training, of which `size` and those of reading
+            count; `table` if its `path` is the same.
+        transform: Not used.
 
     Raises:
-      DataError: if there is nothing that can be read.
+        DataError: If there is nothing that can be read.
     """
     del transform
     own = load.__kwdefaults__ | dict(data)
     size = own["size"]
     file = pathlib.Path(path).expanduser()
     if file.suffix.lower() in cine_images.SUFFIXES and not file.is_dir():
-        image = cine_images.gray_picture(file, tuple(size))[..., None]
+        image = cine_images.gray_image(file, tuple(size))[..., None]
         return dataset.single({"image": image}, file.name, str(path)), {}
     if pathlib.Path(own["path"]).expanduser().resolve() != file.resolve():
         own["table"] = ""  # belongs to the frames of training

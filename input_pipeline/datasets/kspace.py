@@ -1,7 +1,7 @@
 """Measured multi-coil scans: HDF5 (fastMRI), npy, BART and MATLAB files of k-space.
 
 Scans differ in matrix and coils; all are brought to [coils, size, size], and the report
-says how: the picture is padded to a square, its k-space cut (or padded) to the lines in
+says how: the image is padded to a square, its k-space cut (or padded) to the lines in
 the middle; more coils are combined into `coils` virtual ones by singular vectors, fewer
 are followed by empty ones. Nothing is scaled, so that phase and proportions stay.
 """
@@ -42,28 +42,29 @@ def load(
     seed: int = 0,
     progress: bool = True,
 ) -> dataset.Data:
-    """Returns scans as records, a slice each.
+    """Return scans as records, a slice each.
 
     Args:
-      path: folder, looked through with all that is in it.
-      size: side of the picture, and lines in full.
-      coils: of every record.
-      key: where k-space lies in HDF5 and MATLAB files, as "group/name".
-      axes: order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height, width.
-      val_fraction: share of the files that is held out for validation, if "rest".
-      train_on: "rest": the files that are not held out; "phantoms": random heads, so
-        that every scan is held out; "all": every scan, also those that are searched,
-        as who trains on an archive and searches it does.
-      phantom_records: heads to train on, if so.
-      distractors: random heads among which scans are to be found:
-        `extra["distractors"]`.
-      max_rejected: share of the files that may be left out for their faults.
-      cache: folder for prepared scans.
-      seed: of the choice of files held out, and of all heads.
-      progress: show it.
+        path: Folder, looked through with all that is in it.
+        size: Side of the image, and lines in full.
+        coils: Of every record.
+        key: Where k-space lies in HDF5 and MATLAB files, as "group/name".
+        axes: Order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height,
+            width.
+        val_fraction: Share of the files that is held out for validation, if "rest".
+        train_on: "rest": the files that are not held out; "phantoms": random phantoms,
+            so that every scan is held out; "all": every scan, also those that are
+            searched, as who trains on an archive and searches it does.
+        phantom_records: Phantoms to train on, if so.
+        distractors: Random phantoms among which scans are to be found:
+            `extra["distractors"]`.
+        max_rejected: Share of the files that may be left out for their faults.
+        cache: Folder for prepared scans.
+        seed: Of the choice of files held out, and of all phantoms.
+        progress: Show it.
 
     Raises:
-      DataError: if there is no scan, or more are at fault than may be; names each.
+        DataError: If there is no scan, or more are at fault than may be; names each.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(val_fraction=val_fraction, train_on=train_on, phantom_records=phantom_records)
@@ -71,17 +72,17 @@ def load(
     scans, facts = _read(
         files, size, coils, key, axes, max_rejected, cache, progress=progress
     )
-    heads = np.arange(phantom_records + distractors)
+    index = np.arange(phantom_records + distractors)
     extra = {}
     if distractors:
         extra["distractors"] = phantoms.split(
-            heads[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+            index[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
     if train_on == "phantoms":
         train = phantoms.split(
-            heads[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+            index[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
-        facts["training"] = f"{phantom_records} random heads, no scan"
+        facts["training"] = f"{phantom_records} random phantoms, no scan"
         return dataset.Data(train, scans, facts, extra)
     if train_on == "all":
         facts["training"] = f"all {len(scans)} scans, which are searched, too"
@@ -145,16 +146,16 @@ def read_records(
 
 
 def to_shape(k: np.ndarray, size: int, coils: int) -> tuple[np.ndarray, float]:
-    """Brings the k-space of one slice to [coils, size, size].
+    """Bring the k-space of one slice to [coils, size, size].
 
     Args:
-      k: complex [c, height, width], zero frequency in the middle.
-      size: lines each way.
-      coils: coils to be had.
+        k: complex [c, height, width], zero frequency in the middle.
+        size: Lines each way.
+        coils: Coils to be had.
 
     Returns:
-      complex64 k-space, and the share of the energy that is left in its coils (1 where
-      none were combined).
+        complex64 k-space, and the share of the energy that is left in its coils (1
+        where none were combined).
 
     Source: coil compression by singular vectors, Buehrer et al., 2007, MRM 57:1131.
     """
@@ -308,7 +309,7 @@ def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) ->
         "scans": sum(shape[0] for shape in shapes),
         "matrices": matrices,
         "coils": sorted({shape[1] for shape in shapes}),
-        "brought_to": f"{coils} coils, {size} x {size}: pictures padded to a square, "
+        "brought_to": f"{coils} coils, {size} x {size}: images padded to a square, "
         f"k-space cut or padded to {size} lines each way",
         "coils_combined": f"{len(more)} files, at least {kept:.4g} of the energy kept",
         "coils_empty": f"{fewer} files have fewer than {coils} coils; the rest is 0",
@@ -327,7 +328,7 @@ def _common(files: list[pathlib.Path]) -> pathlib.Path:
 
 
 def _about_the_middle(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Cuts or pads the last two axes, the element at n // 2 staying in the middle."""
+    """Cut or pads the last two axes, the element at n // 2 staying in the middle."""
     for axis, n in ((-2, height), (-1, width)):
         there = x.shape[axis]
         start = there // 2 - n // 2

@@ -20,7 +20,7 @@ from input_pipeline.drawing import brands as brands_lib
 from input_pipeline.records import columns as columns_lib
 
 VERSION = 2  # raised whenever a pixel changes, since prepared data is kept
-_BLOCK = 1280  # pictures
+_BLOCK = 1280  # images
 
 
 def load(
@@ -37,26 +37,26 @@ def load(
     renditions: Annotated[int, Interval(ge=1, le=1000)] = 5,
     progress: bool = True,
 ) -> dataset.Data:
-    """Draws the marks once and returns them split by brand.
+    """Draw the marks once and returns them split by brand.
 
     Args:
-      path: none; marks are drawn, not read.
-      size: side of the pictures in pixels, 16..512.
-      cache: folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
-      seed: decides every brand, every rendition and the split.
-      val_fraction: share of brands held out for validation, in (0, 1).
-      max_rejected: no use here, since nothing is rejected.
-      rarity: exponent of the code weights n_c^-rarity.
-      memory_mb: decoded pictures are kept in memory if they all fit into this.
-      brands: number of brands.
-      renditions: pictures of each brand.
-      progress: show a progress bar.
+        path: None; marks are drawn, not read.
+        size: Side of the images in pixels, 16..512.
+        cache: Folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
+        seed: Decides every brand, every rendition and the split.
+        val_fraction: Share of brands held out for validation, in (0, 1).
+        max_rejected: No use here, since nothing is rejected.
+        rarity: Exponent of the code weights n_c^-rarity.
+        memory_mb: Decoded images are kept in memory if they all fit into this.
+        brands: Number of brands.
+        renditions: Images of each brand.
+        progress: Show a progress bar.
 
     Returns:
-      Train and validation splits, label = brand, and the facts.
+        Train and validation splits, label = brand, and the facts.
 
     Raises:
-      DataError: if a field is out of range, or a path is given and would be ignored.
+        DataError: If a field is out of range, or a path is given and would be ignored.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(path=path)

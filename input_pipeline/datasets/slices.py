@@ -1,7 +1,7 @@
-"""Magnitude pictures of slices, to be seen through simulated coils.
+"""Magnitude images of slices, to be seen through simulated coils.
 
-An `.npz` or `.npy` file of pictures [n, height, width] and a CSV table with a row for
-each. Columns of the table say which pictures show the same place (`pair`), and in which
+An `.npz` or `.npy` file of images [n, height, width] and a CSV table with a row for
+each. Columns of the table say which images show the same place (`pair`), and in which
 way (`contrast`): one contrast is then searched for in the other.
 """
 
@@ -34,26 +34,27 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns slices as records.
+    """Return slices as records.
 
     Args:
-      path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
-      table: CSV file with n rows; "" is the only one beside `path`.
-      key: name of the array in an `.npz`.
-      pair: columns that together name a place; pictures that agree in them are one
-        label.
-      contrast: column that becomes `source`.
-      val_filter: "column=value": these pictures are validation, "" for all.
-      train_on: "phantoms": random heads, and no picture; "rest": the pictures that are
-        not held out; "all": every picture by itself, without what it is paired with,
-        also those that are searched, as who trains on an archive and searches it does.
-      phantom_records: heads to train on, if so.
-      distractors: random heads to be lost among: `extra["distractors"]`.
-      seed: of all heads.
-      progress: no use here.
+        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
+        table: CSV file with n rows; "" is the only one beside `path`.
+        key: Name of the array in an `.npz`.
+        pair: Columns that together name a place; images that agree in them are one
+            label.
+        contrast: Column that becomes `source`.
+        val_filter: "column=value": these images are validation, "" for all.
+        train_on: "phantoms": random phantoms, and no image; "rest": the images that are
+            not held out; "all": every image by itself, without what it is paired with,
+            also those that are searched, as who trains on an archive and searches it
+            does.
+        phantom_records: Phantoms to train on, if so.
+        distractors: Random phantoms to be lost among: `extra["distractors"]`.
+        seed: Of all phantoms.
+        progress: No use here.
 
     Raises:
-      DataError: if files or columns do not fit; says what there is.
+        DataError: If files or columns do not fit; says what there is.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(train_on=train_on, val_filter=val_filter)
@@ -76,31 +77,31 @@ def load(
     }
     records = [{"image": image} for image in images]
     split = dataset.Split(records, columns, label_names.tolist(), [])
-    heads = np.arange(phantom_records + distractors)
+    index = np.arange(phantom_records + distractors)
     extra = {}
     if distractors:
         extra["distractors"] = phantoms.split(
-            heads[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+            index[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
     facts = {
         "dataset": "slices",
-        "pictures": n,
+        "images": n,
         "places": len(label_names),
         "contrasts": sorted(set(columns["source"])),
     }
     held = (
         splits.filtered(frame, val_filter, "images") if val_filter else np.ones(n, bool)
     )
-    facts["held_out"] = f"{int(held.sum())} pictures with {val_filter or 'any value'}"
+    facts["held_out"] = f"{int(held.sum())} images with {val_filter or 'any value'}"
     if train_on == "phantoms":
         train = phantoms.split(
-            heads[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+            index[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
-        facts["training"] = f"{phantom_records} random heads, no slice"
+        facts["training"] = f"{phantom_records} random phantoms, no slice"
     elif train_on == "all":
-        train, facts["training"] = split, f"all {n} pictures, unpaired"
+        train, facts["training"] = split, f"all {n} images, unpaired"
     else:
-        train, facts["training"] = split.take(~held), f"{n - int(held.sum())} pictures"
+        train, facts["training"] = split.take(~held), f"{n - int(held.sum())} images"
     grouped_by = "" if train_on == "all" else "label"
     return dataset.Data(train, split.take(held), facts, extra, grouped_by)
 
@@ -133,7 +134,7 @@ def read_records(
 
 
 def _images(file: pathlib.Path, key: str) -> np.ndarray:
-    """Pictures uint8 [n, h, w, 3] of magnitudes, each over its largest."""
+    """Images uint8 [n, h, w, 3] of magnitudes, each over its largest."""
     if not file.is_file():
         raise dataset.DataError(
             f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy"
@@ -162,7 +163,7 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
     bad = ~np.isfinite(x).all((1, 2)) | (x.max((1, 2)) <= 0) | (x.min((1, 2)) < 0)
     if bad.any():
         raise dataset.DataError(
-            f"data.path: pictures {np.flatnonzero(bad)[:5].tolist()} of {file} have "
+            f"data.path: images {np.flatnonzero(bad)[:5].tolist()} of {file} have "
             "NaN, negative or only zero values; expected magnitudes"
         )
     x = np.uint8(np.round(255 * x / x.max((1, 2), keepdims=True)))
@@ -183,7 +184,7 @@ def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
     frame = pd.read_csv(table)
     if len(frame) != rows:
         raise dataset.DataError(
-            f"data.table: {table} has {len(frame)} rows for {rows} pictures; expected "
+            f"data.table: {table} has {len(frame)} rows for {rows} images; expected "
             "one each"
         )
     return frame

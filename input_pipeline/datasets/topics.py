@@ -41,31 +41,31 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns windows of drawn articles as records.
+    """Return windows of drawn articles as records.
 
     Args:
-      train: articles to train on.
-      validation: articles held out.
-      length: vectors of an article, more than `context`.
-      context: vectors that are seen before the one that is asked for.
-      width: d, numbers of a vector.
-      topics: K.
-      topic: p, weight of the topic's direction.
-      stay: c, weight of the last vector.
-      move: a, weight of the last vector moved.
-      noise: b, weight of what cannot be predicted.
-      cross_article_negatives: vectors of other articles that come with a window, for
-          corruption.
-      same_article_negatives: vectors of the same article that do, as further
-          candidates.
-      seed: of topics and articles.
-      progress: no use here.
+        train: Articles to train on.
+        validation: Articles held out.
+        length: Vectors of an article, more than `context`.
+        context: Vectors that are seen before the one that is asked for.
+        width: D, numbers of a vector.
+        topics: K.
+        topic: P, weight of the topic's direction.
+        stay: C, weight of the last vector.
+        move: A, weight of the last vector moved.
+        noise: B, weight of what cannot be predicted.
+        cross_article_negatives: Vectors of other articles that come with a window, for
+            corruption.
+        same_article_negatives: Vectors of the same article that do, as further
+            candidates.
+        seed: Of topics and articles.
+        progress: No use here.
 
     Returns:
-      As `_windows.split` says, with a further field `best` [d], unit norm.
+        As `_windows.split` says, with a further field `best` [d], unit norm.
 
     Raises:
-      DataError: on a number out of range.
+        DataError: On a number out of range.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(length=length, context=context)
@@ -130,19 +130,19 @@ def draw(
     *,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws articles.
+    """Draw articles.
 
     Args:
-      articles: n.
-      length: l.
-      width: d.
-      topics: K.
-      weights: p, c, a, b.
-      seed: of everything.
+        articles: N.
+        length: L.
+        width: D.
+        topics: K.
+        weights: P, c, a, b.
+        seed: Of everything.
 
     Returns:
-      Vectors float32 [n, l, d] of unit norm; the best prediction of each from the one
-      before it, [n, l, d] of unit norm; the topic of each article, int [n].
+        Vectors float32 [n, l, d] of unit norm; the best prediction of each from the one
+        before it, [n, l, d] of unit norm; the topic of each article, int [n].
     """
     rng = np.random.default_rng([seed, 2])
     p, c, a, b = weights

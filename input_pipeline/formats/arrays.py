@@ -19,7 +19,7 @@ import scipy.io
 from input_pipeline import dataset
 
 SUFFIXES = (".h5", ".hdf5", ".mat", ".npy", ".npz")
-SHORTEST = 8  # side of a picture
+SHORTEST = 8  # side of an image
 _LISTED = 12
 _MOST_SQUEEZED = 1100  # deflate makes no value smaller than a 1032nd
 _MATLAB = b"MATLAB 7.3"
@@ -35,14 +35,14 @@ class Stored(NamedTuple):
     """An array in an open file, with its axes as they lie there, slowest first.
 
     Attributes:
-      name: where it lies in the file.
-      shape: of the array.
-      dtype: of its values; complex where they are pairs.
-      read: index -> values; ints and slices, as for an array.
-      chunks: what the file stores as one piece, or None.
-      flipped: whether who wrote the file knows the axes in the reverse order.
-      certain: whether `flipped` is known, not only likely.
-      matlab: whether MATLAB wrote it.
+        name: Where it lies in the file.
+        shape: Of the array.
+        dtype: Of its values; complex where they are pairs.
+        read: Index -> values; ints and slices, as for an array.
+        chunks: What the file stores as one piece, or None.
+        flipped: Whether who wrote the file knows the axes in the reverse order.
+        certain: Whether `flipped` is known, not only likely.
+        matlab: Whether MATLAB wrote it.
     """
 
     name: str
@@ -57,19 +57,19 @@ class Stored(NamedTuple):
 
 @contextlib.contextmanager
 def open_array(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Iterator[Stored]:
-    """Opens an array of a file.
+    """Open an array of a file.
 
     Memory stays bounded by what is read, but for MATLAB 5, whose arrays have 2 GiB at
     most and are held as a whole. An array of an npz is unpacked into `scratch`.
 
     Args:
-      path: a file that ends in one of `SUFFIXES`.
-      key: where the array lies, parts joined by "/"; "" for the only one that can be
-        frames.
-      scratch: a file that may be written; left to the caller to remove.
+        path: A file that ends in one of `SUFFIXES`.
+        key: Where the array lies, parts joined by "/"; "" for the only one that can be
+            frames.
+        scratch: A file that may be written; left to the caller to remove.
 
     Raises:
-      ArrayError: if there is no such array.
+        ArrayError: If there is no such array.
     """
     if not path.is_file():
         raise ArrayError("there is no such file")
@@ -90,7 +90,7 @@ def open_array(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Iterator[
 
 
 def tiles(stored: Stored, limit: int) -> Iterator[tuple[tuple[int, ...], slice]]:
-    """Yields indices of leading axes and a slice of the next, `limit` bytes a piece."""
+    """Yield indices of leading axes and a slice of the next, `limit` bytes a piece."""
     shape = stored.shape
     item = stored.dtype.itemsize
     size = [math.prod(shape[k + 1 :]) * item for k in range(len(shape))]
@@ -109,7 +109,7 @@ def tiles(stored: Stored, limit: int) -> Iterator[tuple[tuple[int, ...], slice]]
 
 
 def _choose(there: dict[str, tuple], key: str) -> str:
-    """Returns the name of the array that is meant; `there`: name -> shape and dtype."""
+    """Return the name of the array that is meant; `there`: name -> shape and dtype."""
     key = key.strip("/")
     if key:
         if key not in there:
@@ -146,7 +146,7 @@ def _listed(there: dict[str, tuple]) -> str:
 
 
 def open_npy(path: pathlib.Path, name: str) -> Stored:
-    """Reads a `.npy` file through a map that is let go, so that memory stays free."""
+    """Read a `.npy` file through a map that is let go, so that memory stays free."""
     with open(path, "rb") as file:
         magic = file.read(6)
     if magic != b"\x93NUMPY":
@@ -243,7 +243,7 @@ def _matlab5(path: pathlib.Path, key: str) -> Stored:
 
 
 def _flat(fields: dict[str, Any], above: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Yields all arrays in structs of one element, as struct/field."""
+    """Yield all arrays in structs of one element, as struct/field."""
     for name, value in fields.items():
         if not isinstance(value, np.ndarray):
             continue
@@ -316,17 +316,17 @@ def _hdf5(file: h5py.File, key: str, matlab: bool) -> Stored:
 
 
 def _complex_dtype(dtype: np.dtype) -> np.dtype:
-    """Returns the complex kind of pairs such as MATLAB's (real, imag)."""
+    """Return the complex kind of pairs such as MATLAB's (real, imag)."""
     if any(set(pair) == set(dtype.names or ()) for pair in _COMPLEX):
         return np.result_type(dtype[0], np.complex64)
     return dtype
 
 
 def check_room(folder: pathlib.Path, size: int) -> None:
-    """Checks that `size` bytes are free: a map of a full disk kills the process.
+    """Check that `size` bytes are free: a map of a full disk kills the process.
 
     Raises:
-      DataError: if they are not.
+        DataError: If they are not.
     """
     free = shutil.disk_usage(folder).free
     if size > free:

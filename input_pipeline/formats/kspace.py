@@ -28,16 +28,16 @@ class ScanError(ValueError):
 def read_scan(
     path: str | pathlib.Path, *, key: str = "kspace", axes: str = ""
 ) -> np.ndarray:
-    """Returns the k-space of a file, complex64 [slices, coils, height, width].
+    """Return the k-space of a file, complex64 [slices, coils, height, width].
 
     Args:
-      path: `.h5`, `.hdf5`, `.npy`, `.cfl` (with its `.hdr`), `.mat` (5 or 7.3).
-      key: where the array lies in HDF5 and MATLAB files, parts joined by "/".
-      axes: order of the file's axes by the letters s, c, h, w, such as "hwc"; "" is hw,
-        chw or schw by their number, for BART its own order.
+        path: `.h5`, `.hdf5`, `.npy`, `.cfl` (with its `.hdr`), `.mat` (5 or 7.3).
+        key: Where the array lies in HDF5 and MATLAB files, parts joined by "/".
+        axes: Order of the file's axes by the letters s, c, h, w, such as "hwc"; "" is
+            hw, chw or schw by their number, for BART its own order.
 
     Raises:
-      ScanError: if the file holds no k-space.
+        ScanError: If the file holds no k-space.
     """
     path = pathlib.Path(path)
     if path.suffix.lower() not in READERS:
@@ -54,7 +54,7 @@ def read_scan(
 
 
 def _ordered(array: np.ndarray, axes: str) -> np.ndarray:
-    """Returns the array as [slice, coil, height, width]."""
+    """Return the array as [slice, coil, height, width]."""
     rank = array.ndim
     axes = axes or BY_RANK.get(rank, "")
     if not axes:
@@ -81,7 +81,7 @@ def _ordered(array: np.ndarray, axes: str) -> np.ndarray:
 def _checked(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "c":
         raise ScanError(
-            f"got {array.dtype} values; expected complex k-space. A magnitude picture "
+            f"got {array.dtype} values; expected complex k-space. A magnitude image "
             "has lost its phase: read it with data.name=slices"
         )
     shape = dict(zip(("slices", "coils", "height", "width"), array.shape, strict=True))
@@ -208,7 +208,7 @@ def _names(file: h5py.File) -> list[str]:
 
 
 def _complex(array: np.ndarray) -> np.ndarray:
-    """Returns complex values of pairs such as MATLAB's (real, imag)."""
+    """Return complex values of pairs such as MATLAB's (real, imag)."""
     names = array.dtype.names or ()
     for pair in (("real", "imag"), ("r", "i")):
         if set(pair) == set(names):

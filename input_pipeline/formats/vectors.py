@@ -37,9 +37,10 @@ class Read(NamedTuple):
     """What a file holds.
 
     Attributes:
-      path: `.npy` file of the vectors [v, d].
-      table: a row for each vector.
-      odd: rows whose vector has another length than `width`; they are NaN in the file.
+        path: `.npy` file of the vectors [v, d].
+        table: A row for each vector.
+        odd: Rows whose vector has another length than `width`; they are NaN in the
+            file.
     """
 
     path: pathlib.Path
@@ -50,17 +51,17 @@ class Read(NamedTuple):
 def open_vectors(
     path: str, *, key: str, width: int, cache: str = "", progress: bool = False
 ) -> Read:
-    """Opens a file of vectors.
+    """Open a file of vectors.
 
     Args:
-      path: the file.
-      key: array of an `.npz`, or column of a parquet file, that holds the vectors.
-      width: d, numbers of a vector.
-      cache: where copies are kept.
-      progress: show a bar.
+        path: The file.
+        key: Array of an `.npz`, or column of a parquet file, that holds the vectors.
+        width: D, numbers of a vector.
+        cache: Where copies are kept.
+        progress: Show a bar.
 
     Raises:
-      DataError: if there is no such file or no such key, or it holds something else.
+        DataError: If there is no such file or no such key, or it holds something else.
     """
     file = pathlib.Path(path).expanduser()
     if not path or not file.is_file() or file.suffix.lower() not in SUFFIXES:
@@ -87,7 +88,7 @@ def _npz(file, key, width, cache, progress) -> Read:
             )
 
         def write(draft: pathlib.Path) -> list[int]:
-            """Copies the member of the archive."""
+            """Copy the member of the archive."""
             with zipfile.ZipFile(file) as zipped, open(draft, "wb") as out:
                 with zipped.open(f"{key}.npy") as member:
                     shutil.copyfileobj(member, out, 2**20)
@@ -137,7 +138,7 @@ def _parquet(file, key, width, cache, progress) -> Read:
     rows = parquet.metadata.num_rows
 
     def write(draft: pathlib.Path) -> list[int]:
-        """Writes the column block by block; returns the rows of another length."""
+        """Write the column block by block; returns the rows of another length."""
         out = np.lib.format.open_memmap(draft, "w+", kind, (rows, width))
         odd, start = [], 0
         bar = tqdm.tqdm(total=rows, desc="reading vectors", disable=not progress)

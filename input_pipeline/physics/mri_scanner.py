@@ -74,7 +74,7 @@ class Scanner:
         return table[self.offset : self.offset + 1]
 
     def whole(self, batch: dict) -> jax.Array:
-        """Coil pictures as they are, real and imaginary, [n, coils, h, 2, w]."""
+        """Coil images as they are, real and imaginary, [n, coils, h, 2, w]."""
         n = batch["id"].shape[0]
         still = (jnp.zeros((n,)), jnp.zeros((n, 2)))
         x = self._seen(batch, still, moving=False)
@@ -84,7 +84,7 @@ class Scanner:
     def measure(
         self, rng, batch, index: int, table: np.ndarray, moving: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """Zero-filled coil pictures [n, coils, h, 2, w] of a view, its masks [n, w]."""
+        """Zero-filled coil images [n, coils, h, 2, w] of a view, its masks [n, w]."""
         rng = jax.random.fold_in(rng, index)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch["id"])
         keys = jax.vmap(jax.random.split)(keys)  # [n, 2]
@@ -108,7 +108,7 @@ class Scanner:
             size = jnp.sqrt(0.5 * power) / self.snr  # of either part
             there = jnp.asarray(lines.there)[row]  # [n, 2 l]
             k = k + noise * (size[:, None] * there)[:, None, None, :]
-        # Parseval: what is measured has the power of the zero-filled picture.
+        # Parseval: what is measured has the power of the zero-filled image.
         power = jnp.sum(k * k, (1, 2, 3)) / self.size**2
         k = k * _scale(power)[:, None, None, None]
         x = product("nchl,nlw->nchw", k, jnp.asarray(lines.backward)[row])
@@ -162,9 +162,9 @@ class _Lines(NamedTuple):
     fewer lines than others have columns of zeros.
 
     Attributes:
-      forward: [offsets, 2 w, 2 l].
-      backward: [offsets, 2 l, 2 w].
-      there: 1 where a column is a line, [offsets, 2 l].
+        forward: [offsets, 2 w, 2 l].
+        backward: [offsets, 2 l, 2 w].
+        there: 1 where a column is a line, [offsets, 2 l].
     """
 
     forward: np.ndarray
@@ -197,7 +197,7 @@ def _parts(x: jax.Array) -> jax.Array:
 
 
 def _root(x: jax.Array) -> jax.Array:
-    """Root of the sum of squares [n, h, w] of coil pictures [n, c, h, 2, w]."""
+    """Root of the sum of squares [n, h, w] of coil images [n, c, h, 2, w]."""
     square = jnp.sum(x * x, (1, 3))
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
@@ -217,7 +217,7 @@ def _scale(power: jax.Array) -> jax.Array:
 
 
 def _gray(image: jax.Array, size: int) -> jax.Array:
-    """Magnitudes [n, size, size] in [0, 1] of pictures uint8 [n, S, S, 3]."""
+    """Magnitudes [n, size, size] in [0, 1] of images uint8 [n, S, S, 3]."""
     gray = image.astype(jnp.float32).mean(-1) / 255
     if gray.shape[1:] == (size, size):
         return gray
@@ -225,7 +225,7 @@ def _gray(image: jax.Array, size: int) -> jax.Array:
 
 
 def _move(x: jax.Array, angle: jax.Array, shift: jax.Array) -> jax.Array:
-    """Turns a picture [h, w] about its middle, then shifts it; linear, 0 outside."""
+    """Turn an image [h, w] about its middle, then shifts it; linear, 0 outside."""
     h, w = x.shape
     row = jnp.arange(h, dtype=jnp.float32)[:, None] - (h - 1) / 2 - shift[0]
     column = jnp.arange(w, dtype=jnp.float32)[None, :] - (w - 1) / 2 - shift[1]
@@ -238,10 +238,10 @@ def _move(x: jax.Array, angle: jax.Array, shift: jax.Array) -> jax.Array:
 
 
 def view_fields(view: Mapping, name: str) -> dict[str, float]:
-    """Returns the fields of a view's mask.
+    """Return the fields of a view's mask.
 
     Raises:
-      ValueError: if one is missing or unknown.
+        ValueError: If one is missing or unknown.
     """
     if set(view) != set(VIEW_FIELDS):
         raise ValueError(

@@ -1,6 +1,6 @@
 """Frames of clips as records: the frame that follows, labels, and how they are split.
 
-Frames that follow one another are nearly the same picture, so that no split goes
+Frames that follow one another are nearly the same image, so that no split goes
 through the middle of things: whole clips are held out, or the end of each.
 """
 
@@ -26,9 +26,10 @@ class Cine(NamedTuple):
     """Frames with a table.
 
     Attributes:
-      frames: `.npy` file or array, uint8 [n, h, w].
-      table: a row a frame; columns `clip`, `frame`, `time` in seconds, and any others.
-      facts: JSON values for the report.
+        frames: `.npy` file or array, uint8 [n, h, w].
+        table: A row a frame; columns `clip`, `frame`, `time` in seconds, and any
+            others.
+        facts: JSON values for the report.
     """
 
     frames: str | pathlib.Path | np.ndarray
@@ -50,31 +51,31 @@ def split(
     pseudo: Mapping | None = None,
     seed: int = 0,
 ) -> dataset.Data:
-    """Returns the frames of clips as records of two splits.
+    """Return the frames of clips as records of two splits.
 
     Args:
-      cine: all frames.
-      delta: `next_image` is the frame so many later in the clip; 0 leaves it out.
-      label: column that becomes the label; "pseudo": stable segments of the motion,
-        whose frames alone are then trained on; "" for none.
-      bins: a column of numbers is cut into so many equal parts of the range that
-        training frames have; 0 takes each value for itself.
-      period: the column is circular, its range 0 to `period`; 0 for none.
-      split: "clip": whole clips are held out; "time": the end of each clip.
-      val_filter: "column=value,value": clips whose frames have such a value are held
-        back; "" draws them.
-      val_fraction: share of the clips, or of each clip's frames, that is held out.
-      gap: seconds of a clip between the sides that belong to neither, for "time".
-      pseudo: fields of `_pseudo_labels.label`, for `label="pseudo"`.
-      seed: of the clips that are drawn.
+        cine: All frames.
+        delta: `next_image` is the frame so many later in the clip; 0 leaves it out.
+        label: Column that becomes the label; "pseudo": stable segments of the motion,
+            whose frames alone are then trained on; "" for none.
+        bins: A column of numbers is cut into so many equal parts of the range that
+            training frames have; 0 takes each value for itself.
+        period: The column is circular, its range 0 to `period`; 0 for none.
+        split: "clip": whole clips are held out; "time": the end of each clip.
+        val_filter: "column=value,value": clips whose frames have such a value are held
+            back; "" draws them.
+        val_fraction: Share of the clips, or of each clip's frames, that is held out.
+        gap: Seconds of a clip between the sides that belong to neither, for "time".
+        pseudo: Fields of `_pseudo_labels.label`, for `label="pseudo"`.
+        seed: Of the clips that are drawn.
 
     Returns:
-      Records `image` uint8 [h, w, 1] and, with `delta`, `next_image` like it and
-      `has_next` bool, false where the clip or its side ends before; `next_image` is
-      then the frame itself. Columns `clip`, `frame`, `time` and those of the table.
+        Records `image` uint8 [h, w, 1] and, with `delta`, `next_image` like it and
+        `has_next` bool, false where the clip or its side ends before; `next_image` is
+        then the frame itself. Columns `clip`, `frame`, `time` and those of the table.
 
     Raises:
-      DataError: if a field is out of range, a column is missing, or a side is empty.
+        DataError: If a field is out of range, a column is missing, or a side is empty.
     """
     table = cine.table.reset_index(drop=True)
     _check(table, delta, bins, period, split, val_fraction, gap)
@@ -128,11 +129,11 @@ def split(
 
 
 def whole(cine: Cine, path: str) -> dataset.Split:
-    """Returns all frames as records without a label, to be embedded or searched with.
+    """Return all frames as records without a label, to be embedded or searched with.
 
     Args:
-      cine: all frames.
-      path: where they came from; a column.
+        cine: All frames.
+        path: Where they came from; a column.
     """
     order = np.arange(len(cine.table))
     none = np.full(len(order), dataset.MISSING, np.int32)
@@ -157,7 +158,7 @@ class _Frames:
         return {name: value[0] for name, value in fields.items()}
 
     def read(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
-        """Returns `image` uint8 [m, h, w, 1] of `rows`, and what follows them."""
+        """Return `image` uint8 [m, h, w, 1] of `rows`, and what follows them."""
         rows = np.asarray(rows, np.int64)
         fields = {"image": self._frames.array[self._rows[rows]][..., None]}
         if len(self._later):
@@ -168,7 +169,7 @@ class _Frames:
 
 
 def _later(number: np.ndarray, delta: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the row `delta` later in the same clip, else the row itself; and which.
+    """Return the row `delta` later in the same clip, else the row itself; and which.
 
     Nothing for `delta` 0.
     """
@@ -181,7 +182,7 @@ def _later(number: np.ndarray, delta: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndarray:
-    """Returns whether each frame is of a clip that is held out, bool [n]."""
+    """Return whether each frame is of a clip that is held out, bool [n]."""
     if not val_filter:
         order = splits.random_order(len(clips), [seed, 2])
         held_out = splits.held_out_groups(order, val_fraction)
@@ -202,7 +203,7 @@ def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndar
 
 
 def _sides_in_time(table, number, val_fraction, gap) -> np.ndarray:
-    """Returns 0 in training, 1 held out, -1 in the gap before, of frames in order."""
+    """Return 0 in training, 1 held out, -1 in the gap before, of frames in order."""
     side = np.zeros(len(table), np.int64)
     time = table["time"].to_numpy(np.float64)
     for clip in range(number[-1] + 1):
@@ -216,14 +217,14 @@ def _sides_in_time(table, number, val_fraction, gap) -> np.ndarray:
 
 
 def _labels(table, number, order, frames, train, label, bins, period, pseudo):
-    """Returns labels int32 [n], their names, and facts on them."""
+    """Return labels int32 [n], their names, and facts on them."""
     if not label:
         return np.full(len(table), dataset.MISSING, np.int32), [], {}
     if label == PSEUDO:
         # A mapped file stays one where its frames are in order already.
         sorted_already = np.array_equal(order, np.arange(len(order)))
-        pictures = frames.array if sorted_already else frames.array[order]
-        found = pseudo_labels.label(pictures, number, train=train, **(pseudo or {}))
+        images = frames.array if sorted_already else frames.array[order]
+        found = pseudo_labels.label(images, number, train=train, **(pseudo or {}))
         facts = {"label": label, "pseudo_labels": pseudo_labels.facts(found)}
         return found.labels, found.names, facts | _counts(found.labels, train)
     _check_column(table, label, "data.label")
@@ -258,7 +259,7 @@ def _binned(column: pd.Series, train, bins, period, label):
 
 
 def _counts(labels: np.ndarray, train: np.ndarray) -> dict:
-    """Returns how many training frames have a label, and company in it."""
+    """Return how many training frames have a label, and company in it."""
     mine = labels[train & (labels >= 0)]
     alone = np.bincount(mine)[mine] == 1 if len(mine) else np.zeros(0, bool)
     return {

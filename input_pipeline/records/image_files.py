@@ -31,7 +31,7 @@ class Index(NamedTuple):
         return len(self.paths) + len(self.rejected)
 
     def columns(self, ids: np.ndarray) -> columns_lib.Columns:
-        """Returns the table of the records `ids`."""
+        """Return the table of the records `ids`."""
         rows = [self.labels.get(path, _UNLABELLED) for path in self.paths]
         label_names = sorted({row.codes[-1] for row in rows if row.codes})
         code_names = sorted({code for row in rows for code in row.codes})
@@ -70,10 +70,10 @@ class Tally:
         self._count = 0
 
     def add(self, rejected: list, count: int | None = None) -> None:
-        """Adds (file, reason) pairs, of which there may be more than are listed.
+        """Add (file, reason) pairs, of which there may be more than are listed.
 
         Raises:
-          DataError: if more than the limit have been added.
+            DataError: If more than the limit have been added.
         """
         self._shown += rejected[: 10 - len(self._shown)]
         self._count += len(rejected) if count is None else count
@@ -89,7 +89,7 @@ class Tally:
 
     @staticmethod
     def listing(rejected: list) -> str:
-        """Returns lines that name the first ten files with their reasons."""
+        """Return lines that name the first ten files with their reasons."""
         if not rejected:
             return ""
         lines = [f"\n  {name}: {reason}" for name, reason in rejected[:10]]
@@ -97,24 +97,22 @@ class Tally:
 
 
 def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -> Index:
-    """Decides which files are candidates, and what is known of them."""
+    """Decide which files are candidates, and what is known of them."""
     labels, extra, rejected, ignored = {}, [], list(files.rejected), []
     paths = files.paths
     if content is not None:
         rows, extra = label_table.read_labels(root / label_table.LABELS, content)
         labels, lost = label_table.match(files, rows)
         rejected += lost
-        # Papers that lie beside a labeled collection are no pictures gone bad.
-        ignored = [
-            p for p in paths if p not in labels and not label_table.is_picture(p)
-        ]
+        # Papers that lie beside a labeled collection are no images gone bad.
+        ignored = [p for p in paths if p not in labels and not label_table.is_image(p)]
         skipped = set(ignored)
         paths = [path for path in paths if path not in skipped]
     if not paths:
         kinds = Counter(posixpath.splitext(path)[1] or "(none)" for path in files.paths)
         raise dataset.DataError(
             f"got {root} with {len(files.paths)} files (endings: "
-            f"{dict(kinds.most_common(5))}) and no picture; expected pictures in it or "
+            f"{dict(kinds.most_common(5))}) and no image; expected images in it or "
             "in its sub-folders" + Tally.listing(rejected)
         )
     rejected = [(label_table.shown(name), reason) for name, reason in rejected]

@@ -20,13 +20,13 @@ class Sequences:
     """Vectors in the order of their articles.
 
     Attributes:
-      vectors: all of them.
-      order: int64 [v], row of `vectors` for each place of that order.
-      article: int64 [v], number of each place's article, never falling.
-      position: int64 [v], place within the article.
-      good: bool [v], whether the vector may be used.
-      names: name of each article.
-      more: further fields of a window: name -> array [v, ...] by place of the target.
+        vectors: All of them.
+        order: int64 [v], row of `vectors` for each place of that order.
+        article: int64 [v], number of each place's article, never falling.
+        position: int64 [v], place within the article.
+        good: bool [v], whether the vector may be used.
+        names: Name of each article.
+        more: Further fields of a window: name -> array [v, ...] by place of the target.
     """
 
     vectors: StoredArray
@@ -47,28 +47,27 @@ def split(
     same_article_negatives: int,
     seed: int,
 ) -> dataset.Data:
-    """Returns windows of the articles in training, and of those held out.
+    """Return windows of the articles in training, and of those held out.
 
     Args:
-      sequences: all articles.
-      context: l, vectors of a context, 1 or more.
-      val_fraction: share of the articles held out, in (0, 1).
-      cross_article_negatives: s, vectors of other articles of the same split that come
-          with a window.
-      same_article_negatives: b, vectors of the window's own article but not of the
-        window; where the article has none, cross_article_negatives.
-      seed: of the split and of what comes with a window.
+        sequences: All articles.
+        context: L, vectors of a context, 1 or more.
+        val_fraction: Share of the articles held out, in (0, 1).
+        cross_article_negatives: S, vectors of other articles of the same split that
+            come with a window.
+        same_article_negatives: B, vectors of the window's own article but not of the
+            window; where the article has none, cross_article_negatives.
+        seed: Of the split and of what comes with a window.
 
     Returns:
-      Records `context` float32 [l, d], `target` [d], `cross_article_negatives` [s, d],
-      `same_article_negatives` [b, d], and `place` and `same_article_places` int32 [b],
-      where target and same_article_negatives stand among all vectors; column `vector`
-      is `place` again.
-      `extra["pool"]` holds every good vector of the articles held out, as records
-      `target` [d] with their place.
+        Records `context` float32 [l, d], `target` [d], `cross_article_negatives` [s,
+        d], `same_article_negatives` [b, d], and `place` and `same_article_places` int32
+        [b], where target and same_article_negatives stand among all vectors; column
+        `vector` is `place` again. `extra["pool"]` holds every good vector of the
+        articles held out, as records `target` [d] with their place.
 
     Raises:
-      DataError: if a field is out of range, or a side has no window.
+        DataError: If a field is out of range, or a side has no window.
     """
     _check(context, val_fraction, cross_article_negatives, same_article_negatives)
     held = _held_out(sequences, context, val_fraction, seed)
@@ -115,10 +114,10 @@ def split(
 
 
 def contexts(x: np.ndarray, name: str, path: str) -> dataset.Split:
-    """Returns one record: a context [l, d] that nothing follows.
+    """Return one record: a context [l, d] that nothing follows.
 
     Raises:
-      DataError: if it is no context.
+        DataError: If it is no context.
     """
     if x.ndim != 2 or not x.size or x.dtype.kind != "f" or not np.isfinite(x).all():
         raise dataset.DataError(
@@ -143,7 +142,7 @@ class _Windows:
         return {k: v[0] for k, v in self.read(np.array([row])).items()}
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns many windows at once."""
+        """Return many windows at once."""
         s = self._sequences
         first = self._first[np.asarray(rows, np.int64)]
         at = first[:, None] + np.arange(self._context + 1)[None, :]  # [m, l + 1]
@@ -173,14 +172,14 @@ class _Targets:
         return {k: v[0] for k, v in self.read(np.array([row])).items()}
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns many vectors at once."""
+        """Return many vectors at once."""
         s = self._sequences
         places = self._places[np.asarray(rows, np.int64)]
         return {"target": unit_rows(s.vectors.array, s.order[places])}
 
 
 def _windows(s: Sequences, context: int) -> np.ndarray:
-    """Places where a window of good vectors of one article begins."""
+    """Place where a window of good vectors of one article begins."""
     n = len(s.order) - context
     if n < 1:
         return np.zeros(0, np.int64)
@@ -202,7 +201,7 @@ def _held_out(s: Sequences, context: int, val_fraction: float, seed: int) -> np.
 def _cross_article_negatives(
     s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, rng
 ) -> np.ndarray:
-    """Places of vectors of other articles, int64 [w, count]."""
+    """Place of vectors of other articles, int64 [w, count]."""
     own = s.article[first]
     low = np.searchsorted(s.article[mine], own)
     high = np.searchsorted(s.article[mine], own, "right")
@@ -221,7 +220,7 @@ def _cross_article_negatives(
 def _same_article_negatives(
     s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, context: int, rng
 ) -> np.ndarray:
-    """Places of vectors of the same article outside the window, int64 [w, count]."""
+    """Place of vectors of the same article outside the window, int64 [w, count]."""
     own = s.article[first]
     low = np.searchsorted(s.article[mine], own)
     high = np.searchsorted(s.article[mine], own, "right")

@@ -63,7 +63,7 @@ class Transform(TransformBase):
             per coil; 0 adds no noise.
         rotate: Degrees, uniform in both directions.
         shift: Pixels, uniform in both directions, of rows and of columns.
-        contrast: c, as of other pulse sequences: g in 1 / (1 + c) .. 1 + c, its
+        contrast: C, as of other pulse sequences: g in 1 / (1 + c) .. 1 + c, its
             logarithm uniform.
 
     Raises:

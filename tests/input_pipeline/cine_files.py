@@ -123,7 +123,7 @@ def write_bad(folder):
     write_mat73(folder / "cut.mat", {"Amp": a})
     content = (folder / "cut.mat").read_bytes()
     put("cut.mat", "cut off, damaged").write_bytes(content[: len(content) // 2])
-    put("head.mat", "says version 7.3").write_bytes(content[:200])
+    put("phantom.mat", "says version 7.3").write_bytes(content[:200])
     write_mat73(put("group.mat", "is a group.*Acq/Amp", key="Acq"), {"Acq/Amp": a})
     write_mat73(
         put("no_key.mat", "'Acq/Env' is not there; choices: Acq/Amp", key="Acq/Env"),
@@ -160,22 +160,22 @@ def write_bad(folder):
     np.save(put("minus.npy", "only depth and line", axes="-frame,depth,line"), a)
     np.save(put("none.npy", "got no frame"), a[:0])
     np.save(put("decibels.npy", "look like decibels"), -np.abs(a))
-    np.save(put("signed.npy", "expected pictures", bmode="none"), a - 1)
-    np.save(put("bright.npy", "expected pictures", bmode="none"), 1000 * a)
-    np.save(put("iq.npy", "no pictures", bmode="none"), a.astype(np.complex64))
+    np.save(put("signed.npy", "expected images", bmode="none"), a - 1)
+    np.save(put("bright.npy", "expected images", bmode="none"), 1000 * a)
+    np.save(put("iq.npy", "no images", bmode="none"), a.astype(np.complex64))
     np.save(
         put("two.npy", "2 channels", bmode="none", axes="channel,depth,line"), a[:2]
     )
     return said
 
 
-def write_pictures(folder, frames, names=None, shape=(DEPTH, LINES)):
+def write_images(folder, frames, names=None, shape=(DEPTH, LINES)):
     """Gray PNG files; returns their pixels uint8 [n, h, w]."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(frames).integers(1, 256, (frames, *shape), np.uint8)
     names = names or [f"frame {number}.png" for number in range(frames)]
-    for name, picture in zip(names, pixels, strict=True):
-        Image.fromarray(picture).save(folder / name)
+    for name, image in zip(names, pixels, strict=True):
+        Image.fromarray(image).save(folder / name)
     return pixels
 
 

@@ -9,7 +9,7 @@ from input_pipeline import dataset, loader, samplers
 from input_pipeline.records import columns
 
 
-class Pictures:
+class Images:
     """Records whose pixels say which they are."""
 
     def __init__(self, count):
@@ -35,9 +35,7 @@ def make_split(count=50, codes=None, rarity=1.0, offset=0):
         "name": [f"record {offset + k}" for k in range(count)],
     }
     names = [f"code {k}" for k in range(counts.size)]
-    return dataset.Split(
-        Pictures(count), table, [f"label {k}" for k in range(5)], names
-    )
+    return dataset.Split(Images(count), table, [f"label {k}" for k in range(5)], names)
 
 
 def batches(split, steps, **fields):
@@ -287,7 +285,7 @@ def test_splits_of_other_names_are_not_joined():
 def test_columns_must_match_the_records():
     split = make_split(4)
     with pytest.raises(ValueError, match="one row a record"):
-        dataset.Split(Pictures(5), split.table, [], [])
+        dataset.Split(Images(5), split.table, [], [])
 
 
 @pytest.mark.parametrize(

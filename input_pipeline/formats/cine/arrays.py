@@ -1,4 +1,4 @@
-"""Arrays of frames to pictures in the cache, a block of frames at a time."""
+"""Arrays of frames to images in the cache, a block of frames at a time."""
 
 import math
 import os
@@ -19,7 +19,7 @@ _WHITE = (1, 255, 65535)
 BLOCK = 2**26  # bytes read at once
 MOST_BYTES = 2**29  # of a frame
 _COUNTED = ("clip", "frame")
-_PICTURE = ("channel", "depth", "line")
+_IMAGE_AXES = ("channel", "depth", "line")
 
 
 class Named(Protocol):
@@ -34,11 +34,11 @@ class Frames:
     """Frames of an array, read block by block.
 
     Attributes:
-      clips: how many there are; 1 where no axis is named so.
-      frames: of each clip.
-      channels: of each frame.
-      dtype: of the values.
-      pictures: whether they are of a type that pictures have.
+        clips: How many there are; 1 where no axis is named so.
+        frames: Of each clip.
+        channels: Of each frame.
+        dtype: Of the values.
+        images: Whether they are of a type that images have.
     """
 
     def __init__(
@@ -48,23 +48,23 @@ class Frames:
         scratch: pathlib.Path,
         progress: bool,
     ):
-        """Puts the axes of frames first; an array where they are not is copied.
+        """Put the axes of frames first; an array where they are not is copied.
 
         Args:
-          stored: the array.
-          named: its axes.
-          scratch: file for the copy; left to the caller to remove.
-          progress: show it.
+            stored: The array.
+            named: Its axes.
+            scratch: File for the copy; left to the caller to remove.
+            progress: Show it.
 
         Raises:
-          ArrayError: if a frame is too large to be one.
+            ArrayError: If a frame is too large to be one.
         """
         lengths = dict(zip(named.names, stored.shape, strict=True))
         self.clips, self.frames = (lengths.get(name, 1) for name in _COUNTED)
         self.channels = lengths.get("channel", 1)
         self.dtype = stored.dtype
-        self.pictures = stored.dtype.kind == "b" or stored.dtype == np.uint8
-        frame = math.prod(lengths.get(name, 1) for name in _PICTURE)
+        self.images = stored.dtype.kind == "b" or stored.dtype == np.uint8
+        frame = math.prod(lengths.get(name, 1) for name in _IMAGE_AXES)
         self._frame_bytes = frame * stored.dtype.itemsize
         if self._frame_bytes > MOST_BYTES:
             raise ArrayError(
@@ -72,7 +72,7 @@ class Frames:
                 f"expected up to {MOST_BYTES:,}: set data.axes"
             )
         counted = [name for name in _COUNTED if name in lengths]
-        self._rest = [name for name in named.names if name in _PICTURE]
+        self._rest = [name for name in named.names if name in _IMAGE_AXES]
         self._backwards = named.backwards
         # Axes of length 1 may lie anywhere.
         long = [name for name in named.names if lengths[name] > 1]
@@ -89,22 +89,22 @@ class Frames:
         return self.clips * self.frames
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields the number of the first frame, and [m, channel, depth, line]."""
+        """Yield the number of the first frame, and [m, channel, depth, line]."""
         first = 0
         limit = max(BLOCK, self._frame_bytes)
         for prefix, part in array_format.tiles(self._stored, limit):
-            block = self._pictures(self._stored.read((*prefix, part)))
+            block = self._images(self._stored.read((*prefix, part)))
             yield first, block
             first += len(block)
 
     def middle(self) -> np.ndarray:
-        """Returns the frame in the middle, [channel, depth, line]."""
+        """Return the frame in the middle, [channel, depth, line]."""
         index = tuple(n // 2 for n in self._stored.shape[: self._leading])
-        return self._pictures(self._stored.read(index))[0]
+        return self._images(self._stored.read(index))[0]
 
-    def _pictures(self, block: np.ndarray) -> np.ndarray:
+    def _images(self, block: np.ndarray) -> np.ndarray:
         block = block.reshape(-1, *self._shape)
-        there = [name for name in _PICTURE if name in self._rest]
+        there = [name for name in _IMAGE_AXES if name in self._rest]
         block = block.transpose(0, *(1 + self._rest.index(name) for name in there))
         for axis, name in ((-2, "depth"), (-1, "line")):
             if name in self._backwards:
@@ -115,7 +115,7 @@ class Frames:
 def _turn(
     stored: Stored, permutation: list[int], path: pathlib.Path, progress: bool
 ) -> Stored:
-    """Copies an array with its axes in another order."""
+    """Copy an array with its axes in another order."""
     shape = tuple(stored.shape[axis] for axis in permutation)
     array_format.check_room(path.parent, math.prod(shape) * stored.dtype.itemsize)
     np.lib.format.open_memmap(path, "w+", stored.dtype, shape).flush()
@@ -138,7 +138,7 @@ def convert(
     recipe: bmode_lib.Recipe,
     progress: bool,
 ) -> dict:
-    """Writes the pictures of an array file; returns a note on them.
+    """Write the images of an array file; returns a note on them.
 
     What is held in memory is a block of 64 MiB, or a frame where that is larger, and
     for each thread what is computed of one frame. Files that lie beside `out` for the
@@ -146,20 +146,20 @@ def convert(
     not the slowest axis.
 
     Args:
-      path: see `_array_files.open_array`.
-      out: `.npy` file to be written, uint8 [clips * frames, h, w]; frames at fault are
-        left black.
-      key: where the array lies.
-      name_axes: names the axes of the array.
-      recipe: how.
-      progress: show it.
+        path: See `_array_files.open_array`.
+        out: `.npy` file to be written, uint8 [clips * frames, h, w]; frames at fault
+            are left black.
+        key: Where the array lies.
+        name_axes: Names the axes of the array.
+        recipe: How.
+        progress: Show it.
 
     Returns:
-      `clips`, and `frames` of each; `faults`: [frame, what is wrong] each; `dtype`,
-      `axes`, `bmode` and `envelope`: what was found and taken.
+        `clips`, and `frames` of each; `faults`: [frame, what is wrong] each; `dtype`,
+        `axes`, `bmode` and `envelope`: what was found and taken.
 
     Raises:
-      ArrayError: if there are no frames.
+        ArrayError: If there are no frames.
     """
     unpacked, turned = out.with_suffix(".unpacked"), out.with_suffix(".turned")
     try:
@@ -177,11 +177,11 @@ def _write(
 ) -> dict:
     bmode = recipe.bmode
     if bmode == "auto":
-        bmode = "none" if frames.pictures else "sequence"
+        bmode = "none" if frames.images else "sequence"
     gray, envelope = _gray(frames, bmode, recipe.envelope)
     shape = (len(frames), *recipe.size)
     array_format.check_room(out.parent, math.prod(shape))
-    pictures = np.lib.format.open_memmap(out, "w+", np.uint8, shape)
+    images = np.lib.format.open_memmap(out, "w+", np.uint8, shape)
     ranges = np.full((len(frames), 2), np.nan)
     faults: dict[int, str] = {}
 
@@ -194,16 +194,16 @@ def _write(
             brightness = amplitude / top
         else:
             brightness = bmode_lib.log_compress(amplitude, top, recipe.db)
-        pictures[number] = bmode_lib.to_uint8(bmode_lib.resize(brightness, recipe.size))
+        images[number] = bmode_lib.to_uint8(bmode_lib.resize(brightness, recipe.size))
 
-    twice = bmode == "sequence" or (bmode == "none" and not frames.pictures)
+    twice = bmode == "sequence" or (bmode == "none" and not frames.images)
     total = len(frames) * (1 + twice)
     with tqdm.tqdm(total=total, desc="preparing frames", disable=not progress) as bar:
         if twice:
             _for_each(frames, gray, faults, measure, bar)
         tops = _tops(frames, bmode, ranges)
         _for_each(frames, gray, faults, draw, bar)
-    pictures.flush()
+    images.flush()
     return {
         "clips": frames.clips,
         "frames": frames.frames,
@@ -221,7 +221,7 @@ def _for_each(
     function: Callable[[int, np.ndarray], None],
     bar: tqdm.tqdm,
 ) -> None:
-    """Calls `function` with number and `gray` of frames; adds to `faults`."""
+    """Call `function` with number and `gray` of frames; adds to `faults`."""
 
     def one(number: int, frame: np.ndarray) -> None:
         if number in faults:
@@ -245,15 +245,15 @@ def _for_each(
 def _gray(
     frames: Frames, bmode: str, envelope: str
 ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """Returns frame [channel, depth, line] -> [depth, line], and the envelope taken."""
+    """Return frame [channel, depth, line] -> [depth, line], and the envelope taken."""
     if bmode == "none":
         if frames.dtype.kind == "c":
             raise ArrayError(
-                "the values are complex, which are no pictures; set data.bmode=sequence"
+                "the values are complex, which are no images; set data.bmode=sequence"
             )
         if frames.channels not in (1, 3, 4):
             raise ArrayError(
-                f"got pictures of {frames.channels} channels; expected 1, 3 (color) "
+                f"got images of {frames.channels} channels; expected 1, 3 (color) "
                 "or 4, or amplitudes with data.bmode=sequence"
             )
         return bmode_lib.luminance, ""
@@ -273,20 +273,20 @@ def _gray(
 
 
 def _tops(frames: Frames, bmode: str, ranges: np.ndarray) -> np.ndarray:
-    """Returns the value of each frame [n] that becomes white; `ranges` [n, 2]."""
+    """Return the value of each frame [n] that becomes white; `ranges` [n, 2]."""
     n = len(frames)
     if bmode == "frame":
         return ranges[:, 1]
     if bmode == "sequence":
         clips = ranges[:, 1].reshape(frames.clips, frames.frames)
         return np.repeat(np.nanmax(clips, 1, initial=0), frames.frames)
-    if frames.pictures:
+    if frames.images:
         return np.full(n, 1 if frames.dtype.kind == "b" else 255)
     low, high = np.nanmin(ranges), np.nanmax(ranges)
     whites = _WHITE[1:] if frames.dtype.kind in "iu" else _WHITE[:2]
     if low < 0 or high > whites[-1]:
         raise ArrayError(
-            f"the values go from {low:g} to {high:g}; expected pictures, of 0 to "
+            f"the values go from {low:g} to {high:g}; expected images, of 0 to "
             f"{' or '.join(map(str, whites))}, or amplitudes with data.bmode=sequence"
         )
     return np.full(n, next(white for white in whites if high <= white))

@@ -35,9 +35,9 @@ class Named(NamedTuple):
     """What the axes of a stored array are.
 
     Attributes:
-      names: of each axis as stored.
-      backwards: those of depth and line that run the other way.
-      said: what was found and what it was taken for, a sentence.
+        names: Of each axis as stored.
+        backwards: Those of depth and line that run the other way.
+        said: What was found and what it was taken for, a sentence.
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Named(NamedTuple):
 
 
 def name_axes(stored: Stored, axes: str) -> Named:
-    """Returns the names of a stored array's axes.
+    """Return the names of a stored array's axes.
 
     MATLAB 7.3 stores axes last to first, and other writers of HDF5 do not: which it was
     is told by the lengths. The order as named and its reverse are both tried; an order
@@ -55,14 +55,14 @@ def name_axes(stored: Stored, axes: str) -> Named:
     that counts.
 
     Args:
-      stored: the array.
-      axes: names joined by commas, of frame, channel, depth, line and clip, in the
-        order that who wrote the file knows; with "=" before all, in the order that
-        Python reads; "-depth" runs towards the probe, "-line" from right to left. ""
-        guesses.
+        stored: The array.
+        axes: Names joined by commas, of frame, channel, depth, line and clip, in the
+            order that who wrote the file knows; with "=" before all, in the order that
+            Python reads; "-depth" runs towards the probe, "-line" from right to left.
+            "" guesses.
 
     Raises:
-      ArrayError: if the names do not fit the array.
+        ArrayError: If the names do not fit the array.
     """
     text = "".join(axes.split())
     if not text:
@@ -110,7 +110,7 @@ def _check(stored: Stored, axes: str, names: tuple, backwards: frozenset) -> Non
 
 
 def _ordered(stored: Stored, names: tuple, exact: bool) -> tuple[tuple, str]:
-    """Returns names as stored, and why."""
+    """Return names as stored, and why."""
     if stored.certain:
         return _stored_order(stored, names), "as named"
     if exact:
@@ -146,6 +146,6 @@ def _guessed(stored: Stored) -> Named:
 
 def _fits(stored: Stored, names: tuple) -> bool:
     n = dict(zip(names, stored.shape, strict=True))
-    # A picture may be as wide as it likes.
+    # An image may be as wide as it likes.
     long = stored.dtype.kind in "ub" or n["line"] < _LONG * n["depth"]
     return long and n.get("channel", 1) <= min(n["depth"], n["line"])

@@ -1,4 +1,4 @@
-"""Cine from files and folders, as small gray pictures in the cache."""
+"""Cine from files and folders, as small gray images in the cache."""
 
 import math
 import os
@@ -29,10 +29,10 @@ class Prepared(NamedTuple):
     """Frames in the cache.
 
     Attributes:
-      frames: `.npy` file, uint8 [n, h, w].
-      table: clip and frame of all that was found, also of frames at fault.
-      kept: rows of the table that are in the file.
-      facts: JSON values for the report.
+        frames: `.npy` file, uint8 [n, h, w].
+        table: Clip and frame of all that was found, also of frames at fault.
+        kept: Rows of the table that are in the file.
+        facts: JSON values for the report.
     """
 
     frames: pathlib.Path
@@ -42,7 +42,7 @@ class Prepared(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """What is one clip, or one file of clips: an array, or pictures in order."""
+    """What is one clip, or one file of clips: an array, or images in order."""
 
     clip: str
     files: list[pathlib.Path]
@@ -59,20 +59,20 @@ def prepare(
     cache: str,
     progress: bool,
 ) -> Prepared:
-    """Returns the frames of a file or folder; reads what was not read before.
+    """Return the frames of a file or folder; reads what was not read before.
 
     Args:
-      path: array file, folder of them, or folder of pictures, where each folder in it
-        is a clip.
-      convert: writes the pictures of an array file; see `arrays.convert`.
-      spec: JSON values besides the recipe that decide what `convert` writes.
-      recipe: how amplitudes become pictures.
-      max_rejected: share of the frames, and of the files, that may be left out.
-      cache: see `_prepare.cache_root`.
-      progress: show it.
+        path: Array file, folder of them, or folder of images, where each folder in it
+            is a clip.
+        convert: Writes the images of an array file; see `arrays.convert`.
+        spec: JSON values besides the recipe that decide what `convert` writes.
+        recipe: How amplitudes become images.
+        max_rejected: Share of the frames, and of the files, that may be left out.
+        cache: See `_prepare.cache_root`.
+        progress: Show it.
 
     Raises:
-      DataError: if there are no frames, or more are at fault than may be; names each.
+        DataError: If there are no frames, or more are at fault than may be; names each.
     """
     _check(recipe, max_rejected)
     sources, unread = _sources(path, cache)
@@ -112,7 +112,7 @@ def _stored(
     cache: str,
     progress: bool,
 ) -> tuple[pathlib.Path, dict]:
-    """Returns the pictures of a source in the cache, and the note on them."""
+    """Return the images of a source in the cache, and the note on them."""
 
     def write(draft: pathlib.Path) -> dict:
         if source.array:
@@ -127,7 +127,7 @@ def _stored(
 
 
 def _frames_of(source: _Source, note: dict) -> Iterator[tuple[str, int]]:
-    """Yields clip and frame of each."""
+    """Yield clip and frame of each."""
     for clip in range(note["clips"]):
         name = source.clip if note["clips"] == 1 else f"{source.clip} {clip}"
         for frame in range(note["frames"]):
@@ -156,9 +156,9 @@ def _check(recipe: bmode.Recipe, max_rejected: float) -> None:
 
 
 def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]]:
-    """Returns what there is to read, in natural order, and links that lead astray."""
+    """Return what there is to read, in natural order, and links that lead astray."""
     known = f"{', '.join(array_format.SUFFIXES)} or a folder of such files or of " + (
-        f"pictures ({', '.join(cine_images.SUFFIXES)})"
+        f"images ({', '.join(cine_images.SUFFIXES)})"
     )
     if path.is_file():
         if path.suffix.lower() not in array_format.SUFFIXES:
@@ -178,12 +178,12 @@ def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]
     there = sorted(found.paths, key=_natural)
     there = [name for name in there if prepared not in (top / name).parents]
     arrays = [name for name in there if name.lower().endswith(array_format.SUFFIXES)]
-    pictures = [name for name in there if name.lower().endswith(cine_images.SUFFIXES)]
-    if bool(arrays) == bool(pictures):
+    images = [name for name in there if name.lower().endswith(cine_images.SUFFIXES)]
+    if bool(arrays) == bool(images):
         other = sorted({pathlib.Path(name).suffix or name for name in there})
         raise dataset.DataError(
-            f"data.path: got {path} with {len(arrays)} array files and {len(pictures)} "
-            f"pictures (there: {', '.join(other[:8]) or 'nothing'}); expected one of "
+            f"data.path: got {path} with {len(arrays)} array files and {len(images)} "
+            f"images (there: {', '.join(other[:8]) or 'nothing'}); expected one of "
             f"{known}"
         )
     if arrays:
@@ -192,7 +192,7 @@ def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]
             clips = {name: [top / name] for name in arrays}
     else:
         clips = {}
-        for name in pictures:
+        for name in images:
             folder = os.path.dirname(name) or top.name
             clips.setdefault(folder, []).append(top / name)
     return [
@@ -202,7 +202,7 @@ def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]
 
 
 def _natural(name: str) -> list:
-    """Sorts frame 10 after frame 9, and files of a folder before folders in it."""
+    """Sort frame 10 after frame 9, and files of a folder before folders in it."""
     folder, _, file = name.rpartition("/")
     return [_numbers(part) for part in (folder, file)]
 
@@ -213,7 +213,7 @@ def _numbers(text: str) -> list:
 
 
 def _joined(parts: list[pathlib.Path], kept: np.ndarray, cache: str) -> pathlib.Path:
-    """Returns a file with some frames of several files, one after the other."""
+    """Return a file with some frames of several files, one after the other."""
 
     def write(draft: pathlib.Path) -> None:
         arrays = [np.load(part, mmap_mode="r") for part in parts]
@@ -235,7 +235,7 @@ def _joined(parts: list[pathlib.Path], kept: np.ndarray, cache: str) -> pathlib.
 
 
 def _check_faults(path, unread, files, rejected, frames, max_rejected) -> None:
-    """Raises DataError if there are too many faults; one file's is its own message."""
+    """Raise DataError if there are too many faults; one file's is its own message."""
     if not frames and path.is_file():
         raise dataset.DataError(f"data.path: {path}: {unread[0][1]}")
     if (
@@ -262,7 +262,7 @@ def _facts(notes: Sequence[dict], recipe, rejected: list[tuple[str, str]]) -> di
     top = {
         "sequence": f"the largest of its clip is 0 dB, black is -{recipe.db:g} dB",
         "frame": f"the largest of each frame is 0 dB, black is -{recipe.db:g} dB",
-        "none": "pictures already",
+        "none": "images already",
     }
     return {
         "dataset": "cine",

@@ -12,15 +12,15 @@ _LISTED = 20
 
 
 def find(path: pathlib.Path, table: str) -> pathlib.Path | None:
-    """Returns the CSV file of a cine, or None where there is none.
+    """Return the CSV file of a cine, or None where there is none.
 
     Args:
-      path: array file, beside which a CSV lies that its name begins with; or folder,
-        in which one lies.
-      table: the file itself, "" to look for one.
+        path: Array file, beside which a CSV lies that its name begins with; or folder,
+            in which one lies.
+        table: The file itself, "" to look for one.
 
     Raises:
-      DataError: if it is not there, or there is more than one to choose from.
+        DataError: If it is not there, or there is more than one to choose from.
     """
     if table:
         named = pathlib.Path(table).expanduser()
@@ -49,21 +49,21 @@ def join(
     frame: str,
     time: str,
 ) -> tuple[pd.DataFrame, dict]:
-    """Returns the table of all frames, and facts on it.
+    """Return the table of all frames, and facts on it.
 
     A CSV with a row for each frame goes by the order of rows, unless there are several
     clips and it has columns for clip and frame. Otherwise rows are joined on these;
     frames without a row have NaN or "".
 
     Args:
-      found: columns clip and frame, of what was read.
-      file: CSV file, or None.
-      clip: its column that names clips.
-      frame: its column that counts the frames of a clip.
-      time: its column of seconds.
+        found: Columns clip and frame, of what was read.
+        file: CSV file, or None.
+        clip: Its column that names clips.
+        frame: Its column that counts the frames of a clip.
+        time: Its column of seconds.
 
     Raises:
-      DataError: if the CSV cannot be read or does not fit the frames.
+        DataError: If the CSV cannot be read or does not fit the frames.
     """
     if file is None:
         time = found["frame"].astype(np.float64)

@@ -17,7 +17,7 @@ from input_pipeline.cache import array_records, prepared
 from input_pipeline.datasets import image_folder
 from input_pipeline.formats import image as image_format
 from input_pipeline.records import columns
-from tests.input_pipeline.picture_folder import both, load
+from tests.input_pipeline.image_files import both, load
 
 ROOT = pathlib.Path(__file__).parents[3]
 

@@ -117,7 +117,7 @@ def test_few_labels_are_joined_on_the_frame(file):
 
 def test_clips_of_a_folder_are_joined_by_name(tmp_path):
     root = tmp_path / "in"
-    pixels = {n: cine_files.write_pictures(root / f"c{n}", n) for n in (3, 4)}
+    pixels = {n: cine_files.write_images(root / f"c{n}", n) for n in (3, 4)}
     rows = [(f"c{n}", k, 10 * n + k) for n in (4, 3) for k in range(n)]
     table = pd.DataFrame(rows, columns=["clip", "number", "code"])
     table.sample(frac=1, random_state=0).to_csv(root / "labels.csv", index=False)
@@ -192,8 +192,8 @@ def test_a_column_called_frame_gives_way_to_the_one_asked_for(file):
 
 
 def test_a_reference_is_grey_and_of_the_same_size(file, monkeypatch):
-    cine_files.write_pictures(file.parent / "other", 1, ["still.png"], (80, 24))
-    picture = file.parent / "other" / "still.png"
+    cine_files.write_images(file.parent / "other", 1, ["still.png"], (80, 24))
+    image = file.parent / "other" / "still.png"
     given = {}
 
     def split(_, *, pseudo, **fields):
@@ -201,13 +201,13 @@ def test_a_reference_is_grey_and_of_the_same_size(file, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(frames_lib, "split", split)
-        load(file, label="pseudo", reference=str(picture), pseudo={"window": 3})
+        load(file, label="pseudo", reference=str(image), pseudo={"window": 3})
     assert given["window"] == 3
-    expected = cine_images.gray_picture(picture, SIZE)
+    expected = cine_images.gray_image(image, SIZE)
     np.testing.assert_array_equal(given["reference"], expected)
     assert given["reference"].shape == SIZE
     with pytest.raises(dataset.DataError, match="data.reference: .*label=pseudo"):
-        load(file, reference=str(picture))
+        load(file, reference=str(image))
     with pytest.raises(dataset.DataError, match="nowhere.png: no such file"):
         load(file, label="pseudo", reference="nowhere.png")
 
@@ -215,7 +215,7 @@ def test_a_reference_is_grey_and_of_the_same_size(file, monkeypatch):
 def test_pseudo_labels_with_a_reference(file):
     still = np.repeat(pixels_of(file)[:4], 5, 0)
     np.savez(file, frames=still)
-    cine_files.write_pictures(file.parent / "other", 1, ["still.png"])
+    cine_files.write_images(file.parent / "other", 1, ["still.png"])
     data = load(
         file, label="pseudo", reference=str(file.parent / "other" / "still.png"),
         pseudo={"least": 2}, val_filter="subject=y",
@@ -264,8 +264,8 @@ def test_a_frame_at_fault_is_left_out_of_records_and_counted(tmp_path):
     assert facts["rejected_total"] == 1
 
 
-def test_a_picture_is_one_record(tmp_path):
-    pixels = cine_files.write_pictures(tmp_path, 1, ["query.png"])
+def test_an_image_is_one_record(tmp_path):
+    pixels = cine_files.write_images(tmp_path, 1, ["query.png"])
     path = str(tmp_path / "query.png")
     split, facts = cine.read_records(
         path, data={"size": SIZE, "time": "time_s", "key": "a"}

@@ -81,7 +81,7 @@ def test_a_scan_of_the_right_shape_is_left_alone():
     assert kept == 1
 
 
-def test_fewer_lines_are_a_coarser_picture_of_the_same_brightness():
+def test_fewer_lines_are_a_coarser_image_of_the_same_brightness():
     """A smooth object keeps its values where the pixels meet, and its phase."""
     at = {n: (np.arange(n) - n // 2) / n for n in (32, 64)}
     bump = {
@@ -93,7 +93,7 @@ def test_fewer_lines_are_a_coarser_picture_of_the_same_brightness():
     np.testing.assert_allclose(made[0], transform(bump[32]), atol=1e-4 * 32)
 
 
-def test_an_oblong_picture_is_padded_and_keeps_its_proportions():
+def test_an_oblong_image_is_padded_and_keeps_its_proportions():
     rows, columns = np.mgrid[-8:8, -24:24]
     disc = (rows**2 + columns**2 < 36).astype(complex)
     made, _ = kspace.to_shape(transform(disc)[None], 48, 1)
@@ -181,8 +181,10 @@ def test_training_on_phantoms_holds_back_every_scan(folder, good, cache):
     )  # fmt: skip
     assert len(data.validation) == 11
     assert set(data.train.read([0])) == {"phantom"}
-    heads = [s.table["head"].tolist() for s in (data.train, data.extra["distractors"])]
-    assert heads == [list(range(5)), list(range(5, 12))]
+    indices = [
+        s.table["phantom"].tolist() for s in (data.train, data.extra["distractors"])
+    ]
+    assert indices == [list(range(5)), list(range(5, 12))]
     ids = np.concatenate(
         [s.table["id"] for s in (data.train, data.validation, *data.extra.values())]
     )

@@ -136,7 +136,7 @@ def test_codes_are_sections_of_the_classification(data):
     assert (codes >= 0).any(1).all()
 
 
-def test_every_motif_leaves_ink_inside_the_picture():
+def test_every_motif_leaves_ink_inside_the_image():
     white = brands_lib.shapes.Style((255, 255, 255), [(0, 0, 0)] * 3)
     for element in motifs.ELEMENTS:
         for seed in range(3):

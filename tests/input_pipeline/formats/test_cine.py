@@ -241,19 +241,17 @@ def test_echoes_get_an_envelope(cache, tmp_path):
     assert found.facts["envelope"] == ["hilbert"]
     assert "taken as frame 2, line 12, depth 400" in found.facts["axes"][0]
     expected = np.clip(1 + np.log10(pulse[100:300]) / 3, 0, 1) * 255
-    picture = np.load(found.frames)[1]
-    np.testing.assert_allclose(
-        picture[100:300], expected[:, None].repeat(12, 1), atol=2
-    )
+    image = np.load(found.frames)[1]
+    np.testing.assert_allclose(image[100:300], expected[:, None].repeat(12, 1), atol=2)
     raw = prepare(tmp_path / "rf.npz", cache, size=(400, 12), envelope="abs")
-    assert np.load(raw.frames)[1, 100:300].min() < picture[100:300].min() - 50
+    assert np.load(raw.frames)[1, 100:300].min() < image[100:300].min() - 50
 
 
 @pytest.mark.parametrize(
     ("dtype", "scale"),
     [("uint8", 1), ("float32", 1 / 255), ("float64", 1), ("uint16", 257), ("bool", 0)],
 )
-def test_pictures_keep_their_brightness(cache, tmp_path, dtype, scale):
+def test_images_keep_their_brightness(cache, tmp_path, dtype, scale):
     pixels = np.random.default_rng(0).integers(1, 256, (5, *SIZE), np.uint8)
     pixels[0, 0, 0] = 255
     array = (
@@ -353,12 +351,12 @@ def test_files_of_a_folder_are_clips_and_a_bad_one_may_be_left_out(cache, tmp_pa
     assert left.facts["rejected_total"] == 1
 
 
-def test_folders_of_pictures_are_clips_in_natural_order(cache, tmp_path):
+def test_folders_of_images_are_clips_in_natural_order(cache, tmp_path):
     root = tmp_path / "in"
     names = [f"f{number}.png" for number in (10, 9, 100, 1)]
-    deep = cine_files.write_pictures(root / "patient 10" / "rest", 4, names)
-    early = cine_files.write_pictures(root / "patient 9", 3)
-    top = cine_files.write_pictures(root, 2)
+    deep = cine_files.write_images(root / "patient 10" / "rest", 4, names)
+    early = cine_files.write_images(root / "patient 9", 3)
+    top = cine_files.write_images(root, 2)
     (root / "Thumbs.db").touch()
     (root / "notes.txt").write_text("none")
     found = prepare(root, cache)
@@ -367,7 +365,7 @@ def test_folders_of_pictures_are_clips_in_natural_order(cache, tmp_path):
     assert found.table["clip"].drop_duplicates().tolist() == [
         "in", "patient 9", "patient 10/rest",
     ]  # fmt: skip
-    assert found.facts["bmode"] == ["none: pictures already"]
+    assert found.facts["bmode"] == ["none: images already"]
 
 
 def test_color_and_sixteen_bits_become_gray(cache, tmp_path):
@@ -381,10 +379,10 @@ def test_color_and_sixteen_bits_become_gray(cache, tmp_path):
     np.testing.assert_array_equal(found[1], rgb[..., 0])
 
 
-def test_bad_pictures_are_named(cache, tmp_path):
+def test_bad_images_are_named(cache, tmp_path):
     root = tmp_path / "in"
-    cine_files.write_pictures(root, 12)
-    cine_files.write_pictures(root, 1, ["other.png"], (30, 30))
+    cine_files.write_images(root, 12)
+    cine_files.write_images(root, 1, ["other.png"], (30, 30))
     cine_files.write_bomb(root / "bomb.png")
     cine_files.write_bomb(root / "small bomb.png", 8000)
     (root / "text.jpg").write_text("no")
@@ -399,8 +397,8 @@ def test_bad_pictures_are_named(cache, tmp_path):
         "other.png": "30 x 30 in a clip of 12 x 40",
         "bomb.png": "more than 50,000,000 pixels",
         "small bomb.png": "more than 50,000,000 pixels",
-        "text.jpg": "not a picture that can be read",
-        "empty.png": "not a picture that can be read",
+        "text.jpg": "not an image that can be read",
+        "empty.png": "not an image that can be read",
         "cut.png": "damaged or cut short",
         "black.png": "nothing but zeros",
         "link.png": "link that leaves the folder",
@@ -415,11 +413,11 @@ def test_bad_pictures_are_named(cache, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["notes.txt"], "0 array files and 0 pictures .there: .txt"),
-        (["a.npy", "b.mat", "c.png"], "2 array files and 1 pictures"),
+        (["notes.txt"], "0 array files and 0 images .there: .txt"),
+        (["a.npy", "b.mat", "c.png"], "2 array files and 1 images"),
     ],
 )
-def test_a_folder_holds_arrays_or_pictures(cache, tmp_path, names, message):
+def test_a_folder_holds_arrays_or_images(cache, tmp_path, names, message):
     root = tmp_path / "in"
     root.mkdir()
     for name in names:
@@ -446,7 +444,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     ("name", "axes", "free", "wanted"),
     [
         ("a.npz", "frame,depth,line", 2000, "5,888"),  # to be unpacked
-        ("a.npy", "frame,depth,line", 1000, "1,440"),  # pictures
+        ("a.npy", "frame,depth,line", 1000, "1,440"),  # images
         ("a.npy", "depth,frame,line", 2000, "5,760"),  # to be ordered
     ],
 )
@@ -486,13 +484,13 @@ def test_fields_out_of_range_are_named(tmp_path, cache, fields, message):
         prepare(tmp_path / "a.npy", cache, **fields)
 
 
-def test_one_picture(tmp_path):
-    pixels = cine_files.write_pictures(tmp_path, 1, ["a.png"])
-    found = cine_images.gray_picture(tmp_path / "a.png", SIZE)
+def test_one_image(tmp_path):
+    pixels = cine_files.write_images(tmp_path, 1, ["a.png"])
+    found = cine_images.gray_image(tmp_path / "a.png", SIZE)
     np.testing.assert_array_equal(found, pixels[0])
-    assert cine_images.gray_picture(tmp_path / "a.png", (9, 7)).shape == (9, 7)
+    assert cine_images.gray_image(tmp_path / "a.png", (9, 7)).shape == (9, 7)
     with pytest.raises(dataset.DataError, match="b.png: no such file"):
-        cine_images.gray_picture(tmp_path / "b.png", SIZE)
+        cine_images.gray_image(tmp_path / "b.png", SIZE)
 
 
 def test_values_that_cannot_be_read_are_an_error_of_the_file(tmp_path, cache):

@@ -1,4 +1,4 @@
-"""Amplitudes to pictures, against formulas in float64 and plain loops."""
+"""Amplitudes to images, against formulas in float64 and plain loops."""
 
 import numpy as np
 import pytest

@@ -23,12 +23,12 @@ def cine(clips=5, frames=8, shuffled=False, **columns):
         }
         | columns
     )
-    pictures = rng.integers(0, 256, (n, 4, 6), np.uint8)
-    pictures[:, 0, 0] = np.arange(n)
+    images = rng.integers(0, 256, (n, 4, 6), np.uint8)
+    images[:, 0, 0] = np.arange(n)
     if shuffled:
         order = rng.permutation(n)
-        table, pictures = table.iloc[order].reset_index(drop=True), pictures[order]
-    return frames_lib.Cine(pictures, table, {"dataset": "made"})
+        table, images = table.iloc[order].reset_index(drop=True), images[order]
+    return frames_lib.Cine(images, table, {"dataset": "made"})
 
 
 def numbers(split):

@@ -20,8 +20,8 @@ def phases(*lengths, seed=0):
     """Still and moving phases by turns, the first still; moving frames are noise."""
     frames = []
     for k, length in enumerate(lengths):
-        picture = noise(length, 100 * seed + k)
-        frames.append(np.repeat(picture[:1], length, 0) if k % 2 == 0 else picture)
+        image = noise(length, 100 * seed + k)
+        frames.append(np.repeat(image[:1], length, 0) if k % 2 == 0 else image)
     return np.concatenate(frames)
 
 
@@ -143,7 +143,7 @@ def test_ties_at_the_threshold_are_still_whatever_the_window_holds():
 
 
 def reference_case():
-    """Four still phases of two pictures, each a little further from the first."""
+    """Four still phases of two images, each a little further from the first."""
     frames = phases(5, 6, 5, 6, 5, 6, 5)
     near = noise(1)[0]
     rng = np.random.default_rng(5)

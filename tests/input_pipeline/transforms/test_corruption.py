@@ -109,7 +109,7 @@ def test_views_are_seen_by_name():
         transform.view("view3", key, given)
 
 
-def test_pictures_are_between_black_and_white():
+def test_images_are_between_black_and_white():
     given = {k: jnp.asarray(v) for k, v in batch(4).items()}
     transform = Transform(context=L, width=D)
     for seen, rows in ((None, L), (given["target"], 1)):

@@ -138,7 +138,7 @@ def test_fields_left_out_are_off():
     np.testing.assert_allclose(one_view(batch), center, atol=1e-6)
 
 
-def test_center_is_the_whole_picture_resized_and_normalized():
+def test_center_is_the_whole_image_resized_and_normalized():
     batch = batch_of(3)
     got = Transform(size=SIZE, mean=MEAN, std=STD).center(batch)["image"]
     assert got.dtype == jnp.float32
@@ -223,7 +223,7 @@ def test_turning_an_operation_on_leaves_other_draws_alone():
     assert 5 < untouched.sum() < 30
 
 
-def test_degenerate_pictures_give_finite_views(augment):
+def test_degenerate_images_give_finite_views(augment):
     batch = batch_of(8)
     batch["image"][:3] = np.array([0, 128, 255], np.uint8)[:, None, None, None]
     batch["id"][:] = [0, -1, 2**31 - 1, 5, 5, 5, 5, 5]
@@ -261,7 +261,7 @@ def test_wrong_fields_are_refused(fields, message):
         Transform(view1=fields, **RAW)
 
 
-def test_wrong_pictures_and_normalizations_are_refused():
+def test_wrong_images_and_normalizations_are_refused():
     center = Transform(**RAW).center
     with pytest.raises(ValueError, match="uint8"):
         center({"image": np.zeros((2, 8, 8, 3), np.float32)})
@@ -271,7 +271,7 @@ def test_wrong_pictures_and_normalizations_are_refused():
         Transform(size=0, mean=MEAN, std=STD)
 
 
-def test_pictures_of_views_are_what_was_normalized():
+def test_images_of_views_are_what_was_normalized():
     """Subtracting and dividing is undone: what people see lies in 0..1 again."""
     images = np.random.default_rng(3).integers(0, 256, (4, 24, 24, 3), np.uint8)
     records = {"image": images, "id": np.arange(4, dtype=np.int32)}
@@ -284,5 +284,5 @@ def test_pictures_of_views_are_what_was_normalized():
     plain = fields | {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     expected = Transform(**plain).view("view1", key, records)["image"]
     np.testing.assert_allclose(show(records, seen), expected, atol=1e-5)
-    # A view of nothing but its crop of all is the picture itself.
+    # A view of nothing but its crop of all is the image itself.
     np.testing.assert_allclose(show(records, seen), images / 255, atol=1e-2)

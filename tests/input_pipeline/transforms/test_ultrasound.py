@@ -159,7 +159,7 @@ def test_the_next_frame_has_a_view_of_its_own():
     assert "view3" not in views(given)
 
 
-def test_pictures_undo_the_normalization():
+def test_images_undo_the_normalization():
     given = batch()
     fields = {"mean": 0.3, "std": 0.25, "channels": 3}
     transform = Transform(size=SIZE, **fields)
@@ -195,7 +195,7 @@ def test_fields_out_of_range_are_named(fields, message):
         Transform(**{"size": SIZE, **fields})
 
 
-def test_pictures_in_color_are_no_frames():
+def test_images_in_color_are_no_frames():
     given = batch()
     color = given | {"image": jnp.repeat(given["image"], 3, -1)}
     with pytest.raises(
