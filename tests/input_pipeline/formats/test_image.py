@@ -116,11 +116,11 @@ def test_exif_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by a quarter clockwise to see it upright
     image = halves("red", "blue", (16, 8))
-    image = decoded(image, tmp_path / "a.png", exif=exif)
+    result = decoded(image, tmp_path / "a.png", exif=exif)
     upright = np.asarray(image.transpose(Image.Transpose.ROTATE_270))
-    assert (image.width, image.height) == (8, 16)
-    np.testing.assert_array_equal(image.pixels[:, 4:12], upright)
-    assert (image.pixels[:, :4] == 255).all()
+    assert (result.width, result.height) == (8, 16)
+    np.testing.assert_array_equal(result.pixels[:, 4:12], upright)
+    assert (result.pixels[:, :4] == 255).all()
 
 
 def test_the_first_frame_of_an_animation(tmp_path):
