@@ -1,7 +1,7 @@
-"""What is true of a dataset whoever made it: shapes, content, labels, leaks, repeats.
+"""Checks of any dataset: shapes, content, labels, leaks and repeated records.
 
-Columns are looked at whole; of images and vectors some thousand records a side, so
-that a run of half a million starts no later for it.
+Columns are checked in full; of images and vectors up to `MOST` records a side are read,
+so that the checks take seconds for a dataset of any size.
 """
 
 import hashlib
@@ -110,7 +110,7 @@ def _leaks(
     Args:
         data: The splits and the column that they are grouped by.
         train: Hashes of the content of some training records, [m].
-        validation: Of some records held out, [k].
+        validation: Hashes of some held-out records, [k].
 
     Returns:
         `grouped_by`; `groups`, how many are on both sides, with the first in
@@ -147,7 +147,7 @@ def _repeats(data: dataset.Data, hashes: np.ndarray) -> dict[str, Any]:
 
     Args:
         data: The splits; what was counted when they were prepared holds.
-        hashes: Of the content of some training records, [m].
+        hashes: Hashes of the content of some training records, [m].
     """
     facts = data.facts
     if "duplicates" in facts:

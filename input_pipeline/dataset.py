@@ -1,4 +1,4 @@
-"""What a dataset is: random access to records, and one table of their columns."""
+"""The contract of datasets: random access to records, and a table of their columns."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -37,13 +37,12 @@ def train_batches(
     Args:
         split: The records.
         batch_size: Records of a global batch; each process yields its share of them.
-        seed: Decides order and partners; same seed, same batches.
+        seed: Random seed of order and partners.
         positives: "instance", or "codes": adds the fields of another record that shares
             a code (see `PositivePairSampler`), as "partner_image" and so on.
-        samples_per_class: K, records of a label that stand side by side, so that a
-            batch has about batch_size / K labels with K records each; 1 draws each by
-            itself.
-        process_index: Of this process.
+        samples_per_class: K, consecutive records of a label, so that a batch has about
+            batch_size / K labels with K records each; 1 draws each by itself.
+        process_index: Number of this process.
         process_count: Number of processes.
         threads: Threads that read ahead.
         prefetch: Batches read ahead.

@@ -15,7 +15,7 @@ class PositivePairSampler:
 
     Args:
         split: The records; weights are its "code_weights".
-        seed: Of the draws.
+        seed: Random seed of the draws.
     """
 
     def __init__(self, split: dataset.Split, seed: int):
@@ -43,8 +43,8 @@ class PositivePairSampler:
     def draw(self, rows: np.ndarray, epoch: int) -> np.ndarray:
         """Return the partner of each of `rows`, int64 [m], for one epoch."""
         partners = np.array(rows, np.int64)
-        social = ~self.alone[partners]
-        rows = partners[social]
+        has_partner = ~self.alone[partners]
+        rows = partners[has_partner]
         pick, member = _uniform(self._seed, epoch, rows)
         slot = (pick[:, None] >= self._cumulative[rows]).sum(1)
         slot = np.minimum(slot, self._last[rows])  # rounding may leave the sum below 1
@@ -52,22 +52,22 @@ class PositivePairSampler:
         others = self._counts[code] - 1
         index = np.minimum((member * others).astype(np.int64), others - 1)
         index += index >= self._place[rows, slot]  # skip the record itself
-        partners[social] = self._carriers[self._starts[code] + index]
+        partners[has_partner] = self._carriers[self._starts[code] + index]
         return partners
 
 
 class MPerClassSampler:
-    """An order of records in which those of a label stand in runs of K.
+    """An order of records with K consecutive records of each label.
 
-    Each epoch deals every label's records into hands of K, the last one smaller, and
-    shuffles the hands: all records come once, and a batch of consecutive ones has a
-    few labels with several records each. Records without a label stand alone. The
-    order is a function of (seed, epoch).
+    Each epoch groups the records of each label into chunks of K, the last one smaller,
+    and shuffles the chunks: every record occurs once, and a batch of consecutive
+    records has few labels with several records each. A record without a label is a
+    chunk of its own. The order is a function of (seed, epoch).
 
     Args:
         labels: int [n]; negative for none.
         samples_per_class: K, 2 or more.
-        seed: Of the order.
+        seed: Random seed of the order.
         length: Places of an epoch, n or fewer; what is left is dropped.
     """
 
@@ -75,19 +75,19 @@ class MPerClassSampler:
         self, labels: np.ndarray, samples_per_class: int, seed: int, length: int
     ):
         labels = np.asarray(labels, np.int64)
-        alone = labels < 0
+        unlabeled = labels < 0
         top = labels.max(initial=-1) + 1
-        self._labels = np.where(alone, top + np.cumsum(alone), labels)
+        self._labels = np.where(unlabeled, top + np.cumsum(unlabeled), labels)
         self._per_class, self._seed, self._length = samples_per_class, seed, length
         self._epoch: tuple[int, np.ndarray] | None = None
 
     def __call__(self, place: int, _) -> int:
         """Return the record of a place, counted over all epochs."""
         epoch, within = divmod(place, self._length)
-        known = self._epoch  # read once: another thread may replace it
-        if known is None or known[0] != epoch:
-            known = self._epoch = epoch, self.rows(epoch)
-        return int(known[1][within])
+        current = self._epoch  # read once: another thread may replace it
+        if current is None or current[0] != epoch:
+            current = self._epoch = epoch, self.rows(epoch)
+        return int(current[1][within])
 
     def rows(self, epoch: int) -> np.ndarray:
         """Return the order of one epoch, int64 [n]."""
@@ -96,11 +96,11 @@ class MPerClassSampler:
         rows = rows[np.argsort(self._labels[rows], kind="stable")]
         labels = self._labels[rows]
         first = np.searchsorted(labels, labels)
-        hand = (np.arange(len(rows)) - first) // self._per_class
-        changes = (np.diff(labels, prepend=-1) != 0) | (np.diff(hand, prepend=-1) != 0)
+        chunk = (np.arange(len(rows)) - first) // self._per_class
+        changes = (np.diff(labels, prepend=-1) != 0) | (np.diff(chunk, prepend=-1) != 0)
         number = np.cumsum(changes) - 1
-        turn = rng.permutation(number[-1] + 1)[number]
-        return rows[np.argsort(turn, kind="stable")]
+        position = rng.permutation(number[-1] + 1)[number]
+        return rows[np.argsort(position, kind="stable")]
 
 
 def _uniform(seed: int, epoch: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -117,7 +117,7 @@ class ImageBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     Args:
         size: Side of the images in pixels.
         blocks: Split -> ArrayRecord files, in order.
-        **kwargs: Of `tfds.core.DatasetBuilder`; `data_dir` above all.
+        **kwargs: Arguments of `tfds.core.DatasetBuilder`, such as `data_dir`.
     """
 
     VERSION = tfds.core.Version("1.0.0")

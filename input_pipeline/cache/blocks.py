@@ -22,7 +22,7 @@ class Block(NamedTuple):
         images: uint8 [m, S, S, 3].
         ids: int64 [m], unique in the dataset and below 2^31.
         held: bool [m], true where the record belongs to the validation split.
-        report: JSON values, kept beside the block for the dataset's facts.
+        report: JSON values, kept with the block for the dataset's facts.
     """
 
     images: np.ndarray
@@ -41,7 +41,7 @@ def make(
 
     Args:
         items: One a block.
-        paths: Where the block of each item goes.
+        paths: Folder of each item's block.
         function: Item -> Block; picklable if `workers` is above 1.
         workers: Processes; 1 for this one.
 
@@ -79,7 +79,7 @@ def make(
 
 
 def _run(function: Callable, item: Any, path: pathlib.Path) -> pathlib.Path:
-    """Make one block in a folder beside `path`, then gives it its name."""
+    """Make one block in a draft folder, then rename it to `path`."""
     block = function(item)
     draft = path.with_name(f"{path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)

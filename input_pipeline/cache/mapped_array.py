@@ -38,7 +38,7 @@ def cached(
     Args:
         kind: Folder in the cache.
         spec: JSON values that decide what is in the file.
-        cache: See `_prepare.cache_root`.
+        cache: Folder of the cache; see `cache_root`.
         write: Makes the file at the path that it is given; returns the note, JSON
             values.
 

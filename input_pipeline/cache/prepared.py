@@ -26,7 +26,7 @@ class Work(NamedTuple):
 
     Attributes:
         blocks: Work items, picklable.
-        make: Item -> _blocks.Block; picklable, called in other processes.
+        make: Item -> blocks.Block; picklable, called in other processes.
         columns: Ids int64 [n] -> Columns.
         facts: (reports, train ids, validation ids) -> JSON values; may raise DataError.
         watch: Called with the report of each finished block; may raise DataError.
@@ -63,11 +63,11 @@ def load(
     Args:
         spec: JSON values that decide every pixel and column, "dataset" and "size" among
             them; their hash is the fingerprint under which the result is kept.
-        plan: How to prepare it; called only if that is still to be done.
+        plan: Returns the work; called only if the data is not prepared yet.
         cache: Folder for prepared data; see `cache_root`.
         rarity: Exponent of the code weights n_c^-rarity, 0 or more.
         memory_mb: Decoded images are kept if a split's fit into so many MiB.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
         workers: Processes that make blocks; 1 for this one, None for one a CPU core
             where there is enough work.
 
@@ -166,7 +166,7 @@ def _builder_of(name: str) -> type[array_records.ImageBuilder]:
 
 
 def _table_facts(tables: dict[str, dict]) -> dict:
-    """Count records and codes; a record whose codes no other carries is alone."""
+    """Count records, codes, and records that share no code with another."""
     facts: dict[str, Any] = {"records": {}, "codes": {}, "without_partner": {}}
     for split, table in tables.items():
         codes = table["codes"]

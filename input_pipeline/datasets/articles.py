@@ -37,7 +37,8 @@ def load(
     """Return windows of articles as records.
 
     Args:
-        path: `.npz`, `.npy` with a CSV beside it, or parquet; float16 or float32.
+        path: `.npz`, `.npy` with a CSV file of the same name, or parquet; float16 or
+            float32.
         key: Array or column that holds the vectors.
         article: Column that says which article a vector belongs to.
         position: Column of its place there; "" for the order of the file.
@@ -51,15 +52,15 @@ def load(
             candidates.
         max_rejected: Share of the vectors that may be at fault; they are left out, with
             the windows they are in.
-        cache: Where copies that can be mapped are kept.
-        seed: Of the split and of what comes with a window.
-        progress: Show bars.
+        cache: Folder for copies that can be mapped.
+        seed: Random seed of the split and of the negatives.
+        progress: Whether to show a progress bar.
 
     Returns:
-        As `_windows.split` says.
+        As `windows.split` says.
 
     Raises:
-        DataError: If the file does not hold what was said, or too much is at fault.
+        DataError: If the file does not hold such vectors, or too many are faulty.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     file = vector_format.open_vectors(

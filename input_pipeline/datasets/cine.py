@@ -59,24 +59,25 @@ def load(
         key: Where the array lies in a file, as "Acq/Amp"; "" for the only one that can
             be frames.
         axes: Names of the array's axes, of frame, channel, depth, line and clip, joined
-            by commas, in the order that its author knows; see `_cine_axes.name_axes`.
+            by commas, in the order of the program that wrote it; see `axes.name_axes`.
             "" guesses, and says what.
         size: (h, w) of the images, to which frames are stretched.
         bmode: "sequence": amplitudes, over the largest of their clip; "frame": over the
             largest of the frame; "none": images already; "auto": "none" for uint8, else
             "sequence".
-        envelope: How echoes become amplitudes, see `_bmode.envelope`; "auto": "hilbert"
+        envelope: How echoes become amplitudes, see `bmode.envelope`; "auto": "hilbert"
             for real values of which more than a tenth is negative, else "abs". Channels
             are joined by the root of their sum of squares, colors by their luminance.
         db: Dynamic range in decibels.
         table: CSV file with a row for each frame or with columns for frame and clip; ""
-            for the one beside `path`, if there is one.
+            for a CSV file next to `path`, if there is one.
         clip: Column of the table that names clips.
         frame: Column of the table that counts the frames of a clip.
         time: Column of the table with seconds.
-        label: See `_frames.split`, as for all down to `delta`.
-        bins: Of the label.
-        period: Of the label.
+        label: Column that becomes the label; see `frames.split`, also for the fields
+            down to `delta`.
+        bins: Number of bins of a numeric label; 0 for none.
+        period: Period of a circular label; 0 for none.
         split: By "clip", or by contiguous "time" in each.
         val_filter: "column=value,value".
         val_fraction: Share that is held out.
@@ -87,11 +88,11 @@ def load(
         max_rejected: Share of the frames, and of the files, that may be left out for
             their faults.
         cache: Folder for prepared frames.
-        seed: Of the clips that are drawn.
-        progress: Show it.
+        seed: Random seed of the held-out clips.
+        progress: Whether to show a progress bar.
 
     Raises:
-        DataError: If files, table or fields do not fit; says what there is.
+        DataError: If files, table or fields do not fit; lists the choices.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(label=label, reference=reference)

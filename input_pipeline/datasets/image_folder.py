@@ -47,7 +47,7 @@ def load(
         path: The folder; sub-folders belong to it.
         size: Side of the prepared images in pixels, 16..1024.
         cache: Folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
-        seed: Of the split.
+        seed: Random seed of the split.
         val_fraction: Share of groups held out for validation, 0 <= val_fraction < 1. A
             group is the files with the same finest code; a file without codes is its
             own group.
@@ -57,7 +57,7 @@ def load(
         memory_mb: Decoded images are kept in memory if they all fit into this.
         workers: Processes that decode; 1 for this one, None for one a CPU core where
             there is enough work.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
 
     Returns:
         Train and validation splits, label = finest code, and the facts.

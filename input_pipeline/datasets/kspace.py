@@ -47,7 +47,7 @@ def load(
     Args:
         path: Folder, looked through with all that is in it.
         size: Side of the image, and lines in full.
-        coils: Of every record.
+        coils: Coils of every record.
         key: Where k-space lies in HDF5 and MATLAB files, as "group/name".
         axes: Order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height,
             width.
@@ -60,11 +60,12 @@ def load(
             `extra["distractors"]`.
         max_rejected: Share of the files that may be left out for their faults.
         cache: Folder for prepared scans.
-        seed: Of the choice of files held out, and of all phantoms.
-        progress: Show it.
+        seed: Random seed of the held-out files and of all phantoms.
+        progress: Whether to show a progress bar.
 
     Raises:
-        DataError: If there is no scan, or more are at fault than may be; names each.
+        DataError: If there is no scan, or more than max_rejected cannot be read; names
+            each.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(val_fraction=val_fraction, train_on=train_on, phantom_records=phantom_records)
@@ -93,7 +94,7 @@ def load(
     if held.all() or not held.any():
         raise dataset.DataError(
             f"data.path: got {len(scans.label_names)} readable files in {path}; "
-            "expected 2 or more to hold some back, or data.train_on=phantoms"
+            "expected 2 or more to hold some out, or data.train_on=phantoms"
         )
     return dataset.Data(scans.take(~held), scans.take(held), facts, extra)
 

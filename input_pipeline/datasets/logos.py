@@ -40,17 +40,17 @@ def load(
     """Draw the marks once and returns them split by brand.
 
     Args:
-        path: None; marks are drawn, not read.
+        path: None; logos are drawn, not read.
         size: Side of the images in pixels, 16..512.
         cache: Folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
-        seed: Decides every brand, every rendition and the split.
+        seed: Random seed of brands, renditions and split.
         val_fraction: Share of brands held out for validation, in (0, 1).
-        max_rejected: No use here, since nothing is rejected.
+        max_rejected: Not used; nothing is rejected.
         rarity: Exponent of the code weights n_c^-rarity.
         memory_mb: Decoded images are kept in memory if they all fit into this.
         brands: Number of brands.
         renditions: Images of each brand.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
 
     Returns:
         Train and validation splits, label = brand, and the facts.

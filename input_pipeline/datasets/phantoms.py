@@ -38,11 +38,11 @@ def load(
             `extra["distractors"]`.
         near_duplicates: Near-duplicates of each validation phantom, 0 to 15:
             `extra["near_duplicates"]`.
-        seed: Of all phantoms.
-        progress: No use here; nothing is prepared.
+        seed: Random seed of all phantoms.
+        progress: Not used.
 
     Raises:
-        DataError: On a number out of range, or where validation would begin among the
+        DataError: If a field is out of range, or validation would begin among the
             phantoms of training.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)

@@ -38,7 +38,7 @@ def load(
 
     Args:
         path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
-        table: CSV file with n rows; "" is the only one beside `path`.
+        table: CSV file with n rows; "" is the only one next to `path`.
         key: Name of the array in an `.npz`.
         pair: Columns that together name a place; images that agree in them are one
             label.
@@ -50,11 +50,11 @@ def load(
             does.
         phantom_records: Phantoms to train on, if so.
         distractors: Random phantoms to be lost among: `extra["distractors"]`.
-        seed: Of all phantoms.
-        progress: No use here.
+        seed: Random seed of all phantoms.
+        progress: Not used.
 
     Raises:
-        DataError: If files or columns do not fit; says what there is.
+        DataError: If files or columns do not fit; lists the choices.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(train_on=train_on, val_filter=val_filter)
@@ -177,7 +177,7 @@ def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
         there = named or there
         if len(there) != 1:
             raise dataset.DataError(
-                f"data.table: {len(there)} CSV files lie beside {file}; expected one, "
+                f"data.table: {len(there)} CSV files next to {file}; expected one, "
                 "or data.table to say which"
             )
         table = str(there[0])

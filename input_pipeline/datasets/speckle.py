@@ -52,7 +52,7 @@ def load(
         frames: Frames of each.
         size: Height and width in pixels, 16..1024 each.
         cycles: Cycles of a clip; each has 0.8 to 1.25 times as many.
-        delta: As in `_frames.split`, like the next six.
+        delta: Frames to the next frame; see `frames.split`, also for the next fields.
         label: "phase" for parts of the cycle, "clip", "pseudo" or "" for none.
         bins: Parts of the cycle.
         split: "clip": the first clips are held out, which are the same however many
@@ -61,11 +61,11 @@ def load(
         val_filter: Other clips than the first: "clip=clip 3,clip 5".
         gap: Seconds between the sides, for "time".
         pseudo: Fields of pseudo-labels.
-        seed: Decides every clip.
-        progress: Show a progress bar.
+        seed: Random seed of all clips.
+        progress: Whether to show a progress bar.
 
     Returns:
-        As `_frames.split` says, with a column `phase`: float64 in [0, 1).
+        As `frames.split` says, with a column `phase`: float64 in [0, 1).
 
     Raises:
         DataError: If a field is out of range.
@@ -143,11 +143,11 @@ def draw_clip(
     """Return one clip: the cycles it has gone through, and its frames.
 
     Args:
-        seed: Of the dataset.
-        clip: Number of the clip; what it shows depends on these two alone.
+        seed: Random seed of the dataset.
+        clip: Number of the clip; its content depends on seed and number only.
         frames: N.
         cycles: As in `load`.
-        probe: What looks.
+        probe: Probe that records the clip.
 
     Returns:
         Float64 [n], and an iterator over n envelopes, float32 [height, width].
@@ -181,8 +181,8 @@ def write_mat(
         frames: Frames.
         depth: Samples of a line.
         lines: Lines of a frame.
-        seed: Of the clip.
-        progress: Show a progress bar.
+        seed: Random seed of the clip.
+        progress: Whether to show a progress bar.
 
     Returns:
         The frames' table: columns `clip`, `frame`, `time` in seconds, `phase` in [0,

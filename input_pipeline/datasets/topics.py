@@ -6,7 +6,7 @@ An article has one of K topics. A topic is a direction P_k and a motion Q_k, a r
 
 e is Gaussian with E|e|^2 = 1. P_k is what the mean of a context finds, c x_t what a
 copy of the last vector finds; Q_k x_t is for who has understood the topic, since no
-linear map of a context follows several rotations. b e nobody can know: the direction of
+linear map of a context follows several rotations. b e cannot be predicted: the direction of
 m is the best prediction there is, and stands in each record as `best`.
 """
 
@@ -58,14 +58,14 @@ def load(
             corruption.
         same_article_negatives: Vectors of the same article that do, as further
             candidates.
-        seed: Of topics and articles.
-        progress: No use here.
+        seed: Random seed of topics and articles.
+        progress: Not used.
 
     Returns:
-        As `_windows.split` says, with a further field `best` [d], unit norm.
+        As `windows.split` says, with a further field `best` [d], unit norm.
 
     Raises:
-        DataError: On a number out of range.
+        DataError: If a field is out of range.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(length=length, context=context)
@@ -138,7 +138,7 @@ def draw(
         width: D.
         topics: K.
         weights: P, c, a, b.
-        seed: Of everything.
+        seed: Random seed of all draws.
 
     Returns:
         Vectors float32 [n, l, d] of unit norm; the best prediction of each from the one

@@ -35,13 +35,13 @@ class Stored(NamedTuple):
     """An array in an open file, with its axes as they lie there, slowest first.
 
     Attributes:
-        name: Where it lies in the file.
-        shape: Of the array.
-        dtype: Of its values; complex where they are pairs.
+        name: Path of the array in the file.
+        shape: Shape of the array.
+        dtype: Type of the values; complex where they are pairs.
         read: Index -> values; ints and slices, as for an array.
-        chunks: What the file stores as one piece, or None.
-        flipped: Whether who wrote the file knows the axes in the reverse order.
-        certain: Whether `flipped` is known, not only likely.
+        chunks: Shape of the pieces in the file, or None.
+        flipped: Whether the program that wrote the file has the axes in reverse order.
+        certain: Whether `flipped` is certain, not only likely.
         matlab: Whether MATLAB wrote it.
     """
 

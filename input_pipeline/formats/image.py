@@ -26,9 +26,9 @@ class DecodedImage(NamedTuple):
 
     Attributes:
         pixels: uint8 [S, S, 3].
-        width: Of the file's image, in pixels, upright.
-        height: Likewise.
-        gray: Whether it has no color.
+        width: Width of the file's upright image in pixels.
+        height: Height of it.
+        gray: Whether the image has no color.
     """
 
     pixels: np.ndarray
@@ -49,7 +49,7 @@ def decode(path: str | os.PathLike, size: int, max_pixels: int) -> DecodedImage:
         The image.
 
     Raises:
-        Rejected: If it cannot be read, is too large or is no image.
+        Rejected: If the file cannot be read, is too large or is no image.
     """
     try:
         with warnings.catch_warnings(), _pixel_limit(max_pixels):

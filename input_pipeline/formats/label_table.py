@@ -23,9 +23,9 @@ class Files(NamedTuple):
     """What lies under a folder.
 
     Attributes:
-        paths: Relative to the root, with "/", sorted.
+        paths: Paths relative to the root, with "/", sorted.
         sizes: In bytes.
-        times: Of the last change, in ns.
+        times: Time of the last change in ns.
         rejected: (path, reason) of what is no candidate at all.
     """
 
@@ -39,8 +39,8 @@ class Label(NamedTuple):
     """One row of labels.csv.
 
     Attributes:
-        line: Its line number.
-        filename: As written.
+        line: Line number in the file.
+        filename: File name as written.
         codes: From coarse to fine; may be empty.
         extra: All other columns, "name" among them.
     """
@@ -114,7 +114,7 @@ def read_labels(path: pathlib.Path, content: bytes) -> tuple[list[Label], list[s
     """Parse labels.csv.
 
     Args:
-        path: For messages.
+        path: Path of the file, for messages.
         content: The file's bytes; UTF-8, with or without a byte-order mark.
 
     Returns:
@@ -181,8 +181,8 @@ def match(
     capitals and the two ways to encode accents are treated as equal.
 
     Args:
-        files: What lies under the folder.
-        rows: Of labels.csv.
+        files: Files of the folder.
+        rows: Rows of labels.csv.
 
     Returns:
         The row of each path that has one, and (filename, reason) for the rows without a

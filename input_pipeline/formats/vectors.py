@@ -1,4 +1,4 @@
-"""Files of vectors with a table: .npz, .npy with a CSV beside it, parquet.
+"""Files of vectors with a table: .npz, .npy with a CSV file of the same name, parquet.
 
 Vectors end up in a `.npy` file that can be mapped: in the file itself, or in a copy in
 the cache that is written once, piece by piece, so that memory stays bounded.
@@ -57,8 +57,8 @@ def open_vectors(
         path: The file.
         key: Array of an `.npz`, or column of a parquet file, that holds the vectors.
         width: D, numbers of a vector.
-        cache: Where copies are kept.
-        progress: Show a bar.
+        cache: Folder for copies.
+        progress: Whether to show a progress bar.
 
     Raises:
         DataError: If there is no such file or no such key, or it holds something else.

@@ -23,7 +23,7 @@ class Recipe(NamedTuple):
         size: (h, w) of the images.
         bmode: "auto", "sequence", "frame" or "none".
         db: Dynamic range in decibels.
-        envelope: One of `_bmode.ENVELOPES`.
+        envelope: One of `ENVELOPES`.
     """
 
     size: tuple[int, int]

@@ -20,7 +20,7 @@ def fft2c(x: Any, xp: Any = jnp) -> Any:
 
     Args:
         x: [..., h, w].
-        xp: What computes it: jax.numpy in traced code, numpy for double precision.
+        xp: Array module: jax.numpy in traced code, numpy for double precision.
     """
     axes = (-2, -1)
     x = xp.fft.fft2(xp.fft.ifftshift(x, axes), axes=axes, norm="ortho")
@@ -53,7 +53,7 @@ def sensitivities(kind: str, coils: int, height: int, width: int) -> jax.Array:
         width: Columns.
 
     Raises:
-        ValueError: On an unknown kind or a number of coils out of range.
+        ValueError: If the kind is unknown or the number of coils is out of range.
 
     Source: birdcage as in SigPy and ismrmrd-python-tools; the ring of Gaussians as in
     DIRECT (arXiv 2009.14248 repository, direct/data/sens.py).

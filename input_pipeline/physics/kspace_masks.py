@@ -30,8 +30,8 @@ def mask_table(
         center_fraction: Share of lines in the middle, in (0, 1]; at least one is kept.
 
     Raises:
-        ValueError: On an unknown kind or a value out of range, and where the middle
-            alone is W / R lines or more and leaves nothing for the comb.
+        ValueError: If the kind is unknown, a value is out of range, or the middle alone
+            is W / R lines or more and leaves nothing for the comb.
 
     Source: fastMRI (arXiv 1811.08839, section 4.2); `EquiSpacedMaskFunc` and
     `EquispacedMaskFractionFunc` of facebookresearch/fastMRI.

@@ -48,7 +48,7 @@ def draw_ellipses(key: jax.Array, near_duplicate: jax.Array | int = 0) -> Ellips
     """Draw a head: skull, brain, 4 to 8 structures, dark or light.
 
     Args:
-        key: Decides all but the near_duplicate's ellipse.
+        key: Key of all draws but the near-duplicate's ellipse.
         near_duplicate: 0 for the phantom; t in 1 .. `NEAR_DUPLICATES` for a
             near-duplicate, with one more ellipse of `TWIN_SIZE`, at a place and with a
             value that depend on t.
@@ -92,7 +92,7 @@ def render(
     """Return the image, float32 [height, width], edges softened over one pixel.
 
     Args:
-        ellipses: What to draw.
+        ellipses: Ellipses to draw.
         height: Rows.
         width: Columns.
         angle: Radians by which all of it is turned about the middle.

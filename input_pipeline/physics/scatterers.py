@@ -29,7 +29,7 @@ _CELL = 0.25  # mm, of the grid that scatterers are put on
 _MARGIN = 3.0  # mm of that grid beyond what is seen
 _REACH = 10.0  # mm of tissue on both sides, to be drawn into view
 _PER_MM = 12  # scatterers of an interface
-_CREEP = 0.035  # mm/s, of each scatterer by itself
+_CREEP = 0.035  # mm/s, of each scatterer
 _WOBBLE = 0.03  # cycles by which a clip is ahead or behind
 _FLOOR = -62.0  # dB, of the receiver's noise
 _SHADOW = 0.6  # mm in which the echo falls by e below the bone
@@ -74,7 +74,7 @@ def draw_tissue(rng: np.random.Generator) -> Tissue:
     phase along its length, as a smooth surface across the beam does.
 
     Args:
-        rng: Decides all of it.
+        rng: Generator of the tissue.
     """
     fat, muscle = rng.uniform(*_FAT), rng.uniform(*_MUSCLE)
     upper = muscle * rng.uniform(*_UPPER)
@@ -130,7 +130,7 @@ def scattered(
     scatterers anywhere would not.
 
     Args:
-        rng: Decides places and amplitudes.
+        rng: Generator of positions and amplitudes.
         low: Least depth and width in mm.
         high: Greatest depth and width in mm.
 
@@ -149,9 +149,9 @@ def draw_course(rng: np.random.Generator, frames: int, cycles: float) -> np.ndar
     """Draw how a clip goes through its cycles.
 
     Args:
-        rng: Decides start, rate and irregularity.
+        rng: Generator of start, rate and irregularity.
         frames: N.
-        cycles: How many there are on average; a clip has 0.8 to 1.25 times as many.
+        cycles: Mean number of cycles; a clip has 0.8 to 1.25 times as many.
 
     Returns:
         Float64 [n], rising; the phase phi is what follows the point.
@@ -227,10 +227,10 @@ def amplitudes(
     """Yield the envelope |A| of one frame after another, float32 [height, width].
 
     Args:
-        tissue: What is looked at.
+        tissue: Tissue in the image.
         course: Cycles of each frame, [n]; frames follow one another at `RATE`.
-        probe: What looks.
-        rng: Of the receiver's noise.
+        probe: Probe that records the image.
+        rng: Generator of the receiver's noise.
     """
     z, x = probe.places
     contact = np.interp(
@@ -275,7 +275,7 @@ def _interfaces(shapes: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _shared_out(position: np.ndarray, values, shape: list[int]) -> np.ndarray:
     """Sum of values [n] on a grid, bilinearly, float32 [len(values), *shape].
 
-    What lies outside is put on the border, which `_gaussian` makes nobody see.
+    Scatterers outside are moved to the border, where `_gaussian` hides them.
     """
     rows, columns = shape
     at = (position.T + _MARGIN) / _CELL

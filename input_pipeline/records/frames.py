@@ -54,7 +54,7 @@ def split(
     """Return the frames of clips as records of two splits.
 
     Args:
-        cine: All frames.
+        cine: Frames with their table.
         delta: `next_image` is the frame so many later in the clip; 0 leaves it out.
         label: Column that becomes the label; "pseudo": stable segments of the motion,
             whose frames alone are then trained on; "" for none.
@@ -66,8 +66,8 @@ def split(
             back; "" draws them.
         val_fraction: Share of the clips, or of each clip's frames, that is held out.
         gap: Seconds of a clip between the sides that belong to neither, for "time".
-        pseudo: Fields of `_pseudo_labels.label`, for `label="pseudo"`.
-        seed: Of the clips that are drawn.
+        pseudo: Fields of `pseudo_labels.label`, for `label="pseudo"`.
+        seed: Random seed of the held-out clips.
 
     Returns:
         Records `image` uint8 [h, w, 1] and, with `delta`, `next_image` like it and
@@ -132,8 +132,8 @@ def whole(cine: Cine, path: str) -> dataset.Split:
     """Return all frames as records without a label, to be embedded or searched with.
 
     Args:
-        cine: All frames.
-        path: Where they came from; a column.
+        cine: Frames with their table.
+        path: File or folder of the frames; becomes a column.
     """
     order = np.arange(len(cine.table))
     none = np.full(len(order), dataset.MISSING, np.int32)
@@ -189,14 +189,14 @@ def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndar
         if not held_out.any():
             raise dataset.DataError(
                 "data.split: got one clip, which cannot be held out and trained on; "
-                "data.split=time holds back its end"
+                "data.split=time holds out its end"
             )
         return held_out[number]
     held = splits.filtered(table, val_filter, "frames")
     both = np.intersect1d(number[held], number[~held])
     if len(both):
         raise dataset.DataError(
-            f"data.val_filter: got {val_filter!r}, which holds back a part of clip "
+            f"data.val_filter: got {val_filter!r}, which holds out a part of clip "
             f"{clips[both[0]]!r}; expected a column with one value a clip"
         )
     return held
@@ -259,7 +259,7 @@ def _binned(column: pd.Series, train, bins, period, label):
 
 
 def _counts(labels: np.ndarray, train: np.ndarray) -> dict:
-    """Return how many training frames have a label, and company in it."""
+    """Return how many training frames have a label, and another frame of it."""
     mine = labels[train & (labels >= 0)]
     alone = np.bincount(mine)[mine] == 1 if len(mine) else np.zeros(0, bool)
     return {

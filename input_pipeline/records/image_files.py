@@ -16,7 +16,7 @@ _RESERVED = {"id", "label", "codes", "code_weights", "filename", "image"}
 
 
 class Index(NamedTuple):
-    """What is known of the files before any is opened; an id is a position in it."""
+    """Files before any is opened; an id is a position in `paths`."""
 
     paths: list[str]
     labels: dict[str, label_table.Label]
@@ -104,7 +104,8 @@ def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -
         rows, extra = label_table.read_labels(root / label_table.LABELS, content)
         labels, lost = label_table.match(files, rows)
         rejected += lost
-        # Papers that lie beside a labeled collection are no images gone bad.
+        # Unlisted non-image files next to labels.csv are ignored, not counted as
+        # rejected.
         ignored = [p for p in paths if p not in labels and not label_table.is_image(p)]
         skipped = set(ignored)
         paths = [path for path in paths if path not in skipped]

@@ -21,7 +21,7 @@ def split(
     Args:
         index: int [n], which phantom.
         near_duplicate: int [n], 0 for the phantom itself; None for all of them.
-        seed: Of all phantoms.
+        seed: Random seed of all phantoms.
         first_id: Added to ids, which are `index * (NEAR_DUPLICATES + 1) +
             near_duplicate`.
     """

@@ -1,7 +1,6 @@
 """Labels for cine without any: frames in which nothing moves.
 
-The fields and their values are those of a report on SimSiam and FastAP for ultrasound;
-what it leaves open is settled here and said where it is.
+A frame is labeled if nothing moves in it; see `label` for the rule.
 """
 
 import itertools
@@ -23,7 +22,7 @@ class Found(NamedTuple):
 
     Attributes:
         labels: int32 [n], -1 for none.
-        names: Of the labels.
+        names: Name of each label.
         motion: float32 [n], the smoothed curve, in 0..1; NaN in clips of one frame.
         threshold: Frames up to it are still; NaN where no motion could be measured.
         segments: (clip, first, last) of each still segment, as rows of the n frames.
@@ -83,7 +82,7 @@ def label(
         frames: uint8 [n, h, w], mapped or in memory; in the order of time in each clip.
         clip: int [n], the clip of each frame, never falling.
         window: W, frames averaged, odd.
-        percentile: Of the smoothed motion, in (0, 100).
+        percentile: Percentile of the smoothed motion, in (0, 100).
         least: Frames of a segment, 2 or more.
         reference: uint8 [h, w].
         reference_percentile: Share of the frames in segments that is like the
@@ -92,7 +91,7 @@ def label(
             of them lies in a segment, a reference labels nothing.
 
     Raises:
-        DataError: On a field out of range or a reference of another shape.
+        DataError: If a field is out of range or the reference has another shape.
 
     Source: fields and their values, the report's; SSIM, Wang et al. 2004, as in
     scikit-image with its 7 x 7 window.

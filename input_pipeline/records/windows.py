@@ -20,7 +20,7 @@ class Sequences:
     """Vectors in the order of their articles.
 
     Attributes:
-        vectors: All of them.
+        vectors: All vectors, [v, d].
         order: int64 [v], row of `vectors` for each place of that order.
         article: int64 [v], number of each place's article, never falling.
         position: int64 [v], place within the article.
@@ -50,14 +50,14 @@ def split(
     """Return windows of the articles in training, and of those held out.
 
     Args:
-        sequences: All articles.
+        sequences: Vectors of all articles.
         context: L, vectors of a context, 1 or more.
         val_fraction: Share of the articles held out, in (0, 1).
         cross_article_negatives: S, vectors of other articles of the same split that
             come with a window.
         same_article_negatives: B, vectors of the window's own article but not of the
             window; where the article has none, cross_article_negatives.
-        seed: Of the split and of what comes with a window.
+        seed: Random seed of the split and of the negatives.
 
     Returns:
         Records `context` float32 [l, d], `target` [d], `cross_article_negatives` [s,
@@ -117,7 +117,7 @@ def contexts(x: np.ndarray, name: str, path: str) -> dataset.Split:
     """Return one record: a context [l, d] that nothing follows.
 
     Raises:
-        DataError: If it is no context.
+        DataError: If x is not a context.
     """
     if x.ndim != 2 or not x.size or x.dtype.kind != "f" or not np.isfinite(x).all():
         raise dataset.DataError(

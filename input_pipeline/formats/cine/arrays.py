@@ -34,11 +34,11 @@ class Frames:
     """Frames of an array, read block by block.
 
     Attributes:
-        clips: How many there are; 1 where no axis is named so.
-        frames: Of each clip.
-        channels: Of each frame.
-        dtype: Of the values.
-        images: Whether they are of a type that images have.
+        clips: Number of clips; 1 without such an axis.
+        frames: Frames of each clip.
+        channels: Channels of each frame.
+        dtype: Type of the values.
+        images: Whether the values have a type of images.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Frames:
 
         Args:
             stored: The array.
-            named: Its axes.
+            named: Names of its axes.
             scratch: File for the copy; left to the caller to remove.
-            progress: Show it.
+            progress: Whether to show a progress bar.
 
         Raises:
             ArrayError: If a frame is too large to be one.
@@ -138,7 +138,7 @@ def convert(
     recipe: bmode_lib.Recipe,
     progress: bool,
 ) -> dict:
-    """Write the images of an array file; returns a note on them.
+    """Write the images of an array file; return a note on them.
 
     What is held in memory is a block of 64 MiB, or a frame where that is larger, and
     for each thread what is computed of one frame. Files that lie beside `out` for the
@@ -146,13 +146,13 @@ def convert(
     not the slowest axis.
 
     Args:
-        path: See `_array_files.open_array`.
+        path: Array file; see `arrays.open_array`.
         out: `.npy` file to be written, uint8 [clips * frames, h, w]; frames at fault
             are left black.
         key: Where the array lies.
         name_axes: Names the axes of the array.
-        recipe: How.
-        progress: Show it.
+        recipe: How amplitudes become images.
+        progress: Whether to show a progress bar.
 
     Returns:
         `clips`, and `frames` of each; `faults`: [frame, what is wrong] each; `dtype`,

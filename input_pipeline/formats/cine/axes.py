@@ -35,9 +35,9 @@ class Named(NamedTuple):
     """What the axes of a stored array are.
 
     Attributes:
-        names: Of each axis as stored.
+        names: Name of each axis as stored.
         backwards: Those of depth and line that run the other way.
-        said: What was found and what it was taken for, a sentence.
+        said: Sentence on the array and the meaning of its axes.
     """
 
     names: tuple[str, ...]
@@ -57,9 +57,9 @@ def name_axes(stored: Stored, axes: str) -> Named:
     Args:
         stored: The array.
         axes: Names joined by commas, of frame, channel, depth, line and clip, in the
-            order that who wrote the file knows; with "=" before all, in the order that
-            Python reads; "-depth" runs towards the probe, "-line" from right to left.
-            "" guesses.
+            order of the program that wrote the file; with "=" before all, in the order
+            that Python reads; "-depth" runs towards the probe, "-line" from right to
+            left. "" guesses.
 
     Raises:
         ArrayError: If the names do not fit the array.

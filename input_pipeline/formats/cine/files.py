@@ -68,11 +68,12 @@ def prepare(
         spec: JSON values besides the recipe that decide what `convert` writes.
         recipe: How amplitudes become images.
         max_rejected: Share of the frames, and of the files, that may be left out.
-        cache: See `_prepare.cache_root`.
-        progress: Show it.
+        cache: Folder of the cache; see `cache_root`.
+        progress: Whether to show a progress bar.
 
     Raises:
-        DataError: If there are no frames, or more are at fault than may be; names each.
+        DataError: If there are no frames, or more than max_rejected cannot be read;
+            names each.
     """
     _check(recipe, max_rejected)
     sources, unread = _sources(path, cache)

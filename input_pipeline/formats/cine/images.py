@@ -24,15 +24,15 @@ _FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 def draw(
     files: list[pathlib.Path], out: pathlib.Path, size: tuple[int, int], progress: bool
 ) -> dict:
-    """Write the images of a clip; returns a note as `_cine_arrays.convert` does.
+    """Write the images of a clip; return a note as `arrays.convert` does.
 
     An image of another size than most of the clip have is at fault.
 
     Args:
-        files: In the order of frames.
+        files: Image files in the order of frames.
         out: `.npy` file to be written, uint8 [n, h, w]; frames at fault are left black.
         size: (h, w).
-        progress: Show it.
+        progress: Whether to show a progress bar.
     """
     images = np.lib.format.open_memmap(out, "w+", np.uint8, (len(files), *size))
     faults = []

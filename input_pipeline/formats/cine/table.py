@@ -1,4 +1,4 @@
-"""The CSV table beside a cine: clips, times, labels and whatever else is known."""
+"""The CSV table of a cine: clips, times, labels and further columns."""
 
 import pathlib
 
@@ -20,7 +20,7 @@ def find(path: pathlib.Path, table: str) -> pathlib.Path | None:
         table: The file itself, "" to look for one.
 
     Raises:
-        DataError: If it is not there, or there is more than one to choose from.
+        DataError: If the file does not exist, or several CSV files could belong to it.
     """
     if table:
         named = pathlib.Path(table).expanduser()
@@ -58,9 +58,9 @@ def join(
     Args:
         found: Columns clip and frame, of what was read.
         file: CSV file, or None.
-        clip: Its column that names clips.
-        frame: Its column that counts the frames of a clip.
-        time: Its column of seconds.
+        clip: Column that names clips.
+        frame: Column that counts the frames of a clip.
+        time: Column of seconds.
 
     Raises:
         DataError: If the CSV cannot be read or does not fit the frames.

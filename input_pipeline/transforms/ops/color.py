@@ -26,7 +26,7 @@ def jitter(x, order, brightness, contrast, saturation, hue):
     Args:
         x: [s, 3, s].
         order: int [3] or [4], the operations 0 brightness, 1 contrast, 2 saturation, 3
-            hue; without the 3 the hue is left alone.
+            hue; without the 3 the hue stays.
         brightness: Factor; 1 changes nothing.
         contrast: Weight of the image against its mean luma.
         saturation: Weight of the image against its luma.
