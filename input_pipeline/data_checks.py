@@ -39,10 +39,10 @@ def describe(data: dataset.Data) -> dict[str, Any]:
     """
     train, validation = _look(data.train), _look(data.validation)
     digest = hashlib.sha256()
-    for split, seen in ((data.train, train), (data.validation, validation)):
+    for split, sample in ((data.train, train), (data.validation, validation)):
         for name in ("id", "label", "codes"):
             digest.update(np.ascontiguousarray(split.table[name]).tobytes())
-        digest.update(seen.hashes.tobytes())
+        digest.update(sample.hashes.tobytes())
     return {
         "fields": train.fields,
         "content_hash": digest.hexdigest()[:16],
@@ -74,10 +74,10 @@ def _look(split: dataset.Split) -> _Seen:
     for start in range(0, count, step):
         read = split.read(rows[start : start + step])
         for record in zip(*(read[name] for name in shown), strict=True):
-            one = hashlib.blake2b(digest_size=8)
+            digest = hashlib.blake2b(digest_size=8)
             for value in record:
-                one.update(np.ascontiguousarray(value).tobytes())
-            hashes.append(int.from_bytes(one.digest(), "little"))
+                digest.update(np.ascontiguousarray(value).tobytes())
+            hashes.append(int.from_bytes(digest.digest(), "little"))
     return _Seen(rows, np.array(hashes, np.uint64), fields)
 
 
@@ -85,13 +85,13 @@ def _labeling(split: dataset.Split) -> dict[str, Any]:
     label, codes = (np.asarray(split.table[name]) for name in ("label", "codes"))
     per_label = np.bincount(label[label >= 0], minlength=1)
     per_code = np.bincount(codes[codes >= 0], minlength=1)
-    company = (label >= 0) & (per_label[label] > 1)
+    with_company = (label >= 0) & (per_label[label] > 1)
     shared = ((codes >= 0) & (per_code[codes] > 1)).any(1)
     return {
         "records": len(split),
         "classes": int((per_label > 0).sum()),
         "labeled": _share(label >= 0),
-        "with_another_of_the_label": _share(company),
+        "with_another_of_the_label": _share(with_company),
         "codes": int((per_code > 0).sum()),
         "coded": _share((codes >= 0).any(1)),
         "with_another_of_a_code": _share(shared),
@@ -124,8 +124,8 @@ def _leaks(
     if not data.grouped_by:
         return {"grouped_by": "", "groups": 0, "ids": 0, "records": 0.0}
     sides = data.train.table, data.validation.table
-    known = all(data.grouped_by in table for table in sides)
-    groups = [np.asarray(t[data.grouped_by] if known else []) for t in sides]
+    has_groups = all(data.grouped_by in table for table in sides)
+    groups = [np.asarray(t[data.grouped_by] if has_groups else []) for t in sides]
     both = np.intersect1d(*groups)
     both = both[both >= 0] if both.dtype.kind in "iu" else both
     held = np.isin(groups[1], both)

@@ -113,9 +113,9 @@ def _prepare(
     # To start processes takes longer than to make a few blocks.
     few = len(paths) < _FEW_BLOCKS
     workers = workers or (1 if few else os.cpu_count() or 1)
-    made = blocks_lib.make(plan.blocks, paths, plan.make, workers)
+    finished = blocks_lib.make(plan.blocks, paths, plan.make, workers)
     for path in tqdm.tqdm(
-        made,
+        finished,
         total=len(paths),
         desc=f"preparing {name}",
         unit="block",

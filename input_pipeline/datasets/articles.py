@@ -140,16 +140,18 @@ def _sequences(file, path, article, position, title) -> windows.Sequences:
 def _faults(file, sequences) -> dict[str, np.ndarray]:
     """Rows by what is wrong with them."""
     array = sequences.vectors.array
-    found: dict[str, list] = {"not finite": [], "only zeros": []}
-    odd = np.array(file.odd, np.int64)
+    rows_by_fault: dict[str, list] = {"not finite": [], "only zeros": []}
+    other_length = np.array(file.other_length, np.int64)
     for start in range(0, len(array), _ROWS):
         block = np.asarray(array[start : start + _ROWS], np.float32)
         finite = np.isfinite(block).all(1)
-        found["not finite"].append(start + np.flatnonzero(~finite))
-        found["only zeros"].append(start + np.flatnonzero(finite & ~block.any(1)))
-    faults = {why: np.concatenate(rows) for why, rows in found.items()}
-    faults["not finite"] = np.setdiff1d(faults["not finite"], odd)
-    faults[f"not {array.shape[1]} numbers"] = odd
+        rows_by_fault["not finite"].append(start + np.flatnonzero(~finite))
+        rows_by_fault["only zeros"].append(
+            start + np.flatnonzero(finite & ~block.any(1))
+        )
+    faults = {why: np.concatenate(rows) for why, rows in rows_by_fault.items()}
+    faults["not finite"] = np.setdiff1d(faults["not finite"], other_length)
+    faults[f"not {array.shape[1]} numbers"] = other_length
     return {why: rows for why, rows in faults.items() if len(rows)}
 
 

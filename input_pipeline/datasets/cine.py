@@ -156,24 +156,24 @@ def read_records(
         DataError: If there is nothing that can be read.
     """
     del transform
-    own = load.__kwdefaults__ | dict(data)
-    size = own["size"]
+    fields = load.__kwdefaults__ | dict(data)
+    size = fields["size"]
     file = pathlib.Path(path).expanduser()
     if file.suffix.lower() in cine_images.SUFFIXES and not file.is_dir():
         image = cine_images.gray_image(file, tuple(size))[..., None]
         return dataset.single({"image": image}, file.name, str(path)), {}
-    if pathlib.Path(own["path"]).expanduser().resolve() != file.resolve():
-        own["table"] = ""  # belongs to the frames of training
+    if pathlib.Path(fields["path"]).expanduser().resolve() != file.resolve():
+        fields["table"] = ""  # belongs to the frames of training
     cine = _read(
         path,
-        key=own["key"],
-        axes=own["axes"],
+        key=fields["key"],
+        axes=fields["axes"],
         recipe=bmode_lib.Recipe(
-            tuple(size), own["bmode"], float(own["db"]), own["envelope"]
+            tuple(size), fields["bmode"], float(fields["db"]), fields["envelope"]
         ),
-        columns={name: own[name] for name in ("table", "clip", "frame", "time")},
+        columns={name: fields[name] for name in ("table", "clip", "frame", "time")},
         max_rejected=1.0,
-        cache=own["cache"],
+        cache=fields["cache"],
         progress=False,
     )
     return frames_lib.whole(cine, str(path)), cine.facts

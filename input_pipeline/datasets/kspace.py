@@ -207,12 +207,12 @@ def _files(path: str, cache: str) -> list[pathlib.Path]:
         raise dataset.DataError(f"data.path: got {path}, which does not exist")
     # A cache inside the folder holds what was made of the scans, and no scans.
     prepared = cache_root(cache).resolve()
-    there = [p for p in root.rglob("*") if p.is_file() and prepared not in p.parents]
-    files = sorted(p for p in there if p.suffix.lower() in kspace_format.READERS)
+    inside = [p for p in root.rglob("*") if p.is_file() and prepared not in p.parents]
+    files = sorted(p for p in inside if p.suffix.lower() in kspace_format.READERS)
     if not files:
-        other = sorted({p.suffix or p.name for p in there})
+        other = sorted({p.suffix or p.name for p in inside})
         raise dataset.DataError(
-            f"data.path: got {path} without a scan (there: "
+            f"data.path: got {path} without a scan (it has: "
             f"{', '.join(other[:8]) or 'nothing'}); expected files that end in "
             f"{', '.join(sorted(kspace_format.READERS))}"
         )
@@ -276,15 +276,15 @@ def _split(described: list[dict], root: pathlib.Path) -> dataset.Split:
         for name in ("filename", "path", "slice", "name", "coils", "height", "width")
     }
     places, labels = [], []
-    for label, one in enumerate(described):
-        slices, coils, height, width = one["shape"]
-        filename = str(pathlib.Path(one["file"]).relative_to(root))
+    for label, scan in enumerate(described):
+        slices, coils, height, width = scan["shape"]
+        filename = str(pathlib.Path(scan["file"]).relative_to(root))
         for index in range(slices):
             title = filename if slices == 1 else f"{filename}, slice {index}"
-            row = (filename, one["file"], index, title, coils, height, width)
+            row = (filename, scan["file"], index, title, coils, height, width)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
-            places.append((one["array"], index))
+            places.append((scan["array"], index))
             labels.append(label)
     n = len(places)
     table = {
@@ -294,15 +294,15 @@ def _split(described: list[dict], root: pathlib.Path) -> dataset.Split:
         "code_weights": np.zeros((n, 1), np.float32),
         **columns,
     }
-    names = [str(pathlib.Path(one["file"]).relative_to(root)) for one in described]
+    names = [str(pathlib.Path(scan["file"]).relative_to(root)) for scan in described]
     return dataset.Split(_Prepared(places), table, names, [])
 
 
 def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) -> dict:
-    shapes = [one["shape"] for one in described]
-    more = [one for one in described if one["shape"][1] > coils]
+    shapes = [scan["shape"] for scan in described]
+    more = [scan for scan in described if scan["shape"][1] > coils]
     fewer = sum(shape[1] < coils for shape in shapes)
-    kept = min((one["energy_kept"] for one in more), default=1.0)
+    kept = min((scan["energy_kept"] for scan in more), default=1.0)
     matrices = sorted({f"{h} x {w}" for *_, h, w in shapes})
     return {
         "dataset": "kspace",
@@ -315,9 +315,10 @@ def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) ->
         "coils_combined": f"{len(more)} files, at least {kept:.4g} of the energy kept",
         "coils_empty": f"{fewer} files have fewer than {coils} coils; the rest is 0",
         "undersampled_already": [
-            f"{pathlib.Path(one['file']).name}: {one['zero_share']:.0%} of k-space is 0"
-            for one in described
-            if one["zero_share"] > 0.01
+            f"{pathlib.Path(scan['file']).name}: "
+            f"{scan['zero_share']:.0%} of k-space is 0"
+            for scan in described
+            if scan["zero_share"] > 0.01
         ],
         "rejected": faults,
         "rejected_total": len(faults),
@@ -331,12 +332,12 @@ def _common(files: list[pathlib.Path]) -> pathlib.Path:
 def _about_the_middle(x: np.ndarray, height: int, width: int) -> np.ndarray:
     """Cut or pads the last two axes, the element at n // 2 staying in the middle."""
     for axis, n in ((-2, height), (-1, width)):
-        there = x.shape[axis]
-        start = there // 2 - n // 2
+        length = x.shape[axis]
+        start = length // 2 - n // 2
         if start >= 0:
             x = np.take(x, range(start, start + n), axis)
         else:
             pad = [(0, 0)] * x.ndim
-            pad[axis] = (-start, n - there + start)
+            pad[axis] = (-start, n - length + start)
             x = np.pad(x, pad)
     return x

@@ -172,15 +172,15 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
 
 def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
     if not table:
-        there = sorted(file.parent.glob("*.csv"))
-        named = [p for p in there if file.stem.startswith(p.stem)]
-        there = named or there
-        if len(there) != 1:
+        candidates = sorted(file.parent.glob("*.csv"))
+        named = [p for p in candidates if file.stem.startswith(p.stem)]
+        candidates = named or candidates
+        if len(candidates) != 1:
             raise dataset.DataError(
-                f"data.table: {len(there)} CSV files next to {file}; expected one, "
-                "or data.table to say which"
+                f"data.table: {len(candidates)} CSV files next to {file}; expected "
+                "one, or data.table to name it"
             )
-        table = str(there[0])
+        table = str(candidates[0])
     frame = pd.read_csv(table)
     if len(frame) != rows:
         raise dataset.DataError(

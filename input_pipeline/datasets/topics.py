@@ -4,10 +4,10 @@ An article has one of K topics. A topic is a direction P_k and a motion Q_k, a r
 
     x_0 ~ e,   x_{t+1} = m + b e over its norm,   m = p P_k + c x_t + a Q_k x_t
 
-e is Gaussian with E|e|^2 = 1. P_k is what the mean of a context finds, c x_t what a
-copy of the last vector finds; Q_k x_t is for who has understood the topic, since no
-linear map of a context follows several rotations. b e cannot be predicted: the direction of
-m is the best prediction there is, and stands in each record as `best`.
+e is Gaussian with E|e|^2 = 1. The mean of a context predicts P_k, a copy of the last
+vector predicts c x_t; Q_k x_t needs the topic, since no linear map of a context follows
+several rotations. b e cannot be predicted: the direction of m is the best prediction
+and is the field `best` of each record.
 """
 
 from collections.abc import Mapping
@@ -157,8 +157,8 @@ def draw(
     for t in range(-BURN_IN, length):
         m = p * directions[topic_of] + c * x
         for k in range(topics):
-            mine = topic_of == k
-            m[mine] += a * x[mine] @ motions[k].T
+            of_topic = topic_of == k
+            m[of_topic] += a * x[of_topic] @ motions[k].T
         e = rng.standard_normal((articles, width)) / np.sqrt(width)
         x = _unit(m + b * e)
         if t >= 0:

@@ -108,41 +108,48 @@ def tiles(stored: Stored, limit: int) -> Iterator[tuple[tuple[int, ...], slice]]
             yield prefix, slice(start, min(start + step, shape[axis]))
 
 
-def _choose(there: dict[str, tuple], key: str) -> str:
+def _choose(contents: dict[str, tuple], key: str) -> str:
     """Return the name of the array that is meant; `there`: name -> shape and dtype."""
     key = key.strip("/")
     if key:
-        if key not in there:
-            inside = {k: v for k, v in there.items() if k.startswith(f"{key}/")}
+        if key not in contents:
+            inside = {k: v for k, v in contents.items() if k.startswith(f"{key}/")}
             what = "is a group, not an array" if inside else "is not there"
             raise ArrayError(
-                f"{key!r} {what}; choices: {_listed(inside or there)}; set data.key"
+                f"{key!r} {what}; choices: {_listed(inside or contents)}; set data.key"
             )
-        if there[key][1].kind not in "cfiub":
+        if contents[key][1].kind not in "cfiub":
             raise ArrayError(
-                f"{key!r} holds {there[key][1]}, no numbers; choices: "
-                f"{_listed(there)}. Python objects are not read, as they can run code"
+                f"{key!r} holds {contents[key][1]}, no numbers; choices: "
+                f"{_listed(contents)}. Python objects are not read, because they can "
+                "run code"
             )
         return key
     sides = {
         name: sum(n >= SHORTEST for n in shape)
-        for name, (shape, dtype) in there.items()
+        for name, (shape, dtype) in contents.items()
         if dtype.kind in "cfiub"
     }
     able = [name for name, n in sides.items() if n >= 2]
-    able = [name for name in able if len(there[name][0]) > 2] or able
+    able = [name for name in able if len(contents[name][0]) > 2] or able
     if len(able) != 1:
         raise ArrayError(
             f"{len(able) or 'none'} of the arrays can be frames; set data.key to one "
-            f"of: {_listed(there)}"
+            f"of: {_listed(contents)}"
         )
     return able[0]
 
 
-def _listed(there: dict[str, tuple]) -> str:
-    said = [f"{name} {dtype} {list(shape)}" for name, (shape, dtype) in there.items()]
-    more = f" and {len(said) - _LISTED} more" if len(said) > _LISTED else ""
-    return (", ".join(said[:_LISTED]) or "none, it is empty") + more
+def _listed(contents: dict[str, tuple]) -> str:
+    descriptions = [
+        f"{name} {dtype} {list(shape)}" for name, (shape, dtype) in contents.items()
+    ]
+    more = (
+        f" and {len(descriptions) - _LISTED} more"
+        if len(descriptions) > _LISTED
+        else ""
+    )
+    return (", ".join(descriptions[:_LISTED]) or "none, it is empty") + more
 
 
 def open_npy(path: pathlib.Path, name: str) -> Stored:
@@ -183,12 +190,12 @@ def open_npy(path: pathlib.Path, name: str) -> Stored:
 def _npz(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Stored:
     try:
         with zipfile.ZipFile(path) as zipped:
-            there = {}
+            contents = {}
             for info in zipped.infolist():
                 if info.filename.endswith(".npy"):
                     with zipped.open(info) as member:
-                        there[info.filename[:-4]] = _npy_header(member)
-            name = _choose(there, key)
+                        contents[info.filename[:-4]] = _npy_header(member)
+            name = _choose(contents, key)
             # No more than this is unpacked, whatever is packed.
             size = zipped.getinfo(f"{name}.npy").file_size
             check_room(scratch.parent, size)
@@ -234,8 +241,8 @@ def _matlab5(path: pathlib.Path, key: str) -> Stored:
             f"{error}); copy it again"
         ) from None
     arrays = dict(_flat({k: v for k, v in content.items() if k[:2] != "__"}))
-    there = others | {k: (v.shape, v.dtype) for k, v in arrays.items()}
-    name = _choose(there, key)
+    contents = others | {k: (v.shape, v.dtype) for k, v in arrays.items()}
+    name = _choose(contents, key)
     array = arrays[name].T  # MATLAB's first axis is the fastest
     return Stored(
         name, array.shape, array.dtype, array.__getitem__, flipped=True, matlab=True
@@ -264,36 +271,36 @@ def _open_hdf5(path: pathlib.Path) -> h5py.File:
 
 
 def _hdf5(file: h5py.File, key: str, matlab: bool) -> Stored:
-    there: dict[str, tuple] = {}
+    contents: dict[str, tuple] = {}
 
     def note(name: str, item: Any) -> None:
         # What MATLAB keeps of its cells is found in "#refs#".
         if isinstance(item, h5py.Dataset) and not name.startswith("#"):
-            there[name] = item.shape or (), _complex_dtype(item.dtype)
+            contents[name] = item.shape or (), _complex_dtype(item.dtype)
 
     try:
         file.visititems(note)  # follows no link out of the file
-        name = _choose(there, key)
-        found = file[name]
-        if found.external or found.is_virtual:
+        name = _choose(contents, key)
+        stored_dataset = file[name]
+        if stored_dataset.external or stored_dataset.is_virtual:
             raise ArrayError(
                 f"the values of {name!r} lie in other files, which are not read; "
                 "write them into this one"
             )
-        stored = found.id.get_storage_size()
+        stored = stored_dataset.id.get_storage_size()
     except (OSError, RuntimeError, KeyError) as error:
         raise ArrayError(f"the HDF5 file is damaged ({error}); copy it again") from None
-    dtype = there[name][1]
-    size = math.prod(found.shape) * dtype.itemsize
+    dtype = contents[name][1]
+    size = math.prod(stored_dataset.shape) * dtype.itemsize
     if size > _MOST_SQUEEZED * stored:
         raise ArrayError(
-            f"{name!r} says {list(found.shape)}, {size:,} bytes, of which {stored:,} "
-            "were written; write the whole array"
+            f"{name!r} has the shape {list(stored_dataset.shape)}, {size:,} bytes, of "
+            f"which {stored:,} were written; write the whole array"
         )
 
     def read(index: Any) -> np.ndarray:
         try:
-            x = np.asarray(found[index])
+            x = np.asarray(stored_dataset[index])
         except (OSError, RuntimeError) as error:
             raise ArrayError(
                 f"the values of {name!r} cannot be read ({error}); copy the file again"
@@ -305,10 +312,10 @@ def _hdf5(file: h5py.File, key: str, matlab: bool) -> Stored:
 
     return Stored(
         name,
-        found.shape,
+        stored_dataset.shape,
         dtype,
         read,
-        found.chunks,
+        stored_dataset.chunks,
         flipped=matlab,
         certain=False,
         matlab=matlab,

@@ -60,9 +60,9 @@ def scan(root: pathlib.Path) -> Files:
         DataError: If there is no such folder.
     """
     if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
+        kind = "a file" if root.exists() else "nothing"
         raise dataset.DataError(
-            f"got data.path={str(root)!r}, where there is {found}; expected a folder "
+            f"got data.path={str(root)!r}, where there is {kind}; expected a folder "
             "with images in it"
         )
     top = os.path.realpath(root)
@@ -188,35 +188,40 @@ def match(
         The row of each path that has one, and (filename, reason) for the rows without a
         file of their own.
     """
-    known, tails = set(files.paths), defaultdict(list)
+    known_paths, tails = set(files.paths), defaultdict(list)
     for path in files.paths:
         tails[_key(posixpath.basename(path))].append(path)
     labels, rejected = {}, []
     for row in rows:
-        found, reason = _find(row.filename, known, tails)
-        if found in labels:
-            reason = f"named twice in {LABELS}, lines {labels[found].line}, {row.line}"
+        labeled_path, reason = _find(row.filename, known_paths, tails)
+        if labeled_path in labels:
+            lines = f"{labels[labeled_path].line}, {row.line}"
+            reason = f"named twice in {LABELS}, lines {lines}"
         if reason:
             rejected.append((row.filename or f"{LABELS}, line {row.line}", reason))
         else:
-            labels[found] = row
+            labels[labeled_path] = row
     return labels, rejected
 
 
-def _find(filename: str, known: set[str], tails: dict) -> tuple[str, str]:
+def _find(filename: str, known_paths: set[str], tails: dict) -> tuple[str, str]:
     """Return (path, "") or ("", reason)."""
     if not filename:
         return "", "no filename"
-    wanted = posixpath.normpath(filename.replace("\\", "/"))
-    if filename in known:
+    normalized = posixpath.normpath(filename.replace("\\", "/"))
+    if filename in known_paths:
         return filename, ""
-    if posixpath.isabs(wanted) or wanted.split("/")[0] in ("..",) or wanted[1:2] == ":":
+    if (
+        posixpath.isabs(normalized)
+        or normalized.split("/")[0] in ("..",)
+        or normalized[1:2] == ":"
+    ):
         return "", "path that leaves the folder"
-    if wanted in known:
-        return wanted, ""
-    places = tails.get(_key(posixpath.basename(wanted)), ())
+    if normalized in known_paths:
+        return normalized, ""
+    places = tails.get(_key(posixpath.basename(normalized)), ())
     for same in (str, _key):
-        ends = [p for p in places if same("/" + p).endswith(same("/" + wanted))]
+        ends = [p for p in places if same("/" + p).endswith(same("/" + normalized))]
         if len(ends) == 1:
             return ends[0], ""
         if ends:

@@ -39,13 +39,13 @@ class Read(NamedTuple):
     Attributes:
         path: `.npy` file of the vectors [v, d].
         table: A row for each vector.
-        odd: Rows whose vector has another length than `width`; they are NaN in the
-            file.
+        other_length: Rows whose vector has another length than `width`; they are NaN in
+            the file.
     """
 
     path: pathlib.Path
     table: pd.DataFrame
-    odd: list[int]
+    other_length: list[int]
 
 
 def open_vectors(
@@ -95,7 +95,7 @@ def _npz(file, key, width, cache, progress) -> Read:
             return []
 
         spec = [VERSION, *mapped_array.stamp(file), key]
-        stored, odd = mapped_array.cached("vectors", spec, cache, write)
+        stored, other_length = mapped_array.cached("vectors", spec, cache, write)
         rows = _check_shape(stored, file, width)
         columns = {}
         for name in names:
@@ -104,7 +104,7 @@ def _npz(file, key, width, cache, progress) -> Read:
             column = archive[name]
             if column.shape == (rows,):
                 columns[name] = column
-    return Read(stored, pd.DataFrame(columns, index=range(rows)), odd)
+    return Read(stored, pd.DataFrame(columns, index=range(rows)), other_length)
 
 
 def _npy(file, key, width, cache, progress) -> Read:
@@ -140,7 +140,7 @@ def _parquet(file, key, width, cache, progress) -> Read:
     def write(draft: pathlib.Path) -> list[int]:
         """Write the column block by block; returns the rows of another length."""
         out = np.lib.format.open_memmap(draft, "w+", kind, (rows, width))
-        odd, start = [], 0
+        other_length, start = [], 0
         bar = tqdm.tqdm(total=rows, desc="reading vectors", disable=not progress)
         for batch in parquet.iter_batches(_ROWS, columns=[key]):
             column = batch.column(0)
@@ -150,22 +150,22 @@ def _parquet(file, key, width, cache, progress) -> Read:
             if fits.any():
                 flat = column.filter(pa.array(fits)).flatten()
                 block[fits] = flat.to_numpy(False).reshape(-1, width)
-            odd += (start + np.flatnonzero(~fits)).tolist()
+            other_length += (start + np.flatnonzero(~fits)).tolist()
             out[start : start + len(column)] = block
             start += len(column)
             bar.update(len(column))
         bar.close()
         out.flush()
-        return odd
+        return other_length
 
     spec = [VERSION, *mapped_array.stamp(file), key, width]
-    stored, odd = mapped_array.cached("vectors", spec, cache, write)
-    if len(odd) == rows:
+    stored, other_length = mapped_array.cached("vectors", spec, cache, write)
+    if len(other_length) == rows:
         raise dataset.DataError(
             f"data.path: no vector of {file} has {width} numbers; set data.width"
         )
     others = [n for n, kind in fields.items() if not hasattr(kind, "value_type")]
-    return Read(stored, parquet.read(columns=others).to_pandas(), odd)
+    return Read(stored, parquet.read(columns=others).to_pandas(), other_length)
 
 
 _READERS = {".npz": _npz, ".npy": _npy, ".parquet": _parquet}

@@ -106,8 +106,8 @@ class Scanner:
             shape = k.shape[1:]
             noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys[:, 1])
             size = jnp.sqrt(0.5 * power) / self.snr  # of either part
-            there = jnp.asarray(lines.there)[row]  # [n, 2 l]
-            k = k + noise * (size[:, None] * there)[:, None, None, :]
+            is_line = jnp.asarray(lines.is_line)[row]  # [n, 2 l]
+            k = k + noise * (size[:, None] * is_line)[:, None, None, :]
         # Parseval: what is measured has the power of the zero-filled image.
         power = jnp.sum(k * k, (1, 2, 3)) / self.size**2
         k = k * _scale(power)[:, None, None, None]
@@ -164,12 +164,12 @@ class _Lines(NamedTuple):
     Attributes:
         forward: [offsets, 2 w, 2 l].
         backward: [offsets, 2 l, 2 w].
-        there: 1 where a column is a line, [offsets, 2 l].
+        is_line: 1 where a column is a line, [offsets, 2 l].
     """
 
     forward: np.ndarray
     backward: np.ndarray
-    there: np.ndarray
+    is_line: np.ndarray
 
 
 def _lines(table: np.ndarray) -> _Lines:
@@ -178,12 +178,12 @@ def _lines(table: np.ndarray) -> _Lines:
     place = np.arange(width) - width // 2
     full = np.exp(-2j * np.pi * np.outer(place, place) / width) / np.sqrt(width)
     forward = np.zeros((len(table), width, most), complex)
-    there = np.zeros((len(table), most), np.float32)
+    is_line = np.zeros((len(table), most), np.float32)
     for offset, mask in enumerate(table):
         count = int(mask.sum())
-        forward[offset, :, :count], there[offset, :count] = full[:, mask], 1
+        forward[offset, :, :count], is_line[offset, :count] = full[:, mask], 1
     backward = forward.conj().swapaxes(1, 2)
-    return _Lines(_as_real(forward), _as_real(backward), np.tile(there, 2))
+    return _Lines(_as_real(forward), _as_real(backward), np.tile(is_line, 2))
 
 
 def _as_real(m: np.ndarray) -> np.ndarray:

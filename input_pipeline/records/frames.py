@@ -94,21 +94,22 @@ def split(
     )
     columns = _columns(table, order, labels)
     sides = []
-    for which in (0, 1):
-        rows = np.flatnonzero(side == which)
+    for side_number in (0, 1):
+        rows = np.flatnonzero(side == side_number)
         if not len(rows):
             raise dataset.DataError(
-                f"data.split: no frame is {('in training', 'held out')[which]} of "
-                f"{len(table)} in {len(clips)} clips; set data.val_fraction or data.gap"
+                f"data.split: no frame is {('in training', 'held out')[side_number]} "
+                f"of {len(table)} in {len(clips)} clips; set data.val_fraction or "
+                "data.gap"
             )
         source = _Frames(frames, order[rows], *_later(number[rows], delta))
-        mine = {
+        side_columns = {
             name: column[rows]
             if isinstance(column, np.ndarray)
             else [column[row] for row in rows]
             for name, column in columns.items()
         }
-        sides.append(dataset.Split(source, mine, names, []))
+        sides.append(dataset.Split(source, side_columns, names, []))
     if label == PSEUDO and (labeled := sides[0].table["label"] >= 0).any():
         # Most frames have no such label, and batches would hold hardly any that do.
         sides[0] = sides[0].take(labeled)
@@ -175,10 +176,10 @@ def _later(number: np.ndarray, delta: int) -> tuple[np.ndarray, np.ndarray]:
     """
     if not delta:
         return np.zeros(0, np.int64), np.zeros(0, bool)
-    own = np.arange(len(number))
-    there = np.minimum(own + delta, len(number) - 1)
-    has_next = (own + delta < len(number)) & (number[there] == number)
-    return np.where(has_next, there, own), has_next
+    row = np.arange(len(number))
+    later = np.minimum(row + delta, len(number) - 1)
+    has_next = (row + delta < len(number)) & (number[later] == number)
+    return np.where(has_next, later, row), has_next
 
 
 def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndarray:
@@ -224,9 +225,15 @@ def _labels(table, number, order, frames, train, label, bins, period, pseudo):
         # A mapped file stays one where its frames are in order already.
         sorted_already = np.array_equal(order, np.arange(len(order)))
         images = frames.array if sorted_already else frames.array[order]
-        found = pseudo_labels.label(images, number, train=train, **(pseudo or {}))
-        facts = {"label": label, "pseudo_labels": pseudo_labels.facts(found)}
-        return found.labels, found.names, facts | _counts(found.labels, train)
+        pseudo_labeled = pseudo_labels.label(
+            images, number, train=train, **(pseudo or {})
+        )
+        facts = {"label": label, "pseudo_labels": pseudo_labels.facts(pseudo_labeled)}
+        return (
+            pseudo_labeled.labels,
+            pseudo_labeled.names,
+            facts | _counts(pseudo_labeled.labels, train),
+        )
     _check_column(table, label, "data.label")
     if bins:
         labels, names = _binned(table[label], train, bins, period, label)
@@ -243,12 +250,14 @@ def _binned(column: pd.Series, train, bins, period, label):
             f"{column.iloc[0]!r}; expected numbers, or data.bins=0"
         )
     x = column.to_numpy(np.float64)
-    known = x[train & np.isfinite(x)]
-    if not len(known):
+    training_values = x[train & np.isfinite(x)]
+    if not len(training_values):
         raise dataset.DataError(
             f"data.label: no training frame has a number in column {label!r}"
         )
-    low, high = (0.0, period) if period else (known.min(), known.max())
+    low, high = (
+        (0.0, period) if period else (training_values.min(), training_values.max())
+    )
     x = x % period if period else x
     width = (high - low) / bins or 1.0
     at = np.floor((np.nan_to_num(x) - low) / width)
@@ -260,11 +269,11 @@ def _binned(column: pd.Series, train, bins, period, label):
 
 def _counts(labels: np.ndarray, train: np.ndarray) -> dict:
     """Return how many training frames have a label, and another frame of it."""
-    mine = labels[train & (labels >= 0)]
-    alone = np.bincount(mine)[mine] == 1 if len(mine) else np.zeros(0, bool)
+    labeled = labels[train & (labels >= 0)]
+    alone = np.bincount(labeled)[labeled] == 1 if len(labeled) else np.zeros(0, bool)
     return {
-        "labels": len(np.unique(mine)),
-        "labeled_in_training": len(mine),
+        "labels": len(np.unique(labeled)),
+        "labeled_in_training": len(labeled),
         "with_a_positive": int((~alone).sum()),
     }
 

@@ -168,35 +168,35 @@ def positive_share(labels: np.ndarray) -> float:
     Args:
         labels: int [n], below 0 for none.
     """
-    known = labels[labels >= 0]
-    if not len(known):
+    labeled = labels[labels >= 0]
+    if not len(labeled):
         return 0.0
-    return float(np.mean(np.bincount(known)[known] > 1))
+    return float(np.mean(np.bincount(labeled)[labeled] > 1))
 
 
-def facts(found: Found) -> dict[str, Any]:
+def facts(result: Found) -> dict[str, Any]:
     """Return the findings as JSON values for the report; None for what is not finite.
 
     Curves are `{"row": [...], "value": [...]}` of at most `MOST_POINTS`, which keep the
     highest and lowest values; `clip_starts` are rows, too.
     """
-    clips, starts = np.unique(found.clip, return_index=True)
-    curves = {"motion": _points(found.motion)}
-    if found.similarity is not None:
-        curves["similarity"] = _points(found.similarity)
-    counts = np.bincount(found.labels[found.labels >= 0], minlength=len(found.names))
+    clips, starts = np.unique(result.clip, return_index=True)
+    curves = {"motion": _points(result.motion)}
+    if result.similarity is not None:
+        curves["similarity"] = _points(result.similarity)
+    counts = np.bincount(result.labels[result.labels >= 0], minlength=len(result.names))
     counts = counts.tolist() or [0]
     return {
-        **found.fields,
-        "frames": len(found.labels),
+        **result.fields,
+        "frames": len(result.labels),
         "clips": len(clips),
-        "labels": len(found.names),
+        "labels": len(result.names),
         "frames_a_label": {"fewest": min(counts), "most": max(counts)},
-        "labeled": found.labeled,
-        "positives": found.positives,
-        "threshold": _finite(found.threshold),
-        "similarity_threshold": _finite(found.similarity_threshold),
-        "segments": [list(segment) for segment in found.segments],
+        "labeled": result.labeled,
+        "positives": result.positives,
+        "threshold": _finite(result.threshold),
+        "similarity_threshold": _finite(result.similarity_threshold),
+        "segments": [list(segment) for segment in result.segments],
         "clip_starts": starts.tolist(),
         "curves": curves,
     }

@@ -76,9 +76,9 @@ def split(
     rng = np.random.default_rng([seed, 1])
     sides, next_id = [], 0
     for side, name in ((~held, "in training"), (held, "held out")):
-        here = first[side[sequences.article[first]]]
-        mine = places[side[sequences.article] & sequences.good]
-        if not len(here):
+        side_windows = first[side[sequences.article[first]]]
+        side_vectors = places[side[sequences.article] & sequences.good]
+        if not len(side_windows):
             raise dataset.DataError(
                 f"data: none of the articles {name} has {context + 1} vectors, a "
                 f"context of {context} and the next; got {len(sequences.names)} "
@@ -86,16 +86,21 @@ def split(
             )
         others = {
             "cross_article_negatives": _cross_article_negatives(
-                sequences, here, mine, cross_article_negatives, rng
+                sequences, side_windows, side_vectors, cross_article_negatives, rng
             ),
             "same_article_negatives": _same_article_negatives(
-                sequences, here, mine, same_article_negatives, context, rng
+                sequences,
+                side_windows,
+                side_vectors,
+                same_article_negatives,
+                context,
+                rng,
             ),
         }
-        source = _Windows(sequences, here, context, others)
-        sides.append(_split(sequences, source, here + context, next_id))
-        next_id += len(here)
-    pool = _split(sequences, _Targets(sequences, mine), mine, next_id)
+        source = _Windows(sequences, side_windows, context, others)
+        sides.append(_split(sequences, source, side_windows + context, next_id))
+        next_id += len(side_windows)
+    pool = _split(sequences, _Targets(sequences, side_vectors), side_vectors, next_id)
     shortest = np.bincount(sequences.article, minlength=len(sequences.names))
     facts = {
         "vectors": len(places),
@@ -199,13 +204,13 @@ def _held_out(s: Sequences, context: int, val_fraction: float, seed: int) -> np.
 
 
 def _cross_article_negatives(
-    s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, rng
+    s: Sequences, first: np.ndarray, vectors: np.ndarray, count: int, rng
 ) -> np.ndarray:
     """Place of vectors of other articles, int64 [w, count]."""
-    own = s.article[first]
-    low = np.searchsorted(s.article[mine], own)
-    high = np.searchsorted(s.article[mine], own, "right")
-    others = len(mine) - (high - low)
+    article = s.article[first]
+    low = np.searchsorted(s.article[vectors], article)
+    high = np.searchsorted(s.article[vectors], article, "right")
+    others = len(vectors) - (high - low)
     if count and not others.all():
         raise dataset.DataError(
             "data.cross_article_negatives: one article alone has no other to take "
@@ -214,25 +219,25 @@ def _cross_article_negatives(
             "data.cross_article_negatives=0"
         )
     draw = np.floor(rng.random((len(first), count)) * others[:, None]).astype(np.int64)
-    return mine[draw + np.where(draw >= low[:, None], (high - low)[:, None], 0)]
+    return vectors[draw + np.where(draw >= low[:, None], (high - low)[:, None], 0)]
 
 
 def _same_article_negatives(
-    s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, context: int, rng
+    s: Sequences, first: np.ndarray, vectors: np.ndarray, count: int, context: int, rng
 ) -> np.ndarray:
     """Place of vectors of the same article outside the window, int64 [w, count]."""
-    own = s.article[first]
-    low = np.searchsorted(s.article[mine], own)
-    high = np.searchsorted(s.article[mine], own, "right")
-    window = np.searchsorted(mine, first)  # its vectors stand one after another
+    article = s.article[first]
+    low = np.searchsorted(s.article[vectors], article)
+    high = np.searchsorted(s.article[vectors], article, "right")
+    window = np.searchsorted(vectors, first)  # its vectors stand one after another
     others = high - low - (context + 1)
     draw = np.floor(rng.random((len(first), count)) * others[:, None]).astype(np.int64)
     at = low[:, None] + draw
     at += np.where(at >= window[:, None], context + 1, 0)
     if (alone := others == 0).any():
-        strange = _cross_article_negatives(s, first[alone], mine, count, rng)
-        at[alone] = np.searchsorted(mine, strange)
-    return mine[at]
+        other_vectors = _cross_article_negatives(s, first[alone], vectors, count, rng)
+        at[alone] = np.searchsorted(vectors, other_vectors)
+    return vectors[at]
 
 
 def _split(

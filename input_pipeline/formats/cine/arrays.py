@@ -27,7 +27,7 @@ class Named(Protocol):
 
     names: tuple[str, ...]
     backwards: frozenset[str]
-    said: str
+    description: str
 
 
 class Frames:
@@ -68,8 +68,8 @@ class Frames:
         self._frame_bytes = frame * stored.dtype.itemsize
         if self._frame_bytes > MOST_BYTES:
             raise ArrayError(
-                f"a frame would have {self._frame_bytes:,} bytes ({named.said}); "
-                f"expected up to {MOST_BYTES:,}: set data.axes"
+                f"a frame would have {self._frame_bytes:,} bytes "
+                f"({named.description}); expected up to {MOST_BYTES:,}: set data.axes"
             )
         counted = [name for name in _COUNTED if name in lengths]
         self._rest = [name for name in named.names if name in _IMAGE_AXES]
@@ -166,7 +166,7 @@ def convert(
         with array_format.open_array(path, key, unpacked) as stored:
             named = name_axes(stored)
             frames = Frames(stored, named, turned, progress)
-            return {"axes": named.said} | _write(frames, out, recipe, progress)
+            return {"axes": named.description} | _write(frames, out, recipe, progress)
     finally:
         unpacked.unlink(missing_ok=True)
         turned.unlink(missing_ok=True)

@@ -37,12 +37,12 @@ class Named(NamedTuple):
     Attributes:
         names: Name of each axis as stored.
         backwards: Those of depth and line that run the other way.
-        said: Sentence on the array and the meaning of its axes.
+        description: Sentence on the array and the meaning of its axes.
     """
 
     names: tuple[str, ...]
     backwards: frozenset[str]
-    said: str
+    description: str
 
 
 def name_axes(stored: Stored, axes: str) -> Named:
@@ -76,24 +76,31 @@ def name_axes(stored: Stored, axes: str) -> Named:
         names, why = _ordered(stored, names, exact)
         named = Named(names, backwards, why)
     lengths = dict(zip(named.names, stored.shape, strict=True))
-    found = ", ".join(f"{name} {n}" for name, n in lengths.items())
+    lengths_text = ", ".join(f"{name} {n}" for name, n in lengths.items())
     if empty := [name for name, n in lengths.items() if not n]:
-        raise ArrayError(f"got no {' and no '.join(empty)} ({found}); export it again")
+        raise ArrayError(
+            f"got no {' and no '.join(empty)} ({lengths_text}); export it again"
+        )
     if min(lengths["depth"], lengths["line"]) < SHORTEST:
         raise ArrayError(
-            f"got {found} ({named.said}); expected {SHORTEST} samples and lines or "
-            "more: set data.axes"
+            f"got {lengths_text} ({named.description}); expected {SHORTEST} samples "
+            "and lines or more: set data.axes"
         )
-    said = f"{stored.name} {stored.shape} as stored, taken as {found}: {named.said}"
+    description = (
+        f"{stored.name} {stored.shape} as stored, taken as {lengths_text}: "
+        f"{named.description}"
+    )
     if lengths["depth"] == lengths["line"]:
-        said += "; depth and line are equally long, so that their order is a guess"
-    return named._replace(said=said)
+        description += (
+            "; depth and line are equally long, so that their order is a guess"
+        )
+    return named._replace(description=description)
 
 
 def _check(stored: Stored, axes: str, names: tuple, backwards: frozenset) -> None:
-    if strange := [name for name in names if name not in AXES]:
+    if unknown := [name for name in names if name not in AXES]:
         raise ArrayError(
-            f"got data.axes={axes!r} with {', '.join(map(repr, strange))}; choices: "
+            f"got data.axes={axes!r} with {', '.join(map(repr, unknown))}; choices: "
             f"{', '.join(AXES)}"
         )
     twice = len(set(names)) < len(names)

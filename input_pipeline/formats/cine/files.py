@@ -158,34 +158,35 @@ def _check(recipe: bmode.Recipe, max_rejected: float) -> None:
 
 def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]]:
     """Return what there is to read, in natural order, and links that lead astray."""
-    known = f"{', '.join(array_format.SUFFIXES)} or a folder of such files or of " + (
-        f"images ({', '.join(cine_images.SUFFIXES)})"
+    expected = (
+        f"{', '.join(array_format.SUFFIXES)} or a folder of such files or of "
+        + (f"images ({', '.join(cine_images.SUFFIXES)})")
     )
     if path.is_file():
         if path.suffix.lower() not in array_format.SUFFIXES:
             raise dataset.DataError(
                 f"data.path: got {path}, which ends in {path.suffix or 'nothing'!r}; "
-                f"expected {known}"
+                f"expected {expected}"
             )
         return [_Source(path.stem, [path], True)], []
     if not path.is_dir():
         raise dataset.DataError(
-            f"data.path: got {path}, which does not exist; expected {known}"
+            f"data.path: got {path}, which does not exist; expected {expected}"
         )
-    found = label_table.scan(path)
+    listing = label_table.scan(path)
     # A cache inside the folder holds what was made of the frames, and no frames.
     prepared = cache_root(cache).resolve()
     top = path.resolve()
-    there = sorted(found.paths, key=_natural)
-    there = [name for name in there if prepared not in (top / name).parents]
-    arrays = [name for name in there if name.lower().endswith(array_format.SUFFIXES)]
-    images = [name for name in there if name.lower().endswith(cine_images.SUFFIXES)]
+    names = sorted(listing.paths, key=_natural)
+    names = [name for name in names if prepared not in (top / name).parents]
+    arrays = [name for name in names if name.lower().endswith(array_format.SUFFIXES)]
+    images = [name for name in names if name.lower().endswith(cine_images.SUFFIXES)]
     if bool(arrays) == bool(images):
-        other = sorted({pathlib.Path(name).suffix or name for name in there})
+        other = sorted({pathlib.Path(name).suffix or name for name in names})
         raise dataset.DataError(
             f"data.path: got {path} with {len(arrays)} array files and {len(images)} "
             f"images (there: {', '.join(other[:8]) or 'nothing'}); expected one of "
-            f"{known}"
+            f"{expected}"
         )
     if arrays:
         clips = {os.path.splitext(name)[0]: [top / name] for name in arrays}
@@ -199,7 +200,7 @@ def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]
     return [
         _Source(label_table.shown(clip), files, bool(arrays))
         for clip, files in clips.items()
-    ], list(found.rejected)
+    ], list(listing.rejected)
 
 
 def _natural(name: str) -> list:
@@ -224,9 +225,11 @@ def _joined(parts: list[pathlib.Path], kept: np.ndarray, cache: str) -> pathlib.
         out = np.lib.format.open_memmap(draft, "w+", np.uint8, shape)
         at = 0
         for array, end in zip(arrays, ends, strict=True):
-            mine = kept[(kept >= end - len(array)) & (kept < end)] - (end - len(array))
-            for start in range(0, len(mine), _COPIED):
-                rows = mine[start : start + _COPIED]
+            part_rows = kept[(kept >= end - len(array)) & (kept < end)] - (
+                end - len(array)
+            )
+            for start in range(0, len(part_rows), _COPIED):
+                rows = part_rows[start : start + _COPIED]
                 out[at : at + len(rows)] = array[rows]
                 at += len(rows)
         out.flush()
@@ -256,7 +259,7 @@ def _check_faults(path, unread, files, rejected, frames, max_rejected) -> None:
 
 
 def _facts(notes: Sequence[dict], recipe, rejected: list[tuple[str, str]]) -> dict:
-    found = {
+    values = {
         name: sorted({note[name] for note in notes if note[name]})[:_LISTED]
         for name in ("axes", "dtype", "bmode", "envelope")
     }
@@ -267,10 +270,10 @@ def _facts(notes: Sequence[dict], recipe, rejected: list[tuple[str, str]]) -> di
     }
     return {
         "dataset": "cine",
-        "axes": found["axes"],
-        "dtype": found["dtype"],
-        "bmode": [f"{name}: {top[name]}" for name in found["bmode"]],
-        "envelope": found["envelope"],
+        "axes": values["axes"],
+        "dtype": values["dtype"],
+        "bmode": [f"{name}: {top[name]}" for name in values["bmode"]],
+        "envelope": values["envelope"],
         "rejected": rejected[:_LISTED],
         "rejected_total": len(rejected),
     }

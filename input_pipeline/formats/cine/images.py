@@ -48,12 +48,12 @@ def draw(
             else:
                 images[number] = image
     images.flush()
-    said = f"images, {usual[0]} wide, {usual[1]} high" if usual else ""
+    axes = f"images, {usual[0]} wide, {usual[1]} high" if usual else ""
     return {
         "clips": 1,
         "frames": len(files),
         "faults": faults,
-        "axes": said,
+        "axes": axes,
         "dtype": "uint8",
         "bmode": "none",
         "envelope": "",

@@ -99,7 +99,7 @@ def test_a_table_has_to_be_found(file):
     (file.parent / "pairs.csv").rename(file.parent / "first.csv")
     assert len(slices.load(path=str(file)).validation) == 12
     (file.parent / "second.csv").write_text("index\n")
-    with pytest.raises(dataset.DataError, match="2 CSV files lie beside"):
+    with pytest.raises(dataset.DataError, match="2 CSV files next to"):
         slices.load(path=str(file))
     table = str(file.parent / "first.csv")
     assert len(slices.load(path=str(file), table=table).validation) == 12

@@ -186,7 +186,7 @@ def test_named_axes_of_color_are_not_reversed_where_that_cannot_be():
     )
     named = cine_axes.name_axes(stored, "frame,channel,depth,line")
     assert named.names == ("frame", "channel", "depth", "line")
-    assert "the only order that fits" in named.said
+    assert "the only order that fits" in named.description
 
 
 def test_the_maximum_is_of_the_clip_or_of_the_frame(cache, tmp_path):
