@@ -6,6 +6,16 @@ from flax import linen as nn
 
 from models.layers.batch_norm import BatchNorm
 from models.layers.conv import Conv3x3
+from models.layers.fields import (
+    Channels,
+    Depth,
+    Dtype,
+    Epsilon,
+    Momentum,
+    Multiplier,
+    OptionalChannels,
+    Stride,
+)
 
 
 class Model(nn.Module):
@@ -26,15 +36,24 @@ class Model(nn.Module):
             statistics stay in float32.
     """
 
-    width: float = 1.0
-    depth: int = 1
-    channels: tuple[int, ...] = (32, 64, 128, 256)
-    strides: tuple[int, ...] = (2, 2, 2, 2)
-    features: int = 256
-    epsilon: float = 1e-5
-    momentum: float = 0.9
+    width: Multiplier = 1.0
+    depth: Depth = 1
+    channels: tuple[Channels, ...] = (32, 64, 128, 256)
+    strides: tuple[Stride, ...] = (2, 2, 2, 2)
+    features: OptionalChannels = 256
+    epsilon: Epsilon = 1e-5
+    momentum: Momentum = 0.9
     axis_name: str | None = None
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
+
+    def __post_init__(self):
+        """Check fields against each other."""
+        super().__post_init__()
+        if not self.channels or len(self.strides) != len(self.channels):
+            raise ValueError(
+                f"got {len(self.strides)} strides for {len(self.channels)} stages; "
+                "expected one stride for each stage, and one stage or more"
+            )
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -46,11 +65,7 @@ class Model(nn.Module):
 
         Returns:
             `[n, features]`, not normalized: a length is the objective's business.
-
-        Raises:
-            ValueError: strides for another number of stages, or an unknown dtype.
         """
-        self._check()
         x = x.astype(self.dtype)
         for stage, (channels, stride) in enumerate(
             zip(self.channels, self.strides, strict=True)
@@ -73,16 +88,3 @@ class Model(nn.Module):
         if not self.features:
             return x
         return nn.Dense(self.features, dtype=self.dtype, name="projection")(x)
-
-    def _check(self) -> None:
-        if len(self.strides) != len(self.channels):
-            raise ValueError(
-                f"got {len(self.strides)} strides for {len(self.channels)} stages; "
-                "expected one a stage"
-            )
-        if self.depth < 1:
-            raise ValueError(f"depth is {self.depth}; expected 1 or more")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"dtype is {self.dtype!r}, expected one of float32, bfloat16"
-            )

@@ -2,16 +2,27 @@
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 from flax import linen as nn
 
 from models.layers import depthwise_conv as depthwise_lib
 from models.layers.batch_norm import BatchNorm
+from models.layers.fields import (
+    Channels,
+    DropRate,
+    Dtype,
+    Epsilon,
+    Momentum,
+    Multiplier,
+    OptionalChannels,
+    Stride,
+)
 
-INITIALIZATIONS = ("torchvision", "timm", "identity")
+Initialization: TypeAlias = Literal["torchvision", "timm", "identity"]
 
 
 class Stage(NamedTuple):
@@ -69,7 +80,13 @@ def depthwise_init(name: str, stride: int) -> nn.initializers.Initializer:
     kernel, timm divides by the groups. "identity" adds to torchvision's noise a kernel
     that passes its input on (stride 1) or averages the cells that a stride would skip,
     so that an untrained network keeps what its input shows.
+
+    Raises:
+        ValueError: Unknown name.
     """
+    if name not in get_args(Initialization):
+        choices = ", ".join(get_args(Initialization))
+        raise ValueError(f"got initialization {name!r}; choices: {choices}")
     fan = {"timm": "fan_in"}.get(name, "fan_out")
     noise = nn.initializers.variance_scaling(2.0, fan, "normal")
     if name != "identity":
@@ -142,24 +159,33 @@ class Model(nn.Module):
             `depthwise_init`.
     """
 
-    width: float = 1.0
-    depth: float = 1.0
-    stem_stride: int = 2
-    strides: tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)
-    stem_features: int = 32
-    head_features: int = 1280
-    pool: int = 1
+    width: Multiplier = 1.0
+    depth: Multiplier = 1.0
+    stem_stride: Stride = 2
+    strides: tuple[Stride, ...] = (1, 2, 2, 2, 1, 2, 1)
+    stem_features: Channels = 32
+    head_features: OptionalChannels = 1280
+    pool: Annotated[int, Interval(ge=1, le=64)] = 1
     squeeze_excite: bool = True
-    dropout: float = 0.2
-    stochastic_depth: float = 0.2
-    padding: str = "torch"
-    epsilon: float = 1e-5
-    momentum: float = 0.9
+    dropout: DropRate = 0.2
+    stochastic_depth: DropRate = 0.2
+    padding: depthwise_lib.Padding = "torch"
+    epsilon: Epsilon = 1e-5
+    momentum: Momentum = 0.9
     axis_name: str | None = None
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     zero_gamma: bool = False
-    depthwise: str = "auto"
-    initialization: str = "torchvision"
+    depthwise: depthwise_lib.Implementation = "auto"
+    initialization: Initialization = "torchvision"
+
+    def __post_init__(self):
+        """Check fields against each other."""
+        super().__post_init__()
+        if len(self.strides) != len(B0):
+            raise ValueError(
+                f"got {len(self.strides)} strides for {len(B0)} stages; expected one "
+                "stride for each stage"
+            )
 
     @property
     def features(self) -> int:
@@ -182,11 +208,8 @@ class Model(nn.Module):
             `[n, features]`, means over the last feature map.
 
         Raises:
-            ValueError: an unknown choice in a field, or a feature map that `pool` does
-                not divide.
+            ValueError: `pool` does not divide the last feature map.
         """
-        _expect("initialization", self.initialization, INITIALIZATIONS)
-        _expect("dtype", self.dtype, ("float32", "bfloat16"))
         x = x.astype(self.dtype)
         x = self._norm("stem_norm")(self._stem(x), train)
         repeats = [math.ceil(self.depth * stage.repeats) for stage in B0]
@@ -276,8 +299,3 @@ class Model(nn.Module):
 
 
 _fan_out = functools.partial(nn.initializers.variance_scaling, 2.0, "fan_out", "normal")
-
-
-def _expect(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")

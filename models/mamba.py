@@ -1,13 +1,15 @@
 """Mamba: a residual stack of selective state-space blocks over sequences of vectors."""
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 from flax import linen as nn
 
 from models.layers import selective_scan
+from models.layers.fields import Channels, Depth, Dtype, Epsilon, OptionalChannels
 
 DT_RANGE = (1e-3, 1e-1)  # step sizes that a new network has
 DT_LEAST = 1e-4
@@ -48,25 +50,21 @@ class Model(nn.Module):
     Source: Gu and Dao, "Mamba", arXiv 2312.00752, section 3.4 and its implementation.
     """
 
-    width: int = 768
-    layers: int = 14
-    states: int = 16
-    expand: int = 2
-    kernel: int = 4
-    rank: int = 0
+    width: Channels = 768
+    layers: Depth = 14
+    states: Annotated[int, Interval(ge=1, le=4096)] = 16
+    expand: Annotated[int, Interval(ge=1, le=64)] = 2
+    kernel: Annotated[int, Interval(ge=1, le=1024)] = 4
+    rank: OptionalChannels = 0
     project: bool = True
-    epsilon: float = 1e-5
-    scan: str = "auto"
-    chunk: int = selective_scan.CHUNK
-    dtype: str = "float32"
+    epsilon: Epsilon = 1e-5
+    scan: selective_scan.Implementation = "auto"
+    chunk: Annotated[int, Interval(ge=1, le=65536)] = selective_scan.CHUNK
+    dtype: Dtype = "float32"
     axis_name: str | None = None
 
     def setup(self):
         """Names the layers."""
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"dtype is {self.dtype!r}, expected 'float32' or 'bfloat16'"
-            )
         if self.project:
             self.input = nn.Dense(
                 self.width,

@@ -1,11 +1,22 @@
 """ResNet: 18, 34 and 50, and their narrower, shallower relatives."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from models.layers import conv
 from models.layers.batch_norm import BatchNorm
 from models.layers.conv import Conv3x3
+from models.layers.fields import (
+    Depth,
+    Dtype,
+    Epsilon,
+    Momentum,
+    Multiplier,
+    OptionalChannels,
+)
 
 BLOCKS = {"basic": 1, "bottleneck": 4}  # how much wider a block ends than it is inside
 
@@ -44,17 +55,23 @@ class Model(nn.Module):
     section 4.1; padding, and the stride in a bottleneck's 3×3, as in torchvision.
     """
 
-    width: float = 1.0
-    layers: tuple[int, ...] = (2, 2, 2, 2)
-    block: str = "basic"
-    stem: str = "imagenet"
-    features: int = 0
+    width: Multiplier = 1.0
+    layers: tuple[Depth, ...] = (2, 2, 2, 2)
+    block: Literal["basic", "bottleneck"] = "basic"
+    stem: Literal["imagenet", "small"] = "imagenet"
+    features: OptionalChannels = 0
     zero_gamma: bool = True
-    epsilon: float = 1e-5
-    momentum: float = 0.9
+    epsilon: Epsilon = 1e-5
+    momentum: Momentum = 0.9
     axis_name: str | None = None
-    dtype: str = "float32"
-    convolution: str = "auto"
+    dtype: Dtype = "float32"
+    convolution: conv.Implementation = "auto"
+
+    def __post_init__(self):
+        """Check fields against each other."""
+        super().__post_init__()
+        if not 1 <= len(self.layers) <= 8:
+            raise ValueError(f"got layers {self.layers}; expected one to eight stages")
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -67,11 +84,7 @@ class Model(nn.Module):
         Returns:
             `[n, features]`, or with `features` 0 `[n, 512 width]`, of bottlenecks
             `[n, 2048 width]`; not normalized.
-
-        Raises:
-            ValueError: an unknown block, stem or dtype, or no stage.
         """
-        self._check()
         x = self._stem(x.astype(self.dtype), train)
         for stage, blocks in enumerate(self.layers):
             channels = max(1, round(64 * 2**stage * self.width))
@@ -139,19 +152,3 @@ class Model(nn.Module):
         return BatchNorm(
             self.momentum, self.epsilon, self.axis_name, zero=zero, name=name
         )
-
-    def _check(self) -> None:
-        if self.block not in BLOCKS:
-            raise ValueError(
-                f"block is {self.block!r}, expected 'basic' or 'bottleneck'"
-            )
-        if self.stem not in ("imagenet", "small"):
-            raise ValueError(f"stem is {self.stem!r}, expected 'imagenet' or 'small'")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"dtype is {self.dtype!r}, expected 'float32' or 'bfloat16'"
-            )
-        if not self.layers or min(self.layers) < 1:
-            raise ValueError(
-                f"layers is {self.layers}, expected one block or more each"
-            )

@@ -4,13 +4,14 @@ import os
 import socket
 import time as clock
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from reporting import metric_facts
 from reporting.files import (
     append_line,
     decoded,
@@ -19,12 +20,15 @@ from reporting.files import (
     read_lines,
     write_json,
 )
+from reporting.history import Event, History
+from reporting.metric_facts import Facts
 
 CONFIG = "config.json"
 DATA = "data.json"
 AUDIT = "label_audit.json"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
+METRIC_FACTS = "metric_facts.json"
 RESUMES = "resumes.jsonl"
 REFUSALS = "refusals.jsonl"
 HEARTBEAT = "heartbeat.json"
@@ -42,6 +46,109 @@ LIVE_STATES = ("starting", "training", "evaluating", "saving", "reporting")
 FINAL_STATES = (
     "finished", "stopped", "preempted", "diverged", "collapsed", "failed",
 )  # fmt: skip
+
+
+class RunDir:
+    """A run's files, each read once and again only where it has changed.
+
+    Args:
+        path: The workdir.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._kept: dict[str, tuple[tuple, Any]] = {}
+        self._history: History | None = None
+
+    @property
+    def history(self) -> History:
+        """The run's events; read from the file once, then kept by `append_event`."""
+        if self._history is None:
+            self._history = History(read_events(self.path), self.metric_facts)
+        return self._history
+
+    def append_event(
+        self,
+        kind: str,
+        *,
+        step: int,
+        epoch: float,
+        metrics: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Event:
+        """Append an event to the file and to the history; return it."""
+        history = self.history  # read before the file has the new line
+        event = append_event(
+            self.path, kind, step=step, epoch=epoch, metrics=metrics, **fields
+        )
+        history.append(event)
+        return event
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """`config.json` as a whole."""
+        return self._read(CONFIG, read_config)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config as plain values."""
+        return self.description.get("config") or {}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """`data.json`."""
+        return self._read(DATA, read_data)
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        """`label_audit.json`."""
+        return self._read(AUDIT, read_audit)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """`environment.json`."""
+        return self._read(ENVIRONMENT, read_environment)
+
+    @property
+    def segments(self) -> list[dict]:
+        """The starts and resumes, in order."""
+        return self._read(RESUMES, read_resumes)
+
+    @property
+    def refusals(self) -> list[dict]:
+        """The starts that were refused, in order."""
+        return self._read(REFUSALS, read_refusals)
+
+    @property
+    def heartbeat(self) -> dict[str, Any]:
+        """The last heartbeat; {} without one."""
+        return self._read(HEARTBEAT, read_heartbeat) or {}
+
+    @property
+    def queries(self) -> list[dict]:
+        """The example queries with their neighbors, without images."""
+        return self._read(EXAMPLES, read_queries)
+
+    @property
+    def metric_facts(self) -> dict[str, Facts]:
+        """Facts of the tags that training logs."""
+        return self._read(METRIC_FACTS, read_metric_facts)
+
+    def facts(self, tag: str) -> Facts:
+        """Return kind, direction and headline of a tag."""
+        return self.history.facts(tag)
+
+    def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
+        """Return what a file holds, from memory where it has not changed."""
+        try:
+            status = os.stat(self.path / name)
+            stamp = status.st_ino, status.st_mtime_ns, status.st_size
+        except OSError:
+            stamp = ()
+        stamped = self._kept.get(name)
+        if stamped is None or stamped[0] != stamp:
+            stamped = self._kept[name] = stamp, read(self.path)
+        return stamped[1]
 
 
 def append_event(
@@ -97,6 +204,13 @@ def read_events(workdir: Path | str) -> list[dict]:
             events = [past for past in events if past["step"] <= event["step"]]
         events.append(_decoded(event))
     return events
+
+
+def read_metric_facts(workdir: Path | str) -> dict[str, Facts]:
+    """Return `metric_facts.json`: facts of the tags that training logs."""
+    written = read_json(Path(workdir) / METRIC_FACTS, {}) or {}
+    found = {tag: metric_facts.of_value(value) for tag, value in written.items()}
+    return {tag: facts for tag, facts in found.items() if facts is not None}
 
 
 def read_resumes(workdir: Path | str) -> list[dict]:

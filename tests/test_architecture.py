@@ -16,8 +16,10 @@ OURS = {
 ALLOWED = {
     "configs": {"ml_collections"},
     "losses": {"jax", "numpy"},
-    "models": {"jax", "flax", "numpy", "safetensors"},
-    "objectives": {"jax", "flax", "losses", "models.layers.mlp"},
+    "models": {"jax", "flax", "numpy", "safetensors", "annotated_types"},
+    "objectives": {
+        "jax", "flax", "numpy", "annotated_types", "losses", "models.layers.mlp",
+    },
     "input_pipeline": {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
         "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage", "annotated_types",

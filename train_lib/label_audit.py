@@ -93,7 +93,7 @@ def _nearer(run: Run, fresh: TrainState, anchors, partners) -> dict[str, dict]:
 def _encoders(run: Run, fresh: TrainState) -> dict[str, Callable]:
     began = run.config.model.init_from
     state = parallel.put_state((fresh.params, fresh.extra), run.mesh)
-    network = pretrained.other_embed(began) or run.embed(*state)
+    network = pretrained.other_embed(run.experiment) or run.embed(*state)
     encoders = {"start" if began else "untrained": network}
     if "pixels" not in run.experiment.baseline_names:
         return encoders

@@ -161,7 +161,7 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
     experiment.check_records(data.train)
     mesh = parallel.make_mesh()
     epoch_steps = experiment.steps_per_epoch(len(data.train))
-    granted = decisions.granted(files.read_events(workdir))
+    granted = decisions.granted(files.RunDir(workdir).history)
     total = round((config.train.epochs + granted) * epoch_steps)
     known = data_checks.describe(data)
     files.write_json(

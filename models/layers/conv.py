@@ -9,6 +9,7 @@ compile.
 """
 
 import functools
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jax import lax
 
 from models.layers import winograd
 
-IMPLEMENTATIONS = ("auto", "lax", "patches", "winograd")
+Implementation: TypeAlias = Literal["auto", "lax", "patches", "winograd"]
 
 _WINOGRAD = 16  # channels from which on its additions cost less than they save
 _PADS = ((1, 1), (1, 1))
@@ -86,8 +87,8 @@ def conv3x3(
     if implementation == "lax":
         return _convolve(x, kernel, stride)
     raise ValueError(
-        f"convolution is {implementation!r}, expected one of "
-        f"{', '.join(IMPLEMENTATIONS)}"
+        f"got convolution {implementation!r}; choices: "
+        f"{', '.join(get_args(Implementation))}"
     )
 
 

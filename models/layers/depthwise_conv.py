@@ -8,15 +8,15 @@ slice, that automatic differentiation would use, writes a padded copy a tap.
 """
 
 import functools
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-IMPLEMENTATIONS = ("auto", "lax", "shifts")
-PADDINGS = ("torch", "tf")
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
+Implementation: TypeAlias = Literal["auto", "lax", "shifts"]
+Padding: TypeAlias = Literal["torch", "tf"]
+Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 
 def pads(shape: tuple[int, int], kernel: int, stride: int, padding: str) -> Pads:
@@ -40,7 +40,9 @@ def pads(shape: tuple[int, int], kernel: int, stride: int, padding: str) -> Pads
     if padding == "tf":
         low, high = lax.padtype_to_pads(shape, (kernel,) * 2, (stride,) * 2, "SAME")
         return low, high
-    raise ValueError(f"padding is {padding!r}, expected one of {', '.join(PADDINGS)}")
+    raise ValueError(
+        f"got padding {padding!r}; choices: {', '.join(get_args(Padding))}"
+    )
 
 
 def depthwise(
@@ -84,7 +86,8 @@ def depthwise(
             feature_group_count=x.shape[-1],
         )
     raise ValueError(
-        f"depthwise is {implementation!r}, expected one of {', '.join(IMPLEMENTATIONS)}"
+        f"got depthwise {implementation!r}; choices: "
+        f"{', '.join(get_args(Implementation))}"
     )
 
 

@@ -1,144 +1,259 @@
 """Alarms on loss, gradient, embeddings, schedule and input of a run."""
 
 import math
+import statistics
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-import pandas as pd
-
-from reporting import history
-from reporting.alarms.common.rule import Limits, Run, alarm
+from reporting import history, timeline
+from reporting.alarms.common.rule import (
+    POINTS,
+    SETTLING,
+    Finding,
+    Findings,
+    Run,
+    alarm,
+)
 from reporting.formatting import count, number, percent
+from reporting.history import Measurement
+
+COLLAPSED, COLLAPSED_POINTS = 0.05, 3  # of 1/√d, and for how many logged points
+RATE = "train/lr"
+CHECKED = (history.LOSS, "train/grad_norm")  # values that have to be finite
 
 
-def not_finite(run: Run) -> list[dict]:
-    """Loss or gradient norm that is NaN or infinite."""
-    found = []
-    for tag in (history.LOSS, "train/grad_norm"):
-        train = (e for e in run.events if e["kind"] == "train" and tag in e["metrics"])
-        bad = (e for e in train if not history.is_finite(e["metrics"][tag]))
-        if (event := next(bad, None)) is None:
-            continue
-        step, value = event["step"], event["metrics"][tag]
-        seen = f"{tag} is {number(value)} at step {count(step)}."
-        advice = "Lower the learning rate, lengthen the warm-up, or clip the gradient."
-        found.append(alarm("not_finite", tag, step, seen, advice))
-    return found
+@alarm(severity="stop", shows="the loss or the gradient norm is NaN or infinite")
+def not_finite(run: Run) -> Findings:
+    """Find a loss or a gradient norm that is NaN or infinite."""
+    for tag in CHECKED:
+        point = run.history.first_not_finite(tag)
+        if point is not None:
+            yield describe_not_finite(tag, point.value, point.step)
 
 
-def near_chance(run: Run) -> list[dict]:
-    """A loss that stays where a network that knows nothing would be."""
-    frame = _losses(run, run.limits.points)
-    if len(frame) < run.limits.points:
-        return []
-    baseline = history.series(run.events, "train/loss_lower_bound", "train", 1)["value"]
-    chance = frame["chance"]
-    reach = chance - baseline.iloc[-1] if len(baseline) else chance.abs().replace(0, 1)
-    if not (frame["value"] >= chance - run.limits.near_chance * reach).all():
-        return []
-    first, last = frame.iloc[0], frame.iloc[-1]
-    return [
-        alarm(
-            "near_chance",
-            history.LOSS,
-            last["step"],
-            f"The loss ({number(last['value'])}) has not left its chance level "
-            f"({number(last['chance'])}) from step {count(first['step'])} to "
-            f"{count(last['step'])}: nothing is being learned.",
-            "See with `preview` whether positives look alike, then raise the learning "
-            "rate or lower the temperature.",
-        )
-    ]
+def describe_not_finite(
+    tag: str, value: float | None, step: int, checkpoint: str = ""
+) -> Finding:
+    """Return the finding on a value that is not finite.
 
-
-def rising(run: Run) -> list[dict]:
-    """A loss that has turned around."""
-    frame = _losses(run)
-    smooth = frame["value"].rolling(run.limits.points).mean().dropna()
-    if len(smooth) <= run.limits.points:
-        return []
-    best, now = smooth.min(), smooth.iloc[-1]
-    if now - best <= run.limits.rising * abs(frame["chance"].iloc[-1]):
-        return []
-    turned = frame["step"][smooth.idxmin()]
-    return [
-        alarm(
-            "loss_rising",
-            history.LOSS,
-            frame["step"].iloc[-1],
-            f"The loss has risen from {number(best)} at step {count(turned)} to "
-            f"{number(now)} (means of {run.limits.points} points).",
-            "The learning rate is too high for this stage; let it fall over the run or "
-            "lower its peak.",
-        )
-    ]
-
-
-def collapse(run: Run) -> list[dict]:
-    """Embeddings that spread over less of the sphere than they should."""
-    if run.progress < run.limits.settling:
-        return []
-    found = []
-    tags = history.tags(run.events, "embedding_std", "embedding_std_ratio")
-    for tag in tags:
-        if f"{tag}_ratio" in tags:  # the same, already divided
-            continue
-        frame = history.series(run.events, tag, last=run.limits.collapsed_points)
-        # 1/√d, the spread of random directions, comes as the metric's chance level.
-        unit = 1.0 if tag.endswith("_ratio") else frame["chance"]
-        ratio = (frame["value"] / unit).dropna()
-        if len(ratio) and ratio.iloc[-1] < run.limits.partial_collapse:
-            found.append(_spread(run.limits, tag, frame["step"].iloc[-1], ratio))
-    return found
-
-
-def _spread(limits: Limits, tag: str, step: float, ratio: pd.Series) -> dict:
-    share = percent(ratio.iloc[-1])
-    long_enough = len(ratio) == limits.collapsed_points
-    if long_enough and (ratio < limits.collapsed_spread).all():
-        return alarm(
-            "collapse",
-            tag,
-            step,
-            f"Embeddings have collapsed: their standard deviation is {share} of 1/√d, "
-            "and all records look the same to the network.",
-            "Lower the learning rate, and check the predictor, the stopped gradient "
-            "and BatchNorm.",
-        )
-    return alarm(
-        "partial_collapse",
+    Args:
+        tag: What was measured.
+        value: NaN or infinity.
+        step: The step of it.
+        checkpoint: A sentence on the last checkpoint, where known.
+    """
+    return Finding(
         tag,
         step,
-        f"Embeddings use little of the sphere: their standard deviation is {share} of "
-        f"1/√d; below {percent(limits.collapsed_spread)} they have collapsed.",
-        "Take more negatives or a lower temperature, and look at how positives are "
-        "made: views that differ in too little leave nothing to tell apart.",
+        f"{tag} is {number(value)} at step {count(step)}.{checkpoint and ' '}"
+        f"{checkpoint}",
+        "Lower the learning rate (optimizer.learning_rate), lengthen the warm-up, or "
+        "clip the gradient (optimizer.clip_norm).",
     )
 
 
-def low_rank(run: Run) -> list[dict]:
-    """Embeddings that lie in very few dimensions."""
-    found = []
-    if run.progress < run.limits.settling:
-        return found
-    for tag in history.tags(run.events, "effective_rank"):
-        last = history.series(run.events, tag, last=1).iloc[-1]
-        if last["value"] < run.limits.effective_rank:
-            seen = (
-                f"The embeddings' effective rank is {number(last['value'])}: all that "
-                "tells records apart lies in that many directions."
+@alarm(severity="stop", shows="all embeddings are nearly the same")
+def collapse(
+    run: Run,
+    *,
+    spread: float = COLLAPSED,
+    points: int = COLLAPSED_POINTS,
+    settling: float = SETTLING,
+) -> Findings:
+    """Find embeddings that are all nearly the same.
+
+    Args:
+        run: The run.
+        spread: Standard deviation of an embedding's entries, of 1/√d.
+        points: Logged points for which it has to last.
+        settling: Share of the run in which embeddings are not judged.
+    """
+    for tag, step, ratios in _spreads(run, points, settling):
+        if len(ratios) == points and max(ratios) < spread:
+            yield Finding(
+                tag,
+                step,
+                "Embeddings have collapsed: their standard deviation is "
+                f"{percent(ratios[-1])} of 1/√d, and all records look the same to the "
+                "network.",
+                "Lower the learning rate, and check the predictor, the stopped "
+                "gradient and BatchNorm.",
             )
-            advice = (
+
+
+@alarm(shows="embeddings use little of the sphere")
+def partial_collapse(
+    run: Run,
+    *,
+    spread: float = 0.5,
+    collapsed: float = COLLAPSED,
+    points: int = COLLAPSED_POINTS,
+    settling: float = SETTLING,
+) -> Findings:
+    """Find embeddings that spread over less of the sphere than they should.
+
+    Args:
+        run: The run.
+        spread: Standard deviation of an embedding's entries, of 1/√d.
+        collapsed: Standard deviation below which they have collapsed.
+        points: Logged points after which they have.
+        settling: Share of the run in which embeddings are not judged.
+    """
+    for tag, step, ratios in _spreads(run, points, settling):
+        if ratios[-1] >= spread:
+            continue
+        if len(ratios) == points and max(ratios) < collapsed:
+            continue
+        yield Finding(
+            tag,
+            step,
+            "Embeddings use little of the sphere: their standard deviation is "
+            f"{percent(ratios[-1])} of 1/√d; below {percent(collapsed)} they have "
+            "collapsed.",
+            "Take more negatives or a lower temperature, and look at how positives are "
+            "made: views that hardly differ teach nothing.",
+        )
+
+
+def _spreads(
+    run: Run, points: int, settling: float
+) -> Iterator[tuple[str, int, list[float]]]:
+    """Yield tag, step and latest standard deviations of embeddings, of 1/√d."""
+    if run.progress < settling:
+        return
+    tags = run.history.named("embedding_std", "embedding_std_ratio")
+    for tag in tags:
+        if f"{tag}_ratio" in tags:  # the same, already divided
+            continue
+        rows = run.history.points(tag, last=points)
+        # 1/√d, the spread of random directions, is the metric's chance level.
+        units = [1.0 if tag.endswith("_ratio") else row.chance for row in rows]
+        ratios = [
+            row.value / unit
+            for row, unit in zip(rows, units, strict=True)
+            if unit and history.is_number(row.value)
+        ]
+        if ratios:
+            yield tag, rows[-1].step, ratios
+
+
+@alarm(shows="the loss has not left its chance level")
+def near_chance(run: Run, *, share: float = 0.05, points: int = POINTS) -> Findings:
+    """Find a loss that stays at the level of random embeddings.
+
+    Args:
+        run: The run.
+        share: Distance from chance, as a share of the loss's reach.
+        points: Logged points for which it has to last.
+    """
+    losses = _losses(run, points)
+    if len(losses) < points:
+        return
+    bounds = run.history.points(history.LOSS_LOWER_BOUND, "train", 1)
+    for value, chance in ((point.value, point.chance) for point in losses):
+        reach = chance - bounds[0].value if bounds else abs(chance) or 1
+        if not value >= chance - share * reach:
+            return
+    first, last = losses[0], losses[-1]
+    yield Finding(
+        history.LOSS,
+        last.step,
+        f"The loss ({number(last.value)}) has not left its chance level "
+        f"({number(last.chance)}) from step {count(first.step)} to "
+        f"{count(last.step)}: nothing is being learned.",
+        "See with `preview` whether positives look alike, then raise the learning "
+        "rate or lower the temperature.",
+    )
+
+
+@dataclass
+class LowestMean:
+    """The lowest mean of consecutive losses, and the latest."""
+
+    points: int
+    means: int = field(default=0, repr=False)
+    best: float = field(default=math.inf, repr=False)
+    best_step: int = field(default=0, repr=False)
+    now: float = field(default=math.nan, repr=False)
+    _window: deque[float] = field(default_factory=deque, repr=False)
+
+    def add(self, point: Measurement) -> None:
+        """Take one loss."""
+        if not _is_loss(point):
+            return
+        self._window.append(float(point.value or 0.0))
+        if len(self._window) > self.points:
+            self._window.popleft()
+        if len(self._window) == self.points:
+            self.means += 1
+            self.now = sum(self._window) / self.points
+            if self.now < self.best:
+                self.best, self.best_step = self.now, point.step
+
+
+@alarm(shows="the loss rises again after its best")
+def loss_rising(run: Run, *, share: float = 0.02, points: int = POINTS) -> Findings:
+    """Find a loss that has turned around.
+
+    Args:
+        run: The run.
+        share: Rise above its best, as a share of the chance level.
+        points: Logged points of a mean.
+    """
+    lowest = run.history.fold(history.LOSS, "train", LowestMean(points))
+    if lowest.means <= points:
+        return
+    last = _losses(run, 1)
+    if not last or lowest.now - lowest.best <= share * abs(last[0].chance):
+        return
+    yield Finding(
+        history.LOSS,
+        last[0].step,
+        f"The loss has risen from {number(lowest.best)} at step "
+        f"{count(lowest.best_step)} to {number(lowest.now)} (means of {points} "
+        "points).",
+        "The learning rate is too high for this stage; let it fall over the run or "
+        "lower its peak.",
+    )
+
+
+@alarm(shows="embeddings lie in very few dimensions")
+def low_rank(run: Run, *, rank: float = 4.0, settling: float = SETTLING) -> Findings:
+    """Find embeddings that lie in very few dimensions.
+
+    Args:
+        run: The run.
+        rank: Effective rank below which they do.
+        settling: Share of the run in which embeddings are not judged.
+    """
+    if run.progress < settling:
+        return
+    for tag in run.history.named("effective_rank"):
+        (last,) = run.history.points(tag, last=1)
+        if history.is_number(last.value) and last.value < rank:
+            yield Finding(
+                tag,
+                last.step,
+                f"The embeddings' effective rank is {number(last.value)}: all that "
+                "tells records apart lies in that many directions.",
                 "More negatives, a lower temperature or stronger augmentation spread "
-                "it."
+                "it.",
             )
-            found.append(alarm("low_rank", tag, last["step"], seen, advice))
-    return found
 
 
-def schedule_horizon(run: Run) -> list[dict]:
-    """A learning-rate schedule that does not end when the run does."""
+@alarm(shows="the learning-rate schedule does not end when the run does")
+def schedule_horizon(run: Run, *, share: float = 0.02) -> Findings:
+    """Find a learning-rate schedule that does not end when the run does.
+
+    Args:
+        run: The run.
+        share: Difference of the lengths, of the schedule's.
+    """
     total, horizon = run.total_steps, run.horizon
-    if not total or not horizon or abs(total / horizon - 1) <= run.limits.horizon:
-        return []
+    if not total or not horizon or abs(total / horizon - 1) <= share:
+        return
     lead = f"The run ends at step {count(total)}, its schedule at {count(horizon)}: "
     if total < horizon:
         fallen = 0.5 * (1 - math.cos(math.pi * total / horizon))
@@ -146,162 +261,233 @@ def schedule_horizon(run: Run) -> list[dict]:
     else:
         what = f"the last {percent(1 - horizon / total)} run at its end value."
     advice = "Let the schedule's horizon be the run's length."
-    step = history.reached(run.events)[0]
-    return [alarm("schedule_horizon", "train/lr", step, lead + what, advice)]
+    yield Finding(RATE, run.history.step, lead + what, advice)
 
 
-def input_bound(run: Run) -> list[dict]:
-    """A step that waits for its data."""
-    tag = "perf/input_wait"
-    # The first point holds compilation and the filling of buffers.
-    frame = history.series(run.events, tag, "train", run.limits.points + 1).iloc[1:]
-    if frame.empty or not (share := frame["value"].median()) > run.limits.input_wait:
-        return []
-    speed = history.series(run.events, "perf/examples_per_sec", "train")["value"]
-    seen = f"{percent(share)} of the time goes by waiting for data"
-    seen += f" ({number(speed.median())} records a second)." if len(speed) else "."
-    advice = (
-        "Prepare the data once at the size that is trained on, and raise "
-        "train.threads or train.prefetch."
-    )
-    return [alarm("input_bound", tag, frame["step"].iloc[-1], seen, advice)]
-
-
-def few_candidates(run: Run) -> list[dict]:
-    """A loss that sees fewer candidates than the batch has records."""
+@alarm(shows="the loss sees fewer candidates than the batch has records")
+def few_candidates(run: Run) -> Findings:
+    """Find a loss that sees fewer candidates than the batch has records."""
     tag = "diag/candidates"
-    frame = history.series(run.events, tag, last=1).dropna(subset="value")
+    rows = run.history.points(tag, last=1)
     # One less is no fault: losses that leave the record itself out have it so.
-    if frame.empty or not run.batch_size:
-        return []
-    last = frame.iloc[-1]
-    if last["value"] >= run.batch_size - 1:
-        return []
-    seen = (
-        f"Each anchor is compared with {count(last['value'])} candidates, though a "
-        f"step holds {count(run.batch_size)} records: the loss and its chance level "
-        "are those of the smaller batch."
-    )
-    advice = (
-        "Gather keys over devices, and accumulate with train.grad_cache_chunks and "
-        "train.negatives=exact, which keeps all candidates."
-    )
-    return [alarm("few_candidates", tag, last["step"], seen, advice)]
-
-
-def no_positives(run: Run) -> list[dict]:
-    """Batches whose queries have nothing to find."""
-    found, limits = [], run.limits
-    for tag in history.tags(run.events, "queries_with_positive"):
-        frame = history.series(run.events, tag, last=limits.collapsed_points)
-        values, step = frame["value"].dropna(), frame["step"].iloc[-1]
-        if not len(values) or values.iloc[-1] >= 0.5:
-            continue
-        advice = (
-            "Set data.label, or draw several records of a label: "
-            "train.samples_per_class."
+    if not rows or not run.batch_size or not history.is_number(rows[0].value):
+        return
+    last = rows[0]
+    if last.value < run.batch_size - 1:
+        yield Finding(
+            tag,
+            last.step,
+            f"Each anchor is compared with {count(last.value)} candidates, though a "
+            f"step holds {count(run.batch_size)} records: the loss and its chance "
+            "level are those of the smaller batch.",
+            "Gather keys over devices, and accumulate with train.grad_cache_chunks "
+            "and train.negatives=global, which keeps all candidates.",
         )
-        if len(values) == limits.collapsed_points and not values.any():
+
+
+@alarm(severity="stop", shows="no query of a batch has a positive")
+def no_positives(run: Run, *, points: int = COLLAPSED_POINTS) -> Findings:
+    """Find batches in which no query has a positive.
+
+    Args:
+        run: The run.
+        points: Logged points for which it has to last.
+    """
+    for tag, step, shares in _with_positive(run, points):
+        if len(shares) == points and not any(shares):
             seen = "No query of a batch has a positive: nothing can be learned."
-            found.append(alarm("no_positives", tag, step, seen, advice))
-            continue
-        share = percent(values.iloc[-1])
-        seen = f"{share} of the queries of a batch have a positive."
-        found.append(alarm("few_positives", tag, step, seen, advice))
-    return found
+            yield Finding(tag, step, seen, _POSITIVES_ADVICE)
 
 
-def spike(run: Run) -> list[dict]:
-    """A loss far above those before it."""
-    frame = _losses(run)
-    if len(frame) <= run.limits.points:
-        return []
-    usual = frame["value"].rolling(run.limits.points).median().shift()
-    reach = frame["chance"].abs().replace(0, 1)
-    high = frame[frame["value"] - usual > run.limits.spike * reach]
-    if high.empty:
-        return []
-    last = high.iloc[-1]
-    seen = (
-        f"The loss jumped to {number(last['value'])} at step {count(last['step'])}; "
-        f"the median of {run.limits.points} points before was "
-        f"{number(usual[high.index[-1]])}."
-    )
-    advice = (
-        "Clip the gradient with optimizer.clip_norm, lower the peak of the learning "
-        "rate, or look for odd records."
-    )
-    return [alarm("loss_spike", history.LOSS, last["step"], seen, advice)]
+@alarm(shows="few queries of a batch have a positive")
+def few_positives(
+    run: Run, *, share: float = 0.5, points: int = COLLAPSED_POINTS
+) -> Findings:
+    """Find batches in which few queries have a positive.
+
+    Args:
+        run: The run.
+        share: Share of queries that should have one.
+        points: Logged points after which none having one is `no_positives`.
+    """
+    for tag, step, shares in _with_positive(run, points):
+        if shares[-1] < share and (len(shares) < points or any(shares)):
+            seen = f"{percent(shares[-1])} of the queries of a batch have a positive."
+            yield Finding(tag, step, seen, _POSITIVES_ADVICE)
 
 
-def lr_jump(run: Run) -> list[dict]:
-    """A learning rate that is another after a resume than before."""
-    found, limit = [], run.limits.lr_jump
-    rates = history.series(run.events, "train/lr", "train")
-    for event in (e for e in run.events if e["kind"] == "resume"):
-        before = rates[rates["step"] <= event["step"]]["value"]
-        after = rates[rates["step"] > event["step"]]
-        if before.empty or after.empty:
-            continue
-        old, new = before.iloc[-1], after["value"].iloc[0]
-        if max(old, new) <= limit * max(min(old, new), 0.0):
-            continue
-        seen = (
-            f"The run went on at step {count(event['step'])} with a learning rate of "
-            f"{number(new)}, {number(old)} before."
+_POSITIVES_ADVICE = (
+    "Set data.label, or draw several records of a label: train.samples_per_class."
+)
+
+
+def _with_positive(run: Run, points: int) -> Iterator[tuple[str, int, list[float]]]:
+    """Yield tag, step and latest shares of queries with a positive."""
+    for tag in run.history.named("queries_with_positive"):
+        rows = run.history.points(tag, last=points)
+        shares = [float(r.value) for r in rows if history.is_number(r.value)]
+        if shares:
+            yield tag, rows[-1].step, shares
+
+
+@dataclass
+class LastSpike:
+    """The latest loss that lay far above the median of those before it."""
+
+    share: float
+    points: int
+    spike: Measurement | None = field(default=None, repr=False)
+    usual: float = field(default=math.nan, repr=False)
+    _window: deque[float] = field(default_factory=deque, repr=False)
+
+    def add(self, point: Measurement) -> None:
+        """Take one loss."""
+        if not _is_loss(point):
+            return
+        value = float(point.value or 0.0)
+        if len(self._window) == self.points:
+            usual = statistics.median(self._window)
+            if value - usual > self.share * (abs(point.chance or 0.0) or 1):
+                self.spike, self.usual = point, usual
+            self._window.popleft()
+        self._window.append(value)
+
+
+@alarm(shows="the loss jumped far above the losses before it")
+def loss_spike(run: Run, *, share: float = 0.25, points: int = POINTS) -> Findings:
+    """Find a loss far above those before it.
+
+    Args:
+        run: The run.
+        share: Height above their median, as a share of the chance level.
+        points: Logged points of the median.
+    """
+    last = run.history.fold(history.LOSS, "train", LastSpike(share, points))
+    if last.spike is not None:
+        yield Finding(
+            history.LOSS,
+            last.spike.step,
+            f"The loss jumped to {number(last.spike.value)} at step "
+            f"{count(last.spike.step)}; the median of {points} points before was "
+            f"{number(last.usual)}.",
+            "Clip the gradient with optimizer.clip_norm, lower the peak of the "
+            "learning rate, or look for odd records.",
         )
-        advice = (
+
+
+@alarm(shows="the learning rate after a resume is not the one before it")
+def lr_jump(run: Run, *, times: float = 2.0) -> Findings:
+    """Find a learning rate that is another after a resume than before.
+
+    Args:
+        run: The run.
+        times: Ratio of the rates.
+    """
+    for resume in run.history.of_kind("resume"):
+        before, after = run.history.around(RATE, resume["step"])
+        if before is None or after is None:
+            continue
+        old, new = float(before.value or 0.0), float(after.value or 0.0)
+        if max(old, new) <= times * max(min(old, new), 0.0):
+            continue
+        yield Finding(
+            RATE,
+            after.step,
+            f"The run went on at step {count(resume['step'])} with a learning rate of "
+            f"{number(new)}, {number(old)} before.",
             "A rate that jumps up undoes part of what was learned; --extend=continue "
-            "keeps the old curve."
+            "keeps the old curve.",
         )
-        found.append(alarm("lr_jump", "train/lr", after["step"].iloc[0], seen, advice))
-    return found
 
 
-def gate_changed(run: Run) -> list[dict]:
-    """A gate that asks for something else than it did when the run began."""
-    found = []
+@alarm(shows="positives are farther apart than negatives")
+def reversed_pairs(
+    run: Run, *, points: int = POINTS, settling: float = SETTLING
+) -> Findings:
+    """Find positives that lie farther apart than negatives.
+
+    Args:
+        run: The run.
+        points: Logged points for which it has to last.
+        settling: Share of the run in which embeddings are not judged.
+    """
+    tags = "train/positive_similarity", "train/negative_similarity"
+    near, far = (run.history.points(tag, "train", points) for tag in tags)
+    if run.progress < settling or len(near) < points or len(near) != len(far):
+        return
+    pairs = [(a.value, b.value) for a, b in zip(near, far, strict=True)]
+    if not all(history.is_number(a) and a < b for a, b in pairs):
+        return
+    yield Finding(
+        tags[0],
+        near[-1].step,
+        f"Positives have a mean cosine of {number(near[-1].value)}, negatives one of "
+        f"{number(far[-1].value)}: training drives apart what belongs together.",
+        "A loss over ranks has to start at the nearest key.",
+    )
+
+
+@alarm(shows="a gate asks for something else than when the run began")
+def gate_changed(run: Run) -> Findings:
+    """Find a gate that asks for something else than it did when the run began."""
     for segment in run.segments:
         for name, (before, now) in (segment.get("changed") or {}).items():
             if not name.startswith("gates."):
                 continue
-            seen = (
-                f"{name} was {_said(before)} when the run began and is {_said(now)} "
-                f"since step {count(segment.get('from_step'))}: one criterion with two "
-                "thresholds."
+            yield Finding(
+                name,
+                segment.get("from_step") or 0,
+                f"{name} was {_as_text(before)} when the run began and is "
+                f"{_as_text(now)} since step {count(segment.get('from_step'))}: one "
+                "criterion with two thresholds.",
+                "Set bounds before a run; a new bound is for the next one.",
             )
-            advice = "Set bounds before a run; a new bound is for the next one."
-            step = segment.get("from_step") or 0
-            found.append(alarm("gate_changed", name, step, seen, advice))
-    return found
 
 
-def reversed_pairs(run: Run) -> list[dict]:
-    """Pairs that belong together and lie farther apart than those that do not."""
-    tags = "train/positive_similarity", "train/negative_similarity"
-    near, far = (
-        history.series(run.events, tag, "train", run.limits.points) for tag in tags
+@alarm(shows="steps wait for their data")
+def input_bound(
+    run: Run, *, share: float = timeline.INPUT_BOUND, points: int = POINTS
+) -> Findings:
+    """Find steps that wait for their data.
+
+    Args:
+        run: The run.
+        share: Share of the time spent waiting.
+        points: Logged points of the median.
+    """
+    tag = "perf/input_wait"
+    # The first point holds compilation and the filling of buffers.
+    rows = run.history.points(tag, "train", points + 1)[1:]
+    waits = [float(row.value) for row in rows if history.is_number(row.value)]
+    if not waits or not (wait := statistics.median(waits)) > share:
+        return
+    speeds = [
+        float(row.value)
+        for row in run.history.points("perf/examples_per_sec", "train", points)
+        if history.is_number(row.value)
+    ]
+    seen = f"{percent(wait)} of the time goes by waiting for data"
+    seen += f" ({number(statistics.median(speeds))} records a second)" if speeds else ""
+    yield Finding(
+        tag,
+        rows[-1].step,
+        f"{seen}.",
+        "Prepare the data once at the size that is trained on, and raise "
+        "train.threads or train.prefetch.",
     )
-    if run.progress < run.limits.settling or len(near) < run.limits.points:
-        return []
-    if len(near) != len(far) or not (near["value"] < far["value"]).all():
-        return []
-    last = near.iloc[-1]
-    seen = (
-        f"Positives have a mean cosine of {number(last['value'])}, negatives one of "
-        f"{number(far['value'].iloc[-1])}: training drives apart what belongs together."
-    )
-    advice = "A loss over ranks has to walk from the nearest to the farthest."
-    return [alarm("reversed_pairs", tags[0], last["step"], seen, advice)]
 
 
-def _said(value: object) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(value)
     return "absent" if value is None else str(value)
 
 
-def _losses(run: Run, last: int | None = None) -> pd.DataFrame:
-    """The finite losses with their chance level: columns step, value, chance."""
-    frame = history.series(run.events, history.LOSS, "train", last)
-    return frame.dropna(subset=["value", "chance"]).reset_index(drop=True)
+def _is_loss(point: Measurement) -> bool:
+    return history.is_number(point.value) and history.is_number(point.chance)
+
+
+def _losses(run: Run, last: int) -> list[Measurement]:
+    """Return the latest losses that have a chance level."""
+    rows = run.history.points(history.LOSS, "train", last)
+    return [row for row in rows if _is_loss(row)]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from reporting import history, run_dir
 from reporting.formatting import number
 from reporting.gates import decisions
 from reporting.gates.judgment import DEFAULTS, NEEDED, OPERATORS, RUN, complete
+from reporting.run_dir import RunDir
 
 
 def check(
@@ -174,7 +174,7 @@ def _level_faults(
 
 def _run_faults(folder: str, tag: str) -> list[str]:
     """Whether another run has measured this metric."""
-    known = history.measure(run_dir.read_events(folder))
+    known = RunDir(folder).history.metrics()
     if not known:
         return [f"{folder} holds no run; expected the --workdir of one"]
     if tag not in known:

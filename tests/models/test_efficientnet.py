@@ -175,10 +175,14 @@ def test_identity_starts_by_passing_or_averaging_what_it_sees(kernel, stride):
     np.testing.assert_allclose(y, expected, atol=0.02)
 
 
-def test_unknown_choices_are_named():
-    for fields in ({"initialization": "keras"}, {"dtype": "float16"}):
-        with pytest.raises(ValueError, match="expected one of"):
-            shapes(Model(**fields))
+def test_unknown_initialization_is_an_error():
+    with pytest.raises(ValueError, match="got initialization 'keras'; choices: "):
+        shapes(Model(initialization="keras"))
+
+
+def test_strides_for_another_number_of_stages_are_an_error():
+    with pytest.raises(ValueError, match="got 2 strides for 7 stages"):
+        Model(strides=(1, 2))
 
 
 def test_b0_is_the_same_function_as_in_pytorch():

@@ -13,7 +13,7 @@ from reporting import run_dir as files
 from reporting.figures import run_figures
 from tests.train_lib import tiny_run
 from tests.train_lib.test_trainer import tiny  # noqa: F401
-from train_lib import experiment, label_audit
+from train_lib import label_audit
 from train_lib.config import load_recipe
 
 
@@ -35,12 +35,10 @@ def weak(tiny, tmp_path_factory):  # noqa: F811
     """The workdir of such a run, which was stopped by nothing."""
     workdir = tmp_path_factory.mktemp("weak")
     with pytest.MonkeyPatch.context() as patch:
-        load = experiment.load_data
-        patch.setattr(experiment, "load_data", lambda *a, **k: weaken(load(*a, **k)))
         patch.setattr(run_figures, "write", lambda folder, events: {})
         fields = {"objective__positives": "codes", "train__epochs": 0.5}
         arguments = tiny_run.arguments(workdir, **fields)
-        assert main.main(arguments) == 0
+        assert main.main(arguments, build=tiny_run.build_with_data(weaken)) == 0
     return workdir
 
 

@@ -8,7 +8,7 @@ import main
 from reporting.figures import run_figures
 from reporting.page import stages as reporting
 from tests.train_lib import tiny_run
-from train_lib import experiment, stages, trainer, validation
+from train_lib import stages, trainer
 from train_lib.config import ConfigError
 
 SOURCES = ["configs/simsiam_resnet.py:smoke", "configs/fastap_resnet.py:smoke"]
@@ -72,14 +72,11 @@ def both(tmp_path_factory):
         patch.setenv("AKIN_CACHE", str(folder / "cache"))
         patch.setattr(main, "_prepare_jax", lambda: None)
         patch.setattr(run_figures, "write", lambda folder, events: {})
-        patch.setattr(experiment, "find", experiment.find)  # restored afterwards
-        patch.setattr(validation, "_section_faults", lambda config: [])
-        tiny_run.use_tiny_network()
         command = [f"--config={source}" for source in SOURCES]
         command += [f"--workdir={folder}"]
         command += ["--config.train.epochs=1", "--config.evaluate.every_epochs=1"]
         command += ["--config.1.evaluate.loss_batches=0"]
-        assert main.main(command) == 0
+        assert main.main(command, build=tiny_run.build) == 0
     return folder
 
 

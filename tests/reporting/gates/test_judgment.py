@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from reporting import run_dir
 from reporting.gates import judgment
 from reporting.gates import validation as gate_validation
+from reporting.history import History
 from tests.reporting import fake
 
 TAGS = ["train/loss", "train/loss_chance", "train/lr", "eval/brand/recall@1"]
@@ -184,13 +185,12 @@ def test_a_gate_is_judged_at_its_epoch_and_waits_before(tmp_path):
         "late": {"metric": "eval/brand/recall@1", "value": 0.7, "at": 6},
         "end": {"metric": "eval/brand/recall@1", "value": 0.7},
     }
-    events = run_dir.read_events(folder)
-    judged = judgment.judge_run(specs, events)
+    judged = judgment.judge_run(specs, run_dir.RunDir(folder).history)
     # Evaluated at epochs 2 (.6) and 4 (.9): the first at or after epoch 1 counts.
     assert judged["now"]["value"] == pytest.approx(0.6)
     assert [judged[name]["passed"] for name in specs] == [True, None, None]
     fake.evaluation(folder, "eval", 40, 0.9, final=True)
-    judged = judgment.judge_run(specs, run_dir.read_events(folder))
+    judged = judgment.judge_run(specs, run_dir.RunDir(folder).history)
     assert [judged[name]["passed"] for name in specs] == [True, True, True]
 
 
@@ -221,7 +221,7 @@ def history(*values, tag="eval/brand/recall@1", final=True, every=1.0):
 def run_of(spec, events, **fields):
     spec = {"metric": "eval/brand/recall@1", **spec}
     config = {"gates": {"g": spec}, "schedule": {"warmup_epochs": 1.5} | fields}
-    return judgment.judge_run(judgment.of_config(config), events)["g"]
+    return judgment.judge_run(judgment.of_config(config), History(events))["g"]
 
 
 def test_after_the_warm_up_is_the_first_measurement_then():
