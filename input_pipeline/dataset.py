@@ -91,16 +91,29 @@ class Data(NamedTuple):
     grouped_by: str = "label"
 
 
+def columns_without_codes(
+    ids: np.ndarray, labels: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Return the columns that every table has, for records without codes.
+
+    Args:
+        ids: Int [n].
+        labels: Int [n]; None for records without labels.
+    """
+    n = len(ids)
+    return {
+        "id": np.asarray(ids, np.int64),
+        "label": np.full(n, MISSING, np.int32)
+        if labels is None
+        else np.asarray(labels, np.int32),
+        "codes": np.full((n, 1), MISSING, np.int32),
+        "code_weights": np.zeros((n, 1), np.float32),
+    }
+
+
 def single(fields: Mapping[str, np.ndarray], name: str, path: str) -> Split:
     """Return a split of one record that has no label and no code."""
-    table = {
-        "id": np.zeros(1, np.int64),
-        "label": np.full(1, MISSING, np.int32),
-        "codes": np.full((1, 1), MISSING, np.int32),
-        "code_weights": np.zeros((1, 1), np.float32),
-        "name": [name],
-        "path": [path],
-    }
+    table = columns_without_codes(np.zeros(1)) | {"name": [name], "path": [path]}
     return Split([dict(fields)], table, [], [])
 
 

@@ -82,22 +82,7 @@ def load(
         "content": label_table.digest(files, content),
     }
 
-    def plan() -> prepared.Work:
-        """What is to be read, in blocks, and what is said of it afterwards."""
-        index = image_files.build(root, files, content)
-        tally = image_files.Tally(index.total, max_rejected)
-        tally.add(index.rejected)
-        held = image_files.held_out_files(index.groups, val_fraction, seed)
-        return prepared.Work(
-            blocks=_cut(index.paths, held, size),
-            make=functools.partial(
-                _block, root=str(root), size=size, max_pixels=max_pixels
-            ),
-            columns=index.columns,
-            facts=functools.partial(_facts, index=index, root=root),
-            watch=lambda report: tally.add(report["rejected"]),
-        )
-
+    plan = functools.partial(_plan, root, files, content, spec, max_rejected)
     data = prepared.load(
         spec,
         plan,
@@ -114,6 +99,32 @@ def load(
     for split in (data.train, data.validation):
         split.table["path"] = [str(root / name) for name in split.table["filename"]]
     return data._replace(facts={**data.facts, "path": str(root)})
+
+
+def _plan(
+    root: pathlib.Path,
+    files: label_table.Files,
+    content: bytes | None,
+    spec: dict,
+    max_rejected: float,
+) -> prepared.Work:
+    """Return how to prepare a folder, in blocks."""
+    index = image_files.build(root, files, content)
+    tally = image_files.Tally(index.total, max_rejected)
+    tally.add(index.rejected)
+    held = image_files.held_out_files(index.groups, spec["val_fraction"], spec["seed"])
+    return prepared.Work(
+        blocks=_cut(index.paths, held, spec["size"]),
+        make=functools.partial(
+            _block,
+            root=str(root),
+            size=spec["size"],
+            max_pixels=spec["max_pixels"],
+        ),
+        columns=index.columns,
+        facts=functools.partial(_facts, index=index, root=root),
+        watch=lambda report: tally.add(report["rejected"]),
+    )
 
 
 def decode(path: str, size: int, max_pixels: int = 64_000_000) -> np.ndarray:

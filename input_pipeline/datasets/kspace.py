@@ -286,12 +286,8 @@ def _split(described: list[dict], root: pathlib.Path) -> dataset.Split:
                 column.append(value)
             places.append((scan["array"], index))
             labels.append(label)
-    n = len(places)
     table = {
-        "id": np.arange(n, dtype=np.int64),
-        "label": np.array(labels, np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
+        **dataset.columns_without_codes(np.arange(len(places)), labels),
         **columns,
     }
     names = [str(pathlib.Path(scan["file"]).relative_to(root)) for scan in described]

@@ -1,4 +1,4 @@
-"""Procedural marks: brands composed of shapes and letters, drawn in renditions.
+"""Procedural logos: brands composed of shapes and letters, drawn in renditions.
 
 Data that ships as code: seeded, without fonts or files, labeled with brands and with
 sections of the Vienna Classification. A brand is a composition of elements, layout and
@@ -37,7 +37,7 @@ def load(
     renditions: Annotated[int, Interval(ge=1, le=1000)] = 5,
     progress: bool = True,
 ) -> dataset.Data:
-    """Draw the marks once and returns them split by brand.
+    """Draw the logos once and return them, split by brand.
 
     Args:
         path: None; logos are drawn, not read.

@@ -64,19 +64,7 @@ def load(
     frame = _table(file, table, len(images))
     for column in (*pair, contrast):
         _check_column(frame, column)
-    places = frame[list(pair)].astype(str).agg(" ".join, axis=1)
-    label_names, labels = np.unique(places, return_inverse=True)
-    n = len(images)
-    columns = {
-        "id": np.arange(n, dtype=np.int64),
-        "label": labels.astype(np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
-        "source": frame[contrast].astype(str).tolist(),
-        "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
-    }
-    records = [{"image": image} for image in images]
-    split = dataset.Split(records, columns, label_names.tolist(), [])
+    split = _split(images, frame, pair, contrast)
     index = np.arange(phantom_records + distractors)
     extra = {}
     if distractors:
@@ -85,12 +73,14 @@ def load(
         )
     facts = {
         "dataset": "slices",
-        "images": n,
-        "places": len(label_names),
-        "contrasts": sorted(set(columns["source"])),
+        "images": len(split),
+        "places": len(split.label_names),
+        "contrasts": sorted(set(split.table["source"])),
     }
     held = (
-        splits.filtered(frame, val_filter, "images") if val_filter else np.ones(n, bool)
+        splits.filtered(frame, val_filter, "images")
+        if val_filter
+        else np.ones(len(split), bool)
     )
     facts["held_out"] = f"{int(held.sum())} images with {val_filter or 'any value'}"
     if train_on == "phantoms":
@@ -99,9 +89,9 @@ def load(
         )
         facts["training"] = f"{phantom_records} random phantoms, no slice"
     elif train_on == "all":
-        train, facts["training"] = split, f"all {n} images, unpaired"
+        train, facts["training"] = split, f"all {len(split)} images, unpaired"
     else:
-        train, facts["training"] = split.take(~held), f"{n - int(held.sum())} images"
+        train, facts["training"] = split.take(~held), f"{int((~held).sum())} images"
     grouped_by = "" if train_on == "all" else "label"
     return dataset.Data(train, split.take(held), facts, extra, grouped_by)
 
@@ -131,6 +121,21 @@ def read_records(
     """
     del data
     return kspace.read_records(path, data={}, transform=transform)
+
+
+def _split(
+    images: np.ndarray, frame: pd.DataFrame, pair: tuple[str, ...], contrast: str
+) -> dataset.Split:
+    """Return all images as records; those of one place have one label."""
+    places = frame[list(pair)].astype(str).agg(" ".join, axis=1)
+    label_names, labels = np.unique(places, return_inverse=True)
+    columns = {
+        **dataset.columns_without_codes(np.arange(len(images)), labels),
+        "source": frame[contrast].astype(str).tolist(),
+        "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
+    }
+    records = [{"image": image} for image in images]
+    return dataset.Split(records, columns, label_names.tolist(), [])
 
 
 def _images(file: pathlib.Path, key: str) -> np.ndarray:

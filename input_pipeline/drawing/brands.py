@@ -72,7 +72,7 @@ def draw(brand: Brand, rng: np.random.Generator, size: int, plain: bool) -> np.n
         parts = place(brand.emblem, scale=0.62, at=(0.0, -0.26))
         line = letters.word(brand.word, brand.stroke)
         parts += place(line, scale=0.86, at=(0.0, 0.7))
-    # Files of one mark differ in their margins; were they all alike, raw pixels would
+    # Files of one logo differ in their margins; were they all alike, raw pixels would
     # find every third rendition.
     scale = 1.0 if plain else rng.uniform(*_SCALES)
     room = _ROOM * (1.0 - scale)

@@ -1,4 +1,4 @@
-"""Capital letters as strokes, so that marks need no font."""
+"""Capital letters as strokes, so that logos need no font."""
 
 import numpy as np
 

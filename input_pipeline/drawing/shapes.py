@@ -1,4 +1,4 @@
-"""Polygons and strokes of procedural marks, and how to draw them.
+"""Polygons and strokes of procedural logos, and how to draw them.
 
 Coordinates: the unit square [-1, 1]^2, y pointing down. Everything is made of straight
 pieces whose corners are rounded to a fixed grid, so that no installed font and no

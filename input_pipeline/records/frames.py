@@ -279,12 +279,8 @@ def _counts(labels: np.ndarray, train: np.ndarray) -> dict:
 
 
 def _columns(table: pd.DataFrame, order: np.ndarray, labels: np.ndarray) -> dict:
-    n = len(table)
     columns = {
-        "id": order.astype(np.int64),
-        "label": labels,
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
+        **dataset.columns_without_codes(order, labels),
         "clip": table["clip"].astype(str).tolist(),
         "frame": table["frame"].to_numpy(np.int64),
         "time": table["time"].to_numpy(np.float64),

@@ -37,11 +37,9 @@ def split(
         f"phantom {i}" if not t else f"phantom {i}, near_duplicate {t}"
         for i, t in zip(index.tolist(), near_duplicate.tolist(), strict=True)
     ]
+    ids = first_id + index * (NEAR_DUPLICATES + 1) + near_duplicate
     table = {
-        "id": first_id + index * (NEAR_DUPLICATES + 1) + near_duplicate,
-        "label": np.full(n, dataset.MISSING, np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
+        **dataset.columns_without_codes(ids),
         "phantom": index,
         "near_duplicate": near_duplicate,
         "name": names,

@@ -244,13 +244,10 @@ def _split(
     s: Sequences, source: Sequence, places: np.ndarray, first_id: int
 ) -> dataset.Split:
     """Records that stand for the vectors at `places`."""
-    n = len(places)
+    ids = first_id + np.arange(len(places))
     titles = [s.names[i] for i in s.article[places].tolist()]
     table: dict[str, Any] = {
-        "id": first_id + np.arange(n, dtype=np.int64),
-        "label": s.article[places].astype(np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
+        **dataset.columns_without_codes(ids, s.article[places]),
         "vector": places.astype(np.int64),
         "position": s.position[places].astype(np.int64),
         "title": titles,

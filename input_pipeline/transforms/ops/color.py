@@ -83,6 +83,6 @@ def permute_channels(x, u):
 def set_levels(x, black, white):
     """Give black and white other colors, [3] each: black + (white - black) x.
 
-    White paper becomes colored, dark ink light: what a mark's renditions differ by.
+    White paper becomes colored, dark ink light, as in the renditions of a logo.
     """
     return black[None, :, None] + (white - black)[None, :, None] * x

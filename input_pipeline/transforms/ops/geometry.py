@@ -9,7 +9,7 @@ from jax import lax
 TRIES = 10  # crops drawn before falling back, as torchvision does
 
 # Share of the full range (0 to 255) by which a pixel must differ from the border
-# to be part of the mark and not of its background.
+# to be part of the logo and not of its background.
 _INK_THRESHOLD = 0.1
 _INK_SIDE = 64  # pixels a side that are looked at, about
 

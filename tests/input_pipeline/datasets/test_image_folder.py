@@ -160,7 +160,7 @@ def test_a_prepared_folder_is_not_decoded_again(folder, monkeypatch):
 
 @pytest.mark.parametrize("content", [None, "file", "empty", "texts", "bad"])
 def test_nothing_to_read_is_said(tmp_path, content):
-    root = tmp_path / "marks"
+    root = tmp_path / "logos"
     expected = {
         None: "nothing",
         "file": "a file",

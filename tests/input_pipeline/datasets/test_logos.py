@@ -1,4 +1,4 @@
-"""Procedural marks: the same everywhere, alike within a brand, split by brand."""
+"""Procedural logos: the same everywhere, alike within a brand, split by brand."""
 
 import inspect
 import pathlib

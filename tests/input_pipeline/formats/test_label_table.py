@@ -15,7 +15,7 @@ from tests.input_pipeline.image_files import both, load, write_image, write_labe
 def test_labels_give_codes_names_and_whole_groups(folder):
     rows = [f"{'deep/er/' if k % 2 else ''}{k:02d}.png" for k in range(12)]
     write_labels(
-        folder, [f"{r},animal;animal.{k % 4},mark {k},me" for k, r in enumerate(rows)]
+        folder, [f"{r},animal;animal.{k % 4},logo {k},me" for k, r in enumerate(rows)]
     )
     data = load(folder, val_fraction=0.5)
     assert data.train.label_names == [f"animal.{k}" for k in range(4)]
@@ -29,7 +29,7 @@ def test_labels_give_codes_names_and_whole_groups(folder):
             "animal",
             f"animal.{number % 4}",
         ]
-        assert split.table["name"][row] == f"mark {number}"
+        assert split.table["name"][row] == f"logo {number}"
         assert split.table["source"][row] == "me"
     train, validation = (set(s.table["label"].tolist()) for s in data[:2])
     assert not train & validation

@@ -248,7 +248,7 @@ def test_a_crop_that_never_fits_becomes_the_centre():
     np.testing.assert_array_equal(tall, [[0, 20, 40, 20]] * 3)
 
 
-def test_min_content_keeps_a_share_of_the_mark():
+def test_min_content_keeps_a_share_of_the_logo():
     image = np.full((64, 64, 3), 250, np.uint8)
     image[4:14, 48:60] = (200, 30, 30)
 
@@ -262,7 +262,7 @@ def test_min_content_keeps_a_share_of_the_mark():
     kept = shares(crops(image, 500, min_content=0.6))
     assert (free < 0.6).mean() > 0.4
     assert (kept < 0.6).mean() < 0.05  # none of ten tries held enough
-    # Where none does, the try with most of the mark is taken.
+    # Where none does, the try with most of the logo is taken.
     most = shares(crops(image, 500, scale=(0.02, 0.02), min_content=0.9))
     assert most.mean() > 3 * shares(crops(image, 500, scale=(0.02, 0.02))).mean()
 
