@@ -129,6 +129,16 @@ def test_no_module_starts_with_underscore():
     assert [name for name in names - {"__init__"} if name.startswith("_")] == []
 
 
+@pytest.mark.parametrize(
+    ("folder", "exported"),
+    [("input_pipeline/datasets", "load"), ("input_pipeline/transforms", "Transform")],
+)
+def test_folders_list_only_choices(folder, exported):
+    for path in (ROOT / folder).glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert exported in {getattr(node, "name", "") for node in tree.body}, path
+
+
 @pytest.mark.parametrize("folder", ALLOWED)
 def test_imports_follow_the_table(folder):
     wrong = [

@@ -94,22 +94,14 @@ def split(
     )
     columns = _columns(table, order, labels)
     sides = []
-    for side_number in (0, 1):
-        rows = np.flatnonzero(side == side_number)
-        if not len(rows):
+    for name, rows in (("in training", side == 0), ("held out", side == 1)):
+        if not rows.any():
             raise dataset.DataError(
-                f"data.split: no frame is {('in training', 'held out')[side_number]} "
-                f"of {len(table)} in {len(clips)} clips; set data.val_fraction or "
-                "data.gap"
+                f"data.split: no frame is {name} of {len(table)} in {len(clips)} "
+                "clips; set data.val_fraction or data.gap"
             )
         source = _Frames(frames, order[rows], *_later(number[rows], delta))
-        side_columns = {
-            name: column[rows]
-            if isinstance(column, np.ndarray)
-            else [column[row] for row in rows]
-            for name, column in columns.items()
-        }
-        sides.append(dataset.Split(source, side_columns, names, []))
+        sides.append(dataset.Split(source, _select(columns, rows), names, []))
     if label == PSEUDO and (labeled := sides[0].table["label"] >= 0).any():
         # Most frames have no such label, and batches would hold hardly any that do.
         sides[0] = sides[0].take(labeled)
@@ -127,6 +119,16 @@ def split(
     # In time both sides of each clip are known, with a gap between them.
     grouped_by = "clip" if split == "clip" else ""
     return dataset.Data(*sides, facts=facts, grouped_by=grouped_by)
+
+
+def _select(columns: dict, rows: np.ndarray) -> dict:
+    """Return the rows of all columns for which `rows` bool [n] is true."""
+    return {
+        name: column[rows]
+        if isinstance(column, np.ndarray)
+        else [column[row] for row in np.flatnonzero(rows)]
+        for name, column in columns.items()
+    }
 
 
 def whole(cine: Cine, path: str) -> dataset.Split:

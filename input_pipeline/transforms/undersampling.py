@@ -213,4 +213,7 @@ class Transform(TransformBase):
 
     def _masks(self, name: str) -> np.ndarray:
         """Return the masks of a view, bool [offsets, size]."""
-        return self._scanner.table(vars(getattr(self, name)), name)
+        try:
+            return self._scanner.masks(**vars(getattr(self, name)))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None

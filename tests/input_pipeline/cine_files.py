@@ -1,5 +1,6 @@
 """Cine in every format, and files that are at fault in every way."""
 
+import functools
 import os
 import pickle
 import struct
@@ -10,7 +11,13 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from input_pipeline.formats.cine import arrays as cine_arrays
+from input_pipeline.formats.cine import axes as cine_axes
+from input_pipeline.formats.cine import files as cine_reader
+from input_pipeline.physics import bmode
+
 FRAMES, DEPTH, LINES = 20, 40, 12
+SIZE = (DEPTH, LINES)  # nothing is resized
 
 
 def amplitudes(frames=FRAMES, depth=DEPTH, lines=LINES, seed=0):
@@ -188,3 +195,38 @@ def write_bomb(path, side=100_000):
         for kind, body in chunks:
             crc = struct.pack(">I", zlib.crc32(kind + body))
             file.write(struct.pack(">I", len(body)) + kind + body + crc)
+
+
+def prepare(path, cache, *, size=SIZE, max_rejected=0.0, key="", axes="", **recipe):
+    """Prepare a file or folder of frames with defaults."""
+    recipe = {"bmode": "auto", "db": 60.0, "envelope": "auto"} | recipe
+    recipe = bmode.Recipe(size, **recipe)
+    convert = functools.partial(
+        cine_arrays.convert,
+        key=key,
+        name_axes=functools.partial(cine_axes.name_axes, axes=axes),
+        recipe=recipe,
+        progress=False,
+    )
+    return cine_reader.prepare(
+        path,
+        convert=convert,
+        spec=[key, axes],
+        recipe=recipe,
+        max_rejected=max_rejected,
+        cache=str(cache),
+        progress=False,
+    )
+
+
+def frames(*args, **fields):
+    """Prepare and return the frames."""
+    return np.load(prepare(*args, **fields).frames)
+
+
+def assert_same(found, expected):
+    """Equal but for values that lie on the edge between two levels."""
+    assert found.shape == expected.shape
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert np.mean(found != expected) < 1e-3

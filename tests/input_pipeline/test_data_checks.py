@@ -130,7 +130,7 @@ def test_windows_that_only_touch():
         assert data_checks.describe(data)["leaks"]["windows"] == share
 
 
-def test_sides_that_are_the_same_on_purpose_are_not_accused():
+def test_ungrouped_splits_are_not_checked_for_leaks():
     one = images(5, label=[0, 0, 1, 1, 2])
     leaks = data_checks.describe(data_of(one, one, grouped_by=""))["leaks"]
     assert leaks == {"grouped_by": "", "groups": 0, "ids": 0, "records": 0.0}
@@ -138,7 +138,7 @@ def test_sides_that_are_the_same_on_purpose_are_not_accused():
     assert in_time.grouped_by == ""
 
 
-def test_the_hash_changes_with_what_is_in_the_data():
+def test_content_hash_changes_with_the_data():
     data = data_of(images(6, label=[0] * 6), images(4, seed=1, first_id=10))
     known = data_checks.describe(data)["content_hash"]
     assert data_checks.describe(data)["content_hash"] == known
@@ -151,7 +151,7 @@ def test_the_hash_changes_with_what_is_in_the_data():
         assert data_checks.describe(data._replace(train=train))["content_hash"] != known
 
 
-def test_labels_and_company():
+def test_labeling_counts_records_with_another_of_their_label():
     train = images(5, label=[0, 0, 1, -1, -1])
     train.table["codes"] = np.int32([[0, 1], [1, -1], [2, -1], [-1, -1], [-1, -1]])
     found = data_checks.describe(data_of(train, images(2, seed=1, first_id=9)))
@@ -167,7 +167,7 @@ def test_labels_and_company():
     assert found["labeling"]["validation"]["labeled"] == 0
 
 
-def test_no_more_is_read_than_was_set(monkeypatch):
+def test_number_of_records_read_is_limited(monkeypatch):
     monkeypatch.setattr(data_checks, "BYTES", 48 * 7)
     data = data_of(images(50), images(3, seed=1, first_id=60))
     found = data_checks.describe(data)

@@ -116,7 +116,7 @@ def test_processes_share_the_batch_that_one_would_have(processes):
             )
 
 
-def test_records_of_a_label_stand_side_by_side():
+def test_records_of_a_label_are_consecutive():
     split = make_split(50)  # ten records of each of five labels
     epochs = [
         np.concatenate([batch["id"] for batch in part])
@@ -136,7 +136,7 @@ def test_records_of_a_label_stand_side_by_side():
     )
 
 
-def test_an_order_side_by_side_holds_every_record_once():
+def test_m_per_class_order_holds_every_record_once():
     labels = np.array([0, 0, 0, -1, 1, 1, -1, 2, 0, 0])
     order = samplers.MPerClassSampler(labels, 2, seed=1, length=10)
     seen = set()
@@ -152,7 +152,7 @@ def test_an_order_side_by_side_holds_every_record_once():
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_resuming_side_by_side_gives_the_same_batches(processes):
+def test_resuming_with_samples_per_class_gives_the_same_batches(processes):
     fields = {
         "batch_size": 8,
         "seed": 3,

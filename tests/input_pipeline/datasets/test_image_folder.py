@@ -159,7 +159,7 @@ def test_a_prepared_folder_is_not_decoded_again(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [None, "file", "empty", "texts", "bad"])
-def test_nothing_to_read_is_said(tmp_path, content):
+def test_folder_without_records_is_refused(tmp_path, content):
     root = tmp_path / "logos"
     expected = {
         None: "nothing",

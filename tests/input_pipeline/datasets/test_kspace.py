@@ -74,7 +74,7 @@ def transform(x):
     return np.fft.fftshift(x, axes)
 
 
-def test_a_scan_of_the_right_shape_is_left_alone():
+def test_scan_of_the_right_shape_is_unchanged():
     k = scan_files.k_space(4, 16, 16)
     made, kept = kspace.to_shape(k, 16, 4)
     np.testing.assert_allclose(made, k, atol=1e-5)
@@ -191,7 +191,7 @@ def test_training_on_phantoms_holds_back_every_scan(folder, good, cache):
     assert len(np.unique(ids)) == len(ids)
 
 
-def test_an_archive_may_be_trained_on_and_the_report_says_so(folder, good, cache):
+def test_train_on_all_uses_every_scan(folder, good, cache):
     data = kspace.load(
         path=str(folder), size=16, coils=2, train_on="all", cache=cache, progress=False
     )
@@ -199,7 +199,7 @@ def test_an_archive_may_be_trained_on_and_the_report_says_so(folder, good, cache
     assert "searched, too" in data.facts["training"]
 
 
-def test_every_kind_of_bad_file_has_a_message_of_its_own(tmp_path, cache):
+def test_each_kind_of_bad_file_has_its_own_message(tmp_path, cache):
     said = scan_files.write_bad(tmp_path)
     assert len(said) >= 12
     messages = set()

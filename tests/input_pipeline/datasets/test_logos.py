@@ -189,7 +189,7 @@ def test_faulty_fields_are_named_together():
         logos.check(path="/data")
 
 
-def test_nothing_held_back_leaves_validation_empty(tmp_path):
+def test_val_fraction_0_leaves_validation_empty(tmp_path):
     data = logos.load(
         cache=tmp_path,
         size=16,

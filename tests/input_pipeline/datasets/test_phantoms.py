@@ -6,13 +6,13 @@ import pytest
 
 from input_pipeline import dataset, loader
 from input_pipeline.datasets import phantoms
-from input_pipeline.physics import mri_scanner
+from input_pipeline.transforms.undersampling import Transform
 
 SMALL = {"train": 6, "validation": 4, "distractors": 5, "near_duplicates": 3}
 
 
 def drawn(split, rows, size=24):
-    scanner = mri_scanner.Scanner(size=size, coils=1)
+    scanner = Transform(size=size, coils=1)._scanner
     columns = split.read(rows)["phantom"]
     zero = np.zeros(len(rows), np.float32)
     draw = jax.jit(jax.vmap(scanner._phantom))
@@ -49,7 +49,7 @@ def test_a_phantom_depends_on_seed_and_index_alone():
     assert min(np.abs(one[1:] - one[:-1]).max((1, 2))) > 0.1
 
 
-def test_twins_differ_in_little_from_their_phantom():
+def test_near_duplicates_differ_by_one_ellipse():
     data = phantoms.load(**SMALL)
     near_duplicates = data.extra["near_duplicates"]
     assert (

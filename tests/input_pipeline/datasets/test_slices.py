@@ -37,7 +37,7 @@ def test_images_of_one_place_are_one_label(file):
     assert len(np.unique(ids)) == len(ids) == 21
 
 
-def test_images_are_grey_and_over_their_largest_value(file):
+def test_images_are_gray_and_divided_by_their_largest_value(file):
     image = slices.load(path=str(file)).validation.read([3])["image"]
     x = np.load(file)["images"][3].astype(np.float32)
     assert image.dtype == np.uint8
@@ -53,7 +53,7 @@ def test_a_subject_may_be_held_out(file):
     assert not set(data.train.table["label"]) & set(data.validation.table["label"])
 
 
-def test_all_images_may_be_trained_on_and_the_report_says_so(file):
+def test_train_on_all_uses_every_image(file):
     data = slices.load(path=str(file), val_filter="subject=b", train_on="all")
     assert len(data.train) == 12
     assert len(data.validation) == 6
@@ -95,7 +95,7 @@ def test_arrays_that_are_no_slices_are_refused(file, array, message):
         slices.load(path=str(file.parent / "other.npy"))
 
 
-def test_a_table_has_to_be_found(file):
+def test_missing_table_is_refused(file):
     (file.parent / "pairs.csv").rename(file.parent / "first.csv")
     assert len(slices.load(path=str(file)).validation) == 12
     (file.parent / "second.csv").write_text("index\n")

@@ -30,7 +30,7 @@ def test_a_seed_decides_every_pixel(data):
     assert (images(other.train) != images(data.train)).mean() > 0.5
 
 
-def test_clips_held_back_are_the_same_however_many_are_trained_on(data):
+def test_held_out_clips_do_not_depend_on_the_number_of_clips(data):
     more = speckle.load(**SMALL | {"clips": 8, "val_fraction": 0.25})
     assert data.facts["clips_held_out"] == more.facts["clips_held_out"]
     assert data.facts["clips_held_out"] == ["clip 0", "clip 1"]
@@ -48,7 +48,7 @@ def test_clips_differ_in_their_tissue(data):
     assert np.abs(first[0] - first[1]).mean() > 10
 
 
-def test_a_record_is_a_frame_and_the_one_after_it(data):
+def test_record_holds_a_frame_and_the_next_frame(data):
     record = data.train[3]
     assert record["image"].shape == (24, 30, 1)
     assert record["image"].dtype == np.uint8
@@ -78,7 +78,7 @@ def test_the_phase_is_that_of_the_deformation(data):
     assert table["time"][1] == pytest.approx(0.04)
 
 
-def test_other_labels_and_splits():
+def test_other_labels_and_splits_of_speckle():
     data = speckle.load(**SMALL | {"label": "clip", "split": "time"})
     assert data.train.label_names == [f"clip clip {k}" for k in range(4)]
     assert (len(data.train), len(data.validation)) == (16, 16)
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
         speckle.write_mat(tmp_path / "cine.mat", lines=0)
 
 
-def test_the_command_writes_phases_beside_the_file(tmp_path, monkeypatch, capsys):
+def test_command_writes_a_table_of_phases(tmp_path, monkeypatch, capsys):
     path = tmp_path / "cine.mat"
     fields = ["--frames=2", "--depth=40", "--lines=10", f"--output={path}"]
     monkeypatch.setattr("sys.argv", ["write_cine", *fields])

@@ -28,7 +28,7 @@ def decoded(image, path, size=16, **save):
 @pytest.mark.parametrize(
     "ending", ["png", "bmp", "gif", "tiff", "webp", "ppm", "tga", "jp2", "ico", "jpg"]
 )
-def test_formats(tmp_path, ending):
+def test_decode_reads_all_formats(tmp_path, ending):
     save = {"lossless": True} if ending == "webp" else {}
     image = decoded(halves("red", "blue"), tmp_path / f"a.{ending}", **save)
     assert image.pixels.shape == (16, 16, 3)
@@ -38,7 +38,7 @@ def test_formats(tmp_path, ending):
     assert np.abs(image.pixels[:, [0, 15]] - expected[:, [0, 15]]).max() <= tolerance
 
 
-def test_the_name_does_not_matter(tmp_path):
+def test_file_names_do_not_matter(tmp_path):
     halves("red", "blue").save(tmp_path / "a.png")
     os.rename(tmp_path / "a.png", tmp_path / "image")
     assert image_format.decode(tmp_path / "image", 16, LIMIT).pixels[0, 0, 0] == 255
@@ -96,7 +96,7 @@ def test_floats_are_scaled(tmp_path, values, expected):
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
-def test_grey_and_bilevel(tmp_path, mode):
+def test_gray_and_bilevel_images_become_rgb(tmp_path, mode):
     image = decoded(halves("black", "white").convert(mode), tmp_path / "a.png")
     assert image.gray
     np.testing.assert_array_equal(image.pixels[3, [0, 15]], [[0] * 3, [255] * 3])
@@ -106,7 +106,7 @@ def test_color_is_not_gray(tmp_path):
     assert not decoded(halves("red", "blue"), tmp_path / "a.png").gray
 
 
-def test_cmyk(tmp_path):
+def test_cmyk_becomes_rgb(tmp_path):
     image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     pixels = decoded(image, tmp_path / "a.tiff").pixels
     np.testing.assert_array_equal(pixels[0, 0], [255, 0, 0])
@@ -162,19 +162,19 @@ def test_too_many_pixels_are_refused_before_unpacking(tmp_path):
     assert image_format.decode(tmp_path / "a.png", 16, 2 * LIMIT).width == 2000
 
 
-def test_postscript_is_never_run(tmp_path):
+def test_postscript_is_refused(tmp_path):
     halves("red", "blue").save(tmp_path / "a.eps")
     with pytest.raises(image_format.Rejected, match="not an image"):
         image_format.decode(tmp_path / "a.eps", 16, LIMIT)
 
 
-def test_a_pipe_does_not_hang(tmp_path):
+def test_decode_of_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(image_format.Rejected, match="not a regular file"):
         image_format.decode(tmp_path / "a.png", 16, LIMIT)
 
 
-def test_one_image_for_a_query(tmp_path):
+def test_decode_prepares_one_image(tmp_path):
     halves("red", "blue").save(tmp_path / "a.png")
     image = image_folder.decode(tmp_path / "a.png", 16)
     np.testing.assert_array_equal(image, np.asarray(halves("red", "blue")))

@@ -41,7 +41,7 @@ def test_labels_give_codes_names_and_whole_groups(folder):
     assert data.facts["groups"] == {"train": 2, "validation": 2}
 
 
-def test_labels_above_the_images_and_papers_beside_them(tmp_path):
+def test_labels_csv_above_the_images_and_unlisted_files(tmp_path):
     root = tmp_path / "set"
     for k in range(4):
         write_image(root / "images" / f"{k}.png", k)

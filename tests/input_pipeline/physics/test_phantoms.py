@@ -22,7 +22,7 @@ def phantom(seed, near_duplicate=0, height=SIZE, width=SIZE):
     )
 
 
-def test_render_equals_a_loop_over_pixels():
+def test_render_matches_loop_over_pixels():
     made = lib.Ellipses(
         jnp.float32(0.1),
         jnp.array([[0.0, 0.0], [0.2, -0.3], [0.0, 0.0]]),
@@ -52,7 +52,7 @@ def test_a_phantom_depends_on_its_key_alone_and_keys_differ():
     assert np.abs(batch[1] - batch[2]).mean() > 0.05
 
 
-def test_heads_are_what_the_recipe_says():
+def test_phantoms_have_the_documented_proportions():
     for seed in range(40):
         made = draw(jax.random.key(seed))
         axes, value = np.asarray(made.axes), np.asarray(made.value)
@@ -102,5 +102,5 @@ def test_twins_differ_in_one_small_ellipse():
         assert (first != second).any()
 
 
-def test_any_shape():
+def test_decode_accepts_any_shape():
     assert phantom(0, 0, 20, 31).shape == (20, 31)

@@ -100,7 +100,7 @@ def test_the_pool_holds_every_vector_of_the_articles_held_out(data):
     np.testing.assert_array_equal(there[1], window["target"][0])
 
 
-def test_strangers_are_of_other_articles_on_the_same_side(data):
+def test_cross_article_negatives_are_of_the_same_side(data):
     x, table = given.articles()
     for split in data[:2]:
         labels = split.table["label"]
@@ -115,7 +115,7 @@ def test_strangers_are_of_other_articles_on_the_same_side(data):
                 assert article in labels
 
 
-def test_siblings_are_of_the_same_article_and_not_of_the_window(data):
+def test_same_article_negatives_are_outside_the_window(data):
     x, table = given.articles()
     for split in data[:2]:
         labels, fields = split.table["label"], split.read(np.arange(len(split)))

@@ -150,7 +150,7 @@ def test_center_is_the_whole_image_resized_and_normalized():
     np.testing.assert_allclose(got, expected, atol=1.01 / 255 / min(STD))
 
 
-def test_the_operations_come_in_the_order_of_pillows_recipe():
+def test_operations_match_pillow_in_order():
     batch = batch_of(3)
     got = one_view(batch, grayscale=1, blur=1, blur_sigma=(1, 1), solarize=1, flip=1)
     for image, view in zip(batch["image"], got, strict=True):
@@ -162,7 +162,7 @@ def test_the_operations_come_in_the_order_of_pillows_recipe():
         assert away.max() < 8
 
 
-def test_each_operation_happens_as_often_as_it_says():
+def test_each_operation_has_its_probability():
     batch = batch_of(400)
     center = np.asarray(Transform(**RAW).center(batch)["image"])
     permuted = np.sort(center, -1)
@@ -214,7 +214,7 @@ def test_levels_map_black_and_white_to_any_colors():
     assert abs(np.corrcoef(ends.T)[0, 1]) < 0.15
 
 
-def test_turning_an_operation_on_leaves_other_draws_alone():
+def test_draws_do_not_depend_on_other_operations():
     batch = batch_of(64)
     fields = {"crop_scale": (0.3, 1.0), "crop_ratio": (0.75, 4 / 3)}
     plain = one_view(batch, **fields)
@@ -234,7 +234,7 @@ def test_degenerate_images_give_finite_views(augment):
         assert inside.max() < 1 + 1e-5
 
 
-def test_a_source_of_another_shape_and_size_is_taken():
+def test_source_of_another_shape_is_accepted():
     images = np.zeros((2, 33, 70, 3), np.uint8)
     images[:, :, 35:] = 255
     view = one_view({"image": images, "id": np.arange(2)}, flip=1.0)

@@ -38,7 +38,7 @@ def drawn(view, name, ids, index=0, key=0):
     return np.array(found)
 
 
-def test_without_any_operation_a_view_is_the_frame():
+def test_view_without_operations_is_the_frame():
     given = batch()
     out = views(given, mean=0.25, std=0.5, channels=3)
     expected = (np.float64(given["image"]) / 255 - 0.25) / 0.5
@@ -76,7 +76,7 @@ def test_brightness_is_changed_by_the_formula(name, value, formula):
         assert np.abs(expected - x[i]).max() > 0.01
 
 
-def test_a_shift_and_a_rotation_are_scipys():
+def test_shift_and_rotation_match_scipy():
     given = batch(6)
     fields = {"shift": 0.2, "rotate": 20.0, "crop": 0.8, "flip": 0.5}
     out = views(given, view1=fields)["view1"][..., 0]

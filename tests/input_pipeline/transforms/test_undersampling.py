@@ -159,7 +159,7 @@ def test_noise_has_the_power_that_was_asked_for():
         assert variance == pytest.approx(expected, rel=0.12)
 
 
-def test_the_noise_of_the_two_views_has_nothing_in_common():
+def test_noise_of_the_two_views_is_independent():
     """Noise shared by both views would be a fingerprint that solves the task."""
     same = {"acceleration": 4.0, "center_fraction": 0.08}
     own = fields(view1=same, view2=same, offset=0, rotate=0.0, shift=0.0)
@@ -224,7 +224,7 @@ def test_contrast_is_a_power_of_the_magnitude_and_keeps_phase():
 
 def test_moves_of_images_are_those_of_phantoms():
     """A drawn phantom turned and shifted equals its image turned and shifted."""
-    scanner = mri_scanner.Scanner(size=64, coils=1)
+    scanner = Transform(size=64, coils=1)._scanner
     batch = phantoms(n=2)
     angle, shift = jnp.array([0.2, -0.1]), jnp.array([[3.0, -2.0], [0.0, 4.0]])
     draw = jax.jit(jax.vmap(scanner._phantom))
@@ -238,7 +238,7 @@ def test_moves_of_images_are_those_of_phantoms():
 
 
 @pytest.mark.parametrize("mask", ["equispaced", "equispaced_fraction"])
-def test_the_true_acceleration_is_told(mask):
+def test_facts_hold_the_achieved_acceleration(mask):
     own = fields(size=128, mask=mask)
     told = Transform(**own).facts()
     made = jax.jit(Transform(**own).augment)(KEY, phantoms(n=8))

@@ -63,7 +63,7 @@ def same_pixels(got, expected, levels):
         (90, 130, 21, (0, 40, 90, 90)),
     ],
 )
-def test_resample_is_pillows_crop_and_resize(high, wide, size, box):
+def test_resample_matches_pillow_crop_and_resize(high, wide, size, box):
     pixels = image(high, wide)
     top, left, h, w = box
     crop = Image.fromarray(pixels).crop((left, top, left + w, top + h))
@@ -85,7 +85,7 @@ def test_windows_leave_nothing_out_for_any_crop():
             np.testing.assert_allclose(product(m, x), m @ x, atol=1e-6)
 
 
-def test_gray_is_pillows_luma():
+def test_gray_matches_pillow_luma():
     pixels = image()
     got = color.gray(columns_first(pixels))[:, 0].T
     expected = np.asarray(Image.fromarray(pixels).convert("L")) / 255
@@ -128,7 +128,7 @@ def test_jitter_without_change_returns_the_image():
 
 
 @pytest.mark.parametrize("turns", [-0.5, -0.13, 0.0, 0.1, 0.45])
-def test_hue_is_that_of_hsv(turns):
+def test_hue_matches_hsv(turns):
     pixels = image(9, 7)
     pixels[0, :4] = [(7, 7, 7), (0, 0, 0), (255, 255, 255), (255, 0, 0)]
 
@@ -150,7 +150,7 @@ def test_hue_is_one_of_the_jitters_operations():
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def test_solarize_is_pillows():
+def test_solarize_matches_pillow():
     pixels = image()
     expected = ImageOps.solarize(Image.fromarray(pixels), 128)
     same_pixels(color.solarize(columns_first(pixels), 0.5), expected, 1e-3)
@@ -178,7 +178,7 @@ def test_a_blur_that_is_off_changes_no_bit():
 
 
 @pytest.mark.parametrize("degrees", [0.0, 20.0, -75.0])
-def test_rotation_is_scipys(degrees):
+def test_rotation_matches_scipy(degrees):
     pixels = image(31, 31)
     got = rotate(columns_first(pixels), np.float32(degrees))
     expected = ndimage.rotate(
