@@ -153,14 +153,13 @@ def stuck(tmp_path_factory):
             train=dataclasses.replace(data.train, source=Slow(data.train))
         )
 
-        patch.setattr(experiment, "load_data", slow)
-        arguments = tiny_run.arguments(
-            folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4,
-            train__batch_size=128, train__epochs=4, data__brands=100,
-            train__negatives="per_chunk", train__threads=1, train__prefetch=1,
-            evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
-        )  # fmt: skip
-        assert main.main(arguments) == 0
+    arguments = tiny_run.arguments(
+        folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4,
+        train__batch_size=128, train__epochs=4, data__brands=100,
+        train__negatives="per_chunk", train__threads=1, train__prefetch=1,
+        evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
+    )  # fmt: skip
+    assert main.main(arguments, build=tiny_run.build_with_data(slow)) == 0
     return folder
 
 
@@ -222,13 +221,8 @@ def refused(tmp_path_factory):
     recipe = folder / "recipe.py"
     recipe.write_text(RECIPE)
     arguments = [f"--config={recipe}", f"--workdir={folder / 'run'}"]
-    with pytest.MonkeyPatch.context() as patch:
-        assert (
-            main.main(
-                [*arguments, "--config.schedule.epochs=100"], build=tiny_run.build
-            )
-            == 2
-        )
+    command = [*arguments, "--config.schedule.epochs=100"]
+    assert main.main(command, build=tiny_run.build) == 2
     found = read(folder / "run")
     assert found["verdict"].startswith("REFUSED: Nothing was started.")
     return found["refusals"][0]["faults"]

@@ -28,6 +28,13 @@ VARIANTS = {
         "", "real,joint", "real,pseudo", "real,views", "full", "smoke"
     ],
 }  # fmt: skip
+# Variants that read files of a user; the path is checked before anything else.
+FROM_FILES = {
+    variant
+    for variants in VARIANTS.values()
+    for variant in variants
+    if {"marks", "full", "scans", "slices", "real"} & set(variant.split(","))
+}
 SMALLER = {
     "moco_effnet": ["--config.data.brands=25", "--config.data.val_fraction=0.2"],
     # What every recipe has need not be compiled for every one of them.
@@ -56,7 +63,8 @@ def cases():
 
 @pytest.mark.parametrize(("path", "variant"), cases())
 def test_recipe_is_valid_and_its_state_can_be_built(path, variant):
-    recipe = load_recipe(f"{path}:{variant}", {})
+    here = {"data.path": str(ROOT)} if variant in FROM_FILES else {}
+    recipe = load_recipe(f"{path}:{variant}", here)
     validation.check(recipe, devices=1)
     config = recipe.config
     assert set(config) == TOP_LEVEL

@@ -13,8 +13,8 @@ from reporting import run_dir as files
 from reporting.figures import run_figures
 from tests.train_lib import tiny_run
 from tests.train_lib.test_trainer import tiny  # noqa: F401
-from train_lib import label_audit
 from train_lib.config import load_recipe
+from train_lib.experiment import Experiment
 
 
 def weaken(data):
@@ -84,11 +84,14 @@ def test_facts_on_the_data_are_kept(weak):
     assert data["leaks"]["records"] == pytest.approx(5 / 30)
 
 
-def test_views_as_positives_need_no_audit():
-    config = load_recipe("configs/moco_effnet.py", {}).config
-    assert label_audit._kind(config) is None
-    assert (
-        label_audit._kind(load_recipe("configs/fastap_resnet.py", {}).config) == "label"
-    )
-    codes = load_recipe("configs/moco_effnet.py:codes", {}).config
-    assert label_audit._kind(codes) == "codes"
+@pytest.mark.parametrize(
+    ("source", "positives"),
+    [
+        ("configs/moco_effnet.py", "instance"),
+        ("configs/moco_effnet.py:codes", "codes"),
+        ("configs/fastap_resnet.py", "label"),
+    ],
+)
+def test_positives_are_those_of_the_objective(source, positives):
+    config = load_recipe(source, {}).config
+    assert Experiment.from_config(config).positives == positives

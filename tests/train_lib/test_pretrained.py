@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from reporting import run_dir as files
+from tests.train_lib import tiny_run
 from train_lib import pretrained, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import load_recipe
@@ -122,17 +123,17 @@ def test_a_network_starts_from_a_file_and_its_input_stays():
 
 
 def test_what_does_not_fit_is_named(tmp_path):
-    config = recipe("infonce_mamba", model__init_from=tmp_path / "nothing")
-    state = first_state(config)
+    experiment = recipe("infonce_mamba", model__init_from=tmp_path / "nothing")
+    state = first_state(experiment)
     with pytest.raises(InputError, match=r"nothing'; expected the workdir of a run"):
-        pretrained.start_from(config, state.params, state.extra)
-    config.model.init_from = str(FILE)  # two layers, this network has one
+        pretrained.start_from(experiment, state.params, state.extra)
+    experiment.config.model.init_from = str(FILE)  # two layers, this network has one
     with pytest.raises(InputError, match=r"init_from: .*left over: layers\.1"):
-        pretrained.start_from(config, state.params, state.extra)
+        pretrained.start_from(experiment, state.params, state.extra)
     save_run(recipe("infonce_mamba", model__expand=3), tmp_path)
-    config.model.init_from = str(tmp_path)
+    experiment.config.model.init_from = str(tmp_path)
     with pytest.raises(InputError, match="expand = 3 there and 2 here"):
-        pretrained.start_from(config, state.params, state.extra)
-    config = recipe("triplet_mri", model__init_from=FILE)
+        pretrained.start_from(experiment, state.params, state.extra)
+    experiment = recipe("triplet_mri", model__init_from=FILE)
     with pytest.raises(InputError, match="'cnn'.*read for efficientnet, mamba, r"):
-        pretrained.start_from(config, {}, {})
+        pretrained.start_from(experiment, {}, {})
