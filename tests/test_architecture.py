@@ -31,7 +31,7 @@ ALLOWED = {
     "train_lib": {
         "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
         "clu", "tensorboard", "pandas", "scipy", "losses", "models", "objectives",
-        "input_pipeline", "evaluators", "reporting",
+        "input_pipeline", "evaluators", "reporting", "annotated_types",
     },
     "main": {"jax", "absl", "train_lib", "reporting", "input_pipeline"},
 }  # fmt: skip
