@@ -29,7 +29,7 @@ ALLOWED = {
         "numpy", "pandas", "matplotlib", "jinja2", "PIL", "tabulate", "absl",
     },
     "train_lib": {
-        "numpy", "annotated_types", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
+        "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
         "clu", "tensorboard", "pandas", "scipy", "losses", "models", "objectives",
         "input_pipeline", "evaluators", "reporting", "annotated_types",
     },
