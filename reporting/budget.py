@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reporting import history, timeline
+from reporting import timeline
 from reporting.formatting import count, duration, number, percent
+from reporting.history import History
 from reporting.timeline import Plan
 
 
 def of_run(
-    events: list[dict],
+    history: History,
     config: Mapping[str, Any],
     *,
     total_steps: int | None,
@@ -20,7 +21,7 @@ def of_run(
     """The forecast of a run whose lengths and price are in its config.
 
     Args:
-      events: its history.
+      history: its events.
       config: the config as plain values; sections that are missing are unknown.
       total_steps: steps of the whole run, where known.
       epoch_steps: steps of an epoch; read from the history where not given.
@@ -28,12 +29,11 @@ def of_run(
       segments: the starts of the run, as `workdir.read_resumes` gives them.
     """
     train, evaluate = (config.get(name) or {} for name in ("train", "evaluate"))
-    step, epoch = history.reached(events)
-    if not epoch_steps and epoch > 0:
-        epoch_steps = round(step / epoch)
+    if not epoch_steps and history.epoch > 0:
+        epoch_steps = round(history.step / history.epoch)
     pictures = (config.get("transform") or {}).get("name") == "image"
     return forecast(
-        events,
+        history,
         batch_size=train.get("batch_size"),
         total_steps=total_steps,
         epoch_steps=epoch_steps,
@@ -47,7 +47,7 @@ def of_run(
 
 
 def forecast(
-    events: list[dict],
+    history: History,
     *,
     batch_size: int | None,
     total_steps: int | None,
@@ -65,7 +65,7 @@ def forecast(
     median of those made; before the first, what the untrained network's took.
 
     Args:
-      events: the run's history.
+      history: the run's events.
       batch_size: records a step.
       total_steps: steps of the whole run.
       epoch_steps: steps of an epoch.
@@ -84,8 +84,8 @@ def forecast(
       from a first point, which holds compilation), and `gates` {name: {`judged`,
       `epoch`, `hours`, `hours_left`, `cost`}}. What is not known is None.
     """
-    speed = _speed(events, batch_size)
-    over, (step, _) = history.finished(events), history.reached(events)
+    speed, events = _speed(history, batch_size), history.events
+    over, step = history.finished, history.step
     ahead = Plan(
         step=step,
         total=step if over else total_steps,
@@ -113,7 +113,7 @@ def forecast(
         **{f"hours_{name}": _hours(seconds) for name, seconds in times.items()},
         **{f"cost_{name}": _cost(seconds, price) for name, seconds in times.items()},
         "gates": {
-            name: _gate_time(dict(gate.items()), events, ahead, price, began)
+            name: _gate_time(dict(gate.items()), history, ahead, price, began)
             for name, gate in (gates or {}).items()
             if hasattr(gate, "items")
         },
@@ -150,9 +150,9 @@ def bound(told: Mapping) -> str:
     return f"{told['bound']}-bound ({waited})"
 
 
-def _speed(events: list[dict], batch_size: int | None) -> dict:
+def _speed(history: History, batch_size: int | None) -> dict:
     """Speed and what bounds it, since the last start."""
-    recent = timeline.since_start(events)
+    recent = timeline.since_start(history)
     speed = timeline.median(timeline.points(recent, "perf/examples_per_sec"))
     waited = timeline.median(timeline.points(recent, "perf/input_wait"))
     return {
@@ -160,14 +160,15 @@ def _speed(events: list[dict], batch_size: int | None) -> dict:
         "seconds_per_step": batch_size / speed if batch_size and speed else None,
         "input_wait": waited,
         "bound": _bound(waited),
-        "early": len(history.series(recent, "perf/examples_per_sec", "train")) == 1,
+        "early": len(recent.points("perf/examples_per_sec", "train", 2)) == 1,
     }
 
 
 def _gate_time(
-    gate: dict, events: list[dict], ahead: Plan, price: float, began: float | None
+    gate: dict, history: History, ahead: Plan, price: float, began: float | None
 ) -> dict:
     """When a gate was judged, or will be."""
+    events = history.events
     if (when := timeline.judged_at(gate, events, ahead)) is not None:
         seconds = timeline.clock(events, began)[when]
         epoch, left = events[when]["epoch"], 0.0

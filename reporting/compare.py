@@ -6,11 +6,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from reporting import history, report, run_dir
-from reporting.figures.style import BASELINE_NAMES
+from reporting import report
 from reporting.formatting import ABSENT, count, duration, interval, number
 from reporting.gates.judgment import DEFAULTS
+from reporting.history import is_finite
 from reporting.page.parts import Table
+from reporting.run_dir import RunDir
 
 Columns = Sequence[Mapping[str, Any]]
 
@@ -36,13 +37,13 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
         raise ValueError(f"got {len(folders)} runs; expected two or more to compare")
     reports, configs = [], []
     for folder in map(Path, folders):
-        described = run_dir.read_config(folder) if folder.is_dir() else {}
-        if not described:
+        run = RunDir(folder)
+        if not run.description:
             raise FileNotFoundError(
                 f"got {folder}, which holds no run; expected a --workdir of one"
             )
-        configs.append(_flat(described.get("config") or {}))
-        reports.append(report.assemble(folder, run_dir.read_events(folder)))
+        configs.append(_flat(run.config))
+        reports.append(report.assemble(run))
     runs = [
         {
             "name": str(folder),
@@ -121,9 +122,11 @@ def tables(found: Mapping[str, Any]) -> dict[str, Table]:
         parts["Gates"] = Table(["gate", *names], rows, cards=True)
     if found["metrics"]:
         firsts = [metrics[0] or {} for metrics in found["metrics"].values()]
-        baselines = list(
-            dict.fromkeys(n for m in firsts for n in m.get("baselines", {}))
-        )
+        baselines = {
+            name: baseline["label"]
+            for metric in firsts
+            for name, baseline in metric.get("baselines", {}).items()
+        }
         rows = [
             [
                 tag.removeprefix("eval/"),
@@ -132,7 +135,7 @@ def tables(found: Mapping[str, Any]) -> dict[str, Table]:
             ]
             for tag, metrics in found["metrics"].items()
         ]
-        header = ["metric", *names, *(BASELINE_NAMES.get(n, n) for n in baselines)]
+        header = ["metric", *names, *baselines.values()]
         parts["Metrics"] = Table(header, rows, cards=True)
     return parts
 
@@ -188,7 +191,7 @@ def _held_against(metrics: list[dict | None]) -> list[dict | None]:
             marked.append(None)
             continue
         ends = [m and m.get(end) for m in (first, metric) for end in ("low", "high")]
-        known = all(history.is_finite(end) for end in ends)
+        known = all(is_finite(end) for end in ends)
         apart = known and (ends[3] < ends[0] or ends[2] > ends[1])
         marked.append(metric | {"apart": apart})
     return marked

@@ -68,11 +68,16 @@ def read_json(path: Path | str, default: Any = None) -> Any:
         return default
 
 
+def as_line(value: Any) -> str:
+    """Return a value as one line of JSON."""
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+
+
 def append_line(path: Path | str, value: Any) -> None:
     """Adds one JSON line; what a kill left unfinished stays a line of its own."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n"
+    line = as_line(value) + "\n"
     with open(path, "ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)

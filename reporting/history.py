@@ -1,38 +1,337 @@
-"""What a run measured, read out of its events: one value a tag, and curves."""
+"""What a run measured: its events in order, indexed by tag and kind."""
 
+import bisect
 import math
-import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
-import numpy as np
 import pandas as pd
 
-from reporting import files, run_dir
+from reporting import metric_facts
+from reporting.metric_facts import Facts
+
+# One line of metrics.jsonl: kind, step, epoch, time, metrics, and fields of its kind.
+Event = Mapping[str, Any]
+# A measured value as a dict: PARTS, and "baselines" where it is the latest of its tag.
+Metric = dict[str, Any]
 
 # Kinds of event that measure the network in training.
 LIVE = ("train", "eval")
 PARTS = ("value", "n", "chance", "low", "high")
-# Last parts of tags that describe embeddings and not how well they retrieve.
-SPREAD = ("embedding_std", "embedding_std_ratio", "effective_rank")
-GEOMETRY = (*SPREAD, "alignment", "uniformity")
-# Shares of a ranking or of queries: 0 is worst and 1 perfect.
-SCORE = re.compile(r"^(recall|precision|map|mrr|ndcg|hit|accuracy|p@|r@)", re.I)
-# What speaks for a set: one figure is enough, and R@100 is easy nearly everywhere.
-HEADLINES = ("recall@1", "accuracy", "map")
-# Baselines that are the most there is: to stay below them is no fault.
-CEILINGS = ("best",)
-EVENT_COLUMNS = ["kind", "baseline", "step", "epoch", "time"]
 LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
-# A step's loss of records trained on and of as many held out, and what lies between.
-LOSS_TRAINED, LOSS_HELD_BACK, LOSS_GAP = LOSS_SIDES = (
+LOSS_LOWER_BOUND = "train/loss_lower_bound"
+# A step's loss of training records and of as many held-out ones, and their difference.
+LOSS_TRAINED, LOSS_HELD_OUT, LOSS_GAP = LOSS_SIDES = (
     "eval/loss/train", "eval/loss/held_out", "eval/loss/gap",
 )  # fmt: skip
-TREND, LEAST_TREND = 5, 3  # measurements that a straight line is laid through
+# Epochs are fractions of steps; two that differ by less are the same.
+EPOCH_TOLERANCE = 1e-9
 
 
-def as_metric(value: Mapping | float | None) -> dict:
-    """A dict with all of `PARTS`; what is not there or has no meaning is None."""
+class Measurement(NamedTuple):
+    """One value of a tag; `chance` may be one that was logged as `<tag>_chance`."""
+
+    step: int
+    epoch: float
+    value: float | None
+    n: float | None
+    chance: float | None
+    low: float | None
+    high: float | None
+
+
+class Fold(Protocol):
+    """A summary of all measurements of a tag that takes them one at a time."""
+
+    def add(self, point: Measurement) -> None:
+        """Take one measurement, in the order in which they were made."""
+
+
+AnyFold = TypeVar("AnyFold", bound=Fold)
+
+
+class History:
+    """A run's events, indexed by tag and kind while they are appended.
+
+    To append an event costs as much as it has metrics. Every question that a log point
+    asks (`latest`, `points` of a window, `last`, `fold`, `progress`) costs the same
+    after 100 events and after 100,000.
+
+    Args:
+        events: Events in order.
+        facts: Facts of tags that are logged as plain numbers.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[Event] = (),
+        facts: Mapping[str, Facts] | None = None,
+    ):
+        self._facts = dict(facts or {})
+        self._clear()
+        for event in events:
+            self.append(event)
+
+    @classmethod
+    def of(cls, events: "History | Iterable[Event]") -> "History":
+        """Return a history as it is, or one of a list of events."""
+        return events if isinstance(events, History) else cls(events)
+
+    def _clear(self) -> None:
+        self._events: list[Event] = []
+        self._by_kind: dict[str, list[Event]] = {}
+        # (kind, tag) to events that measured the tag; kind None stands for all of LIVE.
+        self._by_tag: dict[tuple[str | None, str], list[Event]] = {}
+        self._first_not_finite: dict[str, Event] = {}
+        self._baselines: dict[str, dict[str, Metric]] = {}
+        self._furthest: tuple[int, float] = (0, 0.0)
+        self._last_trained = -1
+        self._folds: dict[Hashable, _Folding] = {}
+        self._metrics: dict[str, Metric] | None = None
+
+    def append(self, event: Event) -> None:
+        """Append an event; a resume drops what lies beyond its step.
+
+        After a resume at step k, earlier events beyond step k describe work that was
+        lost and is done again; the resume itself stays.
+        """
+        kind, step = event["kind"], event["step"]
+        if kind == "resume" and step < self._furthest[0]:
+            kept = [past for past in self._events if past["step"] <= step]
+            self._clear()
+            for past in kept:
+                self.append(past)
+        self._metrics = None
+        if not self._events or step > self._furthest[0]:
+            self._furthest = step, event["epoch"]
+        self._events.append(event)
+        self._by_kind.setdefault(kind, []).append(event)
+        if kind == "baseline":
+            name, ceiling = event.get("baseline", ""), bool(event.get("ceiling"))
+            shown = {"label": event.get("label") or name, "ceiling": ceiling}
+            for tag, value in event["metrics"].items():
+                level = as_metric(value) | shown
+                self._baselines.setdefault(tag, {})[name] = level
+        if kind not in LIVE:
+            return
+        for tag, value in event["metrics"].items():
+            self._by_tag.setdefault((None, tag), []).append(event)
+            self._by_tag.setdefault((kind, tag), []).append(event)
+            if kind == "train" and not is_finite(value):
+                self._first_not_finite.setdefault(tag, event)
+        if kind == "train":
+            self._last_trained = max(self._last_trained, step)
+
+    @property
+    def events(self) -> list[Event]:
+        """All events in order."""
+        return self._events
+
+    def of_kind(self, kind: str) -> list[Event]:
+        """Return the events of a kind in order."""
+        return self._by_kind.get(kind, [])
+
+    def last(self, kind: str) -> Event | None:
+        """Return the latest event of a kind, or None."""
+        events = self.of_kind(kind)
+        return events[-1] if events else None
+
+    @property
+    def step(self) -> int:
+        """Step of the furthest event; 0 without events."""
+        return self._furthest[0]
+
+    @property
+    def epoch(self) -> float:
+        """Epoch of the furthest event; 0 without events."""
+        return self._furthest[1]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final evaluation is there and no training came after it."""
+        last = self.last("eval")
+        if last is None or not last.get("final"):
+            return False
+        return self._last_trained <= last["step"]
+
+    @property
+    def tags(self) -> list[str]:
+        """Measured tags, in the order in which they were first measured."""
+        return [tag for kind, tag in self._by_tag if kind is None]
+
+    @property
+    def batch_tags(self) -> list[str]:
+        """Tags that training logged, in the order in which they were first logged."""
+        return [tag for kind, tag in self._by_tag if kind == "train"]
+
+    def named(self, *names: str) -> list[str]:
+        """Return measured tags whose last part is a name, in the order of the names."""
+        tags = sorted(self.tags)
+        return [t for name in names for t in tags if t.rpartition("/")[2] == name]
+
+    def points(
+        self, tag: str, kind: str | None = None, last: int | None = None
+    ) -> list[Measurement]:
+        """Return the measurements of a tag in order.
+
+        Args:
+            tag: What was measured.
+            kind: "train" or "eval" for one of them only.
+            last: Where given, no more than so many, the latest.
+        """
+        events = self._by_tag.get((kind, tag), [])
+        if last is not None:
+            events = events[-last:] if last else []
+        return list(_measurements(events, tag))
+
+    def first(self, tag: str, kind: str | None = None) -> Measurement | None:
+        """Return the first measurement of a tag that has a value, or None."""
+        events = self._by_tag.get((kind, tag), [])
+        return next(
+            (point for point in _measurements(events, tag) if is_number(point.value)),
+            None,
+        )
+
+    def series(
+        self, tag: str, kind: str | None = None, last: int | None = None
+    ) -> pd.DataFrame:
+        """Return `points` as a table: columns step, epoch and `PARTS`, a row each."""
+        columns = ["step", "epoch", *PARTS]
+        rows = self.points(tag, kind, last)
+        return pd.DataFrame(rows, columns=pd.Index(columns), dtype=float)
+
+    def first_at(self, tag: str, epoch: float) -> float | None:
+        """Return the epoch of the first measurement at or after an epoch, or None."""
+        events = self._by_tag.get((None, tag), [])
+        where = bisect.bisect_left(
+            events, epoch - EPOCH_TOLERANCE, key=lambda event: event["epoch"]
+        )
+        return events[where]["epoch"] if where < len(events) else None
+
+    def until(self, tag: str, epoch: float, last: int) -> list[Measurement]:
+        """Return the latest `last` measurements of a tag, none after an epoch."""
+        events = self._by_tag.get((None, tag), [])
+        end = bisect.bisect_right(
+            events, epoch + EPOCH_TOLERANCE, key=lambda event: event["epoch"]
+        )
+        return list(_measurements(events[max(end - last, 0) : end], tag))
+
+    def around(
+        self, tag: str, step: int
+    ) -> tuple[Measurement | None, Measurement | None]:
+        """Return the last measurement in training up to a step, and the first after."""
+        events = self._by_tag.get(("train", tag), [])
+        where = bisect.bisect_right(events, step, key=lambda event: event["step"])
+        before = list(_measurements(events[max(where - 1, 0) : where], tag))
+        after = list(_measurements(events[where : where + 1], tag))
+        return (before[0] if before else None), (after[0] if after else None)
+
+    def first_not_finite(self, tag: str) -> Measurement | None:
+        """Return the first value in training that is NaN or infinite, or None."""
+        event = self._first_not_finite.get(tag)
+        return None if event is None else next(_measurements([event], tag))
+
+    def fold(self, tag: str, kind: str | None, fold: AnyFold) -> AnyFold:
+        """Return a summary of all measurements of a tag.
+
+        Only the measurements since the last call are added to it.
+
+        Args:
+            tag: What was measured.
+            kind: "train" or "eval" for one of them only.
+            fold: A summary of nothing, which two calls recognize by its `repr`.
+        """
+        key = tag, kind, type(fold), repr(fold)
+        folding = self._folds.setdefault(key, _Folding(fold))
+        folding.add_all(self._by_tag.get((kind, tag), []), tag)
+        return folding.fold  # type: ignore[return-value]
+
+    def facts(self, tag: str) -> Facts:
+        """Return the facts that a tag carries, else those that the run lists."""
+        events = self._by_tag.get((None, tag))
+        carried = metric_facts.of_value(events[-1]["metrics"][tag]) if events else None
+        return carried or self._facts.get(tag) or Facts()
+
+    def baselines(self, tag: str) -> dict[str, Metric]:
+        """Return the latest measurement of every baseline of a tag, by its name.
+
+        Returns:
+            `{name: {value, n, chance, low, high, label, ceiling}}`: `label` is the name
+            in reports, `ceiling` whether it is the best that is possible.
+        """
+        return self._baselines.get(tag, {})
+
+    def all_baselines(self) -> dict[str, dict[str, Metric]]:
+        """Return `baselines` of every tag that has any."""
+        return self._baselines
+
+    def latest(self, tag: str) -> Metric | None:
+        """Return the latest measurement of a tag, as in `metrics`, or None."""
+        events = self._by_tag.get((None, tag))
+        if not events:
+            return None
+        metric = as_metric(events[-1]["metrics"][tag])
+        metric |= self.facts(tag)._asdict()
+        metric["baselines"] = self.baselines(tag)
+        if metric["chance"] is None:
+            beside = self._by_tag.get((None, f"{tag}_chance"))
+            if beside:
+                level = as_metric(beside[-1]["metrics"][f"{tag}_chance"])
+                metric["chance"] = level["value"]
+        return metric
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return the latest measurement of every tag.
+
+        A tag that has no chance level of its own has the one logged as `<tag>_chance`.
+
+        Returns:
+            `{tag: {value, n, chance, low, high, kind, better, headline, baselines:
+            {name: {value, n, ...}}}}`.
+        """
+        if self._metrics is None:
+            self._metrics = {tag: self.latest(tag) or {} for tag in self.tags}
+        return self._metrics
+
+
+class _Folding:
+    """A fold with the number of events that it has taken."""
+
+    def __init__(self, fold: Fold):
+        self.fold, self._taken = fold, 0
+        self._chance: float | None = None
+
+    def add_all(self, events: list[Event], tag: str) -> None:
+        new = events[self._taken :]
+        self._taken = len(events)
+        for point in _measurements(new, tag, self._chance):
+            self.fold.add(point)
+            self._chance = point.chance
+
+
+def _measurements(
+    events: Iterable[Event], tag: str, chance: float | None = None
+) -> Iterator[Measurement]:
+    """Yield the values of a tag; a chance logged beside it holds until the next."""
+    for event in events:
+        metrics = event["metrics"]
+        metric = as_metric(metrics[tag])
+        beside = metrics.get(f"{tag}_chance")
+        chance = chance if beside is None else beside
+        level = chance if metric["chance"] is None else metric["chance"]
+        yield Measurement(
+            event["step"],
+            event["epoch"],
+            metric["value"],
+            metric["n"],
+            level,
+            metric["low"],
+            metric["high"],
+        )
+
+
+def as_metric(value: Mapping[str, Any] | float | None) -> Metric:
+    """Return a dict with all of `PARTS`; what is absent or has no meaning is None."""
     if not isinstance(value, Mapping):
         return dict.fromkeys(PARTS) | {"value": value}
     metric = {part: value.get(part) for part in PARTS}
@@ -41,167 +340,11 @@ def as_metric(value: Mapping | float | None) -> dict:
     return metric
 
 
-def measure(events: Iterable[dict], until: float | None = None) -> dict[str, dict]:
-    """The latest measurement of every tag, with its chance level and its baselines.
-
-    A tag that has no chance level of its own has the one logged as `<tag>_chance`.
-
-    Args:
-      events: a run's history.
-      until: where given, nothing after this epoch counts.
-
-    Returns:
-      `{tag: {value, n, chance, low, high, baselines: {name: {value, n, ...}}}}`.
-    """
-    events = [e for e in events if until is None or e["epoch"] <= until + 1e-9]
-    known = baselines(events)
-    raw: dict[str, Mapping | float] = {}
-    for event in events:
-        if event["kind"] in LIVE:
-            raw.update(event["metrics"])
-    latest = {tag: as_metric(value) for tag, value in raw.items()}
-    for tag, metric in latest.items():
-        metric["baselines"] = known.get(tag, {})
-        if metric["chance"] is None and f"{tag}_chance" in latest:
-            metric["chance"] = latest[f"{tag}_chance"]["value"]
-    return latest
-
-
-def baselines(events: Iterable[dict]) -> dict[str, dict[str, dict]]:
-    """`{tag: {baseline: metric}}`, the latest measurement of each baseline."""
-    found: dict[str, dict[str, dict]] = {}
-    for event in events:
-        if event["kind"] == "baseline":
-            for tag, value in event["metrics"].items():
-                found.setdefault(tag, {})[event.get("baseline")] = as_metric(value)
-    return found
-
-
-def tags(events: Iterable[dict], *endings: str) -> list[str]:
-    """Measured tags whose last part is one of `endings`, in the order of those."""
-    live = {tag for e in events if e["kind"] in LIVE for tag in e["metrics"]}
-    return [t for end in endings for t in sorted(live) if t.rpartition("/")[2] == end]
-
-
-def finished(events: list[dict]) -> bool:
-    """Whether the final evaluation is there and no training came after it."""
-    last = next((e for e in reversed(events) if e["kind"] == "eval"), None)
-    if last is None or not last.get("final"):
-        return False
-    return all(e["step"] <= last["step"] for e in events if e["kind"] == "train")
-
-
-def reached(events: list[dict]) -> tuple[int, float]:
-    """Step and epoch of the furthest event."""
-    furthest = max(events, key=lambda event: event["step"], default=None)
-    return (furthest["step"], furthest["epoch"]) if furthest else (0, 0.0)
-
-
-def series(
-    events: list[dict], tag: str, kind: str | None = None, last: int | None = None
-) -> pd.DataFrame:
-    """One tag over the run: columns step, epoch and `PARTS`, one row a measurement.
-
-    Chance levels that are logged beside the tag, as `<tag>_chance`, fill its column.
-
-    Args:
-      events: a run's history.
-      tag: what was measured.
-      kind: "train" or "eval" for one of them only.
-      last: where given, no more than so many measurements, the latest.
-    """
-    kinds, rows = (kind,) if kind else LIVE, []
-    for event in reversed(events):
-        metrics = event["metrics"]
-        if event["kind"] in kinds and tag in metrics:
-            parts = as_metric(metrics[tag]).values()
-            beside = metrics.get(f"{tag}_chance")
-            rows.append((event["step"], event["epoch"], *parts, beside))
-            if len(rows) == last:
-                break
-    columns = ["step", "epoch", *PARTS, "beside"]
-    frame = pd.DataFrame(rows[::-1], columns=columns, dtype=float)
-    chance = frame["chance"].fillna(frame.pop("beside").ffill())
-    return frame.assign(chance=chance)
-
-
-def trend(events: list[dict], tag: str, epoch: float) -> dict | None:
-    """Where a straight line through the last measurements of a tag is at an epoch.
-
-    Args:
-      events: a run's history.
-      tag: what was measured.
-      epoch: when to look; scores stay in [0, 1].
-
-    Returns:
-      `{value, points, last}`, or None for fewer than three measurements.
-    """
-    frame = series(events, tag, last=TREND)
-    frame = frame[np.isfinite(frame["value"])]
-    x, y = frame["epoch"].to_numpy(), frame["value"].to_numpy()
-    if len(x) < LEAST_TREND or np.ptp(x) <= 0:
-        return None
-    slope, offset = np.polyfit(x - x[-1], y, 1)
-    value = float(offset + slope * (epoch - x[-1]))
-    if is_score(tag):
-        value = min(max(value, 0.0), 1.0)
-    return {"value": value, "points": len(x), "last": float(y[-1])}
-
-
-def curves(events: list[dict]) -> pd.DataFrame:
-    """A row an event of training, evaluation or baseline; a column a tag.
-
-    A `Metric` fills its tag's column with the value and, where known, `<tag>.n`,
-    `<tag>.chance`, `<tag>.low` and `<tag>.high`.
-    """
-    rows = []
-    for event in events:
-        if event["kind"] not in ("train", "eval", "baseline"):
-            continue
-        row = {key: event.get(key) for key in EVENT_COLUMNS}
-        for tag, value in event["metrics"].items():
-            metric = as_metric(value)
-            row[tag] = metric["value"]
-            parts = {f"{tag}.{part}": metric[part] for part in PARTS[1:]}
-            row.update({key: part for key, part in parts.items() if part is not None})
-        rows.append(row)
-    frame = pd.DataFrame(rows, columns=None if rows else EVENT_COLUMNS)
-    return frame[EVENT_COLUMNS + sorted(set(frame.columns) - set(EVENT_COLUMNS))]
-
-
-def write(folder: Path | str, events: list[dict]) -> None:
-    """Writes `history.json`, {tag: {step, epoch, value...}}, and `curves.csv`."""
-    history = {}
-    for tag in sorted({t for e in events if e["kind"] in LIVE for t in e["metrics"]}):
-        frame = series(events, tag).dropna(axis="columns", how="all")
-        columns = {name: frame[name].tolist() for name in frame}
-        history[tag] = columns | {"step": [int(step) for step in frame["step"]]}
-    files.write_json(Path(folder) / run_dir.HISTORY, history)
-    text = curves(events).to_csv(index=False, lineterminator="\n", na_rep="")
-    files.write_text(Path(folder) / run_dir.CURVES, text)
-
-
-def is_finite(value: float | None) -> bool:
-    """Whether a number is there and finite."""
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def is_score(tag: str) -> bool:
-    """Whether a tag is an evaluator's score, where more is better and 1 is perfect."""
-    return tag.startswith("eval/") and bool(SCORE.match(tag.rpartition("/")[2]))
-
-
-def headlines(tags: Iterable[str]) -> list[str]:
-    """One score for each `eval/<set>`; the parts of a set are not among them."""
-    return [found[0] for found in headlines_by_set(tags).values()]
-
-
-def headlines_by_set(tags: Iterable[str]) -> dict[str, list[str]]:
-    """The scores that speak for each set, the most telling first."""
-    scores = [tag for tag in tags if is_score(tag)]
-    found = {}
-    for name in dict.fromkeys(tag.split("/")[1] for tag in scores):
-        wanted = [f"eval/{name}/{headline}" for headline in HEADLINES]
-        if there := [tag for tag in wanted if tag in scores]:
-            found[name] = there
-    return found
+def is_number(value: Any) -> TypeGuard[float]:
+    """Return whether a value is a number, infinite ones among them, and not NaN."""
+    return isinstance(value, int | float) and not math.isnan(value)

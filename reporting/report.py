@@ -7,13 +7,15 @@ from pathlib import Path
 
 import jinja2
 
-from reporting import budget, history, run_dir, timeline
+from reporting import budget, exports, run_dir, timeline
 from reporting.alarms.common import check as alarming
 from reporting.figures import motion as motion_figures
-from reporting.figures import result_sheet, run_figures, style
+from reporting.figures import result_sheet, run_figures
 from reporting.files import write_json, write_text
 from reporting.gates import decisions, judgment
+from reporting.history import is_finite
 from reporting.page import sections, verdict
+from reporting.run_dir import RunDir
 
 _TEMPLATES = Path(__file__).parent / "page" / "templates"
 
@@ -36,18 +38,18 @@ def write(folder: Path | str) -> dict:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
-    events = run_dir.read_events(folder)
-    report = assemble(folder, events)
-    history.write(folder, events)
-    pictures = run_figures.write(folder, events)
+    run = RunDir(folder)
+    report = assemble(run)
+    exports.write(folder, run.history)
+    pictures = run_figures.write(folder, run.history)
     pictures |= motion_figures.write(folder, report["data"])
     if (path := result_sheet.write(folder)) is not None:
-        pictures["examples"] = path
+        pictures["examples"] = [path]
     page = {
         "report": report,
         "title": report["recipe"] or folder.resolve().name,
         "folder": folder.resolve().name,
-        "sections": sections.build(folder, report, events, pictures),
+        "sections": sections.build(run, report, pictures),
     }
     render(folder, page)
     write_json(folder / f"{run_dir.REPORT}.json", report)
@@ -69,45 +71,41 @@ def render(folder: Path, page: Mapping, name: str = run_dir.REPORT) -> None:
         write_text(folder / f"{name}.{kind}", text)
 
 
-def assemble(folder: Path | str, events: list[dict]) -> dict:
-    """The content of `report.json`: everything that the report says, as plain values.
-
-    Args:
-      folder: the workdir.
-      events: its history.
-    """
-    config = run_dir.read_config(folder)
-    fields = config.get("config") or {}
-    heartbeat = run_dir.read_heartbeat(folder)
-    standing, cleared = _alarms(folder, events)
-    judged = judgment.judge_run(judgment.of_config(fields), events)
-    refusals = run_dir.read_refusals(folder)
-    decision = decisions.of_workdir(folder)
+def assemble(run: RunDir) -> dict:
+    """Return the content of `report.json`: everything in the report as plain values."""
+    history = run.history
+    standing, cleared = _alarms(run)
+    judged = judgment.judge_run(judgment.of_config(run.config), history)
+    decision = decisions.of_run(run)
     word, reason, code = verdict.decide(
-        events, judged, standing, heartbeat, decision=decision, refusals=refusals
+        history,
+        judged,
+        standing,
+        run.heartbeat,
+        decision=decision,
+        refusals=run.refusals,
     )
-    step, epoch = history.reached(events)
     return {
         "verdict": f"{word}: {reason}",
         "outcome": word,
         "reason": reason,
         "exit_code": code,
-        "finished": history.finished(events),
-        "step": step,
-        "epoch": epoch,
-        "recipe": config.get("recipe") or "",
+        "finished": history.finished,
+        "step": history.step,
+        "epoch": history.epoch,
+        "recipe": run.description.get("recipe") or "",
         "gates": judged,
         "next": decision.config if decision else "",
-        "refusals": refusals,
-        "metrics": _metrics(events),
+        "refusals": run.refusals,
+        "metrics": _metrics(run),
         "alarms": standing,
         "alarms_cleared": cleared,
-        "throughput": timeline.throughput(events, _batch_size(fields)),
-        "budget": _budget(folder, events, fields, judged),
-        "data": run_dir.read_data(folder),
-        "difference": config.get("difference") or {},
-        "resumes": run_dir.read_resumes(folder),
-        "versions": run_dir.read_environment(folder),
+        "throughput": timeline.throughput(history, _batch_size(run.config)),
+        "budget": _budget(run, judged),
+        "data": run.data,
+        "difference": run.description.get("difference") or {},
+        "resumes": run.segments,
+        "versions": run.environment,
     }
 
 
@@ -120,32 +118,33 @@ def lift(metric: Mapping) -> float | None:
     """A metric as a multiple of its higher baseline, or of chance where it has none."""
     levels = [
         baseline["value"]
-        for name, baseline in metric["baselines"].items()
-        if name not in history.CEILINGS
+        for baseline in metric["baselines"].values()
+        if not baseline["ceiling"]
     ]
-    levels = [v for v in levels if history.is_finite(v)] or [metric["chance"]]
-    best = max((v for v in levels if history.is_finite(v)), default=0.0)
-    if best <= 0 or not history.is_finite(metric["value"]):
+    levels = [v for v in levels if is_finite(v)] or [metric["chance"]]
+    best = max((v for v in levels if is_finite(v)), default=0.0)
+    if best <= 0 or not is_finite(metric["value"]):
         return None
     return metric["value"] / best
 
 
-def _metrics(events: list[dict]) -> dict[str, dict]:
+def _metrics(run: RunDir) -> dict[str, dict]:
     return {
-        tag: metric | {"lift": lift(metric) if history.is_score(tag) else None}
-        for tag, metric in history.measure(events).items()
+        tag: metric | {"lift": lift(metric) if metric["kind"] == "score" else None}
+        for tag, metric in run.history.metrics().items()
     }
 
 
-def _alarms(folder: Path | str, events: list[dict]) -> tuple[list[dict], list[dict]]:
+def _alarms(run: RunDir) -> tuple[list[dict], list[dict]]:
     """Alarms that stand at the end, and those raised on the way that no longer do."""
-    standing = alarming.check(events, **alarming.facts(folder))
-    last_step = max((e["step"] for e in events if e["kind"] == "train"), default=0)
+    standing = alarming.check_run(run)
+    trained = run.history.of_kind("train")
+    last_step = max((event["step"] for event in trained), default=0)
     keys = ("name", "severity", "tag", "step", "seen", "advice", "message")
     known = {(alarm["name"], alarm["tag"]) for alarm in standing}
     cleared = []
-    for event in events:
-        if event["kind"] != "alarm" or (event.get("name"), event.get("tag")) in known:
+    for event in run.history.of_kind("alarm"):
+        if (event.get("name"), event.get("tag")) in known:
             continue
         known.add((event.get("name"), event.get("tag")))
         alarm = {key: event.get(key) for key in keys}
@@ -155,16 +154,13 @@ def _alarms(folder: Path | str, events: list[dict]) -> tuple[list[dict], list[di
     return standing, cleared
 
 
-def _budget(
-    folder: Path | str, events: list[dict], fields: Mapping, judged: Mapping
-) -> dict:
-    segments = run_dir.read_resumes(folder)
-    total = (run_dir.read_heartbeat(folder) or {}).get("total_steps")
+def _budget(run: RunDir, judged: Mapping) -> dict:
+    segments, total = run.segments, run.heartbeat.get("total_steps")
     return budget.of_run(
-        events,
-        fields,
+        run.history,
+        run.config,
         total_steps=total or (segments[-1].get("total_steps") if segments else None),
-        epoch_steps=run_dir.read_data(folder).get("steps_per_epoch"),
+        epoch_steps=run.data.get("steps_per_epoch"),
         gates=judged,
         segments=segments,
     )
@@ -184,8 +180,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
-    environment.filters["base64"] = _base64
-    environment.filters["narrow"] = _narrow
+    environment.filters["data_uri"] = _data_uri
     environment.filters["prose"] = _prose
     return environment
 
@@ -204,11 +199,8 @@ def _prose(text: object) -> str:
     return jinja2.utils.markupsafe.Markup(marked)
 
 
-def _narrow(path: Path) -> Path | None:
-    """The drawing of a figure for narrow screens, where there is one."""
-    slim = style.narrow(Path(path))
-    return slim if slim.is_file() else None
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(Path(path).read_bytes()).decode("ascii")
+def _data_uri(path: Path) -> str:
+    """Return an image as the source of an <img>, so that the page is one file."""
+    kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
+    code = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f"data:{kind};base64,{code}"

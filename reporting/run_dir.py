@@ -4,13 +4,14 @@ import os
 import socket
 import time as clock
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from reporting import metric_facts
 from reporting.files import (
     append_line,
     decoded,
@@ -19,12 +20,15 @@ from reporting.files import (
     read_lines,
     write_json,
 )
+from reporting.history import Event, History
+from reporting.metric_facts import Facts
 
 CONFIG = "config.json"
 DATA = "data.json"
 AUDIT = "label_audit.json"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
+METRIC_FACTS = "metric_facts.json"
 RESUMES = "resumes.jsonl"
 REFUSALS = "refusals.jsonl"
 HEARTBEAT = "heartbeat.json"
@@ -36,12 +40,121 @@ HISTORY = "history.json"
 CURVES = "curves.csv"
 REPORT = "report"
 
+FORMAT = 2  # of the files of a workdir; other formats are refused
+
 KINDS = ("train", "eval", "baseline", "resume", "alarm", "gate")
 # What a run can be doing, or how it ended; in `heartbeat.json` under "state".
 LIVE_STATES = ("starting", "training", "evaluating", "saving", "reporting")
 FINAL_STATES = (
     "finished", "stopped", "preempted", "diverged", "collapsed", "failed",
 )  # fmt: skip
+
+
+class FormatError(ValueError):
+    """A workdir that another version of this code has written."""
+
+
+class RunDir:
+    """A run's files, each read once and again only where it has changed.
+
+    Args:
+        path: The workdir.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._kept: dict[str, tuple[tuple, Any]] = {}
+        self._history: History | None = None
+
+    @property
+    def history(self) -> History:
+        """The run's events; read from the file once, then kept by `append_event`."""
+        if self._history is None:
+            self._history = History(read_events(self.path), self.metric_facts)
+        return self._history
+
+    def append_event(
+        self,
+        kind: str,
+        *,
+        step: int,
+        epoch: float,
+        metrics: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Event:
+        """Append an event to the file and to the history; return it."""
+        history = self.history  # read before the file has the new line
+        event = append_event(
+            self.path, kind, step=step, epoch=epoch, metrics=metrics, **fields
+        )
+        history.append(event)
+        return event
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """`config.json` as a whole."""
+        return self._read(CONFIG, read_config)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config as plain values."""
+        return self.description.get("config") or {}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """`data.json`."""
+        return self._read(DATA, read_data)
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        """`label_audit.json`."""
+        return self._read(AUDIT, read_audit)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """`environment.json`."""
+        return self._read(ENVIRONMENT, read_environment)
+
+    @property
+    def segments(self) -> list[dict]:
+        """The starts and resumes, in order."""
+        return self._read(RESUMES, read_resumes)
+
+    @property
+    def refusals(self) -> list[dict]:
+        """The starts that were refused, in order."""
+        return self._read(REFUSALS, read_refusals)
+
+    @property
+    def heartbeat(self) -> dict[str, Any]:
+        """The last heartbeat; {} without one."""
+        return self._read(HEARTBEAT, read_heartbeat) or {}
+
+    @property
+    def queries(self) -> list[dict]:
+        """The example queries with their neighbors, without images."""
+        return self._read(EXAMPLES, read_queries)
+
+    @property
+    def metric_facts(self) -> dict[str, Facts]:
+        """Facts of the tags that training logs."""
+        return self._read(METRIC_FACTS, read_metric_facts)
+
+    def facts(self, tag: str) -> Facts:
+        """Return kind, direction and headline of a tag."""
+        return self.history.facts(tag)
+
+    def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
+        """Return what a file holds, from memory where it has not changed."""
+        try:
+            status = os.stat(self.path / name)
+            stamp = status.st_ino, status.st_mtime_ns, status.st_size
+        except OSError:
+            stamp = ()
+        stamped = self._kept.get(name)
+        if stamped is None or stamped[0] != stamp:
+            stamped = self._kept[name] = stamp, read(self.path)
+        return stamped[1]
 
 
 def append_event(
@@ -99,6 +212,20 @@ def read_events(workdir: Path | str) -> list[dict]:
     return events
 
 
+def write_metric_facts(
+    workdir: Path | str, facts: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write `metric_facts.json`: tag to `{kind, better, headline}`."""
+    write_json(Path(workdir) / METRIC_FACTS, facts)
+
+
+def read_metric_facts(workdir: Path | str) -> dict[str, Facts]:
+    """Return `metric_facts.json`: facts of the tags that training logs."""
+    written = read_json(Path(workdir) / METRIC_FACTS, {}) or {}
+    found = {tag: metric_facts.of_value(value) for tag, value in written.items()}
+    return {tag: facts for tag, facts in found.items() if facts is not None}
+
+
 def read_resumes(workdir: Path | str) -> list[dict]:
     """The segments of the run, one a start or resume, in order.
 
@@ -146,9 +273,24 @@ def read_heartbeat(workdir: Path | str) -> dict | None:
     return decoded(beat) if isinstance(beat, dict) else None
 
 
+def write_config(workdir: Path | str, described: Mapping[str, Any]) -> None:
+    """Write `config.json` with the format of the workdir."""
+    write_json(Path(workdir) / CONFIG, {"format": FORMAT} | dict(described))
+
+
 def read_config(workdir: Path | str) -> dict:
-    """`config.json`: `config`, `recipe`, and `difference` {name: [default, here]}."""
-    return read_json(Path(workdir) / CONFIG, {}) or {}
+    """Return `config.json`: `config`, `recipe`, `difference` {name: [default, here]}.
+
+    Raises:
+        FormatError: The workdir is of another format.
+    """
+    described = read_json(Path(workdir) / CONFIG, {}) or {}
+    if described and described.get("format") != FORMAT:
+        raise FormatError(
+            f"got {workdir}, a workdir of format {described.get('format', 1)}; "
+            f"expected {FORMAT}; start a new one with --workdir"
+        )
+    return described
 
 
 def read_data(workdir: Path | str) -> dict:

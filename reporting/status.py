@@ -6,10 +6,12 @@ import time as clock
 from collections.abc import Mapping
 from pathlib import Path
 
-from reporting import budget, history, run_dir
+from reporting import budget, metric_facts, run_dir, timeline
 from reporting.alarms.common import check as alarm_check
 from reporting.formatting import ABSENT, count, duration, measured, number
 from reporting.gates import judgment
+from reporting.history import LOSS, History, is_finite
+from reporting.run_dir import RunDir
 
 SILENT_AFTER = 300.0  # seconds; compiling a large network takes a minute or two
 
@@ -52,24 +54,22 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
     now = clock.time() if now is None else now
-    beat = run_dir.read_heartbeat(folder) or {}
-    events = run_dir.read_events(folder)
-    step, epoch = history.reached(events)
-    step = max(step, beat.get("step") or 0)
-    epoch = max(epoch, beat.get("epoch") or 0.0)
+    run = RunDir(folder)
+    beat, history = run.heartbeat, run.history
+    step = max(history.step, beat.get("step") or 0)
+    epoch = max(history.epoch, beat.get("epoch") or 0.0)
     total, eta = beat.get("total_steps"), beat.get("eta_seconds")
     life = liveness(beat, now)
     age = now - beat["time"] if beat.get("time") else None
-    metrics = history.measure(events)
-    fields = run_dir.read_config(folder).get("config") or {}
-    judged = judgment.judge_run(judgment.of_config(fields), events)
+    metrics = history.metrics()
+    judged = judgment.judge_run(judgment.of_config(run.config), history)
     told = budget.of_run(
-        events,
-        fields,
+        history,
+        run.config,
         total_steps=total,
-        epoch_steps=run_dir.read_data(folder).get("steps_per_epoch"),
+        epoch_steps=run.data.get("steps_per_epoch"),
         gates=judged,
-        segments=run_dir.read_resumes(folder),
+        segments=run.segments,
     )
     if told["hours_left"] is not None:  # with evaluations, which a heartbeat leaves out
         eta = 3600 * told["hours_left"]
@@ -87,13 +87,13 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "total_epochs": epoch * total / step if total and step else None,
         "eta_seconds": eta,
         "examples_per_sec": beat.get("examples_per_sec"),
-        "loss": metrics.get(history.LOSS),
-        "evaluation": {t: m for t, m in metrics.items() if history.is_score(t)},
+        "loss": metrics.get(LOSS),
+        "evaluation": {tag: metrics[tag] for tag in metric_facts.scores(metrics)},
         "gates": judged,
         "budget": told,
-        "next_gate": _next_gate(events, judged, told, epoch),
-        "alarms": alarm_check.check(events, **alarm_check.facts(folder)),
-        "refusals": _refused_since(folder),
+        "next_gate": _next_gate(history, judged, told, epoch),
+        "alarms": alarm_check.check_run(run),
+        "refusals": _refused_since(run),
         "checkpoint": saved[-1] if saved else None,
     }
 
@@ -111,7 +111,7 @@ def render(said: Mapping) -> str:
             f", chance {number(loss['chance'])}" if loss["chance"] is not None else ""
         )
         rows.append(("loss", number(loss["value"]) + versus))
-    for tag in history.headlines(said["evaluation"]):
+    for tag in metric_facts.headlines(said["evaluation"]):
         metric = said["evaluation"][tag]
         rows.append((tag.removeprefix("eval/"), _with_levels(metric)))
     rows.append(("next gate", _gate(said)))
@@ -125,11 +125,11 @@ def render(said: Mapping) -> str:
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
 
 
-def _refused_since(folder: Path) -> list[dict]:
+def _refused_since(run: RunDir) -> list[dict]:
     """Starts that were refused after the last that was not."""
-    began = [segment.get("time") or 0.0 for segment in run_dir.read_resumes(folder)]
+    began = [segment.get("time") or 0.0 for segment in run.segments]
     last = max(began, default=0.0)
-    return [one for one in run_dir.read_refusals(folder) if one["time"] > last]
+    return [refusal for refusal in run.refusals if refusal["time"] > last]
 
 
 def _life(said: Mapping) -> str:
@@ -163,12 +163,12 @@ def _with_levels(metric: Mapping) -> str:
     levels |= {
         name: baseline["value"] for name, baseline in metric["baselines"].items()
     }
-    known = [f"{k} {number(v)}" for k, v in levels.items() if history.is_finite(v)]
+    known = [f"{k} {number(v)}" for k, v in levels.items() if is_finite(v)]
     return "; ".join([measured(metric), *known])
 
 
 def _next_gate(
-    events: list[dict], judged: Mapping, told: Mapping, epoch: float
+    history: History, judged: Mapping, told: Mapping, epoch: float
 ) -> dict | None:
     """The gate that is judged next: when, and where its metric's trend would be."""
     waiting = []
@@ -185,7 +185,7 @@ def _next_gate(
         "name": name,
         "seconds": None if due["hours_left"] is None else 3600 * due["hours_left"],
         "cost": due["cost"],
-        "trend": history.trend(events, judged[name]["metric"], ahead),
+        "trend": timeline.trend(history, judged[name]["metric"], ahead),
     }
 
 

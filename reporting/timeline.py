@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reporting import history
+from reporting.history import LIVE, Event, History, is_finite
 
 INPUT_BOUND = 0.2  # share of the time spent waiting for data
+SPEED, INPUT_WAIT = "perf/examples_per_sec", "perf/input_wait"
 UNTRAINED = "untrained"
+TREND, LEAST_TREND = 5, 3  # measurements that a line is fitted to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Plan:
         epoch = self.warmup if at == "warmup" else at
         for judgment in gate.get("history") or []:  # which may have put it off
             epoch = judgment.get("until") or epoch
-        if not history.is_finite(epoch) or not self.epoch_steps:
+        if not is_finite(epoch) or not self.epoch_steps:
             return self.total
         step = math.ceil(epoch * self.epoch_steps - 1e-6)
         if str(gate.get("metric", "")).startswith("eval/"):
@@ -82,7 +84,7 @@ def starts(segments: Sequence[Mapping]) -> list[str]:
     return told
 
 
-def clock(events: list[dict], began: float | None = None) -> list[float]:
+def clock(events: Sequence[Event], began: float | None = None) -> list[float]:
     """Seconds of work done at each event; a stop before a resume is no work.
 
     Args:
@@ -101,17 +103,17 @@ def clock(events: list[dict], began: float | None = None) -> list[float]:
     return at
 
 
-def throughput(events: list[dict], batch_size: int | None = None) -> dict:
+def throughput(history: History, batch_size: int | None = None) -> dict:
     """How fast the run was: medians over logged points, and time spent.
 
     The first logged point is left out of medians where there are others, since it
     holds compilation; `seconds` leaves out the time between a stop and its resume.
     """
     speed, waited = (
-        median(points(events, tag))
+        median(points(history, tag))
         for tag in ("perf/examples_per_sec", "perf/input_wait")
     )
-    step, _ = history.reached(events)
+    step, events = history.step, history.events
     return {
         "examples_per_sec": speed,
         "input_wait": waited,
@@ -121,7 +123,7 @@ def throughput(events: list[dict], batch_size: int | None = None) -> dict:
     }
 
 
-def judged_at(gate: Mapping, events: list[dict], plan: Plan) -> int | None:
+def judged_at(gate: Mapping, events: Sequence[Event], plan: Plan) -> int | None:
     """Index of the event at which a gate was judged, or None where it waits."""
     if gate.get("passed") is None and "passed" in gate:
         return None
@@ -134,14 +136,14 @@ def judged_at(gate: Mapping, events: list[dict], plan: Plan) -> int | None:
     found = (
         i
         for i, event in enumerate(events)
-        if event["kind"] in history.LIVE
+        if event["kind"] in LIVE
         and event["step"] >= step
         and gate.get("metric") in event["metrics"]
     )
     return next(found, len(events) - 1 if plan.over else None)
 
 
-def evaluation_seconds(events: list[dict], began: float | None) -> float | None:
+def evaluation_seconds(events: Sequence[Event], began: float | None) -> float | None:
     """Seconds of an evaluation on the way; else what an untrained network's took."""
     made: dict[str, list[float]] = {"eval": [], "baseline": []}
     before = began
@@ -154,21 +156,46 @@ def evaluation_seconds(events: list[dict], began: float | None) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def since_start(events: list[dict]) -> list[dict]:
+def since_start(history: History) -> History:
     """Events since the last start, or all where it has measured no speed yet."""
+    events = history.events
     starts = [i for i, event in enumerate(events) if event["kind"] == "resume"]
-    recent = events[starts[-1] :] if starts else events
-    logged = any("perf/examples_per_sec" in event["metrics"] for event in recent)
-    return recent if logged else events
+    if not starts:
+        return history
+    recent = History(events[starts[-1] :])
+    return recent if recent.points("perf/examples_per_sec", last=1) else history
 
 
-def points(events: list[dict], tag: str) -> list[float]:
+def points(history: History, tag: str) -> list[float]:
     """Finite logged values of a tag, without the first where there are others."""
-    values = history.series(events, tag, "train")["value"].tolist()
+    values = [point.value for point in history.points(tag, "train")]
     values = values[1:] if len(values) > 1 else values
-    return [value for value in values if history.is_finite(value)]
+    return [float(value) for value in values if value is not None and is_finite(value)]
 
 
 def median(values: list[float]) -> float | None:
     """The median, or None of nothing."""
     return float(np.median(values)) if values else None
+
+
+def trend(history: History, tag: str, epoch: float) -> dict | None:
+    """Return where a line through the last measurements of a tag is at an epoch.
+
+    Args:
+        history: The run's events.
+        tag: What was measured.
+        epoch: When to look; scores stay in [0, 1].
+
+    Returns:
+        `{value, points, last}`, or None for fewer than three measurements.
+    """
+    rows = [row for row in history.points(tag, last=TREND) if is_finite(row.value)]
+    x = np.array([row.epoch for row in rows], float)
+    y = np.array([row.value for row in rows], float)
+    if len(x) < LEAST_TREND or np.ptp(x) <= 0:
+        return None
+    slope, offset = np.polyfit(x - x[-1], y, 1)
+    value = float(offset + slope * (epoch - x[-1]))
+    if history.facts(tag).kind == "score":
+        value = min(max(value, 0.0), 1.0)
+    return {"value": value, "points": len(x), "last": float(y[-1])}

@@ -19,16 +19,16 @@ from evaluators import next_vector
 from evaluators.baselines import persistence
 from evaluators.baselines.common.baseline import Context as BaselineContext
 from evaluators.common.evaluator import Context
-from evaluators.metrics import ranking
+from evaluators.metrics import intervals
 from input_pipeline import data_checks
 from input_pipeline.datasets import topics
 from losses import fast_ap
-from reporting import history, report
+from reporting import report
 from reporting import run_dir as files
 from reporting.alarms.common import check as alarm_check
 from reporting.figures import run_figures
+from tests.reporting import fake
 from tests.train_lib import tiny_run
-from train_lib import experiment, validation
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECORDED = pathlib.Path(__file__).parent / "recorded"
@@ -55,17 +55,9 @@ def _tiny(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setenv("AKIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(experiment, "find", experiment.find)  # restored afterwards
         patch.setattr(main, "_prepare_jax", lambda: None)
         patch.setattr(run_figures, "write", lambda folder, events: {})
-        tiny_run.use_tiny_network()
         yield
-
-
-@pytest.fixture
-def stand_in(monkeypatch):
-    """The stand-in network has none of the fields that a config is checked for."""
-    monkeypatch.setattr(validation, "_section_faults", lambda config: [])
 
 
 def told(folder):
@@ -85,9 +77,9 @@ def replay(folder, *, train=(), evaluations=(), baselines=(), data=None):
             "baseline",
             step=0,
             epoch=0,
-            metrics=baseline,
-            baseline=name,
+            metrics=fake.typed(baseline),
             time=0.0,
+            **fake.shown(name),
         )
     for i, values in enumerate(train, 1):
         files.append_event(
@@ -97,8 +89,8 @@ def replay(folder, *, train=(), evaluations=(), baselines=(), data=None):
         last = {"final": True} if i == len(evaluations) else {}
         step = i * max(len(train) // max(len(evaluations), 1), 1)
         files.append_event(
-            folder, "eval", step=step, epoch=step / 10, metrics=values, time=99.0 + i,
-            **last,
+            folder, "eval", step=step, epoch=step / 10, metrics=fake.typed(values),
+            time=99.0 + i, **last,
         )  # fmt: skip
     if data is not None:
         files.write_json(folder / files.DATA, data)
@@ -131,11 +123,7 @@ def in_two_classes(data):
     return data._replace(train=train, validation=validation)
 
 
-def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in):
-    load = experiment.load_data
-    monkeypatch.setattr(
-        experiment, "load_data", lambda *a, **k: in_two_classes(load(*a, **k))
-    )
+def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path):
     plain = {
         f"transform__{view}__{name}": 0.0
         for view in ("view1", "view2")
@@ -147,7 +135,7 @@ def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in
         evaluate__every_epochs=99, optimizer__learning_rate=0.1,
         **plain,
     )  # fmt: skip
-    assert main.main(arguments) == 0
+    assert main.main(arguments, build=tiny_run.build_with_data(in_two_classes)) == 0
     found = told(tmp_path)
     assert "nats open" in found["weak_labels"]["seen"]
     assert "no more to teach" in found["label_ceiling"]["seen"]
@@ -160,24 +148,19 @@ def test_1_weak_code_pairs_stay_at_their_ceiling(tmp_path, monkeypatch, stand_in
 def stuck(tmp_path_factory):
     """A rate of 0, candidates of a quarter of the batch, and a slow disk."""
     folder = tmp_path_factory.mktemp("stuck")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "_section_faults", lambda config: [])
-        load = experiment.load_data
 
-        def slow(*args, **kwargs):
-            data = load(*args, **kwargs)
-            return data._replace(
-                train=dataclasses.replace(data.train, source=Slow(data.train))
-            )
+    def slow(data):
+        return data._replace(
+            train=dataclasses.replace(data.train, source=Slow(data.train))
+        )
 
-        patch.setattr(experiment, "load_data", slow)
-        arguments = tiny_run.arguments(
-            folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4, train__epochs=4,
-            train__batch_size=128, data__brands=100,
-            train__negatives="per_chunk", train__threads=1, train__prefetch=1,
-            evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
-        )  # fmt: skip
-        assert main.main(arguments) == 0
+    arguments = tiny_run.arguments(
+        folder, optimizer__learning_rate=0.0, train__grad_cache_chunks=4,
+        train__batch_size=128, train__epochs=4, data__brands=100,
+        train__negatives="per_chunk", train__threads=1, train__prefetch=1,
+        evaluate__every_epochs=99, train__checkpoint_every_epochs=99,
+    )  # fmt: skip
+    assert main.main(arguments, build=tiny_run.build_with_data(slow)) == 0
     return folder
 
 
@@ -239,9 +222,8 @@ def refused(tmp_path_factory):
     recipe = folder / "recipe.py"
     recipe.write_text(RECIPE)
     arguments = [f"--config={recipe}", f"--workdir={folder / 'run'}"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "_section_faults", lambda config: [])
-        assert main.main([*arguments, "--config.schedule.epochs=100"]) == 2
+    command = [*arguments, "--config.schedule.epochs=100"]
+    assert main.main(command, build=tiny_run.build) == 2
     found = read(folder / "run")
     assert found["verdict"].startswith("REFUSED: Nothing was started.")
     return found["refusals"][0]["faults"]
@@ -251,7 +233,7 @@ def test_3_a_cosine_of_100_epochs_in_a_run_of_10(refused, tmp_path):
     assert any("horizon of 100 epochs for a run of 10" in fault for fault in refused)
     # Where a run has come to it all the same, as one that was cut short has.
     fields = {"train": {"batch_size": 128}, "schedule": {"name": "cosine"}}
-    files.write_json(tmp_path / files.CONFIG, {"config": fields})
+    files.write_config(tmp_path, {"config": fields})
     files.append_line(
         tmp_path / files.RESUMES, {"total_steps": 40, "horizon": [0, 400]}
     )
@@ -274,15 +256,20 @@ def test_15_one_criterion_with_two_thresholds(refused, tmp_path):
     assert "gate_changed" in replay(tmp_path, train=[{"train/loss": 0.1}])
 
 
-def test_4_more_epochs_ask_what_the_rate_does(tmp_path, stand_in):
+def test_4_more_epochs_ask_what_the_rate_does(tmp_path):
     short = {"train__checkpoint_every_epochs": 99, "evaluate__every_epochs": 99}
-    assert main.main(tiny_run.arguments(tmp_path, train__epochs=1, **short)) == 0
+    assert (
+        main.main(
+            tiny_run.arguments(tmp_path, train__epochs=1, **short), build=tiny_run.build
+        )
+        == 0
+    )
     longer = tiny_run.arguments(tmp_path, train__epochs=2, **short)
-    assert main.main(longer) == 2
+    assert main.main(longer, build=tiny_run.build) == 2
     found = read(tmp_path)
     assert found["outcome"] == "PASS"  # what was reached stays
     assert "say how it goes on" in found["refusals"][0]["faults"][0]
-    assert main.main([*longer, "--extend=rescale"]) == 0
+    assert main.main([*longer, "--extend=rescale"], build=tiny_run.build) == 0
     assert "lr_jump" in told(tmp_path)
     before, after = (
         read(tmp_path)["resumes"][-1][f"learning_rate_{side}"]
@@ -316,7 +303,7 @@ def test_7_a_prediction_no_better_than_persistence(articles, tmp_path):
     baseline = {tag: m._asdict() for tag, m in evaluator.run(copy).metrics.items()}
     found = {tag: m._asdict() for tag, m in evaluator.run(nearly).metrics.items()}
     told = replay(tmp_path, evaluations=[found], baselines={"persistence": baseline})
-    assert "a copy of the last vector" in told["not_above_baseline"]["seen"]
+    assert "copy of the last vector" in told["not_above_baseline"]["seen"]
 
 
 def test_8_windows_of_an_article_on_both_sides(articles, tmp_path):
@@ -362,7 +349,7 @@ def test_9_average_precision_on_the_reversed_bins(tmp_path):
     measured = score(ap.mean(), 640, chance, low, high)
     found = replay(tmp_path, train=train, evaluations=[{"eval/c/map": measured}])
     assert "drives apart what belongs together" in found["reversed_pairs"]["seen"]
-    assert "the wrong way round" in found["below_chance"]["seen"]
+    assert "the ranking is reversed" in found["below_chance"]["seen"]
 
 
 def average_precisions(z, labels):
@@ -375,18 +362,14 @@ def average_precisions(z, labels):
     return np.array(values), 1 - fast_ap.chance(m, int(hits.sum()))
 
 
-def test_10_labels_without_a_positive(tmp_path, stand_in, monkeypatch):
-    load = experiment.load_data
-
-    def alone(*args, **kwargs):
-        data = load(*args, **kwargs)
+def test_10_labels_without_a_positive(tmp_path):
+    def alone(data):
         label = np.arange(len(data.train), dtype=np.int32)
         table = data.train.table | {"label": label}
         return data._replace(train=dataclasses.replace(data.train, table=table))
 
-    monkeypatch.setattr(experiment, "load_data", alone)
     arguments = ["--config=configs/fastap_resnet.py:smoke", f"--workdir={tmp_path}"]
-    assert main.main(arguments) == 2
+    assert main.main(arguments, build=tiny_run.build_with_data(alone)) == 2
     (refusal,) = read(tmp_path)["refusals"]
     assert "there are no positives to rank first" in refusal["faults"][0]
     # Where only batches have none, the run is stopped.
@@ -412,7 +395,7 @@ def test_12_resemblance_that_random_pairs_have_too(tmp_path):
 
 
 def test_13_none_of_ten_is_no_result(tmp_path):
-    low, high = ranking.wilson(0.0, 10)
+    low, high = intervals.wilson(0.0, 10)
     missed = {"eval/codes/recall@100": score(0.0, 10, 0.0009, low, high)}
     seen = replay(tmp_path, evaluations=[missed])["zero_recall"]["seen"]
     assert "0 in 10 queries: with 95 % confidence the true value is below 0.278" in seen
@@ -432,7 +415,7 @@ def test_a_healthy_run_is_accused_of_nothing(run):
     """At no moment of it; histories of the five recipes as they ran."""
     folder = RECORDED / run
     events = [e for e in files.read_events(folder) if e["kind"] != "alarm"]
-    given = alarm_check.facts(folder)
+    given = alarm_check.context(files.RunDir(folder))
     assert len(events) > 20
     for i, event in enumerate(events):
         if event["kind"] not in ("train", "eval"):
@@ -445,7 +428,7 @@ def test_a_healthy_run_is_accused_of_nothing(run):
 
 @pytest.mark.parametrize("run", sorted(p.name for p in RECORDED.iterdir()))
 def test_what_is_learnt_has_the_value_of_what_knows_nothing(run):
-    measured = history.measure(files.read_events(RECORDED / run))
+    measured = files.RunDir(RECORDED / run).history.metrics()
     assert measured["eval/loss/held_out"]["n"] > 0
     for tag, metric in measured.items():
         plain = tag.endswith("_chance") or tag.endswith(DESCRIBING)

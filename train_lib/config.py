@@ -98,7 +98,8 @@ def fill_defaults(config: ConfigDict) -> None:
     Args:
         config: Unlocked; changed in place.
     """
-    config.setdefault("seed", parts.SEED.default)
+    if "seed" not in config:
+        config.seed = parts.SEED.default
     for section in (*NAMED, *parts.FIXED):
         if section not in config and section not in parts.FIXED:
             continue
@@ -109,8 +110,8 @@ def fill_defaults(config: ConfigDict) -> None:
         config.gates = ConfigDict()
     for gate in config.gates.values():
         if isinstance(gate, ConfigDict):
-            for name, value in GATE_DEFAULTS.items():
-                gate.setdefault(name, value)
+            for name in GATE_DEFAULTS.keys() - gate.keys():
+                gate[name] = GATE_DEFAULTS[name]
 
 
 def _fill(parent: ConfigDict, key: str, section: str) -> None:

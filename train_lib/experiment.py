@@ -78,6 +78,8 @@ class Experiment:
         load: Loads the dataset.
         records: Reads files such as the dataset's; None if it reads none.
         transform: Makes views of records.
+        build: Builds the parts of another run, such as the one that this run starts
+            from; None for the parts that its config names.
     """
 
     config: ConfigDict
@@ -86,6 +88,7 @@ class Experiment:
     load: Callable[..., Data]
     records: ReadRecords | None
     transform: Any
+    build: "Build | None" = None
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "Experiment":

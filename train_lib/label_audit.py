@@ -63,7 +63,9 @@ def _audit(run: Run, fresh: TrainState, kind: str) -> dict:
     if kind == "label":
         return audit
     codes, pairs = split.table["codes"], (anchors[social], drawn[social])
-    audit["common"] = label_information.common_only(codes, split.code_names, *pairs)
+    audit["common"] = label_information.common_codes_only(
+        codes, split.code_names, *pairs
+    )
     lowest = _lowest(config, split, partners, (anchors, drawn), rng)
     chance = run.objective.chance(config.train.batch_size)
     return audit | {
@@ -93,7 +95,7 @@ def _nearer(run: Run, fresh: TrainState, anchors, partners) -> dict[str, dict]:
 def _encoders(run: Run, fresh: TrainState) -> dict[str, Callable]:
     began = run.config.model.init_from
     state = parallel.put_state((fresh.params, fresh.extra), run.mesh)
-    network = pretrained.other_embed(began) or run.embed(*state)
+    network = pretrained.other_embed(run.experiment) or run.embed(*state)
     encoders = {"start" if began else "untrained": network}
     if "pixels" not in run.experiment.baseline_names:
         return encoders
@@ -111,7 +113,9 @@ def _lowest(
     size = config.train.batch_size
     separate = config.train.negatives == "per_chunk"
     candidates = size // config.train.grad_cache_chunks if separate else size
-    odds = label_information.Odds(split.table["codes"], split.table["code_weights"])
+    distribution = label_information.PartnerDistribution(
+        split.table["codes"], split.table["code_weights"]
+    )
     rows = np.stack(
         [rng.permutation(len(split))[:candidates] for _ in range(BATCHES)]
     )  # [b, N]
@@ -123,7 +127,7 @@ def _lowest(
         for a, k in ways
     ]
     chance = math.log(candidates)
-    hard = label_information.hard_lower_bound(odds, *pairs, candidates)
+    hard = label_information.hard_lower_bound(distribution, *pairs, candidates)
     value = float(np.mean(soft))
     return {
         "candidates": candidates,

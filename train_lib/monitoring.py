@@ -9,6 +9,7 @@ import numpy as np
 
 from reporting import budget
 from reporting import run_dir as files
+from reporting.alarms import loss as loss_alarms
 from reporting.alarms.common import check as alarm_check
 from reporting.gates import decisions
 from train_lib.run_setup import Run
@@ -71,11 +72,11 @@ def forecast(run: Run, writer: Writer) -> str:
     """Says how fast the run is, what bounds it, and what it will take."""
     said = budget.sentence(
         budget.of_run(
-            writer.events,
+            writer.history,
             files.plain(run.config),
             total_steps=run.total_steps,
             epoch_steps=run.epoch_steps,
-            segments=files.read_resumes(run.workdir),
+            segments=writer.run_dir.segments,
         )
     )
     writer.tell("%s", said)
@@ -84,31 +85,28 @@ def forecast(run: Run, writer: Writer) -> str:
 
 def _check_finite(run: Run, steps, fetched, writer: Writer) -> None:
     for step, metrics in zip(steps, fetched, strict=True):
-        for tag in ("train/loss", "train/grad_norm"):
-            if not math.isfinite(metrics[tag]):
-                kept = max(run.checkpoints.steps(), default=None)
-                where = f"step {kept}" if kept is not None else "none was saved yet"
-                seen = (
-                    f"{tag} is {metrics[tag]} at step {step}. The last good checkpoint "
-                    f"is kept ({where})."
-                )
-                advice = (
-                    "A lower optimizer.learning_rate, a longer warm-up or "
-                    "optimizer.clip_norm are what to try first."
-                )
-                message = f"{seen} {advice}"
-                alarm = {"name": "not_finite", "severity": "stop", "tag": tag}
-                alarm |= {"step": step, "seen": seen, "advice": advice}
-                writer.alarm(alarm | {"message": message}, run.epoch(step))
-                raise StopTraining("diverged", message)
+        for tag in loss_alarms.CHECKED:
+            if math.isfinite(metrics[tag]):
+                continue
+            kept = max(run.checkpoints.steps(), default=None)
+            where = f"step {kept}" if kept is not None else "none was saved yet"
+            finding = loss_alarms.describe_not_finite(
+                tag,
+                float(metrics[tag]),
+                step,
+                f"The last good checkpoint is kept ({where}).",
+            )
+            alarm = alarm_check.RULES["not_finite"].describe(finding, stops=True)
+            writer.alarm(alarm, run.epoch(step))
+            raise StopTraining("diverged", alarm["message"])
 
 
 def raise_alarms(run: Run, writer: Writer, step: int) -> None:
-    """Says alarms that have not been said; stops on those that say so."""
-    found = alarm_check.check(writer.events, **alarm_check.facts(run.workdir))
-    for alarm in alarm_check.unseen(found, writer.events):
+    """Emit new alarms; raise StopTraining for alarms of severity "stop"."""
+    alarms = alarm_check.check_run(writer.run_dir)
+    for alarm in alarm_check.unseen(alarms, writer.history):
         writer.alarm(alarm, run.epoch(step))
-    for alarm in found:
+    for alarm in alarms:
         if alarm["severity"] == "stop":
             raise StopTraining("collapsed", alarm["message"])
 
@@ -116,6 +114,6 @@ def raise_alarms(run: Run, writer: Writer, step: int) -> None:
 def judge_gates(run: Run, writer: Writer) -> decisions.Decision | None:
     """Judges the gates that are due; returns what ends the run, if anything does."""
     epochs = run.config.train.epochs
-    for judged in decisions.judge_due(run.gates, writer.events, epochs=epochs):
+    for judged in decisions.judge_due(run.gates, writer.history, epochs=epochs):
         writer.gate(judged)
-    return decisions.standing(run.gates, writer.events, run.total_steps)
+    return decisions.standing(run.gates, writer.history, run.total_steps)

@@ -2,7 +2,7 @@
 
 import importlib
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,9 +10,10 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from evaluators.common.protocols import Embed
 from train_lib import inference
 from train_lib.errors import InputError
-from train_lib.experiment import Experiment
+from train_lib.experiment import Build, Experiment
 
 Tree = Any
 PROJECTOR = "projector"
@@ -42,7 +43,7 @@ def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree,
     if not pathlib.Path(path).is_dir():
         new = _of_file(experiment, path, shapes)
     else:
-        other, state = inference.read_state(path)
+        other, state = inference.read_state(path, _builder(experiment))
         new = _of_run(config, path, shapes, other, state)
         theirs = {"params": state.params, "extra": state.extra}
         params, extra = (_with_projector(tree, theirs) for tree in (params, extra))
@@ -53,11 +54,23 @@ def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree,
     return params, extra
 
 
-def other_embed(path: str) -> Callable | None:
-    """How the run in a workdir itself embeds; None where `path` is no workdir."""
-    return (
-        inference.restore(path).embed if path and pathlib.Path(path).is_dir() else None
-    )
+def other_embed(experiment: Experiment) -> Embed | None:
+    """Return the embed function of the run that a run starts from.
+
+    Args:
+        experiment: Parts of the new run.
+
+    Returns:
+        The function, or None if `model.init_from` is no workdir.
+    """
+    path = experiment.config.model.init_from
+    if not path or not pathlib.Path(path).is_dir():
+        return None
+    return inference.restore(path, build=_builder(experiment)).embed
+
+
+def _builder(experiment: Experiment) -> Build:
+    return experiment.build or Experiment.from_config
 
 
 def _of_run(

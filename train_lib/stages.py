@@ -8,6 +8,7 @@ from absl import logging
 
 from reporting.gates import decisions
 from reporting.page import stages as reporting
+from reporting.run_dir import RunDir
 from train_lib import trainer, validation
 from train_lib.config import ConfigError, Recipe, flatten, load_recipe
 from train_lib.experiment import Build, Experiment
@@ -63,7 +64,9 @@ def _train_recipe(
     ran = [recipe.source]
     while True:
         code = trainer.train(recipe, folder, extend, build)
-        decision = decisions.of_workdir(folder) if code in (PASSED, FAILED) else None
+        decision = (
+            decisions.of_run(RunDir(folder)) if code in (PASSED, FAILED) else None
+        )
         if decision is None or not decision.config:
             return _Ran(code, folder)
         source = decision.config

@@ -113,7 +113,7 @@ def _segment(
 def _longer(workdir: pathlib.Path) -> bool:
     """Whether a gate of the end has granted epochs that were not run."""
     segment = files.read_resumes(workdir)[-1]
-    return decisions.granted(files.read_events(workdir)) > segment["granted"]
+    return decisions.granted(files.RunDir(workdir).history) > segment["granted"]
 
 
 def _run(
@@ -140,7 +140,8 @@ def _run(
 
 
 def _has_final(writer: Writer, step: int) -> bool:
-    return any(e.get("final") and e["step"] == step for e in writer.events)
+    last = writer.history.last("eval")
+    return bool(last and last.get("final") and last["step"] == step)
 
 
 def _exhausted(run: Run) -> bool:
@@ -155,7 +156,7 @@ def _measure_baselines(
     Raises:
         watch.StopTraining: A signal came; baselines that were measured stay.
     """
-    known = {e.get("baseline") for e in writer.events if e["kind"] == "baseline"}
+    known = {event.get("baseline") for event in writer.history.of_kind("baseline")}
     missing = [name for name in run.config.evaluate.baselines if name not in known]
     if not missing:
         return
@@ -167,7 +168,7 @@ def _measure_baselines(
         data=run.data,
         images=run.images,
         untrained=_embed_of(run, untrained),
-        start=pretrained.other_embed(began) or _embed_of(run, fresh),
+        start=pretrained.other_embed(run.experiment) or _embed_of(run, fresh),
     )
     for name in missing:
         if stop.received:
@@ -191,7 +192,7 @@ def _loop(run: Run, begin: RestoredRun, writer: Writer, stop: StopSignal) -> Tra
     state, step = begin.state, begin.step
     interval = monitoring.LogWindow([], time.perf_counter())
     writer.state("training", step=step, epoch=run.epoch(step))
-    ended = decisions.standing(run.gates, writer.events, total)
+    ended = decisions.standing(run.gates, writer.history, total)
     forecast = ""
     while step < total and not _exhausted(run) and ended is None:
         if stop.received:

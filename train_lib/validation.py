@@ -19,11 +19,11 @@ class Rule(NamedTuple):
     """A check between fields.
 
     Attributes:
-        sections: Sections it reads; it is skipped if one of them has a fault already.
+        fields: Fields or sections it reads; it is skipped if one has a fault already.
         check: `(config, devices) -> faults`.
     """
 
-    sections: tuple[str, ...]
+    fields: tuple[str, ...]
     check: Callable[[ConfigDict, int], Iterable[str]]
 
 
@@ -59,7 +59,7 @@ def find_faults(
     ]
     faults += _field_faults(config)
     for rule in RULES:
-        if not any(_concerns(fault, rule.sections) for fault in faults):
+        if not any(_concerns(fault, rule.fields) for fault in faults):
             faults += rule.check(config, devices)
     if not any(
         _concerns(fault, ("model", "objective", "transform")) for fault in faults
@@ -68,8 +68,16 @@ def find_faults(
     return list(dict.fromkeys(faults))
 
 
-def _concerns(fault: str, sections: tuple[str, ...]) -> bool:
-    return any(re.search(rf"config\.{name}\b", fault) for name in sections)
+def _concerns(fault: str, names: tuple[str, ...]) -> bool:
+    """Return whether a fault is about one of some fields or sections.
+
+    An unknown field matters to what reads its section as a whole.
+    """
+    return any(
+        re.match(rf"config\.{re.escape(name)}\b", fault)
+        or re.match(rf"unknown field config\.{re.escape(name)}\.", fault)
+        for name in names
+    )
 
 
 def _field_faults(config: ConfigDict) -> Iterator[str]:
@@ -284,19 +292,29 @@ def _network_faults(built: Experiment) -> Iterator[str]:
         yield f"config.model: {str(error).splitlines()[0]}"
 
 
+_EVALUATIONS = ("evaluate.sets", "evaluate.final_sets")
 RULES = (
-    Rule(("train",), _batch_faults),
-    Rule(("evaluate",), _evaluation_batch_faults),
-    Rule(("train", "schedule"), _length_faults),
-    Rule(("optimizer",), _optimizer_faults),
+    Rule(
+        ("train.batch_size", "train.grad_cache_chunks", "train.samples_per_class"),
+        _batch_faults,
+    ),
+    Rule(("evaluate.batch_size",), _evaluation_batch_faults),
+    Rule(("train.epochs", "schedule.epochs", "schedule.warmup_epochs"), _length_faults),
+    Rule(
+        ("optimizer.name", "optimizer.no_decay", "optimizer.constant"),
+        _optimizer_faults,
+    ),
     Rule(("objective",), _construction_faults("objective")),
     Rule(("transform",), _construction_faults("transform")),
     Rule(("data",), _construction_faults("data")),
-    Rule(("evaluate",), _evaluator_faults),
-    Rule(("evaluate",), _evaluate_faults),
-    Rule(("evaluate", "transform"), _baseline_faults),
-    Rule(("evaluate", "transform"), _view_name_faults),
-    Rule(("evaluate", "train.monitor"), _monitor_faults),
-    Rule(("evaluate", "train", "schedule", "gates"), _gate_faults),
+    Rule(("evaluate.sets",), _evaluator_faults),
+    Rule((*_EVALUATIONS, "evaluate.examples"), _evaluate_faults),
+    Rule(("evaluate.baselines", "transform"), _baseline_faults),
+    Rule(("evaluate.sets", "transform"), _view_name_faults),
+    Rule((*_EVALUATIONS, "train.monitor"), _monitor_faults),
+    Rule(
+        (*_EVALUATIONS, "train.epochs", "schedule.warmup_epochs", "gates"),
+        _gate_faults,
+    ),
     Rule(("alarms",), _alarm_faults),
 )

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from reporting import formatting
 from reporting import run_dir as files
 from reporting.gates import decisions
+from reporting.history import History
 from train_lib.event_files import Board, open_board
 
 HEARTBEAT_SECONDS = 10
@@ -36,8 +37,7 @@ class Writer:
         }
         self._state = "starting"
         self._boards: dict[str, Board] = {}
-        # The history as the files have it, kept so that alarms need not read it again.
-        self.events = files.read_events(workdir)
+        self.run_dir = files.RunDir(workdir)
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._bar = tqdm(
@@ -47,6 +47,11 @@ class Writer:
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
         )
+
+    @property
+    def history(self) -> History:
+        """The run's events as the file has them."""
+        return self.run_dir.history
 
     def __enter__(self) -> "Writer":
         self.state("starting")
@@ -78,12 +83,9 @@ class Writer:
         self, kind: str, step: int, epoch: float, metrics: Mapping, **fields: Any
     ) -> dict:
         """Appends an event; train and eval events also go to TensorBoard."""
-        event = files.append_event(
-            self.workdir, kind, step=step, epoch=epoch, metrics=metrics, **fields
+        event = self.run_dir.append_event(
+            kind, step=step, epoch=epoch, metrics=metrics, **fields
         )
-        if kind == "resume":
-            self.events = [past for past in self.events if past["step"] <= step]
-        self.events.append(event)
         if kind in ("train", "eval"):
             scalars = {k: _value(v) for k, v in event["metrics"].items()}
             self._board(kind).write_scalars(step, scalars)

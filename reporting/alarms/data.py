@@ -1,112 +1,135 @@
-"""Alarms on what a run is given: its labels, its split, its records."""
+"""Alarms on the data of a run: its labels, its split, its records."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from reporting import history
-from reporting.alarms.common.rule import Run, alarm
+from reporting.alarms.common.rule import POINTS, Finding, Findings, Run, alarm
 from reporting.formatting import count, number, percent, plural
 from reporting.page.data_sections import ENCODERS
 
-_LABELS = (
+_LABEL_ADVICE = (
     "Take the record's other view as its positive (objective.positives=instance), drop "
-    "codes that say little, or weigh rare ones more (data.rarity)."
+    "codes that many records share, or weigh rare ones more (data.rarity)."
 )
 
 
-def weak_labels(run: Run) -> list[dict]:
-    """Positives made from codes that say little of what a record looks like."""
-    found = list(_weak(run))
-    if not found:
-        return []
-    text = "; ".join(found)
-    return [
-        alarm("weak_labels", history.LOSS, 0, f"{text[0].upper()}{text[1:]}.", _LABELS)
-    ]
+@alarm(shows="shared codes or labels do not tell which records look alike")
+def weak_labels(
+    run: Run,
+    *,
+    lowest_loss: float = 0.6,
+    common_only: float = 0.5,
+    nearer: float = 0.6,
+) -> Findings:
+    """Find positives made from codes that do not tell what a record looks like.
 
-
-def _weak(run: Run) -> Iterable[str]:
-    audit, limits = run.audit, run.limits
+    Args:
+        run: The run.
+        lowest_loss: Lowest loss that labels allow, as a share of chance.
+        common_only: Share of positive pairs that share only common codes.
+        nearer: How often a positive is nearer than another record.
+    """
+    audit = run.audit
     if audit.get("positives") != "codes":
         return
-    if (lowest := audit["lowest"])["share"] > limits.weak_loss:
-        yield (
+    reasons = []
+    if (lowest := audit["lowest"])["share"] > lowest_loss:
+        reasons.append(
             f"whatever is learned, shared codes leave {number(lowest['soft'])} of "
             f"{number(lowest['chance'])} nats open: the loss cannot fall below "
             f"{percent(lowest['share'])} of chance"
         )
-    if (common := audit["common"])["value"] > limits.common_only:
+    if (common := audit["common"])["value"] > common_only:
         named = ", ".join(
             f"{code['name']} in {percent(code['records'])} of the records"
             for code in common["codes"]
         )
-        yield (
+        reasons.append(
             f"{percent(common['value'])} of the positive pairs share only codes that "
             f"more than {percent(common['above'])} of the records carry ({named})"
         )
-    nearer = audit["nearer"]
-    if nearer and all(one["high"] < limits.nearer for one in nearer.values()):
-        said = ", ".join(
-            f"{percent(one['value'])} by {ENCODERS.get(name, name)}"
-            for name, one in nearer.items()
+    encoders = audit["nearer"]
+    if encoders and all(level["high"] < nearer for level in encoders.values()):
+        shares = ", ".join(
+            f"{percent(level['value'])} by {ENCODERS.get(name, name)}"
+            for name, level in encoders.items()
         )
-        yield (
+        reasons.append(
             "positives look hardly more alike than records drawn at random: nearer in "
-            f"{said}, chance 50 %"
+            f"{shares}, chance 50 %"
         )
+    if reasons:
+        text = "; ".join(reasons)
+        seen = f"{text[0].upper()}{text[1:]}."
+        yield Finding(history.LOSS, 0, seen, _LABEL_ADVICE)
 
 
-def label_ceiling(run: Run) -> list[dict]:
-    """A loss that no longer falls, near the lowest that weak labels allow."""
-    lowest, limits = run.audit.get("lowest") or {}, run.limits
-    if not lowest.get("share", 0.0) > limits.high_baseline:
-        return []
-    loss = history.series(run.events, history.LOSS, "train", 2 * limits.points)
-    baseline = history.series(run.events, "train/loss_lower_bound", "train", 1)["value"]
-    if len(loss) < 2 * limits.points or baseline.empty:
-        return []
-    before, now = (
-        part["value"].mean() for part in (loss[: limits.points], loss[limits.points :])
+@alarm(shows="the loss no longer falls and is near the lowest that its labels allow")
+def label_ceiling(
+    run: Run,
+    *,
+    lowest_loss: float = 0.5,
+    near: float = 0.5,
+    flat: float = 0.15,
+    points: int = POINTS,
+) -> Findings:
+    """Find a loss that no longer falls, near the lowest that weak labels allow.
+
+    Args:
+        run: The run.
+        lowest_loss: Lowest loss that labels allow, as a share of chance.
+        near: Distance to it, as a share of the reach from chance.
+        flat: Fall between two means, as a share of the reach.
+        points: Logged points of a mean.
+    """
+    lowest = run.audit.get("lowest") or {}
+    if not lowest.get("share", 0.0) > lowest_loss:
+        return
+    losses = run.history.points(history.LOSS, "train", 2 * points)
+    bounds = run.history.points(history.LOSS_LOWER_BOUND, "train", 1)
+    if len(losses) < 2 * points or not bounds:
+        return
+    values = [float(point.value or 0.0) for point in losses]
+    before, now = sum(values[:points]) / points, sum(values[points:]) / points
+    last, least = losses[-1], float(bounds[0].value or 0.0)
+    if last.chance is None:
+        return
+    reach = last.chance - least
+    if now - least > near * reach or before - now > flat * reach:
+        return
+    yield Finding(
+        history.LOSS,
+        last.step,
+        f"The loss ({number(now)}) no longer falls, and the lowest that shared codes "
+        f"allow is {number(least)} (chance {number(last.chance)}): these labels have "
+        "no more to teach.",
+        "Another learning rate or a longer run does not help; take other positives "
+        "(objective.positives=instance), or finer codes.",
     )
-    last, least = loss.iloc[-1], baseline.iloc[-1]
-    reach = last["chance"] - least
-    if (
-        now - least > limits.near_lower_bound * reach
-        or before - now > limits.flat * reach
-    ):
-        return []
-    return [
-        alarm(
-            "label_ceiling",
-            history.LOSS,
-            last["step"],
-            f"The loss ({number(now)}) no longer falls, and the lowest that shared "
-            f"codes allow is {number(least)} (chance {number(last['chance'])}): these "
-            "labels have no more to teach.",
-            "Another learning rate or a longer run does not help; take other "
-            "positives (objective.positives=instance), or finer codes.",
-        )
-    ]
 
 
-def leaking_split(run: Run) -> list[dict]:
-    """Records held out that training has seen, as they are or nearly so."""
+@alarm(shows="held-out records, or parts of them, are in the training split")
+def leaking_split(run: Run, *, duplicates: float = 0.01) -> Findings:
+    """Find held-out records that training has seen, identical or nearly so.
+
+    Args:
+        run: The run.
+        duplicates: Share of held-out records that may equal a training record.
+    """
     leaks = run.data.get("leaks")
-    found = list(_leaks(leaks, run.limits.duplicates)) if leaks else []
-    if not found:
-        return []
-    return [
-        alarm(
-            "leaking_split",
+    reasons = list(_leaks(leaks, duplicates)) if leaks else []
+    if reasons:
+        yield Finding(
             "data/leaks",
             0,
-            f"The split leaks: {'; '.join(found)}. What is scored was seen before.",
-            "Hold back whole groups: labels, articles, clips, and copies of a record "
+            f"The split leaks: {'; '.join(reasons)}. What is scored was seen before.",
+            "Hold out whole groups: labels, articles, clips, and copies of a record "
             "with it. Scores of this run say nothing of new records.",
         )
-    ]
 
 
-def _leaks(leaks: Mapping, most: float) -> Iterable[str]:
+def _leaks(leaks: Mapping[str, Any], duplicates: float) -> Iterable[str]:
     if leaks["groups"]:
         named = ", ".join(leaks["groups_named"])
         more = ", …" if leaks["groups"] > len(leaks["groups_named"]) else ""
@@ -122,55 +145,59 @@ def _leaks(leaks: Mapping, most: float) -> Iterable[str]:
             f"{percent(leaks['windows'])} of the windows held out overlap with a "
             "window of training"
         )
-    if leaks.get("content", 0.0) > most:
-        _, held = leaks["content_looked_at"]
+    if leaks.get("content", 0.0) > duplicates:
+        _, held_out = leaks["content_looked_at"]
         yield (
-            f"{percent(leaks['content'])} of {plural(held, 'record')} held out equal "
-            "a record of training"
+            f"{percent(leaks['content'])} of {plural(held_out, 'record')} held out "
+            "equal a record of training"
         )
 
 
-def duplicate_records(run: Run) -> list[dict]:
-    """Training records that are there more than once."""
+@alarm(shows="training records equal one another to the last bit")
+def duplicate_records(run: Run, *, share: float = 0.01) -> Findings:
+    """Find training records that are there more than once.
+
+    Args:
+        run: The run.
+        share: Share of records that may equal another.
+    """
     repeats = run.data.get("repeats") or {}
-    if not repeats.get("share", 0.0) > run.limits.duplicates:
-        return []
-    return [
-        alarm(
-            "duplicate_records",
+    if repeats.get("share", 0.0) > share:
+        yield Finding(
             "data/repeats",
             0,
             f"{percent(repeats['share'])} of {count(repeats['looked_at'])} records "
             "equal another to the last bit.",
             "Keep one of each: copies are each other's negatives, and easy hits.",
         )
-    ]
 
 
-def self_match(run: Run) -> list[dict]:
-    """Queries that are in their own list of neighbors.
+@alarm(shows="a query is in its own list of neighbors")
+def self_match(run: Run, *, cosine: float = 1 - 1e-6) -> Findings:
+    """Find queries that are in their own list of neighbors.
 
     Where a record is looked for in another view, its id is the right answer, and its
-    score is less than that of the same picture.
+    score is less than that of the same image.
+
+    Args:
+        run: The run.
+        cosine: Score from which a neighbor is the query itself.
     """
-    own = [
+    matched = [
         query
         for query in run.examples
         if any(
-            near["id"] == query["query"] and near["score"] >= run.limits.same
+            near["id"] == query["query"] and near["score"] >= cosine
             for near in query.get("neighbors") or []
         )
     ]
-    if not own:
-        return []
-    named = ", ".join(str(query.get("name") or query["query"]) for query in own[:3])
-    return [
-        alarm(
-            "self_match",
+    if matched:
+        named = ", ".join(str(q.get("name") or q["query"]) for q in matched[:3])
+        yield Finding(
             "examples",
-            history.reached(run.events)[0],
-            f"{count(len(own))} of {plural(len(run.examples), 'query', 'queries')} "
+            run.history.step,
+            f"{count(len(matched))} of "
+            f"{plural(len(run.examples), 'query', 'queries')} "
             f"found themselves ({named}): a hit that says nothing.",
             "Take a record out of its own ranking by id, and count from the next one.",
         )
-    ]

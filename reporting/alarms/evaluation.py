@@ -1,317 +1,296 @@
 """Alarms on what an evaluation found: baselines, ceilings and zeros."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from reporting import history
-from reporting.alarms.common.rule import Run, alarm
+from reporting import history, metric_facts
+from reporting.alarms.common.rule import (
+    FEW_QUERIES,
+    JUDGING,
+    Finding,
+    Findings,
+    Run,
+    alarm,
+)
 from reporting.formatting import count, measured, number, percent
+from reporting.history import Metric
 
-FLOOR_WORDS = {
-    "pixels": "raw pixels",
-    "untrained": "the untrained network",
-    "start": "what it started from",
-    "persistence": "a copy of the last vector",
-    "mean": "the mean of the context",
-    "fitted_average": "a weighted mean of the context",
-    "exponential_average": "a mean that fades",
-    "ridge": "ridge regression",
-}
+# The baseline that a prediction is held against by its cosine.
+COPY = "persistence"
 
 
-def saturated(run: Run) -> list[dict]:
-    """A metric that tells good embeddings from bad ones no more.
-
-    It is perfect from the first evaluation on, or perfect where what needs no training
-    nearly is too; and the run asks nothing harder, which no baseline solves.
-    """
-    found, limits = [], run.limits
-    for tag, metric, step in _headlines(run):
-        if metric["value"] < limits.saturated:
-            continue
-        first = history.series(run.events, tag, "eval")["value"].dropna().iloc[0]
-        # One evaluation alone is also the last, and baselines have then to tell.
-        alone = len(_evaluations(run)) == 1 and metric["baselines"]
-        at_once = first >= limits.saturated and not alone
-        easy = [
-            f"{FLOOR_WORDS.get(name, name)} {number(baseline['value'])}"
-            for name, baseline in metric["baselines"].items()
-            if name not in history.CEILINGS and _reaches(baseline, limits.solved)
-        ]
-        if (not easy and not at_once) or _asks_harder(run, tag):
-            continue
-        seen = f"{tag} is {percent(metric['value'])}"
-        seen += " from the first evaluation on" if at_once else ""
-        seen += f", and without training: {', '.join(easy)}" if easy else ""
-        advice = "Use a larger gallery or harder queries."
-        said = f"{seen}: the task is too easy to tell good embeddings from bad ones."
-        found.append(alarm("saturated", tag, step, said, advice))
-    return found
-
-
-def not_above_baseline(run: Run) -> list[dict]:
-    """Scores that raw pixels or the untrained network reach as well.
+@alarm(shows="no baseline's interval lies below the headline scores of a set")
+def not_above_baseline(run: Run, *, judging: float = JUDGING) -> Findings:
+    """Find scores that raw pixels or the untrained network reach as well.
 
     A set is judged by all of its headlines: the one that a baseline does not reach
     counts. A prediction is also held against a copy of what it was made from, by its
     cosine.
+
+    Args:
+        run: The run.
+        judging: Share of the run after which baselines have to be beaten.
     """
-    found = []
-    if run.progress < run.limits.judging:
-        return found
-    known = {tag: (metric, step) for tag, metric, step in _scores(run)}
-    sets = [(tags, ()) for tags in history.headlines_by_set(known).values()]
-    for tag, metric, step in _last(run, "cosine"):
-        known[tag] = metric, step
-        sets.append(([tag], ("persistence",)))
+    if run.progress < judging:
+        return
+    metrics = {tag: m for tag, m in run.history.metrics().items() if _has_value(m)}
+    sets = [(tags, ()) for tags in metric_facts.headlines_by_set(metrics).values()]
+    sets += [([tag], (COPY,)) for tag, _ in run.evaluated("cosine")]
     for tags, only in sets:
-        metric, step = known[tags[0]]
-        unbeaten = [
-            f"{FLOOR_WORDS.get(name, name)} ({measured(baseline)})"
-            for name, baseline in metric["baselines"].items()
-            if name in (only or metric["baselines"])
-            and name not in history.CEILINGS
-            and not any(_beats(known[tag][0], name) for tag in tags)
-        ]
-        if not unbeaten:
+        unbeaten = _unbeaten([metrics[tag] for tag in tags], only)
+        if unbeaten:
+            yield Finding(
+                tags[0],
+                run.evaluated_at,
+                f"{tags[0]} is {number(metrics[tags[0]]['value'])}, not above the "
+                f"interval of {' or '.join(unbeaten)}: for this task training has "
+                "added nothing yet.",
+                "Train longer, or choose positives that are nearer to the task.",
+            )
+
+
+def _unbeaten(metrics: Sequence[Metric], only: Sequence[str]) -> list[str]:
+    """Return the baselines of the first metric that no metric lies above, in words."""
+    return [
+        f"{baseline['label']} ({measured(baseline)})"
+        for name, baseline in metrics[0]["baselines"].items()
+        if not baseline["ceiling"]
+        and name in (only or metrics[0]["baselines"])
+        and not any(_beats(metric, name) for metric in metrics)
+    ]
+
+
+@alarm(shows="a headline score is perfect at once, or where a baseline nearly is too")
+def saturated(run: Run, *, perfect: float = 0.999, solved: float = 0.97) -> Findings:
+    """Find metrics that do not tell good embeddings from bad ones.
+
+    They are perfect from the first evaluation on, or perfect where what needs no
+    training nearly is too; and the run asks nothing harder, which no baseline solves.
+
+    Args:
+        run: The run.
+        perfect: Score from which a metric is perfect.
+        solved: Score that a baseline reaches where a task needs no training.
+    """
+    for tag, metric in _headlines(run):
+        if metric["value"] < perfect:
             continue
-        seen = (
-            f"{tags[0]} is {number(metric['value'])}, not above the interval of "
-            f"{' or '.join(unbeaten)}: for this task training has added nothing yet."
+        first = run.history.first(tag, "eval")
+        # A single evaluation is also the last, and baselines have then to decide.
+        alone = len(run.history.of_kind("eval")) == 1 and metric["baselines"]
+        at_once = first is not None and (first.value or 0.0) >= perfect and not alone
+        easy = [
+            f"{baseline['label']} {number(baseline['value'])}"
+            for baseline in metric["baselines"].values()
+            if not baseline["ceiling"] and _reaches(baseline, solved)
+        ]
+        if (not easy and not at_once) or _asks_harder(run, tag, solved):
+            continue
+        seen = f"{tag} is {percent(metric['value'])}"
+        seen += " from the first evaluation on" if at_once else ""
+        seen += f", and without training: {', '.join(easy)}" if easy else ""
+        yield Finding(
+            tag,
+            run.evaluated_at,
+            f"{seen}: the task is too easy to tell good embeddings from bad ones.",
+            "Use a larger gallery or harder queries.",
         )
-        advice = "Train longer, or choose positives that are nearer to the task."
-        found.append(alarm("not_above_baseline", tags[0], step, seen, advice))
-    return found
 
 
-def below_chance(run: Run) -> list[dict]:
-    """A ranking that is worse than a random one: most likely it is reversed."""
-    found = []
-    if run.progress < run.limits.judging:
-        return found
-    for tag, metric, step in _scores(run):
+@alarm(shows="a score is worse than that of a random ranking, most likely reversed")
+def below_chance(
+    run: Run, *, judging: float = JUDGING, few: int = FEW_QUERIES
+) -> Findings:
+    """Find rankings that are worse than random ones: most likely they are reversed.
+
+    Args:
+        run: The run.
+        judging: Share of the run after which scores are judged.
+        few: Queries below which a score is not judged.
+    """
+    if run.progress < judging:
+        return
+    for tag, metric in _scores(run):
         high, chance = metric["high"], metric["chance"]
         if not history.is_finite(high) or not history.is_finite(chance):
             continue
         # A zero has an alarm of its own.
-        if high >= chance or not metric["value"] or metric["n"] < run.limits.few:
+        if high >= chance or not metric["value"] or metric["n"] < few:
             continue
-        seen = (
-            f"{tag} is {measured(metric)}, below its chance level {number(chance)}: a "
-            "ranking can only be so bad where likeness is measured the wrong way round."
+        yield Finding(
+            tag,
+            run.evaluated_at,
+            f"{tag} is {measured(metric)}, below its chance level {number(chance)}: "
+            "most likely the ranking is reversed.",
+            "Check the sign of similarities, and that a loss over ranks starts at the "
+            "nearest key.",
         )
-        advice = (
-            "Check the sign of similarities, and that a loss over ranks walks from "
-            "the nearest to the farthest."
-        )
-        found.append(alarm("below_chance", tag, step, seen, advice))
-    return found
 
 
-def low_uniformity(run: Run) -> list[dict]:
-    """Embeddings that are all near each other, though their spread may look fair."""
-    found = []
-    if run.progress < run.limits.settling:
-        return found
-    for tag, metric, step in _last(run, "uniformity"):
-        even = metric["chance"]  # of directions spread evenly, negative
-        if even is None or metric["value"] <= run.limits.low_uniformity * even:
-            continue
-        seen = (
-            f"Embeddings crowd together: {tag} is {number(metric['value'])} where "
-            f"directions spread evenly have {number(even)} and one point has 0."
-        )
-        advice = "Take more negatives, a lower temperature or a lower learning rate."
-        found.append(alarm("low_uniformity", tag, step, seen, advice))
-    return found
+@alarm(shows="a score is 0, and how much that proves for so many queries")
+def zero_recall(run: Run, *, few: int = FEW_QUERIES) -> Findings:
+    """Find scores of zero.
 
-
-def views_not_aligned(run: Run) -> list[dict]:
-    """Views of a record that lie no nearer to it than random records do."""
-    found = []
-    if run.progress < run.limits.judging:
-        return found
-    for tag, metric, step in _last(run, "alignment"):
-        random_distance = metric["chance"]
-        if (
-            not random_distance
-            or metric["value"] < run.limits.views_not_aligned * random_distance
-        ):
-            continue
-        seen = (
-            f"A record and its view are {number(metric['value'])} apart ({tag}), "
-            f"random records {number(random_distance)}: the views are not recognized."
-        )
-        advice = "Look at the views with `preview`; weaker augmentation may be needed."
-        found.append(alarm("views_not_aligned", tag, step, seen, advice))
-    return found
-
-
-def zero_recall(run: Run) -> list[dict]:
-    """A zero, and how much it says."""
-    found = []
-    for tag, metric, step in _scores(run):
+    Args:
+        run: The run.
+        few: Queries below which a zero proves little.
+    """
+    for tag, metric in _scores(run):
         n = metric["n"]
         if metric["value"] != 0 or not n or not history.is_finite(metric["high"]):
             continue
-        # Under a condition that is as hard as can be, a zero is what was to be shown.
+        # Under the hardest of several conditions a zero is an expected result.
         if tag.count("/") > 2:
             continue
-        small = n < run.limits.few
-        advice = (
-            "So few queries say little; evaluate on more."
-            if small
-            else "The embeddings do not find what these labels ask for."
-        )
-        seen = (
+        yield Finding(
+            tag,
+            run.evaluated_at,
             f"{tag} is 0 in {count(n)} queries: with 95 % confidence the true value is "
-            f"below {number(metric['high'])} (chance {number(metric['chance'])})."
+            f"below {number(metric['high'])} (chance {number(metric['chance'])}).",
+            "So few queries say little; evaluate on more."
+            if n < few
+            else "The embeddings do not find what these labels ask for.",
         )
-        found.append(alarm("zero_recall", tag, step, seen, advice))
-    return found
 
 
-def few_queries(run: Run) -> list[dict]:
-    """A score of so few queries that it says little."""
-    found = []
-    for tag, metric, step in _headlines(run):
-        n = metric["n"]
-        if not n or n >= run.limits.few or not metric["value"]:
-            continue
-        seen = f"{tag} is {measured(metric)}: so few queries say little."
-        advice = "Hold back more records, or call it an impression and not a result."
-        found.append(alarm("few_queries", tag, step, seen, advice))
-    return found
+@alarm(shows="a headline score rests on few queries")
+def few_queries(run: Run, *, few: int = FEW_QUERIES) -> Findings:
+    """Find scores of so few queries that they say little.
 
-
-def near_ties(run: Run) -> list[dict]:
-    """Neighbors whose scores hardly differ."""
-    found = []
-    for tag, metric, step in _last(run, "near_ties"):
-        if metric["value"] > run.limits.near_ties:
-            seen = (
-                f"{percent(metric['value'])} of the queries have neighbors whose "
-                f"scores are nearly tied{_by_chance(metric)}: their order says little."
-            )
-            advice = "Train longer, or look at how the embeddings spread."
-            found.append(alarm("near_ties", tag, step, seen, advice))
-    return found
-
-
-def ssim_at_chance(run: Run) -> list[dict]:
-    """Neighbors that look hardly more alike than pairs drawn at random.
-
-    Where a set has scores or errors as well, those speak for it, and not the looks.
+    Args:
+        run: The run.
+        few: Queries below which a score says little.
     """
-    found = []
+    for tag, metric in _headlines(run):
+        n = metric["n"]
+        if n and n < few and metric["value"]:
+            yield Finding(
+                tag,
+                run.evaluated_at,
+                f"{tag} is {measured(metric)}: so few queries say little.",
+                "Hold out more records, or do not report the score as a result.",
+            )
+
+
+@alarm(shows="the scores of neighbors hardly differ")
+def near_ties(run: Run, *, share: float = 0.9) -> Findings:
+    """Find neighbors whose scores hardly differ.
+
+    Args:
+        run: The run.
+        share: Share of queries that may have such neighbors.
+    """
+    for tag, metric in run.evaluated("near_ties"):
+        if metric["value"] > share:
+            level = metric["chance"]
+            even = (
+                f" (of directions spread evenly {percent(level)})"
+                if level is not None
+                else ""
+            )
+            yield Finding(
+                tag,
+                run.evaluated_at,
+                f"{percent(metric['value'])} of the queries have neighbors whose "
+                f"scores are nearly tied{even}: their order says little.",
+                "Train longer, or look at how the embeddings spread.",
+            )
+
+
+@alarm(shows="neighbors look hardly more alike than random pairs")
+def ssim_at_chance(run: Run, *, above: float = 0.05) -> Findings:
+    """Find neighbors that look hardly more alike than pairs drawn at random.
+
+    A set that has scores or errors as well is judged by those instead.
+
+    Args:
+        run: The run.
+        above: SSIM above that of random pairs.
+    """
     judged = {
-        tag.rpartition("/")[0] for tag, *_ in (*_scores(run), *_last(run, "error"))
+        tag.rpartition("/")[0]
+        for tag, metric in run.history.metrics().items()
+        if metric["kind"] in ("score", "error") and _has_value(metric)
     }
-    for tag, metric, step in _last(run, "ssim@1"):
+    for tag, metric in run.evaluated("ssim@1"):
         chance = metric["chance"]
-        if chance is None or metric["value"] - chance >= run.limits.ssim_at_chance:
+        if chance is None or metric["value"] - chance >= above:
             continue
         if tag.rpartition("/")[0] in judged:
             continue
-        seen = (
+        yield Finding(
+            tag,
+            run.evaluated_at,
             f"{tag} is {number(metric['value'])} where random pairs have "
             f"{number(chance)}: an SSIM so near to theirs says nothing of the "
-            "embeddings."
+            "embeddings.",
+            "Judge by a column or by labels.",
         )
-        advice = "Judge by a column or by labels."
-        found.append(alarm("ssim_at_chance", tag, step, seen, advice))
-    return found
 
 
-def duplicates(run: Run) -> list[dict]:
-    """Records whose embedding is that of another."""
-    found = []
-    for tag, metric, step in _last(run, "duplicates"):
-        if metric["value"] > run.limits.duplicates:
-            seen = (
-                f"{percent(metric['value'])} of the records have the embedding of "
-                "another: the data holds duplicates, which are found without having "
-                "learned anything."
-            )
-            found.append(alarm("duplicates", tag, step, seen, "Take them out."))
-    return found
+@alarm(shows="training records are better than as many held-out ones")
+def generalization_gap(run: Run, *, gap: float = 0.1) -> Findings:
+    """Find a network that is better on its training records than on others.
 
+    A gap whose interval reaches 0 is not reported.
 
-def gap(run: Run) -> list[dict]:
-    """A network that knows its training records better than others.
-
-    A gap that may be none, by its interval, is not spoken of.
+    Args:
+        run: The run.
+        gap: Difference between training and evaluation.
     """
-    found = []
-    for tag, metric, step in _last(run, "gap"):
+    for tag, metric in run.evaluated("gap"):
         low = metric["low"] if metric["low"] is not None else metric["value"]
-        if metric["value"] <= run.limits.gap or low <= 0:
+        if metric["value"] <= gap or low <= 0:
             continue
         unit = " of the loss's chance level" if tag == history.LOSS_GAP else ""
-        seen = (
-            f"{tag} is {measured(metric)}: records trained on are so much{unit} "
-            "better than as many held out."
-        )
-        advice = (
+        yield Finding(
+            tag,
+            run.evaluated_at,
+            f"{tag} is {measured(metric)}: training records are so much{unit} "
+            "better than as many held-out ones.",
             "Stop earlier, take a smaller network, stronger augmentation or more data, "
-            "and check that both sides are prepared alike."
+            "and check that both sides are prepared alike.",
         )
-        found.append(alarm("generalization_gap", tag, step, seen, advice))
-    return found
 
 
-def _by_chance(metric: dict) -> str:
-    level = metric["chance"]
-    return "" if level is None else f" (of directions spread evenly {percent(level)})"
+def _has_value(metric: Mapping[str, Any]) -> bool:
+    return history.is_finite(metric["value"])
 
 
-def _last(run: Run, ending: str) -> Iterable[tuple[str, dict, int]]:
-    """Evaluated tags with an ending, their latest metric and its step."""
-    step = max((e["step"] for e in run.events if e["kind"] == "eval"), default=0)
-    known = history.measure(run.events)
-    for tag in history.tags(run.events, ending):
-        if tag.startswith("eval/") and history.is_finite(known[tag]["value"]):
-            yield tag, known[tag], step
+def _scores(run: Run) -> Iterator[tuple[str, Metric]]:
+    """Yield evaluated scores with a value."""
+    for tag, metric in run.history.metrics().items():
+        if tag.startswith("eval/") and metric["kind"] == "score" and _has_value(metric):
+            yield tag, metric
 
 
-def _evaluations(run: Run) -> list[dict]:
-    return [event for event in run.events if event["kind"] == "eval"]
+def _headlines(run: Run) -> list[tuple[str, Metric]]:
+    """Return a headline score for each set."""
+    scores = dict(_scores(run))
+    return [(tag, scores[tag]) for tag in metric_facts.headlines(scores)]
 
 
-def _asks_harder(run: Run, tag: str) -> bool:
-    """Whether another measurement of the same score is one that no baseline solves."""
-    score, limits = tag.rpartition("/")[2], run.limits
+def _asks_harder(run: Run, tag: str, solved: float) -> bool:
+    """Return whether no baseline solves another measurement of the same score."""
+    score = tag.rpartition("/")[2]
     return any(
         other != tag
         and other.rpartition("/")[2] == score
-        and not any(_reaches(baseline, limits.solved) for baseline in named.values())
-        for other, named in history.baselines(run.events).items()
+        and not any(_reaches(baseline, solved) for baseline in baselines.values())
+        for other, baselines in run.history.all_baselines().items()
     )
 
 
-def _reaches(baseline: dict, bound: float) -> bool:
-    """Whether a baseline may be as high as a bound, given its interval."""
+def _reaches(baseline: Mapping[str, Any], bound: float) -> bool:
+    """Return whether a baseline may be as high as a bound, given its interval."""
     top = baseline["high"] if history.is_finite(baseline["high"]) else baseline["value"]
     return history.is_finite(top) and top >= bound
 
 
-def _beats(metric: dict, name: str) -> bool:
-    """Whether a metric lies above the interval of a baseline that it has."""
+def _beats(metric: Mapping[str, Any], name: str) -> bool:
+    """Return whether a metric lies above the interval of a baseline that it has."""
     baseline = metric["baselines"].get(name)
-    return baseline is not None and _above(metric["value"], baseline)
-
-
-def _above(value: float, baseline: dict) -> bool:
+    if baseline is None:
+        return False
     top = baseline["high"] if baseline["high"] is not None else baseline["value"]
-    return not history.is_finite(top) or value > top
-
-
-def _headlines(run: Run) -> list[tuple[str, dict, int]]:
-    scores = {tag: (tag, metric, step) for tag, metric, step in _scores(run)}
-    return [scores[tag] for tag in history.headlines(scores)]
-
-
-def _scores(run: Run) -> Iterable[tuple[str, dict, int]]:
-    step = max((e["step"] for e in run.events if e["kind"] == "eval"), default=0)
-    for tag, metric in history.measure(run.events).items():
-        if history.is_score(tag) and history.is_finite(metric["value"]):
-            yield tag, metric, step
+    return not history.is_finite(top) or metric["value"] > top

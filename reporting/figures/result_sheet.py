@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from reporting import run_dir
-from reporting.figures import contact_sheet, style
+from reporting.figures import contact_sheet
 from reporting.formatting import number, plural
 
 # Okabe and Ito: told apart by eyes that do not see red and green apart.
 QUERY, RIGHT, WRONG = (75, 85, 99), (0, 114, 178), (213, 94, 0)
-COLUMNS, NARROW_COLUMNS = 10, 3  # neighbors a line
+COLUMNS = 5  # neighbors a line, so that images can be seen on a phone
 FRAME = 4  # pixels
 
 
@@ -27,8 +27,6 @@ def write(folder: Path | str) -> Path | None:
     if not queries or not pictures:
         return None
     path = Path(folder) / run_dir.FIGURES / "examples.png"
-    slim = draw(queries, pictures, NARROW_COLUMNS)
-    contact_sheet.save_png(slim, style.narrow(path))
     return contact_sheet.save_png(draw(queries, pictures), path)
 
 

@@ -1,8 +1,13 @@
-"""How figures are drawn: colors, styles, lines that all of them share, files."""
+"""How figures are drawn: colors, panels, marks that all of them share, files.
+
+A figure is a list of panels, each an SVG of its own. The page lays panels out in as
+many columns as the screen has room for, so that one drawing suits a desk and a phone.
+"""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -10,137 +15,181 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import history, run_dir, timeline
+from reporting import run_dir
 from reporting.formatting import number
+from reporting.history import History, Metric, is_finite
 
-# Told apart by lightness too, for eyes that do not see red and green apart.
+# Distinct in lightness too, for readers who do not see red and green apart.
 BLUE, ORANGE, GREEN, GRAY = "#1f5fa8", "#d9822b", "#3c8c5a", "#6b7280"
-# Okabe and Ito's colors, with a dash each for who prints without.
-FLOOR_STYLES = {
-    "pixels": (ORANGE, "--"),
-    "untrained": (GREEN, "-."),
-    "start": ("#cc79a7", (0, (5, 1))),
-    "persistence": (ORANGE, "--"),
-    "mean": ("#56b4e9", (0, (1, 1))),
-    "fitted_average": ("#cc79a7", (0, (5, 1))),
-    "exponential_average": ("#9b2226", (0, (3, 2))),
-    "ridge": ("#8a6d00", (0, (3, 1, 1, 1))),
-    "best": ("#111827", (0, (8, 2))),
-}
-BASELINE_NAMES = {
-    "pixels": "raw pixels",
-    "untrained": "untrained network",
-    "start": "what it started from",
-    "persistence": "copy of the last",
-    "mean": "mean of the context",
-    "fitted_average": "weighted mean",
-    "exponential_average": "mean that fades",
-    "best": "best possible",
-}
-MANY_POINTS = 150
+LIGHT_GRAY, RED = "#9ca3af", "#b91c1c"
+# Okabe and Ito's colors, with a dash each for print without color.
+LEVEL_STYLES = (
+    (ORANGE, "--"),
+    (GREEN, "-."),
+    ("#cc79a7", (0, (5, 1))),
+    ("#56b4e9", (0, (1, 1))),
+    ("#9b2226", (0, (3, 2))),
+    ("#8a6d00", (0, (3, 1, 1, 1))),
+)
+CEILING_STYLE = ("#111827", (0, (8, 2)))
+MANY_POINTS = 150  # from which a smooth curve is drawn, too
+MOST_POINTS = 600  # of a curve in a file
 PANELS = 6
-COLUMNS = 3
-WIDE, NARROW = 7.2, 3.6  # inches, on a desk and on a telephone
-MOST_WORDS = 6  # resumes that are named in the figure
+PANEL, WIDE_PANEL = (3.1, 2.3), (4.4, 2.5)  # inches
+MOST_RESUMES = 6  # that are named in a figure
 
+_MARGINS = {"left": 0.62, "right": 0.12, "top": 0.32, "bottom": 0.48}  # inches
 _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#e5e7eb",
     "grid.linewidth": 0.8,
-    "axes.edgecolor": "#9ca3af",
-    "axes.titlesize": 10,
+    "axes.edgecolor": LIGHT_GRAY,
+    "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.labelsize": 9,
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+    "legend.fontsize": 7.5,
     "legend.frameon": False,
-    "font.family": "DejaVu Sans",
+    "legend.handlelength": 1.8,
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    # Text as text: a tenth of the size of outlines, and the reader's own fonts.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "akin",
 }
 
-
-def narrow(path: Path) -> Path:
-    """Where the drawing of a figure lies that suits a narrow screen."""
-    return path.parent / "narrow" / path.name
+Figures = dict[str, list[Path]]
 
 
-def save(
-    folder: Path | str, drawn: Iterable[tuple[str, Figure]], slim: bool = False
-) -> dict[str, Path]:
-    """Writes figures that are drawn one by one, all in the style of the report."""
-    written = {}
+def save(folder: Path | str, drawn: Iterable[tuple[str, Sequence[Figure]]]) -> Figures:
+    """Write figures as SVG, all in the style of the report.
+
+    Args:
+        folder: The workdir.
+        drawn: Name and panels of each figure; drawn one by one, so that the style holds
+            while they are.
+
+    Returns:
+        Name to the files of its panels: `<name>.svg`, or `<name>-1.svg` and so on.
+    """
+    written: Figures = {}
     with matplotlib.rc_context(_STYLE):
-        for name, figure in drawn:
-            path = Path(folder) / run_dir.FIGURES / f"{name}.png"
-            path = narrow(path) if slim else path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-            path.write_bytes(buffer.getvalue())
-            written[name] = path
+        for name, panels in drawn:
+            numbers = [""] if len(panels) == 1 else range(1, len(panels) + 1)
+            written[name] = []
+            for panel, place in zip(panels, numbers, strict=True):
+                stem = f"{name}-{place}" if place else name
+                path = Path(folder) / run_dir.FIGURES / f"{stem}.svg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                buffer = io.BytesIO()
+                panel.savefig(buffer, format="svg", metadata={"Date": None})
+                path.write_bytes(buffer.getvalue())
+                written[name].append(path)
     return written
 
 
-def grid(n: int, columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure of n panels in no more columns than given."""
-    slim, columns = columns == 1, min(n, columns)
-    rows = -(-n // columns)
-    size = (NARROW if slim else max(2.9 * columns, 4.4), 2.5 * rows + 0.2)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axis in axes[n:]:
-        axis.remove()
-    return figure, axes[:n]
+def panel(
+    title: str = "", size: tuple[float, float] = PANEL, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of one panel, or of rows with one x axis, and its axes.
+
+    Args:
+        title: Title of the first row.
+        size: Width and height of a row in inches.
+        rows: Number of rows.
+    """
+    width, height = size[0], size[1] * rows
+    figure = Figure(figsize=(width, height))
+    axes = list(figure.subplots(rows, sharex=True, squeeze=False)[:, 0])
+    figure.subplots_adjust(
+        left=_MARGINS["left"] / width,
+        right=1 - _MARGINS["right"] / width,
+        top=1 - _MARGINS["top"] / height,
+        bottom=_MARGINS["bottom"] / height,
+        hspace=0.3,
+    )
+    axes[0].set_title(title)
+    return figure, axes
+
+
+def thinned(x: pd.Series, y: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return no more than `MOST_POINTS` points of a curve, evenly chosen."""
+    if len(x) <= MOST_POINTS:
+        return x, y
+    rows = np.linspace(0, len(x) - 1, MOST_POINTS).round().astype(int)
+    return x.iloc[rows], y.iloc[rows]
 
 
 def curve(axis: Axes, x: pd.Series, y: pd.Series) -> None:
-    """A curve; of many points also a smooth one."""
+    """Draw a curve; of many points also a smooth one."""
     if len(y) <= MANY_POINTS:
         axis.plot(x, y, color=BLUE, linewidth=1.6, marker="o" if len(y) < 3 else None)
         return
-    axis.plot(x, y, color=BLUE, linewidth=0.7, alpha=0.35)
-    smooth = y.rolling(len(y) // 50, center=True, min_periods=1).mean()
-    axis.plot(x, smooth, color=BLUE, linewidth=1.8)
+    axis.plot(*thinned(x, y), color=BLUE, linewidth=0.7, alpha=0.35)
+    axis.plot(*thinned(x, smoothed(y)), color=BLUE, linewidth=1.8)
 
 
-def mark_level(axis: Axes, y: float | None, label: str, color: str, dash: str) -> None:
-    """A level over the whole width, named with its value."""
-    if history.is_finite(y):
+def smoothed(y: pd.Series) -> pd.Series:
+    """Return the moving mean of a fiftieth of the points."""
+    return y.rolling(len(y) // 50, center=True, min_periods=1).mean()
+
+
+def baseline_styles(baselines: Mapping[str, Metric]) -> dict[str, tuple[str, Any]]:
+    """Return a color and a dash for each baseline, in the order of their names."""
+    styles = {}
+    for name in sorted(baselines):
+        if baselines[name]["ceiling"]:
+            styles[name] = CEILING_STYLE
+        else:
+            styles[name] = LEVEL_STYLES[len(styles) % len(LEVEL_STYLES)]
+    return styles
+
+
+def mark_level(axis: Axes, y: float | None, label: str, color: str, dash: Any) -> None:
+    """Draw a level over the whole width, labeled with its value."""
+    if y is not None and is_finite(y):
         axis.axhline(
             y, color=color, linestyle=dash, lw=1.3, label=f"{label} {number(y)}"
         )
 
 
-def mark_baselines(axis: Axes, baselines: dict[str, dict]) -> None:
-    """Levels of baselines with their intervals."""
-    for baseline, metric in baselines.items():
-        color, dash = FLOOR_STYLES.get(baseline, (GRAY, "--"))
-        mark_level(
-            axis, metric["value"], BASELINE_NAMES.get(baseline, baseline), color, dash
-        )
+def mark_chance(axis: Axes, frame: pd.DataFrame) -> None:
+    """Draw the last chance level of a series."""
+    levels = frame["chance"].dropna()
+    if len(levels):
+        mark_level(axis, float(levels.iloc[-1]), "chance", GRAY, ":")
+
+
+def mark_baselines(axis: Axes, baselines: Mapping[str, Metric]) -> None:
+    """Draw the levels of baselines with their intervals."""
+    styles = baseline_styles(baselines)
+    for name, metric in baselines.items():
+        color, dash = styles[name]
+        mark_level(axis, metric["value"], metric["label"], color, dash)
         if metric["low"] is not None and metric["high"] is not None:
             axis.axhspan(metric["low"], metric["high"], color=color, alpha=0.12, lw=0)
 
 
 def mark_failures(axis: Axes, frame: pd.DataFrame) -> None:
-    """Where values stopped being finite, and the legend."""
+    """Mark the step from which values are not finite."""
     bad = frame.loc[~np.isfinite(frame["value"]), "step"]
     if len(bad):
         label = f"not finite from step {int(bad.iloc[0])}"
-        axis.axvline(bad.iloc[0], color="#b91c1c", lw=1.5, label=label)
-    if axis.get_legend_handles_labels()[1]:
-        axis.legend(loc="best")
+        axis.axvline(bad.iloc[0], color=RED, lw=1.5, label=label)
 
 
-def mark_resumes(axis: Axes, events: list[dict], starts: dict[int, str]) -> None:
-    """Dotted lines, with a word each where there is room for words."""
-    steps = sorted({e["step"] for e in events if e["kind"] == "resume"})
+def mark_resumes(axis: Axes, history: History, starts: Mapping[int, str]) -> None:
+    """Draw dotted lines at resumes, with a word each where there is room for words."""
+    steps = sorted({event["step"] for event in history.of_kind("resume")})
     for step in steps:
-        axis.axvline(step, color="#9ca3af", lw=0.8, ls=(0, (1, 2)))
-        if step in starts and len(steps) <= MOST_WORDS:
+        axis.axvline(step, color=LIGHT_GRAY, lw=0.8, ls=(0, (1, 2)))
+        if step in starts and len(steps) <= MOST_RESUMES:
             axis.annotate(
                 starts[step],
                 (step, 0.04),
@@ -155,21 +204,28 @@ def mark_resumes(axis: Axes, events: list[dict], starts: dict[int, str]) -> None
             )
 
 
-def panels(axes: Sequence[Axes], events: list[dict], tags: Sequence[str]) -> None:
-    """One small curve a tag over steps, with its chance level and baselines."""
-    baselines = history.baselines(events)
-    for axis, tag in zip(axes, tags, strict=True):
-        frame = history.series(events, tag)
-        curve(axis, frame["step"], frame["value"])
-        axis.set_title(tag.removeprefix("eval/"))
-        mark_baselines(axis, baselines.get(tag, {}))
-        if frame["chance"].notna().any():
-            label = "random directions" if tag.endswith("embedding_std") else "chance"
-            mark_level(axis, frame["chance"].dropna().iloc[-1], label, GRAY, ":")
-        if tag.endswith("input_wait"):
-            mark_level(axis, timeline.INPUT_BOUND, "input-bound above", ORANGE, "--")
-        if axis.get_legend_handles_labels()[1]:
-            axis.legend(loc="best")
-        if tag.endswith(("_std", "_ratio", "_rank", "per_sec", "_wait")):
-            axis.set_ylim(bottom=0)
-        axis.set_xlabel("step")
+def legend(axis: Axes, **options: Any) -> None:
+    """Draw a legend where anything has a label."""
+    if axis.get_legend_handles_labels()[1]:
+        axis.legend(**({"loc": "best"} | options))
+
+
+def metric_panel(history: History, tag: str, limit: float | None = None) -> Figure:
+    """Return a small curve of a tag over steps, with its chance level and baselines.
+
+    Args:
+        history: A run's events.
+        tag: What was measured.
+        limit: A level above which an alarm is raised, where there is one.
+    """
+    figure, (axis,) = panel(tag.removeprefix("eval/"))
+    frame = history.series(tag)
+    curve(axis, frame["step"], frame["value"])
+    mark_baselines(axis, history.baselines(tag))
+    mark_chance(axis, frame)
+    mark_level(axis, limit, "alarm above", ORANGE, "--")
+    if frame["value"].min() >= 0:
+        axis.set_ylim(bottom=0)
+    axis.set_xlabel("step")
+    legend(axis)
+    return figure

@@ -1,102 +1,89 @@
-"""Curves of training: the loss over its learning rate, and what batches showed."""
+"""Curves of training: loss, learning rate, and what batches showed."""
+
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from reporting import history
-from reporting.figures.style import (
-    BLUE,
-    COLUMNS,
-    GRAY,
-    GREEN,
-    NARROW,
-    ORANGE,
-    PANELS,
-    WIDE,
-    curve,
-    grid,
-    mark_failures,
-    mark_level,
-    mark_resumes,
-    panels,
+from reporting.figures import style
+from reporting.figures.style import BLUE, GREEN, ORANGE, PANELS, WIDE_PANEL
+from reporting.history import (
+    LOSS,
+    LOSS_HELD_OUT,
+    LOSS_LOWER_BOUND,
+    LOSS_TRAINED,
+    History,
 )
 
-# The same loss of records trained on, and of as many held out.
+RATE = "train/lr"
+# The same loss of training records and of as many held-out ones.
 SIDES = {
-    history.LOSS_TRAINED: ("trained on", BLUE, "-"),
-    history.LOSS_HELD_BACK: ("held out", ORANGE, "--"),
+    LOSS_TRAINED: ("training records", BLUE, "-"),
+    LOSS_HELD_OUT: ("held-out records", ORANGE, "--"),
 }
 
 
-def loss(
-    events: list[dict], starts: dict[int, str] | None = None, columns: int = COLUMNS
-) -> Figure | None:
-    """Loss with its chance level and baseline, over the learning rate.
+def loss(history: History, starts: Mapping[int, str] | None = None) -> list[Figure]:
+    """Return panels of the loss with its levels, and of the learning rate.
 
     Args:
-      events: a run's history.
-      starts: step to what the resume there was, as `plan.starts` says it.
-      columns: 1 for a narrow screen.
+        history: A run's events.
+        starts: Step to what the resume there was, as `timeline.starts` says it.
     """
-    frame = history.series(events, history.LOSS, "train")
+    frame = history.series(LOSS, "train")
     if frame.empty:
-        return None
-    rate = history.series(events, "train/lr", "train")
-    rows = 2 if len(rate) else 1
-    width = NARROW if columns == 1 else WIDE
-    figure = Figure(figsize=(width, 2.6 + 1.3 * rows), layout="constrained")
-    axes = figure.subplots(
-        rows, sharex=True, squeeze=False, height_ratios=[3, 1.2][:rows]
-    )[:, 0]
-    curve(axes[0], frame["step"], frame["value"])
-    axes[0].set_title("Loss")
-    lowest = history.series(events, "train/loss_lower_bound", "train")["value"].dropna()
-    if frame["chance"].notna().any():
-        mark_level(axes[0], frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
-    if len(lowest):
-        mark_level(axes[0], lowest.iloc[-1], "lowest possible", GREEN, "-.")
-    mark_failures(axes[0], frame)
+        return []
+    figure, (axis,) = style.panel("Loss", WIDE_PANEL)
+    style.curve(axis, frame["step"], frame["value"])
+    style.mark_chance(axis, frame)
+    lowest = history.latest(LOSS_LOWER_BOUND)
+    if lowest:
+        style.mark_level(axis, lowest["value"], "lower bound", GREEN, "-.")
+    style.mark_failures(axis, frame)
+    panels = [(figure, axis)]
+    rate = history.series(RATE, "train")
     if len(rate):
-        axes[1].plot(rate["step"], rate["value"], color=BLUE, linewidth=1.5)
-        axes[1].set_title("Learning rate")
-        axes[1].set_ylim(bottom=0)
-        axes[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
-    for axis in axes:
-        mark_resumes(axis, events, starts or {} if axis is axes[-1] else {})
-    axes[-1].set_xlabel("step")
-    return figure
+        figure, (axis,) = style.panel("Learning rate", WIDE_PANEL)
+        x, y = style.thinned(rate["step"], rate["value"])
+        axis.plot(x, y, color=BLUE, linewidth=1.5)
+        axis.set_ylim(bottom=0)
+        panels.append((figure, axis))
+    for figure, axis in panels:
+        words = (starts or {}) if figure is panels[-1][0] else {}
+        style.mark_resumes(axis, history, words)
+        axis.set_xlabel("step")
+        style.legend(axis)
+    return [figure for figure, _ in panels]
 
 
-def training(events: list[dict], columns: int = COLUMNS) -> Figure | None:
-    """Loss of records trained on and held out, then what batches showed beside it.
-
-    Args:
-      events: a run's history.
-      columns: 1 for a narrow screen.
-    """
-    measured = history.measure(events)
-    sides = {tag: style for tag, style in SIDES.items() if tag in measured}
+def training(history: History) -> list[Figure]:
+    """Return panels of the loss of both sides, and of what batches showed beside it."""
+    metrics = history.metrics()
+    sides = [tag for tag in SIDES if tag in metrics]
     tags = [
         tag
-        for tag, metric in measured.items()
-        if tag.startswith("train/") and tag != history.LOSS
-        if metric["chance"] is not None
-    ][: PANELS - bool(sides)]
-    if not sides and not tags:
-        return None
-    figure, axes = grid(bool(sides) + len(tags), columns)
-    if sides:
-        axis = axes.pop(0)
-        axis.set_title("loss, alike for both")
-        for tag, (label, color, dash) in sides.items():
-            frame = history.series(events, tag)
-            x, y = frame["step"], frame["value"]
-            axis.plot(x, y, "o", ls=dash, ms=3.5, color=color, lw=1.6, label=label)
-            if frame["low"].notna().any():
-                spread = {"color": color, "alpha": 0.15, "lw": 0}
-                axis.fill_between(x, frame["low"], frame["high"], **spread)
-        if frame["chance"].notna().any():
-            mark_level(axis, frame["chance"].dropna().iloc[-1], "chance", GRAY, ":")
-        axis.legend(loc="best", fontsize=7)
-        axis.set_xlabel("step")
-    panels(axes, events, tags)
+        for tag in history.batch_tags
+        if tag != LOSS and metrics[tag]["chance"] is not None
+    ]
+    # What has no direction describes batches, and comes last.
+    tags.sort(key=lambda tag: not metrics[tag]["better"])
+    panels = [_both_sides(history, sides)] if sides else []
+    rest = tags[: PANELS - len(panels)]
+    return panels + [style.metric_panel(history, tag) for tag in rest]
+
+
+def _both_sides(history: History, tags: list[str]) -> Figure:
+    """Return a panel of the loss of training and of held-out records."""
+    figure, (axis,) = style.panel("loss, same batches")
+    frame = history.series(tags[0])
+    for tag in tags:
+        label, color, dash = SIDES[tag]
+        frame = history.series(tag)
+        x, y = frame["step"], frame["value"]
+        axis.plot(x, y, "o", ls=dash, ms=3.5, color=color, lw=1.6, label=label)
+        if frame["low"].notna().any():
+            spread = {"color": color, "alpha": 0.15, "lw": 0}
+            axis.fill_between(x, frame["low"], frame["high"], **spread)
+    style.mark_chance(axis, frame)
+    axis.set_xlabel("step")
+    style.legend(axis)
     return figure

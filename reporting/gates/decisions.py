@@ -9,13 +9,13 @@
 `then="switch:CONFIG"` says what a run whose gates all passed is followed by.
 """
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from reporting import history, run_dir
 from reporting.formatting import number
 from reporting.gates import judgment as gating
+from reporting.history import EPOCH_TOLERANCE, History, is_finite
+from reporting.run_dir import RunDir
 
 FORMS = "'stop', 'extend:EPOCHS', 'switch:configs/x.py', or several joined by '; '"
 
@@ -68,7 +68,7 @@ def parse(text: str) -> list[Action]:
 
 def judge_due(
     gates: Mapping[str, Mapping],
-    events: list[dict],
+    history: History,
     *,
     epochs: float,
 ) -> list[dict]:
@@ -76,26 +76,25 @@ def judge_due(
 
     Args:
       gates: as `gates.of_config` gives them.
-      events: the run's history.
+      history: the run's events.
       epochs: the run's length without extensions; they add no more than that again.
 
     Returns:
       An event of kind "gate" for each, to be appended to the history.
     """
-    step, epoch = history.reached(events)
-    over = history.finished(events)
-    # Before the end most gates are not due, and to judge one reads the whole history.
-    asked_now = gates if over else _due_by(gates, events, epoch)
-    judged = gating.judge_run(asked_now, events)
+    step, epoch, over = history.step, history.epoch, history.finished
+    # Before the end most gates are not due.
+    asked_now = gates if over else _due_by(gates, history)
+    judged = gating.judge_run(asked_now, history)
     failed = gating.required_failures(judged)
     found = []
     for name, spec in asked_now.items():
         known = judged[name]
-        if known["passed"] is None or not _pending(spec, known, events, over):
+        if known["passed"] is None or not _pending(spec, known, history):
             continue
         action = Action("")
         if not known["passed"]:
-            action = _otherwise(spec, known, events, epoch, epochs)
+            action = _otherwise(spec, known, history, epochs)
         elif spec["then"] and over and not failed:
             action = parse(spec["then"])[0]
         fields = {k: known[k] for k in ("passed", "value", "bound", "note", "at")}
@@ -118,7 +117,7 @@ def judge_due(
 
 
 def standing(
-    gates: Mapping[str, Mapping], events: Iterable[dict], total_steps: int | None
+    gates: Mapping[str, Mapping], history: History, total_steps: int | None
 ) -> Decision | None:
     """What ended the run, or what follows it; None where it just goes on.
 
@@ -128,12 +127,12 @@ def standing(
 
     Args:
       gates: as `gates.of_config` gives them.
-      events: the run's history.
+      history: the run's events.
       total_steps: its length as it is now.
     """
     found = []
-    for event in events:
-        if event["kind"] != "gate" or event.get("action") not in ("stop", "switch"):
+    for event in history.of_kind("gate"):
+        if event.get("action") not in ("stop", "switch"):
             continue
         if event.get("at") == "end" and event["step"] < (total_steps or 0):
             continue
@@ -148,22 +147,18 @@ def standing(
     return min(found, key=lambda d: d.passed, default=None)
 
 
-def of_workdir(folder: Path | str) -> Decision | None:
-    """`standing`, read from the files in a workdir."""
-    fields = run_dir.read_config(folder).get("config") or {}
-    segments = run_dir.read_resumes(folder)
-    total = segments[-1].get("total_steps") if segments else None
-    return standing(gating.of_config(fields), run_dir.read_events(folder), total)
+def of_run(run: RunDir) -> Decision | None:
+    """Return `standing`, read from the files in a workdir."""
+    total = run.segments[-1].get("total_steps") if run.segments else None
+    return standing(gating.of_config(run.config), run.history, total)
 
 
-def granted(events: Iterable[dict]) -> float:
+def granted(history: History) -> float:
     """Epochs that gates of the end have added to the run."""
     return sum(
         event.get("epochs") or 0.0
-        for event in events
-        if event["kind"] == "gate"
-        and event.get("action") == "extend"
-        and event.get("at") == "end"
+        for event in history.of_kind("gate")
+        if event.get("action") == "extend" and event.get("at") == "end"
     )
 
 
@@ -172,57 +167,59 @@ def asked(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: spec[key] for key in (*gating.NEEDED, *gating.DEFAULTS)}
 
 
-def _due_by(gates: Mapping, events: list[dict], epoch: float) -> dict[str, Mapping]:
-    """Gates of an epoch that has come, less those that are settled."""
-    last = {e["name"]: e for e in events if e["kind"] == "gate"}
+def _due_by(gates: Mapping[str, Mapping], history: History) -> dict[str, Mapping]:
+    """Return the gates of an epoch that has come, less those that are settled."""
+    last = {event["name"]: event for event in history.of_kind("gate")}
     found = {}
     for name, spec in gates.items():
         past = last.get(name, {})
         when = past.get("until") if past.get("action") == "extend" else spec["epoch"]
         settled = name in last and past.get("action") != "extend"
-        if when != "end" and not settled and epoch >= when - 1e-9:
+        if when != "end" and not settled and history.epoch >= when - EPOCH_TOLERANCE:
             found[name] = spec
     return found
 
 
-def _pending(spec, known, events: list[dict], over: bool) -> bool:
+def _pending(spec: Mapping, known: Mapping, history: History) -> bool:
     """Whether a gate that can be judged has not been judged by what is there now."""
     past = known["history"]
     if spec["epoch"] == "end":
         # A longer run has another end.
-        return over and (not past or past[-1]["step"] < history.reached(events)[0])
+        return history.finished and (not past or past[-1]["step"] < history.step)
     return not past or past[-1]["action"] == "extend"
 
 
 def _otherwise(
-    spec: Mapping, known: Mapping, events: list[dict], epoch: float, epochs: float
+    spec: Mapping, known: Mapping, history: History, epochs: float
 ) -> Action:
     """The first of the listed actions that applies; a list that is used up stops."""
     actions = parse(spec["otherwise"])
     for action in actions:
         if action.kind != "extend":
             return action
-        room = 2 * epochs - epoch if spec["epoch"] == "end" else epochs - epoch
-        if _near(spec, known["value"]) and _improves(spec, known, events) and room > 0:
+        most = 2 * epochs if spec["epoch"] == "end" else epochs
+        room = most - history.epoch
+        near = _near(spec, known["value"])
+        if near and _improves(spec, known, history) and room > 0:
             return action._replace(epochs=min(action.epochs, room))
     return Action("stop") if actions else Action("")
 
 
 def _near(spec: Mapping, value: float | None) -> bool:
-    if not history.is_finite(value):
+    if not is_finite(value):
         return False
     return spec["near"] is None or gating.OPERATORS[spec["op"]](value, spec["near"])
 
 
-def _improves(spec: Mapping, known: Mapping, events: list[dict]) -> bool:
+def _improves(spec: Mapping, known: Mapping, history: History) -> bool:
     """Better than when it was judged last, or else than at the measurement before."""
     value, past = known["value"], known["history"]
     if past:
         before = past[-1]["value"]
     else:
-        frame = history.series(events, spec["metric"], last=2)
-        before = frame["value"].iloc[0] if len(frame) > 1 else None
-    if not history.is_finite(before):
+        points = history.points(spec["metric"], last=2)
+        before = points[0].value if len(points) > 1 else None
+    if not is_finite(before):
         return True
     return value > before if spec["op"].startswith(">") else value < before
 

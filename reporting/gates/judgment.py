@@ -8,11 +8,13 @@ examples;
 """
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from reporting import history, run_dir
+from reporting import history as history_lib
+from reporting import run_dir
 from reporting.formatting import count, interval, number, plural
+from reporting.history import History, is_finite
 
 OPERATORS = {
     ">=": operator.ge,
@@ -60,50 +62,26 @@ def complete(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"epoch": spec["at"]} | spec
 
 
-def judge(
-    gates: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    over: bool = True,
-) -> dict[str, dict]:
-    """Judges gates on measured values.
-
-    Args:
-      gates: name to gate, free of faults.
-      metrics: tag to `{value, chance, low, high, baselines}`, as `history.measure`
-          gives.
-      over: whether the gates' time has come; before that they are neither passed nor
-        failed.
-
-    Returns:
-      `{name: {passed, required, metric, op, value, low, high, n, bound, at, note}}`:
-      what was measured with its interval and sample size, the number it had to reach,
-      and the judgment in words; `passed` is None where the time has not come.
-    """
-    judged = {}
-    for name, spec in gates.items():
-        spec = complete(spec)
-        measured = metrics.get(spec["metric"]) or history.as_metric(None)
-        judged[name] = _judge_one(spec, [measured], over)
-    return judged
-
-
-def judge_run(gates: Mapping[str, Any], events: list[dict]) -> dict[str, dict]:
+def judge_run(gates: Mapping[str, Any], history: History) -> dict[str, dict]:
     """Judges gates on a run's history, each with what was known when it was due.
 
     Args:
       gates: as `of_config` gives them.
-      events: the run's history; what was decided of a gate before is in it.
+      history: the run's events; what was decided of a gate before is in it.
 
     Returns:
-      As `judge`, and in each gate `epoch` and `step` of the judgment, `history`, all
-      judgments so far, and `action`, what followed from the last.
+      `{name: {passed, required, metric, op, value, low, high, n, bound, at, note,
+      epoch, step, history, action}}`: what was measured with its interval and sample
+      size, the number it had to reach, and the judgment in words; `passed` is None if
+      the time has not come. `epoch` and `step` are of the judgment, `history` has all
+      judgments so far, `action` is what followed from the last.
     """
-    judged, over = {}, history.finished(events)
+    judged, over = {}, history.finished
     for name, spec in gates.items():
         spec = complete(spec)
-        past = decided(events, name)
-        moment = due(spec, events, past)
-        measured = _measurements(events, spec, moment)
+        past = decided(history, name)
+        moment = due(spec, history, past)
+        measured = _measurements(history, spec, moment)
         known = _judge_one(spec, measured or [], over or moment is not None)
         if known["passed"] is not None and measured:
             known |= {key: measured[-1][key] for key in ("epoch", "step")}
@@ -114,24 +92,24 @@ def judge_run(gates: Mapping[str, Any], events: list[dict]) -> dict[str, dict]:
     return judged
 
 
-def decided(events: Iterable[dict], name: str) -> list[dict]:
+def decided(history: History, name: str) -> list[dict]:
     """The judgments of a gate that are in a history, in order."""
     kept = ("step", "epoch", "passed", "value", "bound", "note", "action", "until")
     return [
         {key: event.get(key) for key in kept}
-        for event in events
-        if event["kind"] == "gate" and event.get("name") == name
+        for event in history.of_kind("gate")
+        if event.get("name") == name
     ]
 
 
-def due(spec: Mapping[str, Any], events: list[dict], past: list[dict]) -> float | None:
+def due(spec: Mapping[str, Any], history: History, past: list[dict]) -> float | None:
     """The epoch of the measurement that a gate is judged by; None before it is there.
 
     A gate of the end has None too: it is judged when the run is over.
 
     Args:
       spec: the gate.
-      events: the run's history.
+      history: the run's events.
       past: its judgments so far, which may have put it off.
     """
     epoch = spec["epoch"]
@@ -139,16 +117,7 @@ def due(spec: Mapping[str, Any], events: list[dict], past: list[dict]) -> float 
         return None
     put_off = [judgment["until"] for judgment in past if judgment["until"]]
     epoch = put_off[-1] if put_off else epoch
-    return min(
-        (
-            e["epoch"]
-            for e in events
-            if e["kind"] in history.LIVE
-            and spec["metric"] in e["metrics"]
-            and e["epoch"] >= epoch - 1e-9
-        ),
-        default=None,
-    )
+    return history.first_at(spec["metric"], epoch)
 
 
 def required_failures(judged: Mapping[str, dict]) -> list[str]:
@@ -157,28 +126,27 @@ def required_failures(judged: Mapping[str, dict]) -> list[str]:
 
 
 def _measurements(
-    events: list[dict], spec: Mapping[str, Any], until: float | None
+    history: History, spec: Mapping[str, Any], until: float | None
 ) -> list[dict]:
     """The last `stable` measurements of a gate's metric, the latest with its levels."""
     tag = spec["metric"]
-    known = history.measure(events, until).get(tag)
-    if known is None:
+    if until is None:
+        points = history.points(tag, last=spec["stable"])
+    else:
+        points = history.until(tag, until, spec["stable"])
+    if not points:
         return []
-    frame = history.series(
-        [e for e in events if until is None or e["epoch"] <= until + 1e-9],
-        tag,
-        last=spec["stable"],
-    )
+    latest = points[-1]._asdict() | {"baselines": history.baselines(tag)}
     return [
-        known | {"value": row.value, "epoch": row.epoch, "step": int(row.step)}
-        for row in frame.itertuples()
+        latest | {"value": point.value, "epoch": point.epoch, "step": point.step}
+        for point in points
     ]
 
 
 def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
     """Judges a gate by its last measurements, the latest at the end."""
     tag, op = spec["metric"], spec["op"]
-    last = measured[-1] if measured else history.as_metric(None)
+    last = measured[-1] if measured else history_lib.as_metric(None)
     value, level = last["value"], _level(spec, last)
     bound = None if level is None else level["value"] * spec["times"] + spec["plus"]
     result = {"passed": None, "required": bool(spec["required"]), "metric": tag}
@@ -189,14 +157,13 @@ def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
     if not ready:
         return result | {"note": f"waits until {_when(spec)}: {tag} {words}"}
     result["passed"] = False
-    if not history.is_finite(value):
+    if not is_finite(value):
         said = "was not measured" if value is None else f"is {number(value)}"
         return result | {"note": f"{tag} {said}; it had to be {words}"}
-    if not history.is_finite(bound):
+    if not is_finite(bound):
         return result | {"note": f"{spec['value']!r} was not measured for {tag}"}
     held = [
-        history.is_finite(m["value"]) and OPERATORS[op](m["value"], bound)
-        for m in measured
+        is_finite(m["value"]) and OPERATORS[op](m["value"], bound) for m in measured
     ]
     reached = all(held)
     note = f"{number(value)} is {'' if held[-1] else 'not '}{words}"
@@ -216,21 +183,21 @@ def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
     """What a gate's value stands for; a level without an interval is a point."""
     value = spec["value"]
     if value == "chance":
-        level = history.as_metric(measured.get("chance"))
+        level = history_lib.as_metric(measured.get("chance"))
     elif isinstance(value, str) and value.startswith(RUN):
-        other = history.measure(run_dir.read_events(value.removeprefix(RUN)))
-        level = history.as_metric(other.get(spec["metric"]))
+        other = run_dir.RunDir(value.removeprefix(RUN)).history
+        level = history_lib.as_metric(other.latest(spec["metric"]))
     elif isinstance(value, str):
         baseline = (measured.get("baselines") or {}).get(
             value.removeprefix("baseline:")
         )
-        level = history.as_metric(baseline)
+        level = history_lib.as_metric(baseline)
     else:
-        level = history.as_metric(value)
+        level = history_lib.as_metric(value)
     if level["value"] is None:
         return None
     for side in ("low", "high"):
-        if not history.is_finite(level[side]):
+        if not is_finite(level[side]):
             level[side] = level["value"]
     return level
 
@@ -238,8 +205,8 @@ def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
 def _apart(op: str, measured: Mapping[str, Any], level: Mapping[str, float]) -> bool:
     low, high = measured.get("low"), measured.get("high")
     if op in (">=", ">"):
-        return history.is_finite(low) and low > level["high"]
-    return history.is_finite(high) and high < level["low"]
+        return is_finite(low) and low > level["high"]
+    return is_finite(high) and high < level["low"]
 
 
 def _words(spec: Mapping[str, Any], bound: float | None) -> str:

@@ -1,16 +1,18 @@
 """A comparison as a page: compare.md, compare.html, and all runs on one axis."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import compare, history, report, run_dir
+from reporting import compare, metric_facts, report
 from reporting.figures import style as style_lib
 from reporting.formatting import number
+from reporting.history import LOSS, History
 from reporting.page.parts import Section
+from reporting.run_dir import RunDir
 
 # Okabe and Ito's colors, and dashes for who sees none.
 STYLES = (
@@ -38,9 +40,9 @@ def write(
       The path of `compare.html`.
     """
     output, names = Path(output), compare.short_names(found)
-    runs = dict(zip(names, map(run_dir.read_events, folders), strict=True))
-    style_lib.save(output, _draw(runs, columns=1), slim=True)
-    pictures = style_lib.save(output, _draw(runs))
+    histories = (RunDir(folder).history for folder in folders)
+    runs = dict(zip(names, histories, strict=True))
+    figures = style_lib.save(output, _draw(runs))
     captions = {
         "loss": "Loss of each run, its chance level dotted in the same color.",
         "metrics": "One score a set, with 95 % intervals; chance dotted.",
@@ -55,7 +57,7 @@ def write(
             ]
         if title == "Metrics":
             parts[-1].text.append(compare.star(found))
-    drawn = [(captions[name], path) for name, path in pictures.items()]
+    drawn = [(captions[name], paths) for name, paths in figures.items()]
     text = [] if drawn else ["Nothing has been logged yet."]
     parts.insert(1, Section("Curves", text, figures=drawn))
     title = f"{', '.join(names[:-1])} and {names[-1]}"
@@ -63,59 +65,51 @@ def write(
     return output / "compare.html"
 
 
-def _draw(
-    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
-) -> Iterable[tuple[str, Figure]]:
-    if (figure := loss(runs, columns)) is not None:
-        yield "loss", figure
-    if (figure := scores(runs, columns)) is not None:
-        yield "metrics", figure
+def _draw(runs: Mapping[str, History]) -> Iterator[tuple[str, list[Figure]]]:
+    if panels := loss(runs):
+        yield "loss", panels
+    if panels := scores(runs):
+        yield "metrics", panels
 
 
-def loss(
-    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
-) -> Figure | None:
-    """The loss of every run over epochs, each with its chance level.
+def loss(runs: Mapping[str, History]) -> list[Figure]:
+    """Return a panel of the losses of all runs, each with its chance level.
 
     Args:
-      runs: name to history.
-      columns: 1 for a narrow screen.
+        runs: Name to history.
     """
     known = {
         name: frame
-        for name, events in runs.items()
-        if len(frame := history.series(events, history.LOSS, "train"))
+        for name, history in runs.items()
+        if len(frame := history.series(LOSS, "train"))
     }
     if not known:
-        return None
-    width = style_lib.NARROW if columns == 1 else style_lib.WIDE
-    figure = Figure(figsize=(width, 3.6), layout="constrained")
-    axis = figure.subplots()
+        return []
+    figure, (axis,) = style_lib.panel("Loss", style_lib.WIDE_PANEL)
     for name, frame in known.items():
         color, dash, _ = style(runs, name)
         x, y = frame["epoch"], frame["value"]
         if len(y) > style_lib.MANY_POINTS:
-            y = y.rolling(len(y) // 50, center=True, min_periods=1).mean()
+            y = style_lib.smoothed(y)
+        x, y = style_lib.thinned(x, y)
         axis.plot(x, y, color=color, linestyle=dash, lw=1.7, label=name)
         _chance(axis, frame["chance"].dropna(), color)
-    axis.set_title("Loss")
     axis.set_xlabel("epoch")
-    axis.legend(loc="best")
-    return figure
+    style_lib.legend(axis)
+    return [figure]
 
 
-def scores(
-    runs: Mapping[str, list[dict]], columns: int = style_lib.COLUMNS
-) -> Figure | None:
-    """One panel a set of evaluation: its score in every run, with intervals."""
-    measured = [tag for events in runs.values() for tag in history.measure(events)]
-    tags = history.headlines(dict.fromkeys(measured))
-    if not tags:
-        return None
-    figure, axes = style_lib.grid(len(tags), columns)
-    for axis, tag in zip(axes, tags, strict=True):
-        for name, events in runs.items():
-            frame = history.series(events, tag, "eval")
+def scores(runs: Mapping[str, History]) -> list[Figure]:
+    """Return a panel for each set: its score in every run, with intervals."""
+    metrics: dict[str, dict] = {}
+    for history in runs.values():
+        metrics = history.metrics() | metrics
+    tags = metric_facts.headlines(metrics)
+    figures = []
+    for tag in tags:
+        figure, (axis,) = style_lib.panel(tag.removeprefix("eval/"))
+        for name, history in runs.items():
+            frame = history.series(tag, "eval")
             if frame.empty:
                 continue
             color, dash, mark = style(runs, name)
@@ -126,11 +120,11 @@ def scores(
                 lw=1.6, label=name,
             )  # fmt: skip
             _chance(axis, frame["chance"].dropna(), color)
-        axis.set_title(tag.removeprefix("eval/"))
         axis.margins(x=0.08)
         axis.set_xlabel("epoch")
-        axis.legend(loc="best", fontsize=7, handlelength=2.4)
-    return figure
+        style_lib.legend(axis)
+        figures.append(figure)
+    return figures
 
 
 def style(runs: Iterable[str], name: str) -> tuple[str, Any, str]:

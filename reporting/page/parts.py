@@ -37,7 +37,8 @@ class Section:
     # (tone, sentence), perhaps with (…, a further sentence of less weight)
     items: list[tuple[str, ...]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    figures: list[tuple[str, Path]] = field(default_factory=list)  # (caption, PNG)
+    # (caption, its images)
+    figures: list[tuple[str, list[Path]]] = field(default_factory=list)
     code: str = ""  # a command to be copied
 
     @property

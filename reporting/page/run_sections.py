@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reporting import history, timeline
+from reporting import timeline
 from reporting.formatting import ABSENT, count, duration, number, percent, plural
+from reporting.history import LOSS_CHANCE, History, is_finite
 from reporting.page.parts import Section, Table, as_text, facts
 
 SEED = "seed"
@@ -30,7 +31,7 @@ def about_candidates(metrics: Mapping[str, dict], config: Mapping) -> Section:
             way = train.get("negatives") or "exact"
             text += f" in {count(chunks)} chunks, accumulated in the {way} way"
     section.text.append(text + ".")
-    chance = metrics.get(history.LOSS_CHANCE)
+    chance = metrics.get(LOSS_CHANCE)
     if chance is not None:
         section.text.append(
             f"A network that knows nothing has a loss of {number(chance['value'])} "
@@ -42,7 +43,7 @@ def about_candidates(metrics: Mapping[str, dict], config: Mapping) -> Section:
 def about_time(
     told: Mapping[str, Any],
     speed: Mapping[str, Any],
-    events: list[dict],
+    history: History,
     segments: Sequence[Mapping],
 ) -> Section:
     """Time spent and to come, what it costs, and when each gate was or will be due.
@@ -50,11 +51,11 @@ def about_time(
     Args:
       told: what `budget.forecast` gives.
       speed: what `plan.throughput` gives.
-      events: the run's history.
+      history: the run's events.
       segments: its starts.
     """
     price = told["price_per_hour"]
-    evaluations = sum(event["kind"] == "eval" for event in events)
+    evaluations = len(history.of_kind("eval"))
     rows = [
         ["time spent", _hours(told["hours_spent"])],
         ["time to the end", _hours(told["hours_left"])],
@@ -216,7 +217,7 @@ def _hours(hours: float | None) -> str:
 
 
 def _moment(seconds: float | None) -> str:
-    if not history.is_finite(seconds):
+    if not is_finite(seconds):
         return ABSENT
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M UTC")

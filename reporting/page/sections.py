@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reporting import history, run_dir
 from reporting.figures import result_sheet
-from reporting.figures.style import BASELINE_NAMES
+from reporting.figures.style import Figures
 from reporting.formatting import ABSENT, count, interval, number, percent
+from reporting.history import LIVE, LOSS, LOSS_HELD_OUT, as_metric, is_finite
 from reporting.page import data_sections, run_sections
 from reporting.page.parts import Section, Table, as_text, facts
+from reporting.run_dir import RunDir
 
-BEST_AT_0 = ("/nar", "/error", "/error_mean")
 MOST_ROWS = 40  # evaluations in the report
 
 RULES = (
@@ -32,42 +32,41 @@ RULES = (
 
 
 def build(
-    folder: Path | str,
+    run: RunDir,
     report: Mapping,
-    events: list[dict],
-    pictures: Mapping[str, Path],
+    pictures: Figures,
 ) -> list[Section]:
     """The sections of a report, without its verdict.
 
     Args:
-      folder: the workdir.
+      run: the workdir.
       report: what `report.assemble` gives.
-      events: the run's history.
       pictures: name to PNG; the gallery under "examples".
     """
     data = dict(report["data"])
     pseudo_labels = data.pop("pseudo_labels", None)
-    described, metrics = run_dir.read_config(folder), report["metrics"]
-    config, segments = described.get("config") or {}, report["resumes"]
+    metrics, segments = report["metrics"], report["resumes"]
     return [
         about_gates(report["gates"]),
         _alarms(report),
         _curves(pictures),
         about_metrics(metrics),
-        _evaluations(events, report["gates"]),
-        _gallery(folder, pictures),
+        _evaluations(run, report["gates"]),
+        _gallery(run.path, pictures),
         about_data(data),
-        *data_sections.about_labels(run_dir.read_audit(folder), data),
+        *data_sections.about_labels(run.audit, data),
         *([about_pseudo_labels(pseudo_labels, pictures)] if pseudo_labels else []),
-        run_sections.about_candidates(metrics, config),
+        run_sections.about_candidates(metrics, run.config),
         run_sections.about_time(
-            report["budget"], report["throughput"], events, segments
+            report["budget"], report["throughput"], run.history, segments
         ),
         run_sections.about_config(report["recipe"], report["difference"]),
         run_sections.about_segments(segments),
         Section("Rules", items=[("", rule) for rule in RULES]),
         run_sections.about_environment(report["versions"]),
-        run_sections.about_reproduction(report, described, Path(folder).resolve().name),
+        run_sections.about_reproduction(
+            report, run.description, run.path.resolve().name
+        ),
     ]
 
 
@@ -108,9 +107,9 @@ def about_gates(judged: Mapping[str, dict]) -> Section:
 
 def _moment(gate: Mapping) -> str:
     """The epoch at which a gate was judged, or when it will be."""
-    if history.is_finite(gate.get("epoch")):
+    if is_finite(gate.get("epoch")):
         return f"epoch {number(gate['epoch'])}"
-    return f"epoch {number(at)}" if history.is_finite(at := gate["at"]) else str(at)
+    return f"epoch {number(at)}" if is_finite(at := gate["at"]) else str(at)
 
 
 def _past(name: str, gate: Mapping) -> list[str]:
@@ -158,43 +157,54 @@ def _alarms(report: Mapping) -> Section:
 
 
 def about_metrics(metrics: Mapping[str, dict]) -> Section:
-    """The latest measurements with their intervals, chance levels and baselines."""
-    left_out = {t: m for t, m in metrics.items() if t.endswith("left_out")}
-    known = {t: m for t, m in metrics.items() if t not in left_out}
-    scored = {t: m for t, m in known.items() if m["n"] is not None}
+    """Return the latest measurements with intervals, chance levels and baselines."""
     section = Section("Metrics")
-    if scored:
-        names = sorted({name for m in scored.values() for name in m["baselines"]})
-        header = ["metric", "value", "95 % interval", "n", "chance"]
-        header += [BASELINE_NAMES.get(name, name) for name in names] + ["lift"]
-        rows = [_metric_row(tag, metric, names) for tag, metric in scored.items()]
-        section.tables.append(Table(header, rows, cards=True))
+    evaluated = {tag: m for tag, m in metrics.items() if m["n"] is not None}
+    judged = {tag: m for tag, m in evaluated.items() if m["better"]}
+    if judged:
+        section.tables.append(_metric_table(judged))
         section.text.append(
             "Lift is a score over its higher baseline, or over chance without one."
         )
     else:
         section.text.append("No evaluation has been made yet.")
-    lost = [
-        f"{tag.split('/')[1]} {count(m['value'])} of {count(m['n'])}"
-        for tag, m in left_out.items()
-        if m["value"]
+    counts = [
+        [tag.removeprefix("eval/"), number(m["value"]), count(m["n"])]
+        for tag, m in evaluated.items()
+        if tag not in judged
     ]
-    if lost:
-        said = "Queries left out, having no relevant record: "
-        section.text.append(f"{said}{'; '.join(lost)}.")
-    others = [
+    if counts:
+        header = ["of queries and records", "value", "n"]
+        section.tables.append(Table(header, counts))
+    levels = {f"{tag}_chance" for tag in metrics}
+    logged = [
         [tag, number(m["value"]), number(m["chance"])]
-        for tag, m in known.items()
-        if tag not in scored and not tag.endswith("_chance")
+        for tag, m in metrics.items()
+        if tag not in evaluated and tag not in levels
     ]
-    if others:
-        section.tables.append(Table(["last logged", "value", "chance"], others))
+    if logged:
+        section.tables.append(Table(["last logged", "value", "chance"], logged))
     return section
 
 
+def _metric_table(metrics: Mapping[str, dict]) -> Table:
+    """Return a row a metric; a column a baseline."""
+    labels = {
+        name: baseline["label"]
+        for metric in metrics.values()
+        for name, baseline in metric["baselines"].items()
+    }
+    names = sorted(labels)
+    header = ["metric", "value", "95 % interval", "n", "chance"]
+    header += [labels[name] for name in names] + ["lift"]
+    rows = [_metric_row(tag, metric, names) for tag, metric in metrics.items()]
+    return Table(header, rows, cards=True)
+
+
 def _metric_row(tag: str, metric: Mapping, baselines: Iterable[str]) -> list[str]:
+    lower = " (lower is better)" if metric["better"] == "lower" else ""
     row = [
-        tag.removeprefix("eval/") + (" (0 is best)" if tag.endswith(BEST_AT_0) else ""),
+        tag.removeprefix("eval/") + lower,
         number(metric["value"]),
         interval(metric["low"], metric["high"]),
         count(metric["n"]),
@@ -209,7 +219,7 @@ def _metric_row(tag: str, metric: Mapping, baselines: Iterable[str]) -> list[str
     return [*row, ABSENT if times is None else f"{number(times)} ×"]
 
 
-def _curves(pictures: Mapping[str, Path]) -> Section:
+def _curves(pictures: Figures) -> Section:
     captions = {
         "loss": "Loss with the level of a network that knows nothing; resumes dotted.",
         "training": "Loss of records trained on and of as many held out, with 95 % "
@@ -218,8 +228,8 @@ def _curves(pictures: Mapping[str, Path]) -> Section:
         "throughput": "Speed, and the share of time spent waiting for data.",
     }
     shown = [
-        (captions.get(name, _caption(name)), path)
-        for name, path in pictures.items()
+        (captions.get(name, _caption(name)), paths)
+        for name, paths in pictures.items()
         if name not in ("examples", "motion")
     ]
     text = [] if shown else ["Nothing has been logged yet."]
@@ -233,18 +243,16 @@ def _caption(name: str) -> str:
     return f"Retrieval, {what}: bands are 95 % intervals."
 
 
-def _evaluations(events: list[dict], judged: Mapping[str, dict]) -> Section:
+def _evaluations(run: RunDir, judged: Mapping[str, dict]) -> Section:
     """A row an evaluation: losses, the rate last logged, and what gates look at."""
     asked = (gate["metric"] for gate in judged.values())
-    held = [t for t in (history.LOSS_HELD_BACK,) if t in history.measure(events)]
-    columns = list(dict.fromkeys([history.LOSS, *held, "train/lr", *asked]))
+    held = [t for t in (LOSS_HELD_OUT,) if t in run.history.tags]
+    columns = list(dict.fromkeys([LOSS, *held, "train/lr", *asked]))
     rows, last = [], {}
-    for event in events:
-        if event["kind"] not in history.LIVE:
+    for event in run.history.events:
+        if event["kind"] not in LIVE:
             continue
-        last |= {
-            tag: history.as_metric(v)["value"] for tag, v in event["metrics"].items()
-        }
+        last |= {tag: as_metric(v)["value"] for tag, v in event["metrics"].items()}
         if event["kind"] == "eval":
             cells = [number(last.get(tag)) for tag in columns]
             rows.append([number(event["epoch"]), count(event["step"]), *cells])
@@ -257,7 +265,7 @@ def _evaluations(events: list[dict], judged: Mapping[str, dict]) -> Section:
     return Section("Evaluations", text, tables=[Table(header, rows[-MOST_ROWS:])])
 
 
-def _gallery(folder: Path | str, pictures: Mapping[str, Path]) -> Section:
+def _gallery(folder: Path | str, pictures: Figures) -> Section:
     if "examples" not in pictures:
         return Section("Examples", ["The run has left no examples."])
     caption = "Queries on the left, neighbors by rank: right in blue, wrong in orange."
@@ -275,9 +283,7 @@ def about_data(given: Mapping[str, Any]) -> Section:
     return section
 
 
-def about_pseudo_labels(
-    found: Mapping[str, Any], pictures: Mapping[str, Path]
-) -> Section:
+def about_pseudo_labels(found: Mapping[str, Any], pictures: Figures) -> Section:
     """Labels made from motion: of how many frames, and from which thresholds."""
     segments = [last - first + 1 for _, first, last in found["segments"]]
     still = f"percentile {number(found['percentile'])}"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reporting import history, report, run_dir
-from reporting.figures import style
+from reporting import report, run_dir
 from reporting.files import decoded, read_json, write_json
 from reporting.formatting import ABSENT, count, duration, number, plural
+from reporting.history import LOSS, LOSS_CHANCE, is_finite
 from reporting.page import sections
 from reporting.page.parts import Section, Table, as_text, flat
 
@@ -66,8 +66,8 @@ def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
         _settings("Preprocessing and views", names, configs, PREPARED),
     ]
     if found := last["data"].get("pseudo_labels"):
-        motion = _copied(folder, stages[-1], "motion.png")
-        pictures = {"motion": motion[0]} if motion else {}
+        motion = _copied(folder, stages[-1], "motion.svg")
+        pictures = {"motion": motion} if motion else {}
         parts.append(sections.about_pseudo_labels(found, pictures))
     page = {
         "report": whole,
@@ -120,8 +120,8 @@ def _history(stage: Path) -> Section:
         epoch = max(1, math.ceil(event["epoch"] - 1e-6))
         row = rows.setdefault(epoch, {"loss": [], "chance": [], "seconds": 0.0})
         metrics = event["metrics"]
-        row["loss"].append(metrics.get(history.LOSS))
-        row["chance"].append(metrics.get(history.LOSS_CHANCE))
+        row["loss"].append(metrics.get(LOSS))
+        row["chance"].append(metrics.get(LOSS_CHANCE))
         row["rate"] = metrics.get("train/lr")
         row["seconds"] += max(event["time"] - before, 0.0)
         before = event["time"]
@@ -129,7 +129,7 @@ def _history(stage: Path) -> Section:
     if not rows:
         return Section(title, ["Nothing has been logged."])
     means = {epoch: _mean(row["loss"]) for epoch, row in rows.items()}
-    finite = [loss for loss in means.values() if history.is_finite(loss)]
+    finite = [loss for loss in means.values() if is_finite(loss)]
     every = max(1, -(-len(rows) // MOST_EPOCHS))
     table = [
         [
@@ -153,7 +153,7 @@ def _history(stage: Path) -> Section:
 
 
 def _mean(values: list) -> float | None:
-    known = [value for value in values if history.is_finite(value)]
+    known = [value for value in values if is_finite(value)]
     return sum(known) / len(known) if known else None
 
 
@@ -175,8 +175,8 @@ def _examples(folder: Path, stage: Path) -> Section:
         ]
         header = ["rank", f"neighbor of {name}", "score", "by label or column"]
         section.tables.append(Table(header, rows))
-    for picture in _copied(folder, stage, "examples.png"):
-        section.figures.append(("Queries on the left, neighbors by rank.", picture))
+    if sheet := _copied(folder, stage, "examples.png"):
+        section.figures.append(("Queries on the left, neighbors by rank.", sheet))
     if not section.tables:
         section.text.append("The last stage has left no examples.")
     return section
@@ -187,12 +187,10 @@ def _copied(folder: Path, stage: Path, name: str) -> list[Path]:
     theirs = stage / run_dir.FIGURES / name
     if not theirs.is_file():
         return []
-    own = folder / run_dir.FIGURES / f"{stage.name}-{name}"
-    for source, copy in ((theirs, own), (style.narrow(theirs), style.narrow(own))):
-        if source.is_file():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
-    return [own]
+    copy = folder / run_dir.FIGURES / f"{stage.name}-{name}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(theirs, copy)
+    return [copy]
 
 
 def _data(given: Mapping[str, Any]) -> Section:

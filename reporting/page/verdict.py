@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from reporting import history
 from reporting.formatting import count, number, plural
 from reporting.gates import judgment as gating
 from reporting.gates.decisions import Decision
+from reporting.history import History
 
 PASS, FAIL, DIVERGED, UNFINISHED = "PASS", "FAIL", "DIVERGED", "UNFINISHED"
 REFUSED = "REFUSED"
@@ -14,7 +14,7 @@ FAULT = 1
 
 
 def decide(
-    events: list[dict],
+    history: History,
     judged: Mapping[str, dict],
     alarms: Sequence[dict],
     heartbeat: Mapping | None,
@@ -25,7 +25,7 @@ def decide(
     """Judges a run.
 
     Args:
-      events: its history.
+      history: its events.
       judged: its gates, as `gates.judge_run` gives them.
       alarms: the alarms that stand at its end.
       heartbeat: its last sign of life, or None.
@@ -35,7 +35,7 @@ def decide(
     Returns:
       The word, the reason as a sentence, and the exit code.
     """
-    if refusals and not events:
+    if refusals and not history.events:
         said = "Nothing was started. " + "; ".join(refusals[-1]["faults"])
         return REFUSED, said, EXIT_CODES[REFUSED]
     state = (heartbeat or {}).get("state")
@@ -43,31 +43,29 @@ def decide(
     if stops or state in ("diverged", "collapsed"):
         said = stops[0]["message"] if stops else f"The run stopped as {state}."
         return DIVERGED, said, EXIT_CODES[DIVERGED]
-    if not history.finished(events):
+    if not history.finished:
         code = FAULT if state == "failed" else EXIT_CODES[UNFINISHED]
-        return UNFINISHED, _unfinished(events, heartbeat), code
+        return UNFINISHED, _unfinished(history, heartbeat), code
     failures = gating.required_failures(judged)
     if failures:
         missed = "; ".join(f"{name}: {judged[name]['note']}" for name in failures)
         word = plural(len(failures), "required gate")
-        said = f"{word} failed. {missed}.{_followed(events, decision)}"
+        said = f"{word} failed. {missed}.{_followed(history, decision)}"
         return FAIL, said, EXIT_CODES[FAIL]
-    said = _passed(events, judged) + _followed(events, decision)
+    said = _passed(history, judged) + _followed(history, decision)
     return PASS, said, EXIT_CODES[PASS]
 
 
-def _followed(events: list[dict], decision: Decision | None) -> str:
+def _followed(history: History, decision: Decision | None) -> str:
     if decision is None:
         return ""
     if decision.passed:
         return f" What follows is {decision.config}."
-    _, epoch = history.reached(events)
     what = f"{decision.config} follows" if decision.config else "the run ended there"
-    return f" Gate {decision.gate} decided at epoch {number(epoch)}: {what}."
+    return f" Gate {decision.gate} decided at epoch {number(history.epoch)}: {what}."
 
 
-def _unfinished(events: list[dict], heartbeat: Mapping | None) -> str:
-    step, epoch = history.reached(events)
+def _unfinished(history: History, heartbeat: Mapping | None) -> str:
     state = (heartbeat or {}).get("state")
     total = (heartbeat or {}).get("total_steps")
     ways = {
@@ -77,15 +75,14 @@ def _unfinished(events: list[dict], heartbeat: Mapping | None) -> str:
     lead = ways.get(state, "There is no final evaluation")
     of = f" of {count(total)}" if total else ""
     return (
-        f"{lead}, at step {count(step)}{of} (epoch {number(epoch)}). What follows is "
-        "what is known so far; the same command on the same workdir goes on from the "
-        "last checkpoint."
+        f"{lead}, at step {count(history.step)}{of} (epoch {number(history.epoch)}). "
+        "What follows is what is known so far; the same command on the same workdir "
+        "goes on from the last checkpoint."
     )
 
 
-def _passed(events: list[dict], judged: Mapping[str, dict]) -> str:
-    step, epoch = history.reached(events)
-    lead = f"Finished at step {count(step)}, epoch {number(epoch)}; "
+def _passed(history: History, judged: Mapping[str, dict]) -> str:
+    lead = f"Finished at step {count(history.step)}, epoch {number(history.epoch)}; "
     required = sum(gate["required"] for gate in judged.values())
     if not required:
         return lead + "no gate was required of it."

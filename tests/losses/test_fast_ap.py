@@ -97,16 +97,16 @@ def test_limits(bins):
     labels = np.repeat(np.arange(4), 8).astype(np.int32)
     apart = np.eye(8, dtype=np.float32)[labels]
     (perfect, _), _ = value_and_grad(apart, labels, bins)
-    assert float(perfect) == pytest.approx(0, abs=1e-6)
+    assert float(perfect) == pytest.approx(0, abs=1e-5)
     (same, _), grad = value_and_grad(np.ones((32, 8), np.float32), labels, bins)
-    assert float(same) == pytest.approx(1 - 7 / 31, abs=1e-6)
+    assert float(same) == pytest.approx(1 - 7 / 31, abs=1e-5)
     assert np.isfinite(grad).all()
     # PositivePairSampler at opposite ends of an axis: whoever shares no class is
     # nearer.
     pairs = np.repeat(np.eye(16, dtype=np.float32), 2, 0)
     pairs[1::2] *= -1
     (reversed_, _), _ = value_and_grad(pairs, np.arange(32, dtype=np.int32) // 2, bins)
-    assert float(reversed_) == pytest.approx(1 - 1 / 31, abs=1e-6)
+    assert float(reversed_) == pytest.approx(1 - 1 / 31, abs=1e-5)
 
 
 def test_a_step_down_the_gradient_ranks_better():

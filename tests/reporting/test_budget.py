@@ -2,7 +2,8 @@
 
 import pytest
 
-from reporting import budget, history, timeline
+from reporting import budget, timeline
+from reporting.history import History
 
 BATCH, EPOCH, TOTAL = 32, 10, 100
 SECONDS = 2.0  # a step
@@ -28,7 +29,8 @@ def run(steps, *, every=20, evaluation=7.0, wait=0.05, first=9.0, final=False, a
         ends = final and step == steps
         if step % every == 0 or ends:
             now += evaluation
-            scores = {RECALL: step / 200}
+            facts = {"kind": "score", "better": "higher"}
+            scores = {RECALL: {"value": step / 200} | facts}
             last = {"final": True} if ends else {}
             stamp |= {"kind": "eval", "time": now, "metrics": scores}
             events.append(stamp | last)
@@ -43,7 +45,7 @@ def forecast(events, **more):
         "evaluate_epochs": 2.0,
         "began": 0.0,
     }
-    return budget.forecast(events, **fields | more)
+    return budget.forecast(History(events), **fields | more)
 
 
 def test_hours_and_cost_are_those_of_a_sum_by_hand():
@@ -151,21 +153,23 @@ def test_fields_come_from_the_config():
         "gates": {"last": {"metric": RECALL, "value": 0.1}},
     }
     segments = [{"time": 0.0}, {"time": 99.0}]
-    told = budget.of_run(events, config, total_steps=TOTAL, segments=segments)
+    told = budget.of_run(History(events), config, total_steps=TOTAL, segments=segments)
     expected = forecast(
         events, price_per_hour=1.8, unit="images", gates=config["gates"]
     )
     assert told == expected
-    assert budget.of_run([], {}, total_steps=None)["hours_left"] is None
+    assert budget.of_run(History(), {}, total_steps=None)["hours_left"] is None
 
 
 def test_a_trend_is_the_straight_line_of_the_last_measurements():
     events, _ = run(60)
-    guess = history.trend(events, RECALL, 10.0)
+    guess = timeline.trend(History(events), RECALL, 10.0)
     assert guess == {"value": pytest.approx(0.5), "points": 3, "last": 0.3}
-    assert history.trend(events, RECALL, 100.0)["value"] == 1.0  # a score is no more
-    assert history.trend(run(40)[0], RECALL, 10.0) is None
+    assert (
+        timeline.trend(History(events), RECALL, 100.0)["value"] == 1.0
+    )  # a score is no more
+    assert timeline.trend(History(run(40)[0]), RECALL, 10.0) is None
 
 
 def test_throughput_of_nothing():
-    assert timeline.throughput([])["seconds"] == 0.0
+    assert timeline.throughput(History())["seconds"] == 0.0

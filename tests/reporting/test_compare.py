@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import main
-from reporting import compare, history, run_dir
+from reporting import compare, run_dir
 from reporting.page import comparison as comparison_page
 from tests.reporting import fake
 
@@ -50,12 +50,12 @@ def test_a_figure_whose_interval_does_not_touch_is_marked(runs):
 
 def test_the_floors_of_the_first_run_are_columns(runs):
     text = (runs[0] / "metrics.jsonl").read_text("utf-8")
-    text = text.replace('"pixels"', '"persistence"')
+    text = text.replace('"pixels"', '"persistence"').replace("raw pixels", "copy")
     (runs[0] / "metrics.jsonl").write_text(text)
     shown = compare.table(compare.compare(runs))
     header = next(line for line in shown.splitlines() if line.startswith("| metric"))
     cells = [cell.strip() for cell in header.split("|")]
-    assert cells[-3:-1] == ["copy of the last", "untrained network"]
+    assert cells[-3:-1] == ["copy", "untrained network"]
     row = next(x for x in shown.splitlines() if x.startswith("| brand/recall@1"))
     assert [cell.strip() for cell in row.split("|")][-3:-1] == ["0.300", "0.100"]
 
@@ -124,16 +124,16 @@ def test_levels_that_were_measured_apart_are_the_same_criterion(runs):
 def test_all_runs_are_drawn_on_one_axis_each_with_its_chance(runs):
     text = (runs[1] / "metrics.jsonl").read_text("utf-8")
     (runs[1] / "metrics.jsonl").write_text(text.replace("4.436", "5.545"))
-    events = {folder.name: run_dir.read_events(folder) for folder in runs}
-    (axis,) = comparison_page.loss(events).axes
+    events = {folder.name: run_dir.RunDir(folder).history for folder in runs}
+    (axis,) = comparison_page.loss(events)[0].axes
     lines = {line.get_label(): line for line in axis.get_lines()}
-    frame = history.series(events["b"], "train/loss", "train")
+    frame = events["b"].series("train/loss", "train")
     np.testing.assert_allclose(lines["b"].get_ydata(), frame["value"])
     levels = {x.get_ydata()[0]: x for x in axis.get_lines() if x.get_linestyle() == ":"}
     assert set(levels) == {4.436, 5.545}
     assert levels[5.545].get_color() == lines["b"].get_color()
     assert lines["a"].get_linestyle() != lines["b"].get_linestyle()
-    (axis,) = comparison_page.scores(events).axes
+    ((axis,),) = (figure.axes for figure in comparison_page.scores(events))
     assert axis.get_title() == "brand/recall@1"
     assert len(axis.collections) == 2  # an interval a run
     low, high = axis.collections[1].get_paths()[0].get_extents().intervaly
@@ -152,10 +152,10 @@ def test_the_page_has_what_the_terminal_has_and_curves(runs, tmp_path, capsys):
         assert words in printed
         assert words in text
         assert words in page
-    assert page.count("data:image/png") == 4  # two figures, wide and narrow
+    assert page.count("data:image/svg+xml") == 2
     for name in ("loss", "metrics"):
-        assert f"](figures/{name}.png)" in text
-        assert (tmp_path / "out" / "figures" / f"{name}.png").is_file()
+        assert f"](figures/{name}.svg)" in text
+        assert (tmp_path / "out" / "figures" / f"{name}.svg").is_file()
 
 
 def test_runs_that_have_logged_nothing_have_no_curves(tmp_path):

@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from reporting import history, run_dir
+from reporting import exports, run_dir
+from reporting.history import History
 from tests.reporting import fake
 
 
@@ -22,22 +23,22 @@ def test_measure_takes_the_latest_value_with_its_chance_and_baselines():
         event("train", 20, {"train/loss": 4.0, "train/loss_chance": 5.5}),
         event("eval", 20, {"eval/a/recall@1": fake.metric(0.6)}),
     ]
-    now = history.measure(events)
+    now = History(events).metrics()
     assert now["train/loss"]["value"] == 4.0
     assert now["train/loss"]["chance"] == 5.5
     assert now["eval/a/recall@1"]["value"] == 0.6
     assert now["eval/a/recall@1"]["baselines"]["pixels"]["value"] == 0.3
-    assert history.measure(events, until=1.0)["eval/a/recall@1"]["value"] == 0.4
+    assert History(events).until("eval/a/recall@1", 1.0, 1)[0].value == 0.4
 
 
 def test_a_run_is_finished_by_its_final_evaluation_until_it_goes_on():
     final = event("eval", 20, {}, final=True)
-    assert not history.finished([])
-    assert not history.finished([event("eval", 20, {})])
-    assert history.finished([event("train", 20, {}), final])
-    assert history.finished([final, event("resume", 20, {})])
-    assert not history.finished([final, event("train", 30, {})])
-    assert not history.finished([final, event("eval", 30, {})])
+    assert not History([]).finished
+    assert not History([event("eval", 20, {})]).finished
+    assert History([event("train", 20, {}), final]).finished
+    assert History([final, event("resume", 20, {})]).finished
+    assert not History([final, event("train", 30, {})]).finished
+    assert not History([final, event("eval", 30, {})]).finished
 
 
 def test_series_takes_chance_from_the_tag_beside():
@@ -47,17 +48,17 @@ def test_series_takes_chance_from_the_tag_beside():
         event("baseline", 0, {"x": 9.0}),
         event("eval", 3, {"x": {"value": 1.0, "chance": 3.0}}),
     ]
-    frame = history.series(events, "x")
+    frame = History(events).series("x")
     assert frame["step"].tolist() == [1, 2, 3]
     assert frame["chance"].tolist() == [4.0, 4.0, 3.0]
     assert math.isnan(frame["value"][1])
-    assert history.series([], "x").empty
+    assert History().series("x").empty
 
 
 def test_files_hold_every_measurement(tmp_path):
     fake.make(tmp_path)
     events = run_dir.read_events(tmp_path)
-    history.write(tmp_path, events)
+    exports.write(tmp_path, History(events))
     curves = pd.read_csv(tmp_path / run_dir.CURVES)
     assert len(curves) == len(events)
     evals = curves[curves["kind"] == "eval"]
@@ -70,6 +71,6 @@ def test_files_hold_every_measurement(tmp_path):
 
 
 def test_empty_history_writes_empty_files(tmp_path):
-    history.write(tmp_path, [])
+    exports.write(tmp_path, History())
     assert fake.strict_json(tmp_path / run_dir.HISTORY) == {}
     assert pd.read_csv(tmp_path / run_dir.CURVES).empty

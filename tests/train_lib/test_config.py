@@ -2,11 +2,14 @@
 
 import pathlib
 import textwrap
+from typing import Annotated, Literal
 
 import pytest
+from annotated_types import Gt, Interval
 
 from train_lib import validation
-from train_lib.config import ConfigError, difference, load_recipe, parse
+from train_lib.config import ConfigError, difference, load_recipe
+from train_lib.field_types import parse
 
 RECIPE = "configs/moco_effnet.py"
 
@@ -47,22 +50,50 @@ def test_config_is_locked():
 
 
 @pytest.mark.parametrize(
-    ("text", "old", "value"),
-    [("3", 1, 3), ("3", 1.0, 3.0), ("1e-3", 1.0, 1e-3), ("2.0", 1, 2), ("x", "", "x"),
-     ("5", "", "5"), ("True", False, True), ("[1, 2]", (0,), (1, 2))],
-)  # fmt: skip
-def test_parse(text, old, value):
-    found, fault = parse(text, old)
+    ("text", "annotation", "value"),
+    [
+        ("3", int, 3),
+        ("3", float, 3.0),
+        ("1e-3", float, 1e-3),
+        ("2.0", int, 2),
+        ("x", str, "x"),
+        ("5", str, "5"),
+        ("True", bool, True),
+        ("[1, 2]", tuple[int, ...], (1, 2)),
+        ("pixels,untrained", tuple[str, ...], ("pixels", "untrained")),
+        ("3", Annotated[int, Interval(ge=3)], 3),
+        ("none", float | None, None),
+        ("codes", Literal["label", "codes"], "codes"),
+    ],
+)
+def test_text_is_read_as_the_type_of_the_field(text, annotation, value):
+    parsed, fault = parse(text, annotation, None)
     assert fault is None
-    assert found == value
-    assert type(found) is type(value)
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 @pytest.mark.parametrize(
-    ("text", "old"), [("a", 1), ("1.5", 1), ("1", True), ("3", ())]
+    ("text", "annotation", "expected"),
+    [
+        ("a", int, "an int"),
+        ("1.5", int, "an int"),
+        ("1", bool, "a bool"),
+        ("nan", float, "a float"),
+        ("1e999", float, "a float"),
+        ("(1, 'a')", tuple[int, ...], "each item an int"),
+        ("2", Annotated[int, Interval(ge=3, le=5)], "an int from 3 to 5"),
+        ("0", Annotated[float, Gt(0)], "a float above 0"),
+        ("cosin", Literal["cosine", "step"], "'cosine', 'step'"),
+    ],
 )
-def test_parse_names_what_it_got(text, old):
-    assert f"got {text!r}" in parse(text, old)[1]
+def test_text_of_another_type_is_named_with_what_is_expected(
+    text, annotation, expected
+):
+    parsed, fault = parse(text, annotation, None)
+    assert parsed is None
+    assert f"got {text!r}" in fault
+    assert expected in fault
 
 
 def test_unknown_files_and_variants_list_the_choices():

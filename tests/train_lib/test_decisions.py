@@ -37,7 +37,7 @@ def write_recipe(folder, name, **gates):
 
 def run(recipe, workdir, *more, **fields):
     arguments = tiny_run.arguments(workdir, **fields)[1:]
-    return main.main([f"--config={recipe}", *arguments, *more])
+    return main.main([f"--config={recipe}", *arguments, *more], build=tiny_run.build)
 
 
 def read(folder):

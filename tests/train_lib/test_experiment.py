@@ -1,31 +1,32 @@
-"""What only builders do with a config: find parts, build examples."""
+"""Finding parts and building them from a config."""
 
 import pathlib
 
 import numpy as np
 import pytest
 
-from train_lib import experiment, validation
+from train_lib import parts, validation
 from train_lib.config import ConfigError, load_recipe
+from train_lib.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_choices_are_the_files_that_export_a_part():
-    views = ["corruption", "image", "ultrasound", "undersampling"]
-    assert experiment.choices("views") == views
-    assert set(experiment.choices("datasets")) == {
+    transforms = ["corruption", "image", "ultrasound", "undersampling"]
+    assert parts.choices("transform") == transforms
+    assert set(parts.choices("data")) == {
         "articles", "cine", "image_folder", "kspace", "logos", "phantoms", "slices",
         "speckle", "topics",
     }  # fmt: skip
     with pytest.raises(ValueError, match="did you mean .*phantoms|choices: .*phantoms"):
-        experiment.find("datasets", "phantom")
+        parts.find("data", "phantom")
 
 
 @pytest.mark.parametrize("recipe", ["moco_effnet", "triplet_mri", "simsiam_resnet"])
 def test_example_batch_has_the_shape_of_the_transform(recipe):
     config = load_recipe(str(ROOT / f"configs/{recipe}.py:smoke"), {}).config
-    shape = experiment.example_batch(config)["view1"].shape
+    shape = Experiment.from_config(config).example_batch()["view1"].shape
     assert shape[1:3] == tuple(np.broadcast_to(config.transform.size, 2))
 
 

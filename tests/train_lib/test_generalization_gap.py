@@ -10,10 +10,10 @@ from objectives import info_nce
 from objectives.common.objective import Context
 from reporting.alarms.common import check as alarm_check
 from reporting.figures import training as training_figures
+from reporting.history import History
 from tests import tiny
 from tests.reporting.histories import event
 from train_lib import (
-    experiment,
     generalization_gap,
     optimizers,
     parallel,
@@ -22,6 +22,7 @@ from train_lib import (
 )
 from train_lib.config import load_recipe
 from train_lib.errors import InputError
+from train_lib.experiment import Experiment
 
 CHANCE = 2.0
 
@@ -204,29 +205,30 @@ def test_what_was_learnt_by_heart_is_an_alarm():
     history = [event("eval", 40, evaluated, final=True)]
     (alarm,) = alarm_check.check(history)
     assert (alarm["name"], alarm["tag"]) == ("generalization_gap", "eval/loss/gap")
-    assert "of the loss's chance level better than as many held out" in alarm["seen"]
-    figure = training_figures.training(history)
-    assert [axis.get_title() for axis in figure.axes] == ["loss, alike for both"]
+    assert "of the loss's chance level better than as many held-out" in alarm["seen"]
+    (figure,) = training_figures.training(History(history))
+    assert [axis.get_title() for axis in figure.axes] == ["loss, same batches"]
     labels = [line.get_label().split()[0] for line in figure.axes[0].get_lines()]
-    assert labels == ["trained", "held", "chance"]
+    assert labels == ["training", "held-out", "chance"]
 
 
 def test_too_few_records_held_back_are_not_measured(caplog):
     config = load_recipe("configs/moco_effnet.py:smoke", {}).config
     mesh = parallel.make_mesh()
-    made = experiment.make_held_out(config, data([0] * 9, [1] * 7), None, mesh)
+    experiment = Experiment.from_config(config)
+    made = experiment.held_out_loss(data([0] * 9, [1] * 7), None, mesh)
     assert made(None) == {}
     assert "7 records are held out, too few for a batch of 8 devices" in caplog.text
     with config.unlocked():
         config.train.monitor = "eval/loss/held_out"
     with pytest.raises(InputError, match=r"train\.monitor: 7 records are held out"):
-        experiment.make_held_out(config, data([0] * 9, [1] * 7), None, mesh)
+        experiment.held_out_loss(data([0] * 9, [1] * 7), None, mesh)
 
 
 def test_no_set_of_evaluators_may_have_its_name():
     config = load_recipe("configs/moco_effnet.py:smoke", {}).config
-    assert not list(validation._metric_faults(config, 1))
+    assert not list(validation._evaluate_faults(config, 1))
     with config.unlocked():
         config.evaluate.sets.loss = config.evaluate.sets.instance
-    (fault,) = validation._metric_faults(config, 1)
+    (fault,) = validation._evaluate_faults(config, 1)
     assert fault.startswith("config.evaluate.sets.loss: the name is taken")

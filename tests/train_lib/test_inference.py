@@ -1,14 +1,14 @@
 """Searching for one record, with embeddings that are given."""
 
 import json
+import types
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
 from input_pipeline.dataset import Split
-from train_lib import experiment, inference
+from train_lib import inference
 from train_lib.errors import InputError
 
 Z = np.array(
@@ -38,13 +38,15 @@ def network(tmp_path, monkeypatch):
     def embed(split, rows, view=None):
         return Z[[row[int(i)] for i in split.table["id"][rows]]]
 
-    def pictures(split, rows, view=None):
+    def images(split, rows, view=None):
         return split.read(rows)["image"]
 
     monkeypatch.setattr(inference, "_own_splits", lambda network: splits)
-    monkeypatch.setattr(experiment, "gallery_view", lambda config: "")
-    monkeypatch.setattr(experiment, "read_records", lambda *_: (split([0]), {}))
-    return inference.Network(ConfigDict(), tmp_path, 7, embed, pictures)
+    experiment = types.SimpleNamespace(
+        transform=types.SimpleNamespace(gallery_view=""),
+        read_records=lambda path: (split([0]), {}),
+    )
+    return inference.Network(experiment, tmp_path, 7, embed, images)
 
 
 def search(network, query, **changes):

@@ -13,8 +13,8 @@ from reporting import run_dir as files
 from reporting.figures import run_figures
 from tests.train_lib import tiny_run
 from tests.train_lib.test_trainer import tiny  # noqa: F401
-from train_lib import experiment, label_audit
 from train_lib.config import load_recipe
+from train_lib.experiment import Experiment
 
 
 def weaken(data):
@@ -35,12 +35,10 @@ def weak(tiny, tmp_path_factory):  # noqa: F811
     """The workdir of such a run, which was stopped by nothing."""
     workdir = tmp_path_factory.mktemp("weak")
     with pytest.MonkeyPatch.context() as patch:
-        load = experiment.load_data
-        patch.setattr(experiment, "load_data", lambda *a, **k: weaken(load(*a, **k)))
         patch.setattr(run_figures, "write", lambda folder, events: {})
         fields = {"objective__positives": "codes", "train__epochs": 0.5}
         arguments = tiny_run.arguments(workdir, **fields)
-        assert main.main(arguments) == 0
+        assert main.main(arguments, build=tiny_run.build_with_data(weaken)) == 0
     return workdir
 
 
@@ -86,11 +84,14 @@ def test_facts_on_the_data_are_kept(weak):
     assert data["leaks"]["records"] == pytest.approx(5 / 30)
 
 
-def test_views_as_positives_need_no_audit():
-    config = load_recipe("configs/moco_effnet.py", {}).config
-    assert label_audit._kind(config) is None
-    assert (
-        label_audit._kind(load_recipe("configs/fastap_resnet.py", {}).config) == "label"
-    )
-    codes = load_recipe("configs/moco_effnet.py:codes", {}).config
-    assert label_audit._kind(codes) == "codes"
+@pytest.mark.parametrize(
+    ("source", "positives"),
+    [
+        ("configs/moco_effnet.py", "instance"),
+        ("configs/moco_effnet.py:codes", "codes"),
+        ("configs/fastap_resnet.py", "label"),
+    ],
+)
+def test_positives_are_those_of_the_objective(source, positives):
+    config = load_recipe(source, {}).config
+    assert Experiment.from_config(config).positives == positives

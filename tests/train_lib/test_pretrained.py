@@ -9,33 +9,35 @@ from safetensors.numpy import load_file
 
 from reporting import run_dir as files
 from tests.train_lib import tiny_run
-from train_lib import experiment, pretrained, schedules, train_step
+from train_lib import pretrained, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import load_recipe
 from train_lib.errors import InputError
+from train_lib.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILE = ROOT / "tests" / "models" / "recorded" / "mamba.safetensors"
 
 
-def recipe(name, **changes):
+def recipe(name, build=Experiment.from_config, **changes):
     overrides = {k.replace("__", "."): str(v) for k, v in changes.items()}
-    return load_recipe(f"{ROOT}/configs/{name}.py:smoke", overrides).config
+    config = load_recipe(f"{ROOT}/configs/{name}.py:smoke", overrides).config
+    return build(config)
 
 
-def first_state(config):
-    objective = experiment.make_objective(config, 10, axis_name=None)
-    schedule = experiment.make_schedule(config, 10, schedules.Horizon(0, 10))
-    tx = experiment.make_optimizer(config, schedule)
-    batch = experiment.example_batch(config)
-    init = jax.jit(lambda: train_step.init_state(objective, tx, config.seed, batch))
+def first_state(experiment):
+    objective = experiment.objective(10, axis_name=None)
+    tx = experiment.optimizer(experiment.schedule(10, schedules.Horizon(0, 10)))
+    batch, seed = experiment.example_batch(), experiment.config.seed
+    init = jax.jit(lambda: train_step.init_state(objective, tx, seed, batch))
     return init()
 
 
-def save_run(config, folder):
-    """A workdir with a checkpoint of a state; returns the state."""
-    state = first_state(config)
-    files.write_json(folder / files.CONFIG, {"config": files.plain(config)})
+def save_run(experiment, folder):
+    """Write a workdir with a checkpoint of a state; return the state."""
+    state = first_state(experiment)
+    described = {"config": files.plain(experiment.config)}
+    files.write_config(folder, described)
     checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
     checkpoints.save(3, state, {}, {}, best=None)
     checkpoints.close()
@@ -51,17 +53,14 @@ def differ(a, b):
     return any(np.any(np.asarray(x) != np.asarray(y)) for x, y in pairs)
 
 
-@pytest.fixture
-def stand_in(monkeypatch):
-    """TinyNet in the place of every network."""
-    monkeypatch.setattr(experiment, "find", experiment.find)  # restored afterwards
-    tiny_run.use_tiny_network()
+def tiny(name, **changes):
+    return recipe(name, build=tiny_run.build, **changes)
 
 
-def test_every_copy_starts_as_the_runs_network_and_heads_stay(tmp_path, stand_in):
-    saved = save_run(recipe("triplet_mri", seed=5, augment__coils=1), tmp_path)
-    config = recipe("triplet_mri", augment__coils=1, model__init_from=tmp_path)
-    moco = recipe("moco_effnet", model__init_from=tmp_path)
+def test_every_copy_starts_as_the_runs_network_and_heads_stay(tmp_path):
+    saved = save_run(tiny("triplet_mri", seed=5, transform__coils=1), tmp_path)
+    config = tiny("triplet_mri", transform__coils=1, model__init_from=tmp_path)
+    moco = tiny("moco_effnet", model__init_from=tmp_path)
     # Scans of one coil have two channels: a picture has three, so it does not fit.
     state = first_state(moco)
     with pytest.raises(InputError, match="another network"):
@@ -73,9 +72,9 @@ def test_every_copy_starts_as_the_runs_network_and_heads_stay(tmp_path, stand_in
     assert_same(extra, saved.extra)
 
 
-def test_a_target_network_starts_as_the_online_one(tmp_path, stand_in):
-    saved = save_run(recipe("moco_effnet", seed=5), tmp_path)
-    config = recipe("moco_effnet", model__init_from=tmp_path, objective__hidden_dim=24)
+def test_a_target_network_starts_as_the_online_one(tmp_path):
+    saved = save_run(tiny("moco_effnet", seed=5), tmp_path)
+    config = tiny("moco_effnet", model__init_from=tmp_path, objective__hidden_dim=24)
     fresh = first_state(config)
     params, extra = pretrained.start_from(config, fresh.params, fresh.extra)
     network = saved.params["encoder"]["backbone"]
@@ -88,11 +87,9 @@ def test_a_target_network_starts_as_the_online_one(tmp_path, stand_in):
 
 
 @pytest.mark.parametrize("frozen", [(), ("backbone", "projector")])
-def test_a_projector_comes_along_where_both_have_it(tmp_path, stand_in, frozen):
-    saved = save_run(recipe("simsiam_resnet", seed=5), tmp_path)
-    config = recipe("fastap_resnet", model__init_from=tmp_path)
-    with config.unlocked():
-        config.objective.frozen = frozen
+def test_a_projector_comes_along_where_both_have_it(tmp_path, frozen):
+    saved = save_run(tiny("simsiam_resnet", seed=5), tmp_path)
+    config = tiny("fastap_resnet", model__init_from=tmp_path, objective__frozen=frozen)
     fresh = first_state(config)
     params, extra = pretrained.start_from(config, fresh.params, fresh.extra)
     mine = params | extra["frozen"]
@@ -126,17 +123,17 @@ def test_a_network_starts_from_a_file_and_its_input_stays():
 
 
 def test_what_does_not_fit_is_named(tmp_path):
-    config = recipe("infonce_mamba", model__init_from=tmp_path / "nothing")
-    state = first_state(config)
+    experiment = recipe("infonce_mamba", model__init_from=tmp_path / "nothing")
+    state = first_state(experiment)
     with pytest.raises(InputError, match=r"nothing'; expected the workdir of a run"):
-        pretrained.start_from(config, state.params, state.extra)
-    config.model.init_from = str(FILE)  # two layers, this network has one
+        pretrained.start_from(experiment, state.params, state.extra)
+    experiment.config.model.init_from = str(FILE)  # two layers, this network has one
     with pytest.raises(InputError, match=r"init_from: .*left over: layers\.1"):
-        pretrained.start_from(config, state.params, state.extra)
+        pretrained.start_from(experiment, state.params, state.extra)
     save_run(recipe("infonce_mamba", model__expand=3), tmp_path)
-    config.model.init_from = str(tmp_path)
+    experiment.config.model.init_from = str(tmp_path)
     with pytest.raises(InputError, match="expand = 3 there and 2 here"):
-        pretrained.start_from(config, state.params, state.extra)
-    config = recipe("triplet_mri", model__init_from=FILE)
+        pretrained.start_from(experiment, state.params, state.extra)
+    experiment = recipe("triplet_mri", model__init_from=FILE)
     with pytest.raises(InputError, match="'cnn'.*read for efficientnet, mamba, r"):
-        pretrained.start_from(config, {}, {})
+        pretrained.start_from(experiment, {}, {})

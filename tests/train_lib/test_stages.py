@@ -8,7 +8,7 @@ import main
 from reporting.figures import run_figures
 from reporting.page import stages as reporting
 from tests.train_lib import tiny_run
-from train_lib import experiment, stages, trainer, validation
+from train_lib import stages, trainer
 from train_lib.config import ConfigError
 
 SOURCES = ["configs/simsiam_resnet.py:smoke", "configs/fastap_resnet.py:smoke"]
@@ -36,7 +36,7 @@ def test_each_stage_goes_on_from_the_one_before(begun, tmp_path):
         "objective.bins": "4",
     }
     assert stages.train(SOURCES, fields, tmp_path, "rescale") == 0
-    (first, one, extend), (second, two, _) = begun
+    (first, one, extend, _), (second, two, _, _) = begun
     assert (one, two) == (tmp_path / "1-simsiam_resnet", tmp_path / "2-fastap_resnet")
     assert extend == "rescale"
     assert first.config.model.init_from == ""
@@ -48,10 +48,17 @@ def test_each_stage_goes_on_from_the_one_before(begun, tmp_path):
 
 
 def test_a_field_of_no_stage_is_a_fault_of_the_first(begun, tmp_path):
-    stages.train(SOURCES, {"train.epoch": "5"}, tmp_path)
-    assert "did you mean 'epochs'" in begun[0][0].faults[0]
+    with pytest.raises(ConfigError, match="stage 1, .*; did you mean 'epochs'"):
+        stages.train(SOURCES, {"train.epoch": "5"}, tmp_path)
+    assert not begun
     with pytest.raises(ConfigError, match="got stage 3; expected 1 to 2"):
         stages.train(SOURCES, {"3.seed": "5"}, tmp_path)
+
+
+def test_faults_of_all_stages_are_found_before_the_first_begins(begun, tmp_path):
+    with pytest.raises(ConfigError, match=r"stage 2, .*train\.bogus"):
+        stages.train(SOURCES, {"2.train.bogus": "1"}, tmp_path)
+    assert not begun
 
 
 def test_a_stage_that_does_not_pass_ends_it(monkeypatch, tmp_path, caplog):
@@ -72,14 +79,11 @@ def both(tmp_path_factory):
         patch.setenv("AKIN_CACHE", str(folder / "cache"))
         patch.setattr(main, "_prepare_jax", lambda: None)
         patch.setattr(run_figures, "write", lambda folder, events: {})
-        patch.setattr(experiment, "find", experiment.find)  # restored afterwards
-        patch.setattr(validation, "_section_faults", lambda config: [])
-        tiny_run.use_tiny_network()
         command = [f"--config={source}" for source in SOURCES]
         command += [f"--workdir={folder}"]
         command += ["--config.train.epochs=1", "--config.evaluate.every_epochs=1"]
         command += ["--config.1.evaluate.loss_batches=0"]
-        assert main.main(command) == 0
+        assert main.main(command, build=tiny_run.build) == 0
     return folder
 
 

@@ -16,7 +16,7 @@ import main
 from reporting import run_dir as files
 from reporting.figures import run_figures
 from tests.train_lib import tiny_run
-from train_lib import experiment, trainer, validation
+from train_lib import trainer
 from train_lib.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -32,10 +32,7 @@ def tiny(tmp_path_factory):
         patch.setenv("AKIN_CACHE", str(cache))
         # Processes of their own find there what was compiled in this one.
         (cache / "xla").symlink_to(jax.config.jax_compilation_cache_dir)
-        patch.setattr(experiment, "find", experiment.find)  # restored afterwards
-        patch.setattr(validation, "_section_faults", lambda config: [])
         patch.setattr(main, "_prepare_jax", lambda: None)
-        tiny_run.use_tiny_network()
         yield
 
 
@@ -43,7 +40,7 @@ def tiny(tmp_path_factory):
 def whole(tiny, tmp_path_factory):
     """A run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("whole")
-    assert main.main(tiny_run.arguments(workdir)) == 0
+    assert main.main(tiny_run.arguments(workdir), build=tiny_run.build) == 0
     # One run has its figures drawn. In all others that would be half of the work.
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(run_figures, "write", lambda folder, events: {})
@@ -103,7 +100,7 @@ def test_a_run_leaves_what_the_design_promises(whole):
 def test_running_again_changes_nothing(whole, tiny):
     before = parameters(whole)[1]
     events = len(files.read_events(whole))
-    assert main.main(tiny_run.arguments(whole)) == 0
+    assert main.main(tiny_run.arguments(whole), build=tiny_run.build) == 0
     after = parameters(whole)[1]
     for x, y in zip(before, after, strict=True):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
@@ -120,12 +117,12 @@ def test_stopped_and_resumed_equals_never_stopped(whole, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(trainer, "_save", save_then_stop)
-    assert main.main(tiny_run.arguments(tmp_path)) == 75
+    assert main.main(tiny_run.arguments(tmp_path), build=tiny_run.build) == 75
     beat = files.read_heartbeat(tmp_path)
     assert beat["state"] == "preempted"
     assert 0 < beat["step"] < STEPS
     monkeypatch.setattr(trainer, "_save", real)
-    assert main.main(tiny_run.arguments(tmp_path)) == 0
+    assert main.main(tiny_run.arguments(tmp_path), build=tiny_run.build) == 0
     assert_same_bits(whole, tmp_path)
     segments = files.read_resumes(tmp_path)
     assert [s["why"] for s in segments] == ["start", "resumed"]
@@ -137,9 +134,9 @@ def test_longer_runs_have_to_say_how_the_rate_goes_on(whole, tiny, tmp_path, cap
     workdir = tmp_path / "copy"
     shutil.copytree(whole, workdir)
     longer = tiny_run.arguments(workdir, train__epochs=3)
-    assert main.main(longer) == 2
+    assert main.main(longer, build=tiny_run.build) == 2
     assert "--extend=rescale" in capsys.readouterr().err
-    assert main.main([*longer, "--extend=rescale"]) == 0
+    assert main.main([*longer, "--extend=rescale"], build=tiny_run.build) == 0
     last = files.read_resumes(workdir)[-1]
     assert (last["why"], last["from_step"], last["horizon"]) == (
         "extended",
@@ -151,7 +148,12 @@ def test_longer_runs_have_to_say_how_the_rate_goes_on(whole, tiny, tmp_path, cap
 
 
 def test_another_config_in_the_same_workdir_is_refused(whole, tiny, capsys):
-    assert main.main(tiny_run.arguments(whole, objective__temperature=0.5)) == 2
+    assert (
+        main.main(
+            tiny_run.arguments(whole, objective__temperature=0.5), build=tiny_run.build
+        )
+        == 2
+    )
     told = capsys.readouterr().err
     assert "config.objective.temperature: got 0.5" in told
     assert "started with 0.1" in told
@@ -175,7 +177,7 @@ def test_a_loss_that_is_not_finite_stops_with_4_and_keeps_the_last_good(
         return run
 
     monkeypatch.setattr("train_lib.parallel.parallel_step", poisoned)
-    assert main.main(tiny_run.arguments(tmp_path)) == 4
+    assert main.main(tiny_run.arguments(tmp_path), build=tiny_run.build) == 4
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert any("train/grad_norm" in a["message"] for a in report["alarms"])
     assert any("at step 9" in a["message"] for a in report["alarms"])
@@ -188,7 +190,7 @@ def test_a_broken_newest_checkpoint_falls_back_to_the_same_end(whole, tmp_path, 
     workdir = tmp_path / "copy"
     shutil.copytree(whole, workdir)
     shutil.rmtree(workdir / files.CHECKPOINTS / str(STEPS) / "state")
-    assert main.main(tiny_run.arguments(workdir)) == 0
+    assert main.main(tiny_run.arguments(workdir), build=tiny_run.build) == 0
     assert_same_bits(whole, workdir)
     last = files.read_resumes(workdir)[-1]
     assert f"step {STEPS}" in last["unreadable_checkpoints"][0]
@@ -196,7 +198,7 @@ def test_a_broken_newest_checkpoint_falls_back_to_the_same_end(whole, tmp_path, 
 
 def test_early_stopping_ends_with_a_verdict(tiny, tmp_path):
     fields = {"train__epochs": 8, "evaluate__every_epochs": 0.5, "train__patience": 1}
-    code = main.main(tiny_run.arguments(tmp_path, **fields))
+    code = main.main(tiny_run.arguments(tmp_path, **fields), build=tiny_run.build)
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert code == 0
     assert report["finished"]
@@ -214,17 +216,22 @@ def test_serving_finds_the_query_itself(whole, tiny, tmp_path, capsys):
         Image.fromarray(pixels).save(pictures / f"p{i}.png")
     out = tmp_path / "emb"
     command = [f"--workdir={whole}", f"--input={pictures}", f"--output={out}"]
-    assert main.main(["embed", *command]) == 0
+    assert main.main(["embed", *command], build=tiny_run.build) == 0
     z = np.load(out / "embeddings.npy")
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1.0, rtol=1e-5)
     query = [f"--workdir={whole}", f"--query={pictures / 'p3.png'}", "--top=3"]
     capsys.readouterr()
-    assert main.main(["search", *query, f"--gallery={out}", "--json"]) == 0
+    assert (
+        main.main(
+            ["search", *query, f"--gallery={out}", "--json"], build=tiny_run.build
+        )
+        == 0
+    )
     found = json.loads(capsys.readouterr().out)
     assert found["results"][0]["filename"] == "p3.png"
     assert found["results"][0]["score"] == pytest.approx(1.0, abs=1e-5)
     assert (whole / "search" / "p3.png").is_file()
-    assert main.main(["search", *query]) == 0
+    assert main.main(["search", *query], build=tiny_run.build) == 0
     assert main.main(["status", f"--workdir={whole}"]) == 0
 
 
@@ -271,7 +278,7 @@ def test_a_live_workdir_is_refused_to_a_second_process(whole, tiny, capsys):
 
     with open(whole / ".lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert main.main(tiny_run.arguments(whole)) == 2
+        assert main.main(tiny_run.arguments(whole), build=tiny_run.build) == 2
     assert "is at work" in capsys.readouterr().err
 
 

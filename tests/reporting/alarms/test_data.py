@@ -181,7 +181,7 @@ def test_alarms_are_judged_from_the_files_of_a_workdir(tmp_path):
     run_dir.write_json(folder / run_dir.AUDIT, audit(share=0.9))
     data = run_dir.read_data(folder)
     run_dir.write_json(folder / run_dir.DATA, data | leaks(ids=3))
-    found = alarm_check.check(run_dir.read_events(folder), **alarm_check.facts(folder))
+    found = alarm_check.check_run(run_dir.RunDir(folder))
     assert {"weak_labels", "leaking_split"} <= {alarm["name"] for alarm in found}
 
 

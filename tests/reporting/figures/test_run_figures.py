@@ -2,11 +2,11 @@
 
 import numpy as np
 from matplotlib.colors import to_hex
-from PIL import Image
 
 from reporting import report, run_dir
 from reporting.figures import motion as motion_figures
 from reporting.figures import run_figures
+from reporting.history import History
 from reporting.page import sections
 from tests.reporting import fake
 
@@ -27,12 +27,14 @@ def events():
         "eval/hard/snr_5/d_pos": 0.1,  # no score
     }
     common = {"step": 5, "epoch": 1.0, "time": 0.0}
-    live = {tag: metric(value) for tag, value in tags.items()}
-    baseline = {tag: metric(value / 2) for tag, value in tags.items()}
-    return [
-        common | {"kind": "baseline", "baseline": "pixels", "metrics": baseline},
-        common | {"kind": "eval", "metrics": live},
-    ]
+    live = fake.typed({tag: metric(value) for tag, value in tags.items()})
+    baseline = fake.typed({tag: metric(value / 2) for tag, value in tags.items()})
+    return History(
+        [
+            common | {"kind": "baseline", "metrics": baseline} | fake.shown("pixels"),
+            common | {"kind": "eval", "metrics": live},
+        ]
+    )
 
 
 def test_conditions_are_sorted_by_value_and_galleries_are_none():
@@ -43,10 +45,10 @@ def test_conditions_are_sorted_by_value_and_galleries_are_none():
 
 
 def test_curves_are_the_scores_and_those_of_the_baselines():
-    figure = run_figures.conditions(
+    figures = run_figures.conditions(
         events(), run_figures.condition_sets(events())["hard"]
     )
-    axis = next(a for a in figure.axes if a.get_xlabel() == "snr")
+    axis = next(f.axes[0] for f in figures if f.axes[0].get_xlabel() == "snr")
     lines = {line.get_label(): line for line in axis.get_lines()}
     np.testing.assert_allclose(lines["trained"].get_xdata(), [2.5, 5, 20])
     np.testing.assert_allclose(lines["trained"].get_ydata(), [0.2, 0.5, 0.9])
@@ -57,16 +59,18 @@ def test_curves_are_the_scores_and_those_of_the_baselines():
 
 
 def test_runs_without_conditions_have_no_such_figure():
-    assert run_figures.condition_sets([]) == {}
+    assert run_figures.condition_sets(History()) == {}
 
 
 def test_the_cosine_of_an_evaluation_is_drawn_and_that_of_training_is_not():
     common = {"epoch": 1.0, "time": 0.0, "step": 1}
+    tags = {f"eval/next/{name}": fake.metric(0.5) for name in ("cosine", "recall@1")}
     events = [
         common | {"kind": "train", "metrics": {"train/cosine": 0.4}},
-        common | {"kind": "eval", "metrics": {"eval/next/cosine": fake.metric(0.5)}},
+        common | {"kind": "eval", "metrics": fake.typed(tags)},
     ]
-    assert run_figures.evaluation_sets(events) == {"next": ["eval/next/cosine"]}
+    sets = run_figures.evaluation_sets(History(events))
+    assert sets == {"next": ["eval/next/recall@1", "eval/next/cosine"]}
 
 
 def pseudo_labels(**more):
@@ -151,12 +155,11 @@ def test_a_report_shows_pseudo_labels_beside_the_data(tmp_path):
     facts = run_dir.read_data(folder) | {"pseudo_labels": with_reference()}
     run_dir.write_json(folder / run_dir.DATA, facts)
     report.write(folder)
-    with Image.open(folder / "figures" / "motion.png") as picture:
-        assert picture.width > 600
+    assert (folder / "figures" / "motion.svg").is_file()
     text = (folder / "report.md").read_text("utf-8")
     curves, _, rest = text.partition("## Pseudo-labels")
     section = rest.partition("\n## ")[0]
-    assert "motion.png" not in curves
+    assert "motion.svg" not in curves
     assert "curves.motion" not in text
     for row in (
         "| still segments, 3 frames or more | 2 |",
@@ -165,7 +168,7 @@ def test_a_report_shows_pseudo_labels_beside_the_data(tmp_path):
         "| share of those with a positive | 100 % |",
         "| motion of a still frame, at most (percentile 20.0) | 0.200 |",
         "| SSIM with the reference, at least (the most similar 30.0 %) | 0.750 |",
-        "](figures/motion.png)",
+        "](figures/motion.svg)",
     ):
         assert row in section
     assert "**Stop.**" not in section
@@ -173,8 +176,9 @@ def test_a_report_shows_pseudo_labels_beside_the_data(tmp_path):
 
 def test_a_report_says_that_no_label_has_a_positive(tmp_path):
     found = pseudo_labels(positives=0.0, labeled=0.0, segments=[], labels=0)
-    content = report.assemble(tmp_path, []) | {"data": {"pseudo_labels": found}}
-    built = sections.build(tmp_path, content, [], {})
+    run = run_dir.RunDir(tmp_path)
+    content = report.assemble(run) | {"data": {"pseudo_labels": found}}
+    built = sections.build(run, content, {})
     section = next(s for s in built if s.title == "Pseudo-labels")
     assert [tone for tone, _ in section.items] == ["bad"]
     assert "has no positive" in section.items[0][1]
@@ -184,5 +188,6 @@ def test_a_report_says_that_no_label_has_a_positive(tmp_path):
 
 def test_runs_without_pseudo_labels_have_no_such_figure(tmp_path):
     assert motion_figures.write(tmp_path, {"name": "logos"}) == {}
-    built = sections.build(tmp_path, report.assemble(tmp_path, []), [], {})
+    run = run_dir.RunDir(tmp_path)
+    built = sections.build(run, report.assemble(run), {})
     assert "Pseudo-labels" not in [section.title for section in built]

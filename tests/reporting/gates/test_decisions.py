@@ -3,6 +3,7 @@
 import pytest
 
 from reporting.gates import decisions, judgment
+from reporting.history import History
 from tests.reporting.gates.test_judgment import history
 
 # The tree of a report on articles: at epoch 2 go on from .50, two more epochs from .40
@@ -35,17 +36,24 @@ def judged(cosines, recalls=None, epochs=6.0, tree=TREE, past=()):
         if event["epoch"] == epochs:
             event["final"] = True
         events.append(event)
-        events += decisions.judge_due(specs, events, epochs=epochs)
-        if decisions.standing(specs, events, 10 * round(epochs)) is not None:
+        events += decisions.judge_due(specs, History(events), epochs=epochs)
+        if decisions.standing(specs, History(events), 10 * round(epochs)) is not None:
             break
     made = [e for e in events if e["kind"] == "gate"]
     return [(e["name"], e["passed"], e["action"], e["epoch"]) for e in made], events
 
 
+def standing(tree, events, total_steps):
+    specs = judgment.of_config({"gates": tree})
+    return decisions.standing(specs, History(events), total_steps)
+
+
 def test_good_at_once_goes_on_to_the_end_and_to_the_next_phase():
     made, events = judged([0.3, 0.52, 0.5, 0.5, 0.5, 0.6], [0, 0, 0, 0, 0, 0.25])
     assert made == [("early", True, "", 2.0), ("final", True, "switch", 6.0)]
-    decision = decisions.standing(judgment.of_config({"gates": TREE}), events, 60)
+    decision = decisions.standing(
+        judgment.of_config({"gates": TREE}), History(events), 60
+    )
     assert decision.config == "configs/infonce_mamba.py:real"
     assert decision.passed
 
@@ -53,7 +61,9 @@ def test_good_at_once_goes_on_to_the_end_and_to_the_next_phase():
 def test_no_retrieval_at_the_end_leads_to_the_other_recipe():
     made, events = judged([0.3, 0.52, 0.5, 0.5, 0.5, 0.6])
     assert made[-1] == ("final", False, "switch", 6.0)
-    decision = decisions.standing(judgment.of_config({"gates": TREE}), events, 60)
+    decision = decisions.standing(
+        judgment.of_config({"gates": TREE}), History(events), 60
+    )
     assert decision.config == "configs/infonce_mamba.py:v1"
     assert not decision.passed
 
@@ -93,8 +103,8 @@ def test_a_missed_gate_without_a_consequence_waits_for_the_end():
     made, events = judged([0.1, 0.2, 0.9], epochs=3.0, tree=plain)
     assert made == [("early", False, "", 2.0)]
     specs = judgment.of_config({"gates": plain})
-    assert decisions.standing(specs, events, 30) is None
-    gate = judgment.judge_run(specs, events)["early"]
+    assert decisions.standing(specs, History(events), 30) is None
+    gate = judgment.judge_run(specs, History(events))["early"]
     assert (gate["passed"], gate["value"], gate["epoch"]) == (False, 0.2, 2.0)
 
 
@@ -109,31 +119,31 @@ def test_the_end_can_be_put_off_while_it_is_near():
     }
     made, events = judged([0.3, 0.42], epochs=2.0, tree=end)
     assert made == [("g", False, "extend", 2.0)]
-    assert decisions.granted(events) == 2.0
+    assert decisions.granted(History(events)) == 2.0
     specs = judgment.of_config({"gates": end})
     # Longer by as much again as it was, and no more.
     events += history(0, 0, 0.44, 0.46, tag="eval/next/cosine")[2:]
-    (again,) = decisions.judge_due(specs, events, epochs=2.0)
+    (again,) = decisions.judge_due(specs, History(events), epochs=2.0)
     assert (again["passed"], again["action"]) == (False, "stop")
-    assert decisions.judge_due(specs, [*events, again], epochs=2.0) == []
-    judgments = judgment.judge_run(specs, [*events, again])["g"]["history"]
+    assert decisions.judge_due(specs, History([*events, again]), epochs=2.0) == []
+    judgments = judgment.judge_run(specs, History([*events, again]))["g"]["history"]
     assert [j["epoch"] for j in judgments] == [2.0, 4.0]
 
 
 def test_a_decision_holds_while_its_gate_asks_for_the_same():
     _, events = judged([0.1, 0.2, 0.9])
     specs = judgment.of_config({"gates": TREE})
-    assert decisions.standing(specs, events, 60).gate == "early"
+    assert decisions.standing(specs, History(events), 60).gate == "early"
     laxer = TREE | {"early": TREE["early"] | {"value": 0.1}}
-    assert decisions.standing(judgment.of_config({"gates": laxer}), events, 60) is None
-    assert decisions.standing({}, events, 60) is None
+    assert standing(laxer, events, 60) is None
+    assert decisions.standing({}, History(events), 60) is None
 
 
 def test_what_was_decided_at_the_end_does_not_bind_a_longer_run():
     _, events = judged([0.3, 0.52, 0.5, 0.5, 0.5, 0.6])
     specs = judgment.of_config({"gates": TREE})
-    assert decisions.standing(specs, events, 60) is not None
-    assert decisions.standing(specs, events, 90) is None
+    assert decisions.standing(specs, History(events), 60) is not None
+    assert decisions.standing(specs, History(events), 90) is None
 
 
 @pytest.mark.parametrize("text", ["go", "stop:now", "extend", "extend:-1", "switch:"])

@@ -116,9 +116,14 @@ def test_gates_are_cards_on_a_telephone_and_a_table_on_a_desk(opened):
     assert "gate" in label
 
 
-def test_a_telephone_gets_figures_of_its_own_width(opened):
-    size = "document.querySelector('#curves img').naturalWidth"
-    assert opened(400).evaluate(size) < opened(1280).evaluate(size)
+def test_panels_lie_below_each_other_on_a_phone_and_side_by_side_on_a_desk(opened):
+    columns = """() => {
+      const panels = [...document.querySelectorAll("#curves .panels")].at(-1);
+      const lefts = [...panels.children].map(e => e.getBoundingClientRect().left);
+      return new Set(lefts.map(Math.round)).size;
+    }"""
+    assert opened(400).evaluate(columns) == 1
+    assert opened(1280).evaluate(columns) > 1
 
 
 def test_every_link_leads_to_a_section_with_the_verdict_above(opened):
