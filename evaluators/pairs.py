@@ -150,7 +150,7 @@ class Evaluator(EvaluatorBase):
                 "got near_duplicates=True with data that has none; set "
                 "data.near_duplicates"
             )
-        return _rows_by_head(data.validation, data.extra["near_duplicates"])
+        return _rows_by_phantom(data.validation, data.extra["near_duplicates"])
 
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         validation = self._data.validation
@@ -276,10 +276,14 @@ class Evaluator(EvaluatorBase):
         return functools.partial(examples_lib.pick, searches)
 
 
-def _rows_by_head(split: Split, near_duplicates: Split) -> np.ndarray:
+def _rows_by_phantom(split: Split, near_duplicates: Split) -> np.ndarray:
     """Return the rows of near-duplicates for each record of a split, [n, m]."""
-    place = {head: row for row, head in enumerate(split.table["head"].tolist())}
-    owner = np.array([place[head] for head in near_duplicates.table["head"].tolist()])
+    place = {
+        phantom: row for row, phantom in enumerate(split.table["phantom"].tolist())
+    }
+    owner = np.array(
+        [place[phantom] for phantom in near_duplicates.table["phantom"].tolist()]
+    )
     return np.argsort(owner, kind="stable").reshape(len(split), -1)
 
 

@@ -22,7 +22,7 @@ def split(rng, heads, first_id, near_duplicate=0, base=None):
         "label": np.full(n, -1, np.int32),
         "codes": np.full((n, 1), -1, np.int32),
         "code_weights": np.zeros((n, 1), np.float32),
-        "head": np.asarray(heads),
+        "phantom": np.asarray(heads),
         "near_duplicate": np.full(n, near_duplicate),
     }
     return Split(z, table)
@@ -114,7 +114,7 @@ def test_recall_among_near_duplicates_matches_loops(data):
     right = [
         all(
             q[i] @ data.validation.z[i] > q[i] @ near_duplicates.z[row]
-            for row in np.flatnonzero(near_duplicates.table["head"] == i)
+            for row in np.flatnonzero(near_duplicates.table["phantom"] == i)
         )
         for i in range(N)
     ]
