@@ -11,18 +11,18 @@ from scipy import stats
 
 from evaluators.common.metric import LOSS, Metric, MetricType
 from input_pipeline.dataset import Data, Split
-from reporting import history
+from reporting import loop_tags
 from train_lib import parallel
 from train_lib.train_step import TrainState
 
 HeldOutLoss: TypeAlias = Callable[[TrainState], dict[str, Metric]]
 GAP = MetricType("diagnostic", "lower")
-SET = history.LOSS_GAP.split("/")[1]  # the name that no set of evaluators may have
+SET = loop_tags.LOSS_GAP.split("/")[1]  # the name that no set of evaluators may have
 
 
 def promises(batches: int) -> list[str]:
     """Tags of what `make` builds."""
-    return list(history.LOSS_SIDES) if batches else []
+    return list(loop_tags.LOSS_SIDES) if batches else []
 
 
 def make(
