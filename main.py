@@ -131,8 +131,9 @@ def _prepare_jax() -> None:
     allocator.keep_large_buffers()
     import jax
 
-    cache = os.environ.get("AKIN_CACHE") or pathlib.Path.home() / ".cache" / "akin"
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "xla"))
+    from input_pipeline.cache.root import cache_root
+
+    jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 

@@ -1,4 +1,4 @@
-"""What a dataset is: random access to records, and one table of their columns."""
+"""The contract of datasets: random access to records, and a table of their columns."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,15 @@ class Split:
     """Records of one split: their columns in memory, their fields read when asked for.
 
     Attributes:
-      source: random access, `source[i] -> {field: array}`, the same fields and shapes
-        for every record; picklable. A picture is `image` uint8 [S, S, 3].
-        `source.read(rows)`, where there is one, returns many records at once.
-      table: one row a record. `id` int64 [n] is unique over all splits of a dataset
-        and fits int32; `label` int32 [n], -1 for none; `codes` int32 [n, C], padded
-        with -1; `code_weights` float32 [n, C], 0 where padded; `name`, `filename`,
-        `source` and further columns: list[str].
-      label_names: the name of each label.
-      code_names: the name of each code.
+        source: Random access, `source[i] -> {field: array}`, the same fields and shapes
+            for every record; picklable. An image is `image` uint8 [S, S, 3].
+            `source.read(rows)`, where there is one, returns many records at once.
+        table: One row a record. `id` int64 [n] is unique over all splits of a dataset
+            and fits int32; `label` int32 [n], -1 for none; `codes` int32 [n, C], padded
+            with -1; `code_weights` float32 [n, C], 0 where padded; `name`, `filename`,
+            `source` and further columns: list[str].
+        label_names: The name of each label.
+        code_names: The name of each code.
     """
 
     source: Sequence
@@ -53,11 +53,11 @@ class Split:
         return record
 
     def read(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
-        """Returns the fields of `rows`, [m, ...] each, in that order."""
+        """Return the fields of `rows`, [m, ...] each, in that order."""
         return read_fields(self.source, np.asarray(rows, np.int64))
 
     def take(self, rows: Sequence[int]) -> "Split":
-        """Returns the split of `rows`, in that order, reading from the same files."""
+        """Return the split of `rows`, in that order, reading from the same files."""
         rows = np.asarray(rows)
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
@@ -75,13 +75,13 @@ class Data(NamedTuple):
     """What `load` returns.
 
     Attributes:
-      train: records to learn from.
-      validation: records held out, disjoint by group.
-      facts: JSON values for the report.
-      extra: further splits by name, for evaluators that ask for them: galleries to be
-        lost in, near-duplicates.
-      grouped_by: column whose values have to be on one side only; "" where both sides
-        hold the same things on purpose.
+        train: Records to learn from.
+        validation: Records held out, disjoint by group.
+        facts: JSON values for the report.
+        extra: Further splits by name, for evaluators that ask for them: galleries to be
+            lost in, near-duplicates.
+        grouped_by: Column whose values have to be on one side only; "" where both sides
+            hold the same things on purpose.
     """
 
     train: Split
@@ -91,27 +91,40 @@ class Data(NamedTuple):
     grouped_by: str = "label"
 
 
-def single(fields: Mapping[str, np.ndarray], name: str, path: str) -> Split:
-    """Returns a split of one record that has no label and no code."""
-    table = {
-        "id": np.zeros(1, np.int64),
-        "label": np.full(1, MISSING, np.int32),
-        "codes": np.full((1, 1), MISSING, np.int32),
-        "code_weights": np.zeros((1, 1), np.float32),
-        "name": [name],
-        "path": [path],
+def columns_without_codes(
+    ids: np.ndarray, labels: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Return the columns that every table has, for records without codes.
+
+    Args:
+        ids: Int [n].
+        labels: Int [n]; None for records without labels.
+    """
+    n = len(ids)
+    return {
+        "id": np.asarray(ids, np.int64),
+        "label": np.full(n, MISSING, np.int32)
+        if labels is None
+        else np.asarray(labels, np.int32),
+        "codes": np.full((n, 1), MISSING, np.int32),
+        "code_weights": np.zeros((n, 1), np.float32),
     }
+
+
+def single(fields: Mapping[str, np.ndarray], name: str, path: str) -> Split:
+    """Return a split of one record that has no label and no code."""
+    table = columns_without_codes(np.zeros(1)) | {"name": [name], "path": [path]}
     return Split([dict(fields)], table, [], [])
 
 
 def concatenate(a: Split, b: Split) -> Split:
-    """Returns the records of `a` followed by those of `b`, of the same dataset.
+    """Return the records of `a` followed by those of `b`, of the same dataset.
 
     Columns that only one of them has are dropped; ids stay as they are.
 
     Raises:
-      ValueError: if labels or codes are named differently, so that their numbers
-        would mean different things.
+        ValueError: If labels or codes are named differently, so that their numbers
+            would mean different things.
     """
     if a.label_names != b.label_names or a.code_names != b.code_names:
         raise ValueError(
@@ -133,7 +146,7 @@ def concatenate(a: Split, b: Split) -> Split:
 
 
 def read_fields(source: Sequence, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the fields of `rows`, [m, ...] each; at once where it can."""
+    """Return the fields of `rows`, [m, ...] each; at once where it can."""
     if hasattr(source, "read"):
         return source.read(rows)
     if not len(rows):
@@ -165,7 +178,7 @@ class _Rows:
         return self._source[int(self._rows[row])]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Reads many records at once."""
+        """Read many records at once."""
         return read_fields(self._source, self._rows[rows])
 
 
@@ -185,7 +198,7 @@ class _Chain:
         return self._second[row - len(self._first)]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Reads many records at once, from whichever source holds them."""
+        """Read many records at once, from whichever source holds them."""
         late = rows >= len(self._first)
         if not late.any():
             return read_fields(self._first, rows)

@@ -18,8 +18,8 @@ def check_ranges(
     """Check values against the annotations of a class or a function.
 
     Args:
-        part: Dataclass or function whose annotations hold ranges, as
-            `Annotated[int, Interval(ge=1, le=8)]`, and choices, as `Literal["a", "b"]`.
+        part: Dataclass or function whose annotations hold ranges, as `Annotated[int,
+            Interval(ge=1, le=8)]`, and choices, as `Literal["a", "b"]`.
         fields: Values by name; names without an annotation are ignored.
         where: Section that each line of the message begins with, such as "data"; "" for
             none.

@@ -1,7 +1,6 @@
 """Settings that every test shares; they must be made before jax starts."""
 
 import os
-import pathlib
 from importlib import metadata
 
 # Eight virtual devices let one CPU stand for a sharded machine. Tests compile much and
@@ -18,17 +17,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 
+from input_pipeline.cache.root import cache_root
+
 # Files that take minutes come first, so that no worker ends with one of them alone.
 LONG = (
     "test_recipes.py", "test_trainer.py", "test_seed_faults.py", "test_decisions.py",
     "test_stages.py",
 )  # fmt: skip
 
-_CACHE = pathlib.Path(
-    os.environ.get("AKIN_CACHE", pathlib.Path.home() / ".cache" / "akin")
-)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(_CACHE / "xla-tests"))
+jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla-tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

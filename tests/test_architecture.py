@@ -1,6 +1,7 @@
 """Folders import what docs/design.md says they may, and nothing else."""
 
 import ast
+import functools
 import pathlib
 
 import pytest
@@ -21,7 +22,7 @@ ALLOWED = {
     },
     "input_pipeline": {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
-        "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage",
+        "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage", "annotated_types",
     },
     "evaluators": {"numpy", "jax", "skimage", "annotated_types", "losses"},
     "reporting": {
@@ -30,7 +31,7 @@ ALLOWED = {
     "train_lib": {
         "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
         "clu", "tensorboard", "pandas", "scipy", "losses", "models", "objectives",
-        "input_pipeline", "evaluators", "reporting",
+        "input_pipeline", "evaluators", "reporting", "annotated_types",
     },
     "main": {"jax", "absl", "train_lib", "reporting", "input_pipeline"},
 }  # fmt: skip
@@ -52,6 +53,90 @@ def allowed(name, folder):
     if name.split(".")[0] in STANDARD | {folder}:
         return True
     return any(name == a or name.startswith(f"{a}.") for a in ALLOWED[folder])
+
+
+# Longest chain of imports in folders that are deeper than `DEEPEST`.
+DEEPEST = 5
+DEEPER = {"train_lib": 10, "reporting": 10}
+
+
+@functools.cache
+def import_graph():
+    """Imports among the modules of the repository: module -> modules."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for folder in ALLOWED
+        for path in files(folder)
+    }
+    return {
+        module: {
+            target
+            for name in imports(path)
+            for target in (name, name.rpartition(".")[0])
+            if target in modules and target != module
+        }
+        for module, path in modules.items()
+    }
+
+
+def import_cycle(graph):
+    """The modules of one cycle, or an empty list."""
+    finished = set()
+
+    def visit(module, path):
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module not in finished:
+            for target in sorted(graph[module]):
+                if cycle := visit(target, [*path, module]):
+                    return cycle
+            finished.add(module)
+        return []
+
+    return next(filter(None, (visit(module, []) for module in graph)), [])
+
+
+def import_levels(graph):
+    """Level of each module in its folder: 1 + that of the deepest module it imports."""
+
+    @functools.cache
+    def level(module):
+        folder = module.split(".")[0]
+        inside = [name for name in graph[module] if name.split(".")[0] == folder]
+        return 1 + max(map(level, inside), default=0)
+
+    return {module: level(module) for module in graph}
+
+
+def test_there_is_no_import_cycle():
+    assert import_cycle(import_graph()) == []
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_import_levels_within_a_folder_are_at_most_5(folder):
+    levels = import_levels(import_graph())
+    most = DEEPER.get(folder, DEEPEST)
+    deep = {
+        module: level
+        for module, level in levels.items()
+        if module.split(".")[0] == folder and level > most
+    }
+    assert deep == {}
+
+
+def test_no_module_starts_with_underscore():
+    names = {path.stem for folder in ALLOWED for path in files(folder)}
+    assert [name for name in names - {"__init__"} if name.startswith("_")] == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "exported"),
+    [("input_pipeline/datasets", "load"), ("input_pipeline/transforms", "Transform")],
+)
+def test_folders_list_only_choices(folder, exported):
+    for path in (ROOT / folder).glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert exported in {getattr(node, "name", "") for node in tree.body}, path
 
 
 @pytest.mark.parametrize("folder", ALLOWED)

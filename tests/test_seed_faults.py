@@ -19,7 +19,7 @@ from evaluators import next_vector
 from evaluators.baselines import persistence
 from evaluators.baselines.common.baseline import Context as BaselineContext
 from evaluators.common.evaluator import Context
-from evaluators.metrics import ranking
+from evaluators.metrics import intervals
 from input_pipeline import data_checks
 from input_pipeline.datasets import topics
 from losses import fast_ap
@@ -395,7 +395,7 @@ def test_12_resemblance_that_random_pairs_have_too(tmp_path):
 
 
 def test_13_none_of_ten_is_no_result(tmp_path):
-    low, high = ranking.wilson(0.0, 10)
+    low, high = intervals.wilson(0.0, 10)
     missed = {"eval/codes/recall@100": score(0.0, 10, 0.0009, low, high)}
     seen = replay(tmp_path, evaluations=[missed])["zero_recall"]["seen"]
     assert "0 in 10 queries: with 95 % confidence the true value is below 0.278" in seen

@@ -1,12 +1,12 @@
 """One process a workdir."""
 
 import contextlib
-import fcntl
 import pathlib
 import socket
 import time
 from collections.abc import Iterator
 
+from input_pipeline.cache import file_lock
 from reporting import run_dir as files
 from train_lib.errors import InputError
 
@@ -32,13 +32,11 @@ def hold(workdir: pathlib.Path) -> Iterator[None]:
     beat = files.read_heartbeat(workdir) or {}
     who = f"process {beat.get('pid')} on {beat.get('host')}"
     with open(workdir / ".lock", "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not file_lock.try_lock(file):
             raise WorkdirBusy(
                 f"got {workdir}, where {who} is at work; expected a free one. "
                 "Wait for it, stop it, or choose another --workdir"
-            ) from error
+            )
         elsewhere = beat.get("host") not in (None, socket.gethostname())
         fresh = time.time() - beat.get("time", 0) < FRESH_SECONDS
         if elsewhere and fresh and beat.get("state") in files.LIVE_STATES:

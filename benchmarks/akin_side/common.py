@@ -1,7 +1,5 @@
 """What our side of every step benchmark shares: the cache, a gradient, a whole step."""
 
-import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from input_pipeline.cache.root import cache_root
 from objectives.common.objective import Objective
 from train_lib import optimizers, parallel
 from train_lib.train_step import init_state, make_train_step
@@ -20,9 +19,7 @@ VERSION = f"jax {jax.__version__}"
 def start(threads: int) -> None:
     """Turns on the compilation cache; XLA:CPU takes its threads from the affinity."""
     del threads
-    root = os.environ.get("AKIN_CACHE", pathlib.Path.home() / ".cache" / "akin")
-    cache = pathlib.Path(root) / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_compilation_cache_dir", str(cache_root() / "xla"))
 
 
 def forward_backward(model: nn.Module, x: jax.Array) -> Callable[[], None]:

@@ -18,7 +18,7 @@ _SHARD_BYTES = 512 * 2**20
 
 @functools.cache
 def features(size: int) -> tfds.features.FeaturesDict:
-    """Returns what one record holds: its image as raw bytes, and its id."""
+    """Return what one record holds: its image as raw bytes, and its id."""
     image = tfds.features.Tensor(
         shape=(size, size, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
     )
@@ -28,15 +28,15 @@ def features(size: int) -> tfds.features.FeaturesDict:
 
 
 def write_shard(path: pathlib.Path, images: np.ndarray, ids: np.ndarray) -> None:
-    """Writes one ArrayRecord file.
+    """Write one ArrayRecord file.
 
     Raw pixels, since ArrayRecord compresses each record with zstd, which reads back
     several times faster than PNG.
 
     Args:
-      path: the file to write.
-      images: uint8 [m, S, S, 3].
-      ids: int64 [m].
+        path: The file to write.
+        images: uint8 [m, S, S, 3].
+        ids: int64 [m].
     """
     spec = features(images.shape[1])
     serializer = example_serializer.ExampleSerializer(spec.get_serialized_info())
@@ -51,9 +51,9 @@ class Images:
     """Random access to the images of one split; picklable.
 
     Args:
-      paths: ArrayRecord files, in order.
-      size: side of the images in pixels.
-      memory: bytes; if all images fit into it, each is decoded once and kept.
+        paths: ArrayRecord files, in order.
+        size: Side of the images in pixels.
+        memory: Bytes; if all images fit into it, each is decoded once and kept.
     """
 
     def __init__(self, paths: Iterable[str | os.PathLike], size: int, memory: int = 0):
@@ -86,7 +86,7 @@ class Images:
         return {"image": self.read([range(len(self))[row]])["image"][0]}
 
     def read(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
-        """Returns `image` uint8 [m, S, S, 3] of `rows`."""
+        """Return `image` uint8 [m, S, S, 3] of `rows`."""
         rows = np.asarray(rows, np.int64)
         if self._kept is None:
             return {"image": self._decode(rows)}
@@ -115,9 +115,9 @@ class ImageBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     are copied record by record; `tfds.builder_from_directory` reads the result.
 
     Args:
-      size: side of the images in pixels.
-      blocks: split -> ArrayRecord files, in order.
-      **kwargs: of `tfds.core.DatasetBuilder`; `data_dir` above all.
+        size: Side of the images in pixels.
+        blocks: Split -> ArrayRecord files, in order.
+        **kwargs: Arguments of `tfds.core.DatasetBuilder`, such as `data_dir`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -171,7 +171,7 @@ class ImageBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 def _gather(
     paths: list[pathlib.Path], template: tfds.core.ShardedFileTemplate
 ) -> tuple[list[int], int]:
-    """Copies records into shards of some 512 MiB; returns their lengths and bytes."""
+    """Copy records into shards of some 512 MiB; returns their lengths and bytes."""
     shards, current = [], []
     held = 0
     for path in paths:

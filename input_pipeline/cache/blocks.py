@@ -19,10 +19,10 @@ class Block(NamedTuple):
     """What one block of work yields.
 
     Attributes:
-      images: uint8 [m, S, S, 3].
-      ids: int64 [m], unique in the dataset and below 2^31.
-      held: bool [m], true where the record belongs to the validation split.
-      report: JSON values, kept beside the block for the dataset's facts.
+        images: uint8 [m, S, S, 3].
+        ids: int64 [m], unique in the dataset and below 2^31.
+        held: bool [m], true where the record belongs to the validation split.
+        report: JSON values, kept with the block for the dataset's facts.
     """
 
     images: np.ndarray
@@ -37,16 +37,16 @@ def make(
     function: Callable[[Any], Block],
     workers: int,
 ) -> Iterator[pathlib.Path]:
-    """Makes the blocks that are not there yet and yields every path once it is.
+    """Make the blocks that are not there yet and yields every path once it is.
 
     Args:
-      items: one a block.
-      paths: where the block of each item goes.
-      function: item -> Block; picklable if `workers` is above 1.
-      workers: processes; 1 for this one.
+        items: One a block.
+        paths: Folder of each item's block.
+        function: Item -> Block; picklable if `workers` is above 1.
+        workers: Processes; 1 for this one.
 
     Raises:
-      DataError: if a process dies.
+        DataError: If a process dies.
     """
     todo = [k for k, path in enumerate(paths) if not path.exists()]
     yield from (paths[k] for k in sorted(set(range(len(paths))) - set(todo)))
@@ -69,7 +69,7 @@ def make(
             yield from (future.result() for future in futures.as_completed(waiting))
         except futures.process.BrokenProcessPool as error:
             raise dataset.DataError(
-                "a process that decodes pictures died: killed for want of memory, a "
+                "a process that decodes images died: killed for want of memory, a "
                 "crash in an image library, or a script without `if __name__ == "
                 "'__main__'`; finished blocks are kept, data.workers=1 prepares "
                 "without further processes"
@@ -79,7 +79,7 @@ def make(
 
 
 def _run(function: Callable, item: Any, path: pathlib.Path) -> pathlib.Path:
-    """Makes one block in a folder beside `path`, then gives it its name."""
+    """Make one block in a draft folder, then rename it to `path`."""
     block = function(item)
     draft = path.with_name(f"{path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -96,15 +96,15 @@ def _run(function: Callable, item: Any, path: pathlib.Path) -> pathlib.Path:
 
 
 def shard(path: pathlib.Path, split: str) -> pathlib.Path:
-    """Returns the ArrayRecord file of a block; there is none without records."""
+    """Return the ArrayRecord file of a block; there is none without records."""
     return path / f"{split}.array_record"
 
 
 def ids(path: pathlib.Path, split: str) -> np.ndarray:
-    """Returns the ids of a block's records, int64 [m]."""
+    """Return the ids of a block's records, int64 [m]."""
     return np.load(path / f"{split}.npy", allow_pickle=False)
 
 
 def report(path: pathlib.Path) -> dict:
-    """Returns the report of a block."""
+    """Return the report of a block."""
     return json.loads((path / "report.json").read_text())

@@ -5,12 +5,11 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable
 from typing import Any
 
 from input_pipeline import dataset
-from input_pipeline.cache import prepared
+from input_pipeline.cache.root import cache_root
 
 # What the system says where a folder cannot be written; a reader's errors are others.
 _NOT_WRITABLE = {
@@ -26,7 +25,7 @@ _NOT_WRITABLE = {
 
 
 def stamp(file: pathlib.Path) -> list:
-    """Returns what changes when a file does: its path, size and time, for a `spec`."""
+    """Return what changes when a file does: its path, size and time, for a `spec`."""
     stat = file.stat()
     return [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
 
@@ -34,19 +33,20 @@ def stamp(file: pathlib.Path) -> list:
 def cached(
     kind: str, spec: list, cache: str, write: Callable[[pathlib.Path], Any]
 ) -> tuple[pathlib.Path, Any]:
-    """Returns a `.npy` file in the cache and the note on it; makes both if need be.
+    """Return a `.npy` file in the cache and the note on it; makes both if need be.
 
     Args:
-      kind: folder in the cache.
-      spec: JSON values that decide what is in the file.
-      cache: see `_prepare.cache_root`.
-      write: makes the file at the path that it is given; returns the note, JSON values.
+        kind: Folder in the cache.
+        spec: JSON values that decide what is in the file.
+        cache: Folder of the cache; see `cache_root`.
+        write: Makes the file at the path that it is given; returns the note, JSON
+            values.
 
     Raises:
-      DataError: if the cache cannot be written.
+        DataError: If the cache cannot be written.
     """
     name = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:24]
-    folder = prepared.cache_root(cache) / kind
+    folder = cache_root(cache) / kind
     stored, note = folder / f"{name}.npy", folder / f"{name}.json"
     if not (stored.is_file() and note.is_file()):
         draft = folder / f".{name}.{os.getpid()}.npy"
@@ -68,17 +68,3 @@ def cached(
                 "data.cache or AKIN_CACHE"
             ) from error
     return stored, json.loads(note.read_text("utf-8"))
-
-
-def check_room(folder: pathlib.Path, size: int) -> None:
-    """Checks that `size` bytes are free: a map of a full disk kills the process.
-
-    Raises:
-      DataError: if they are not.
-    """
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise dataset.DataError(
-            f"data.cache: {size:,} bytes are to be written to {folder}, where {free:,} "
-            "are free; choose another with data.cache or AKIN_CACHE"
-        )

@@ -1,63 +1,46 @@
 """Prepares a dataset once, block by block, and opens what was prepared."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from tqdm import auto as tqdm
 
 from input_pipeline import dataset
-from input_pipeline.cache import array_records
+from input_pipeline.cache import array_records, file_lock
 from input_pipeline.cache import blocks as blocks_lib
+from input_pipeline.cache.root import cache_root
 from input_pipeline.records import columns as columns_lib
 
 _IMAGES = "images"
 _FEW_BLOCKS = 4
 
 
-class Columns(NamedTuple):
-    """The table of one split, without weights, and the names of labels and codes."""
-
-    table: dict[str, Any]
-    label_names: list[str]
-    code_names: list[str]
-
-
 class Work(NamedTuple):
     """How to prepare a dataset.
 
     Attributes:
-      blocks: work items, picklable.
-      make: item -> _blocks.Block; picklable, called in other processes.
-      columns: ids int64 [n] -> Columns.
-      facts: (reports, train ids, validation ids) -> JSON values; may raise DataError.
-      watch: called with the report of each finished block; may raise DataError.
+        blocks: Work items, picklable.
+        make: Item -> blocks.Block; picklable, called in other processes.
+        columns: Ids int64 [n] -> Columns.
+        facts: (reports, train ids, validation ids) -> JSON values; may raise DataError.
+        watch: Called with the report of each finished block; may raise DataError.
     """
 
     blocks: Sequence[Any]
     make: Callable[[Any], blocks_lib.Block]
-    columns: Callable[[np.ndarray], Columns]
+    columns: Callable[[np.ndarray], columns_lib.Columns]
     facts: Callable[[list[dict], np.ndarray, np.ndarray], dict]
     watch: Callable[[dict], None] = lambda report: None
 
 
-def cache_root(cache: str | os.PathLike | None) -> pathlib.Path:
-    """Returns `cache`, else $AKIN_CACHE, else ~/.cache/akin."""
-    root = cache or os.environ.get("AKIN_CACHE") or "~/.cache/akin"
-    return pathlib.Path(root).expanduser().absolute()
-
-
 def fingerprint(spec: dict) -> str:
-    """Returns 16 hexadecimal digits of the hash of `spec`."""
+    """Return 16 hexadecimal digits of the hash of `spec`."""
     text = json.dumps(spec, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -72,27 +55,27 @@ def load(
     progress: bool,
     workers: int | None,
 ) -> dataset.Data:
-    """Prepares a dataset unless that was done before, and opens it.
+    """Prepare a dataset unless that was done before, and opens it.
 
     Interrupted at any time, the next call goes on with the first block that is not
     complete. Of two processes that prepare the same, the second waits.
 
     Args:
-      spec: JSON values that decide every pixel and column, "dataset" and "size" among
-        them; their hash is the fingerprint under which the result is kept.
-      plan: how to prepare it; called only if that is still to be done.
-      cache: folder for prepared data; see `cache_root`.
-      rarity: exponent of the code weights n_c^-rarity, 0 or more.
-      memory_mb: decoded images are kept if a split's fit into so many MiB.
-      progress: show a progress bar.
-      workers: processes that make blocks; 1 for this one, None for one a CPU
-        core where there is enough work.
+        spec: JSON values that decide every pixel and column, "dataset" and "size" among
+            them; their hash is the fingerprint under which the result is kept.
+        plan: Returns the work; called only if the data is not prepared yet.
+        cache: Folder for prepared data; see `cache_root`.
+        rarity: Exponent of the code weights n_c^-rarity, 0 or more.
+        memory_mb: Decoded images are kept if a split's fit into so many MiB.
+        progress: Whether to show a progress bar.
+        workers: Processes that make blocks; 1 for this one, None for one a CPU core
+            where there is enough work.
 
     Returns:
-      The two splits and the facts.
+        The two splits and the facts.
 
     Raises:
-      DataError: if the plan refuses the data, or the cache cannot be written.
+        DataError: If the plan refuses the data, or the cache cannot be written.
     """
     if rarity < 0:
         raise dataset.DataError(f"got data.rarity={rarity}; expected 0 or more")
@@ -101,7 +84,7 @@ def load(
     if work.exists() or not final.exists():
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(final.with_suffix(".lock")):
+            with file_lock.wait_for(final.with_suffix(".lock")):
                 if not final.exists():
                     _prepare(spec, plan(), work, final, progress, workers)
                 shutil.rmtree(work, ignore_errors=True)
@@ -122,7 +105,7 @@ def _prepare(
     progress: bool,
     workers: int | None,
 ) -> None:
-    """Makes the blocks in `work` and puts them together into `final`."""
+    """Make the blocks in `work` and puts them together into `final`."""
     name, size = spec["dataset"], spec["size"]
     blocks, ready = work / "blocks", work / "ready"
     blocks.mkdir(parents=True, exist_ok=True)
@@ -130,9 +113,9 @@ def _prepare(
     # To start processes takes longer than to make a few blocks.
     few = len(paths) < _FEW_BLOCKS
     workers = workers or (1 if few else os.cpu_count() or 1)
-    made = blocks_lib.make(plan.blocks, paths, plan.make, workers)
+    finished = blocks_lib.make(plan.blocks, paths, plan.make, workers)
     for path in tqdm.tqdm(
-        made,
+        finished,
         total=len(paths),
         desc=f"preparing {name}",
         unit="block",
@@ -173,7 +156,7 @@ def _prepare(
 
 
 def _builder_of(name: str) -> type[array_records.ImageBuilder]:
-    """Returns the TFDS builder class of a dataset: image_folder -> ImageFolder."""
+    """Return the TFDS builder class of a dataset: image_folder -> ImageFolder."""
     return type(
         "".join(part.title() for part in name.split("_")),
         (array_records.ImageBuilder,),
@@ -183,7 +166,7 @@ def _builder_of(name: str) -> type[array_records.ImageBuilder]:
 
 
 def _table_facts(tables: dict[str, dict]) -> dict:
-    """Counts records and codes; a record whose codes no other carries is alone."""
+    """Count records, codes, and records that share no code with another."""
     facts: dict[str, Any] = {"records": {}, "codes": {}, "without_partner": {}}
     for split, table in tables.items():
         codes = table["codes"]
@@ -214,23 +197,3 @@ def _open(final: pathlib.Path, size: int, rarity: float, memory: int) -> dataset
             names["codes"],
         )
     return dataset.Data(**splits, facts={**facts, "prepared_in": str(final)})
-
-
-@contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
-    """Holds `path` for this process; the kernel lets go when the process dies."""
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            logging.warning(
-                "waiting for process %s, which prepares the same data (%s)",
-                file.read().strip() or "(unknown)",
-                path,
-            )
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield

@@ -11,6 +11,7 @@ from annotated_types import Interval
 from input_pipeline import dataset, field_checks
 from input_pipeline.formats import vectors as vector_format
 from input_pipeline.records import windows
+from input_pipeline.records.stored_array import StoredArray
 
 LISTED = 20  # vectors named that were left out
 _ROWS = 65_536  # looked through at a time
@@ -33,32 +34,33 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns windows of articles as records.
+    """Return windows of articles as records.
 
     Args:
-      path: `.npz`, `.npy` with a CSV beside it, or parquet; float16 or float32.
-      key: array or column that holds the vectors.
-      article: column that says which article a vector belongs to.
-      position: column of its place there; "" for the order of the file.
-      title: column that names articles; the article itself where there is none.
-      context: vectors that are seen before the one that is asked for.
-      width: numbers of a vector.
-      val_fraction: share of the articles held out.
-      cross_article_negatives: vectors of other articles that come with a window, for
-          corruption.
-      same_article_negatives: vectors of the same article that do, as further
-          candidates.
-      max_rejected: share of the vectors that may be at fault; they are left out, with
-        the windows they are in.
-      cache: where copies that can be mapped are kept.
-      seed: of the split and of what comes with a window.
-      progress: show bars.
+        path: `.npz`, `.npy` with a CSV file of the same name, or parquet; float16 or
+            float32.
+        key: Array or column that holds the vectors.
+        article: Column that says which article a vector belongs to.
+        position: Column of its place there; "" for the order of the file.
+        title: Column that names articles; the article itself where there is none.
+        context: Vectors that are seen before the one that is asked for.
+        width: Numbers of a vector.
+        val_fraction: Share of the articles held out.
+        cross_article_negatives: Vectors of other articles that come with a window, for
+            corruption.
+        same_article_negatives: Vectors of the same article that do, as further
+            candidates.
+        max_rejected: Share of the vectors that may be at fault; they are left out, with
+            the windows they are in.
+        cache: Folder for copies that can be mapped.
+        seed: Random seed of the split and of the negatives.
+        progress: Whether to show a progress bar.
 
     Returns:
-      As `_windows.split` says.
+        As `windows.split` says.
 
     Raises:
-      DataError: if the file does not hold what was said, or too much is at fault.
+        DataError: If the file does not hold such vectors, or too many are faulty.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     file = vector_format.open_vectors(
@@ -126,7 +128,7 @@ def _sequences(file, path, article, position, title) -> windows.Sequences:
         begins = np.searchsorted(numbers, numbers)
         at = np.arange(len(numbers)) - begins
     return windows.Sequences(
-        vectors=windows.Vectors(file.path),
+        vectors=StoredArray(file.path),
         order=order,
         article=numbers,
         position=at,
@@ -138,16 +140,18 @@ def _sequences(file, path, article, position, title) -> windows.Sequences:
 def _faults(file, sequences) -> dict[str, np.ndarray]:
     """Rows by what is wrong with them."""
     array = sequences.vectors.array
-    found: dict[str, list] = {"not finite": [], "only zeros": []}
-    odd = np.array(file.odd, np.int64)
+    rows_by_fault: dict[str, list] = {"not finite": [], "only zeros": []}
+    other_length = np.array(file.other_length, np.int64)
     for start in range(0, len(array), _ROWS):
         block = np.asarray(array[start : start + _ROWS], np.float32)
         finite = np.isfinite(block).all(1)
-        found["not finite"].append(start + np.flatnonzero(~finite))
-        found["only zeros"].append(start + np.flatnonzero(finite & ~block.any(1)))
-    faults = {why: np.concatenate(rows) for why, rows in found.items()}
-    faults["not finite"] = np.setdiff1d(faults["not finite"], odd)
-    faults[f"not {array.shape[1]} numbers"] = odd
+        rows_by_fault["not finite"].append(start + np.flatnonzero(~finite))
+        rows_by_fault["only zeros"].append(
+            start + np.flatnonzero(finite & ~block.any(1))
+        )
+    faults = {why: np.concatenate(rows) for why, rows in rows_by_fault.items()}
+    faults["not finite"] = np.setdiff1d(faults["not finite"], other_length)
+    faults[f"not {array.shape[1]} numbers"] = other_length
     return {why: rows for why, rows in faults.items() if len(rows)}
 
 

@@ -1,9 +1,10 @@
-"""Ultrasound cine: frames of clips from files, as small gray pictures.
+"""Ultrasound cine: frames of clips from files, as small gray images.
 
-Amplitudes become B-mode pictures once, |A| over the largest of the sequence, in
+Amplitudes become B-mode images once, |A| over the largest of the sequence, in
 decibels, and are kept as uint8 in the cache; what trains reads from there.
 """
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from annotated_types import Interval
 from input_pipeline import dataset, field_checks
 from input_pipeline.formats import arrays as array_format
 from input_pipeline.formats.cine import arrays as cine_arrays
+from input_pipeline.formats.cine import axes as cine_axes
 from input_pipeline.formats.cine import files as cine_files
 from input_pipeline.formats.cine import images as cine_images
 from input_pipeline.formats.cine import table as cine_table
@@ -48,48 +50,49 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns frames as records.
+    """Return frames as records.
 
     Args:
-      path: `.mat` (7.3 or 5), `.h5`, `.hdf5`, `.npz` or `.npy` file; folder of such
-        files, each a clip; or folder of pictures (PNG, JPEG, BMP, TIFF), where each
-        folder in it is a clip and frames are in the natural order of names.
-      key: where the array lies in a file, as "Acq/Amp"; "" for the only one that can
-        be frames.
-      axes: names of the array's axes, of frame, channel, depth, line and clip, joined
-        by commas, in the order that its author knows; see `_cine_axes.name_axes`. ""
-        guesses, and says what.
-      size: (h, w) of the pictures, to which frames are stretched.
-      bmode: "sequence": amplitudes, over the largest of their clip; "frame": over the
-        largest of the frame; "none": pictures already; "auto": "none" for uint8, else
-        "sequence".
-      envelope: how echoes become amplitudes, see `_bmode.envelope`; "auto": "hilbert"
-        for real values of which more than a tenth is negative, else "abs". Channels
-        are joined by the root of their sum of squares, colors by their luminance.
-      db: dynamic range in decibels.
-      table: CSV file with a row for each frame or with columns for frame and clip; ""
-        for the one beside `path`, if there is one.
-      clip: column of the table that names clips.
-      frame: column of the table that counts the frames of a clip.
-      time: column of the table with seconds.
-      label: see `_frames.split`, as for all down to `delta`.
-      bins: of the label.
-      period: of the label.
-      split: by "clip", or by contiguous "time" in each.
-      val_filter: "column=value,value".
-      val_fraction: share that is held out.
-      gap: seconds between the sides.
-      delta: frames to the next.
-      pseudo: fields of the pseudo-labels.
-      reference: picture file that pseudo-labels compare with.
-      max_rejected: share of the frames, and of the files, that may be left out for
-        their faults.
-      cache: folder for prepared frames.
-      seed: of the clips that are drawn.
-      progress: show it.
+        path: `.mat` (7.3 or 5), `.h5`, `.hdf5`, `.npz` or `.npy` file; folder of such
+            files, each a clip; or folder of images (PNG, JPEG, BMP, TIFF), where each
+            folder in it is a clip and frames are in the natural order of names.
+        key: Where the array lies in a file, as "Acq/Amp"; "" for the only one that can
+            be frames.
+        axes: Names of the array's axes, of frame, channel, depth, line and clip, joined
+            by commas, in the order of the program that wrote it; see `axes.name_axes`.
+            "" guesses, and says what.
+        size: (h, w) of the images, to which frames are stretched.
+        bmode: "sequence": amplitudes, over the largest of their clip; "frame": over the
+            largest of the frame; "none": images already; "auto": "none" for uint8, else
+            "sequence".
+        envelope: How echoes become amplitudes, see `bmode.envelope`; "auto": "hilbert"
+            for real values of which more than a tenth is negative, else "abs". Channels
+            are joined by the root of their sum of squares, colors by their luminance.
+        db: Dynamic range in decibels.
+        table: CSV file with a row for each frame or with columns for frame and clip; ""
+            for a CSV file next to `path`, if there is one.
+        clip: Column of the table that names clips.
+        frame: Column of the table that counts the frames of a clip.
+        time: Column of the table with seconds.
+        label: Column that becomes the label; see `frames.split`, also for the fields
+            down to `delta`.
+        bins: Number of bins of a numeric label; 0 for none.
+        period: Period of a circular label; 0 for none.
+        split: By "clip", or by contiguous "time" in each.
+        val_filter: "column=value,value".
+        val_fraction: Share that is held out.
+        gap: Seconds between the sides.
+        delta: Frames to the next.
+        pseudo: Fields of the pseudo-labels.
+        reference: Image file that pseudo-labels compare with.
+        max_rejected: Share of the frames, and of the files, that may be left out for
+            their faults.
+        cache: Folder for prepared frames.
+        seed: Random seed of the held-out clips.
+        progress: Whether to show a progress bar.
 
     Raises:
-      DataError: if files, table or fields do not fit; says what there is.
+        DataError: If files, table or fields do not fit; lists the choices.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(label=label, reference=reference)
@@ -97,14 +100,14 @@ def load(
         path,
         key=key,
         axes=axes,
-        recipe=cine_arrays.Recipe(tuple(size), bmode, float(db), envelope),
+        recipe=bmode_lib.Recipe(tuple(size), bmode, float(db), envelope),
         columns={"table": table, "clip": clip, "frame": frame, "time": time},
         max_rejected=max_rejected,
         cache=cache,
         progress=progress,
     )
     if reference:
-        gray = cine_images.gray_picture(reference, tuple(size))
+        gray = cine_images.gray_image(reference, tuple(size))
         pseudo = {**(pseudo or {}), "reference": gray}
     return frames_lib.split(
         cine,
@@ -139,38 +142,38 @@ def check(**fields: Any) -> None:
 def read_records(
     path: str, *, data: Mapping[str, Any], transform: Any = None
 ) -> tuple[dataset.Split, dict]:
-    """Returns all frames of a file or folder, or the one of a picture, and facts.
+    """Return all frames of a file or folder, or the one of an image, and facts.
 
     Frames at fault are left out and counted.
 
     Args:
-      path: as in `load`, or a picture file.
-      data: fields of the dataset in training, of which `size` and those of reading
-        count; `table` if its `path` is the same.
-      transform: not used.
+        path: As in `load`, or an image file.
+        data: Fields of the dataset in training, of which `size` and those of reading
+            count; `table` if its `path` is the same.
+        transform: Not used.
 
     Raises:
-      DataError: if there is nothing that can be read.
+        DataError: If there is nothing that can be read.
     """
     del transform
-    own = load.__kwdefaults__ | dict(data)
-    size = own["size"]
+    fields = load.__kwdefaults__ | dict(data)
+    size = fields["size"]
     file = pathlib.Path(path).expanduser()
     if file.suffix.lower() in cine_images.SUFFIXES and not file.is_dir():
-        image = cine_images.gray_picture(file, tuple(size))[..., None]
+        image = cine_images.gray_image(file, tuple(size))[..., None]
         return dataset.single({"image": image}, file.name, str(path)), {}
-    if pathlib.Path(own["path"]).expanduser().resolve() != file.resolve():
-        own["table"] = ""  # belongs to the frames of training
+    if pathlib.Path(fields["path"]).expanduser().resolve() != file.resolve():
+        fields["table"] = ""  # belongs to the frames of training
     cine = _read(
         path,
-        key=own["key"],
-        axes=own["axes"],
-        recipe=cine_arrays.Recipe(
-            tuple(size), own["bmode"], float(own["db"]), own["envelope"]
+        key=fields["key"],
+        axes=fields["axes"],
+        recipe=bmode_lib.Recipe(
+            tuple(size), fields["bmode"], float(fields["db"]), fields["envelope"]
         ),
-        columns={name: own[name] for name in ("table", "clip", "frame", "time")},
+        columns={name: fields[name] for name in ("table", "clip", "frame", "time")},
         max_rejected=1.0,
-        cache=own["cache"],
+        cache=fields["cache"],
         progress=False,
     )
     return frames_lib.whole(cine, str(path)), cine.facts
@@ -179,9 +182,13 @@ def read_records(
 def _read(
     path: str,
     *,
-    recipe: cine_arrays.Recipe,
+    key: str,
+    axes: str,
+    recipe: bmode_lib.Recipe,
     columns: dict[str, str],
-    **fields,
+    max_rejected: float,
+    cache: str,
+    progress: bool,
 ) -> frames_lib.Cine:
     if not path:
         raise dataset.DataError(
@@ -189,9 +196,24 @@ def _read(
             f"{', '.join(array_format.SUFFIXES)}, or a folder"
         )
     place = pathlib.Path(path).expanduser()
-    beside = columns.pop("table")
-    prepared = cine_files.prepare(place, recipe=recipe, **fields)
-    file = cine_table.find(place, beside)
+    csv_file = columns.pop("table")
+    convert = functools.partial(
+        cine_arrays.convert,
+        key=key,
+        name_axes=functools.partial(cine_axes.name_axes, axes=axes),
+        recipe=recipe,
+        progress=progress,
+    )
+    prepared = cine_files.prepare(
+        place,
+        convert=convert,
+        spec=[key, axes],
+        recipe=recipe,
+        max_rejected=max_rejected,
+        cache=cache,
+        progress=progress,
+    )
+    file = cine_table.find(place, csv_file)
     table, facts = cine_table.join(prepared.table, file, **columns)
     kept = table.iloc[prepared.kept].reset_index(drop=True)
     return frames_lib.Cine(prepared.frames, kept, {**prepared.facts, **facts})

@@ -1,4 +1,4 @@
-"""A folder of pictures, with or without a labels.csv.
+"""A folder of images, with or without a labels.csv.
 
 `docs/data.md` says how to arrange one.
 """
@@ -41,30 +41,30 @@ def load(
     workers: Annotated[int, Interval(ge=1, le=1024)] | None = None,
     progress: bool = True,
 ) -> dataset.Data:
-    """Prepares a folder of pictures once and returns it split by concept.
+    """Prepare a folder of images once and returns it split by concept.
 
     Args:
-      path: the folder; sub-folders belong to it.
-      size: side of the prepared pictures in pixels, 16..1024.
-      cache: folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
-      seed: of the split.
-      val_fraction: share of groups held out for validation, 0 <= val_fraction < 1. A
-        group is the files with the same finest code; a file without codes is its own
-        group.
-      max_rejected: files that may be left out: a share if at most 1, else a number.
-      max_pixels: larger pictures are left out.
-      rarity: exponent of the code weights n_c^-rarity.
-      memory_mb: decoded pictures are kept in memory if they all fit into this.
-      workers: processes that decode; 1 for this one, None for one a CPU core where
-        there is enough work.
-      progress: show a progress bar.
+        path: The folder; sub-folders belong to it.
+        size: Side of the prepared images in pixels, 16..1024.
+        cache: Folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
+        seed: Random seed of the split.
+        val_fraction: Share of groups held out for validation, 0 <= val_fraction < 1. A
+            group is the files with the same finest code; a file without codes is its
+            own group.
+        max_rejected: Files that may be left out: a share if at most 1, else a number.
+        max_pixels: Larger images are left out.
+        rarity: Exponent of the code weights n_c^-rarity.
+        memory_mb: Decoded images are kept in memory if they all fit into this.
+        workers: Processes that decode; 1 for this one, None for one a CPU core where
+            there is enough work.
+        progress: Whether to show a progress bar.
 
     Returns:
-      Train and validation splits, label = finest code, and the facts.
+        Train and validation splits, label = finest code, and the facts.
 
     Raises:
-      DataError: if there is nothing to read, too much is rejected, or labels.csv is
-        at fault.
+        DataError: If there is nothing to read, too much is rejected, or labels.csv is
+            at fault.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(path=path)
@@ -82,22 +82,7 @@ def load(
         "content": label_table.digest(files, content),
     }
 
-    def plan() -> prepared.Work:
-        """What is to be read, in blocks, and what is said of it afterwards."""
-        index = image_files.build(root, files, content)
-        tally = image_files.Tally(index.total, max_rejected)
-        tally.add(index.rejected)
-        held = image_files.hold_back(index.groups, val_fraction, seed)
-        return prepared.Work(
-            blocks=_cut(index.paths, held, size),
-            make=functools.partial(
-                _block, root=str(root), size=size, max_pixels=max_pixels
-            ),
-            columns=index.columns,
-            facts=functools.partial(_facts, index=index, root=root),
-            watch=lambda report: tally.add(report["rejected"]),
-        )
-
+    plan = functools.partial(_plan, root, files, content, spec, max_rejected)
     data = prepared.load(
         spec,
         plan,
@@ -116,17 +101,43 @@ def load(
     return data._replace(facts={**data.facts, "path": str(root)})
 
 
+def _plan(
+    root: pathlib.Path,
+    files: label_table.Files,
+    content: bytes | None,
+    spec: dict,
+    max_rejected: float,
+) -> prepared.Work:
+    """Return how to prepare a folder, in blocks."""
+    index = image_files.build(root, files, content)
+    tally = image_files.Tally(index.total, max_rejected)
+    tally.add(index.rejected)
+    held = image_files.held_out_files(index.groups, spec["val_fraction"], spec["seed"])
+    return prepared.Work(
+        blocks=_cut(index.paths, held, spec["size"]),
+        make=functools.partial(
+            _block,
+            root=str(root),
+            size=spec["size"],
+            max_pixels=spec["max_pixels"],
+        ),
+        columns=index.columns,
+        facts=functools.partial(_facts, index=index, root=root),
+        watch=lambda report: tally.add(report["rejected"]),
+    )
+
+
 def decode(path: str, size: int, max_pixels: int = 64_000_000) -> np.ndarray:
-    """Returns one picture prepared as `load` does it, uint8 [size, size, 3].
+    """Return one image prepared as `load` does it, uint8 [size, size, 3].
 
     Raises:
-      DataError: if the file cannot be used.
+        DataError: If the file cannot be used.
     """
     try:
         return image_format.decode(path, size, max_pixels).pixels
     except image_format.Rejected as reason:
         raise dataset.DataError(
-            f"got {path}, which cannot be used: {reason}; expected a picture"
+            f"got {path}, which cannot be used: {reason}; expected an image"
         ) from None
 
 
@@ -173,7 +184,7 @@ def read_records(
 
 
 def _cut(paths: list[str], held: np.ndarray, size: int) -> list[tuple]:
-    """Cuts the files into blocks whose pictures fit into some 32 MiB."""
+    """Cut the files into blocks whose images fit into some 32 MiB."""
     length = min(max(_BLOCK_BYTES // (3 * size * size), 16), _BLOCK_FILES)
     return [
         (start, paths[start : start + length], held[start : start + length])
@@ -186,16 +197,16 @@ def _block(item: tuple, *, root: str, size: int, max_pixels: int) -> blocks_lib.
     pixels, ids, rejected, sizes, hashes, gray = [], [], [], [], [], 0
     for offset, path in enumerate(paths):
         try:
-            picture = image_format.decode(os.path.join(root, path), size, max_pixels)
+            image = image_format.decode(os.path.join(root, path), size, max_pixels)
         except image_format.Rejected as reason:
             rejected.append((label_table.shown(path), str(reason)))
             continue
-        pixels.append(picture.pixels)
+        pixels.append(image.pixels)
         ids.append(start + offset)
-        sizes.append((picture.width, picture.height))
-        content = hashlib.blake2b(picture.pixels.tobytes(), digest_size=8)
+        sizes.append((image.width, image.height))
+        content = hashlib.blake2b(image.pixels.tobytes(), digest_size=8)
         hashes.append(content.hexdigest())
-        gray += picture.gray
+        gray += image.gray
     images = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
     ids = np.array(ids, np.int64)
     held = held[ids - start]
@@ -213,7 +224,7 @@ def _facts(
     records = len(train) + len(validation)
     if not records:
         raise dataset.DataError(
-            f"got {root} without one picture that can be read; expected some"
+            f"got {root} without one image that can be read; expected some"
             + image_files.Tally.listing(rejected)
         )
     ids = np.concatenate([train, validation])
@@ -229,7 +240,7 @@ def _facts(
         "not_listed": rows.count(None) if index.labels else 0,
         "per_source": dict(sources),
         "gray_share": sum(part["gray"] for part in reports) / records,
-        "picture_sizes": {
+        "image_sizes": {
             "min": sizes.min(0).tolist(),
             "median": np.median(sizes, axis=0).tolist(),
             "max": sizes.max(0).tolist(),
@@ -240,7 +251,7 @@ def _facts(
 
 
 def _duplicates(reports: list[dict]) -> dict:
-    """Counts pictures that are pixel for pixel one that came before."""
+    """Count images that are pixel for pixel one that came before."""
     train, validation = (
         Counter(content for part in reports for content in part[split])
         for split in ("train", "validation")

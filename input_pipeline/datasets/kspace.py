@@ -1,13 +1,11 @@
 """Measured multi-coil scans: HDF5 (fastMRI), npy, BART and MATLAB files of k-space.
 
 Scans differ in matrix and coils; all are brought to [coils, size, size], and the report
-says how: the picture is padded to a square, its k-space cut (or padded) to the lines in
+says how: the image is padded to a square, its k-space cut (or padded) to the lines in
 the middle; more coils are combined into `coils` virtual ones by singular vectors, fewer
 are followed by empty ones. Nothing is scaled, so that phase and proportions stay.
 """
 
-import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -17,8 +15,9 @@ import numpy as np
 from annotated_types import Interval
 from tqdm import auto as tqdm
 
-from input_pipeline import dataset, field_checks
-from input_pipeline.cache import prepared as prepared_lib
+from input_pipeline import dataset, field_checks, splits
+from input_pipeline.cache import mapped_array
+from input_pipeline.cache.root import cache_root
 from input_pipeline.formats import kspace as kspace_format
 from input_pipeline.physics import coils as coils_lib
 from input_pipeline.records import phantoms
@@ -43,28 +42,30 @@ def load(
     seed: int = 0,
     progress: bool = True,
 ) -> dataset.Data:
-    """Returns scans as records, a slice each.
+    """Return scans as records, a slice each.
 
     Args:
-      path: folder, looked through with all that is in it.
-      size: side of the picture, and lines in full.
-      coils: of every record.
-      key: where k-space lies in HDF5 and MATLAB files, as "group/name".
-      axes: order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height, width.
-      val_fraction: share of the files that is held out for validation, if "rest".
-      train_on: "rest": the files that are not held out; "phantoms": random heads, so
-        that every scan is held out; "all": every scan, also those that are searched,
-        as who trains on an archive and searches it does.
-      phantom_records: heads to train on, if so.
-      distractors: random heads among which scans are to be found:
-        `extra["distractors"]`.
-      max_rejected: share of the files that may be left out for their faults.
-      cache: folder for prepared scans.
-      seed: of the choice of files held out, and of all heads.
-      progress: show it.
+        path: Folder, looked through with all that is in it.
+        size: Side of the image, and lines in full.
+        coils: Coils of every record.
+        key: Where k-space lies in HDF5 and MATLAB files, as "group/name".
+        axes: Order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height,
+            width.
+        val_fraction: Share of the files that is held out for validation, if "rest".
+        train_on: "rest": the files that are not held out; "phantoms": random phantoms,
+            so that every scan is held out; "all": every scan, also those that are
+            searched, as who trains on an archive and searches it does.
+        phantom_records: Phantoms to train on, if so.
+        distractors: Random phantoms among which scans are to be found:
+            `extra["distractors"]`.
+        max_rejected: Share of the files that may be left out for their faults.
+        cache: Folder for prepared scans.
+        seed: Random seed of the held-out files and of all phantoms.
+        progress: Whether to show a progress bar.
 
     Raises:
-      DataError: if there is no scan, or more are at fault than may be; names each.
+        DataError: If there is no scan, or more than max_rejected cannot be read; names
+            each.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(val_fraction=val_fraction, train_on=train_on, phantom_records=phantom_records)
@@ -72,26 +73,28 @@ def load(
     scans, facts = _read(
         files, size, coils, key, axes, max_rejected, cache, progress=progress
     )
-    heads = np.arange(phantom_records + distractors)
+    index = np.arange(phantom_records + distractors)
     extra = {}
     if distractors:
         extra["distractors"] = phantoms.split(
-            heads[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+            index[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
     if train_on == "phantoms":
         train = phantoms.split(
-            heads[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+            index[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
-        facts["training"] = f"{phantom_records} random heads, no scan"
+        facts["training"] = f"{phantom_records} random phantoms, no scan"
         return dataset.Data(train, scans, facts, extra)
     if train_on == "all":
         facts["training"] = f"all {len(scans)} scans, which are searched, too"
         return dataset.Data(scans, scans, facts, extra, grouped_by="")
-    held = _held_out(scans.table["label"], val_fraction, seed)
+    label = scans.table["label"]
+    order = splits.random_order(int(label.max()) + 1, seed)
+    held = splits.held_out_groups(order, val_fraction)[label]
     if held.all() or not held.any():
         raise dataset.DataError(
             f"data.path: got {len(scans.label_names)} readable files in {path}; "
-            "expected 2 or more to hold some back, or data.train_on=phantoms"
+            "expected 2 or more to hold some out, or data.train_on=phantoms"
         )
     return dataset.Data(scans.take(~held), scans.take(held), facts, extra)
 
@@ -144,16 +147,16 @@ def read_records(
 
 
 def to_shape(k: np.ndarray, size: int, coils: int) -> tuple[np.ndarray, float]:
-    """Brings the k-space of one slice to [coils, size, size].
+    """Bring the k-space of one slice to [coils, size, size].
 
     Args:
-      k: complex [c, height, width], zero frequency in the middle.
-      size: lines each way.
-      coils: coils to be had.
+        k: complex [c, height, width], zero frequency in the middle.
+        size: Lines each way.
+        coils: Coils to be had.
 
     Returns:
-      complex64 k-space, and the share of the energy that is left in its coils (1 where
-      none were combined).
+        complex64 k-space, and the share of the energy that is left in its coils (1
+        where none were combined).
 
     Source: coil compression by singular vectors, Buehrer et al., 2007, MRM 57:1131.
     """
@@ -203,13 +206,13 @@ def _files(path: str, cache: str) -> list[pathlib.Path]:
     if not root.is_dir():
         raise dataset.DataError(f"data.path: got {path}, which does not exist")
     # A cache inside the folder holds what was made of the scans, and no scans.
-    prepared = prepared_lib.cache_root(cache).resolve()
-    there = [p for p in root.rglob("*") if p.is_file() and prepared not in p.parents]
-    files = sorted(p for p in there if p.suffix.lower() in kspace_format.READERS)
+    prepared = cache_root(cache).resolve()
+    inside = [p for p in root.rglob("*") if p.is_file() and prepared not in p.parents]
+    files = sorted(p for p in inside if p.suffix.lower() in kspace_format.READERS)
     if not files:
-        other = sorted({p.suffix or p.name for p in there})
+        other = sorted({p.suffix or p.name for p in inside})
         raise dataset.DataError(
-            f"data.path: got {path} without a scan (there: "
+            f"data.path: got {path} without a scan (it has: "
             f"{', '.join(other[:8]) or 'nothing'}); expected files that end in "
             f"{', '.join(sorted(kspace_format.READERS))}"
         )
@@ -228,12 +231,10 @@ def _read(
 ) -> tuple[dataset.Split, dict]:
     """All records of some files, and facts on how they were brought to one shape."""
     root = files[0].parent if len(files) == 1 else _common(files)
-    folder = prepared_lib.cache_root(cache) / "kspace"
-    folder.mkdir(parents=True, exist_ok=True)
     described, faults = [], []
     for file in tqdm.tqdm(files, desc="reading scans", disable=not progress):
         try:
-            described.append(_prepared(file, folder, size, coils, key, axes))
+            described.append(_prepared(file, cache, size, coils, key, axes))
         except kspace_format.ScanError as fault:
             faults.append((str(file.relative_to(root)), str(fault)))
     if len(faults) > max_rejected * len(files) or not described:
@@ -249,30 +250,24 @@ def _read(
 
 
 def _prepared(
-    file: pathlib.Path, folder: pathlib.Path, size: int, coils: int, key: str, axes: str
+    file: pathlib.Path, cache: str, size: int, coils: int, key: str, axes: str
 ) -> dict:
-    """What was noted on a file's scans; prepares them unless that was done before."""
-    stat = file.stat()
-    spec = [VERSION, str(file), stat.st_size, stat.st_mtime_ns, size, coils, key, axes]
-    name = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:24]
-    array, note = folder / f"{name}.npy", folder / f"{name}.json"
-    if note.is_file() and array.is_file():
-        return json.loads(note.read_text("utf-8"))
-    k = kspace_format.read_scan(file, key=key, axes=axes)
-    made = [to_shape(one, size, coils) for one in k]
-    described = {
-        "file": str(file),
-        "array": str(array),
-        "shape": list(k.shape),
-        "energy_kept": min(kept for _, kept in made),
-        "zero_share": float(np.mean(k == 0)),
-    }
-    draft = folder / f".{name}.{os.getpid()}.npy"
-    np.save(draft, np.stack([one for one, _ in made]))
-    os.replace(draft, array)
-    draft.with_suffix(".json").write_text(json.dumps(described), "utf-8")
-    os.replace(draft.with_suffix(".json"), note)
-    return described
+    """Return the note on a file's scans; prepare them unless that is done."""
+
+    def write(draft: pathlib.Path) -> dict:
+        k = kspace_format.read_scan(file, key=key, axes=axes)
+        shaped = [to_shape(scan, size, coils) for scan in k]
+        np.save(draft, np.stack([scan for scan, _ in shaped]))
+        return {
+            "file": str(file),
+            "shape": list(k.shape),
+            "energy_kept": min(kept for _, kept in shaped),
+            "zero_share": float(np.mean(k == 0)),
+        }
+
+    spec = [VERSION, *mapped_array.stamp(file), size, coils, key, axes]
+    array, note = mapped_array.cached("kspace", spec, cache, write)
+    return {**note, "array": str(array)}
 
 
 def _split(described: list[dict], root: pathlib.Path) -> dataset.Split:
@@ -281,33 +276,29 @@ def _split(described: list[dict], root: pathlib.Path) -> dataset.Split:
         for name in ("filename", "path", "slice", "name", "coils", "height", "width")
     }
     places, labels = [], []
-    for label, one in enumerate(described):
-        slices, coils, height, width = one["shape"]
-        filename = str(pathlib.Path(one["file"]).relative_to(root))
+    for label, scan in enumerate(described):
+        slices, coils, height, width = scan["shape"]
+        filename = str(pathlib.Path(scan["file"]).relative_to(root))
         for index in range(slices):
             title = filename if slices == 1 else f"{filename}, slice {index}"
-            row = (filename, one["file"], index, title, coils, height, width)
+            row = (filename, scan["file"], index, title, coils, height, width)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
-            places.append((one["array"], index))
+            places.append((scan["array"], index))
             labels.append(label)
-    n = len(places)
     table = {
-        "id": np.arange(n, dtype=np.int64),
-        "label": np.array(labels, np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
+        **dataset.columns_without_codes(np.arange(len(places)), labels),
         **columns,
     }
-    names = [str(pathlib.Path(one["file"]).relative_to(root)) for one in described]
+    names = [str(pathlib.Path(scan["file"]).relative_to(root)) for scan in described]
     return dataset.Split(_Prepared(places), table, names, [])
 
 
 def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) -> dict:
-    shapes = [one["shape"] for one in described]
-    more = [one for one in described if one["shape"][1] > coils]
+    shapes = [scan["shape"] for scan in described]
+    more = [scan for scan in described if scan["shape"][1] > coils]
     fewer = sum(shape[1] < coils for shape in shapes)
-    kept = min((one["energy_kept"] for one in more), default=1.0)
+    kept = min((scan["energy_kept"] for scan in more), default=1.0)
     matrices = sorted({f"{h} x {w}" for *_, h, w in shapes})
     return {
         "dataset": "kspace",
@@ -315,26 +306,19 @@ def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) ->
         "scans": sum(shape[0] for shape in shapes),
         "matrices": matrices,
         "coils": sorted({shape[1] for shape in shapes}),
-        "brought_to": f"{coils} coils, {size} x {size}: pictures padded to a square, "
+        "brought_to": f"{coils} coils, {size} x {size}: images padded to a square, "
         f"k-space cut or padded to {size} lines each way",
         "coils_combined": f"{len(more)} files, at least {kept:.4g} of the energy kept",
         "coils_empty": f"{fewer} files have fewer than {coils} coils; the rest is 0",
         "undersampled_already": [
-            f"{pathlib.Path(one['file']).name}: {one['zero_share']:.0%} of k-space is 0"
-            for one in described
-            if one["zero_share"] > 0.01
+            f"{pathlib.Path(scan['file']).name}: "
+            f"{scan['zero_share']:.0%} of k-space is 0"
+            for scan in described
+            if scan["zero_share"] > 0.01
         ],
         "rejected": faults,
         "rejected_total": len(faults),
     }
-
-
-def _held_out(label: np.ndarray, val_fraction: float, seed: int) -> np.ndarray:
-    """Bool [n]: slices of one file are all in, or all out."""
-    groups = int(label.max()) + 1
-    count = max(1, round(groups * val_fraction))
-    chosen = np.random.default_rng(seed).permutation(groups)[:count]
-    return np.isin(label, chosen)
 
 
 def _common(files: list[pathlib.Path]) -> pathlib.Path:
@@ -342,14 +326,14 @@ def _common(files: list[pathlib.Path]) -> pathlib.Path:
 
 
 def _about_the_middle(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Cuts or pads the last two axes, the element at n // 2 staying in the middle."""
+    """Cut or pads the last two axes, the element at n // 2 staying in the middle."""
     for axis, n in ((-2, height), (-1, width)):
-        there = x.shape[axis]
-        start = there // 2 - n // 2
+        length = x.shape[axis]
+        start = length // 2 - n // 2
         if start >= 0:
             x = np.take(x, range(start, start + n), axis)
         else:
             pad = [(0, 0)] * x.ndim
-            pad[axis] = (-start, n - there + start)
+            pad[axis] = (-start, n - length + start)
             x = np.pad(x, pad)
     return x

@@ -1,4 +1,4 @@
-"""Procedural marks: brands composed of shapes and letters, drawn in renditions.
+"""Procedural logos: brands composed of shapes and letters, drawn in renditions.
 
 Data that ships as code: seeded, without fonts or files, labeled with brands and with
 sections of the Vienna Classification. A brand is a composition of elements, layout and
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from input_pipeline import dataset, field_checks
+from input_pipeline import dataset, field_checks, splits
 from input_pipeline.cache import blocks as blocks_lib
 from input_pipeline.cache import prepared
 from input_pipeline.datasets import image_folder
@@ -20,7 +20,7 @@ from input_pipeline.drawing import brands as brands_lib
 from input_pipeline.records import columns as columns_lib
 
 VERSION = 2  # raised whenever a pixel changes, since prepared data is kept
-_BLOCK = 1280  # pictures
+_BLOCK = 1280  # images
 
 
 def load(
@@ -37,26 +37,26 @@ def load(
     renditions: Annotated[int, Interval(ge=1, le=1000)] = 5,
     progress: bool = True,
 ) -> dataset.Data:
-    """Draws the marks once and returns them split by brand.
+    """Draw the logos once and return them, split by brand.
 
     Args:
-      path: none; marks are drawn, not read.
-      size: side of the pictures in pixels, 16..512.
-      cache: folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
-      seed: decides every brand, every rendition and the split.
-      val_fraction: share of brands held out for validation, in (0, 1).
-      max_rejected: no use here, since nothing is rejected.
-      rarity: exponent of the code weights n_c^-rarity.
-      memory_mb: decoded pictures are kept in memory if they all fit into this.
-      brands: number of brands.
-      renditions: pictures of each brand.
-      progress: show a progress bar.
+        path: None; logos are drawn, not read.
+        size: Side of the images in pixels, 16..512.
+        cache: Folder for prepared data; None for $AKIN_CACHE or ~/.cache/akin.
+        seed: Random seed of brands, renditions and split.
+        val_fraction: Share of brands held out for validation, in (0, 1).
+        max_rejected: Not used; nothing is rejected.
+        rarity: Exponent of the code weights n_c^-rarity.
+        memory_mb: Decoded images are kept in memory if they all fit into this.
+        brands: Number of brands.
+        renditions: Images of each brand.
+        progress: Whether to show a progress bar.
 
     Returns:
-      Train and validation splits, label = brand, and the facts.
+        Train and validation splits, label = brand, and the facts.
 
     Raises:
-      DataError: if a field is out of range, or a path is given and would be ignored.
+        DataError: If a field is out of range, or a path is given and would be ignored.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(path=path)
@@ -82,7 +82,8 @@ def load(
 
 
 def _plan(size, seed, brands, renditions, val_fraction) -> prepared.Work:
-    held = held_brands(brands, val_fraction, seed)
+    order = splits.random_order(brands, [seed, 1])
+    held = splits.held_out_groups(order, val_fraction)
     step = max(1, _BLOCK // renditions)
     return prepared.Work(
         blocks=[(k, min(k + step, brands)) for k in range(0, brands, step)],
@@ -114,16 +115,6 @@ def read_records(
     return image_folder.read_records(path, data=data, transform=transform)
 
 
-def held_brands(brands: int, val_fraction: float, seed: int) -> np.ndarray:
-    """Returns which brands are held out, bool [brands]; not all, and one at least."""
-    count = max(round(val_fraction * brands), 1) if val_fraction else 0
-    count = min(count, brands - 1)
-    order = np.random.default_rng([seed, 1]).permutation(brands)
-    held = np.zeros(brands, bool)
-    held[order[:count]] = True
-    return held
-
-
 def _block(span, *, size: int, seed: int, renditions: int, held) -> blocks_lib.Block:
     ids = np.arange(span[0] * renditions, span[1] * renditions)
     images = np.empty((len(ids), size, size, 3), np.uint8)
@@ -136,7 +127,9 @@ def _block(span, *, size: int, seed: int, renditions: int, held) -> blocks_lib.B
     return blocks_lib.Block(images, ids, held[ids // renditions], {})
 
 
-def _columns(ids: np.ndarray, *, seed: int, brands: int, per: int) -> prepared.Columns:
+def _columns(
+    ids: np.ndarray, *, seed: int, brands: int, per: int
+) -> columns_lib.Columns:
     number, rendition = np.divmod(ids, per)
     composed = {k: brands_lib.compose(seed, k) for k in np.unique(number).tolist()}
     position = {code: k for k, code in enumerate(brands_lib.CODES)}
@@ -152,7 +145,7 @@ def _columns(ids: np.ndarray, *, seed: int, brands: int, per: int) -> prepared.C
         "filename": [f"{k:06d}-{r}" for k, r in zip(number, rendition, strict=True)],
         "source": [f"rendition {r}" for r in rendition],
     }
-    return prepared.Columns(
+    return columns_lib.Columns(
         table, [f"brand {k:06d}" for k in range(brands)], list(brands_lib.CODES)
     )
 

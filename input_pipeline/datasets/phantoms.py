@@ -1,9 +1,9 @@
 """Random head phantoms: a dataset without files, drawn on the device when it is seen.
 
-A record is three numbers, `phantom` uint32 [3]: seed, index, near_duplicate. Records
-with one seed and index are the same head; its near_duplicates, 1, 2, ..., have one
-small ellipse more, each its own. Validation begins at another index, so that no head is
-in both splits.
+A record is three numbers, `phantom` uint32 [3]: seed, index, near-duplicate. Records
+with the same seed and index are one phantom; each of its near-duplicates, 1, 2, ...,
+has one more small ellipse of its own. Validation starts at another index than training,
+so that no phantom is in both splits.
 """
 
 from collections.abc import Mapping
@@ -28,22 +28,22 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns phantoms as records.
+    """Return phantoms as records.
 
     Args:
-      train: heads to train on, indices 0 .. train - 1.
-      validation: heads to evaluate on.
-      offset: index of the first of them; -1 for the first after training.
-      distractors: further heads after those, as a gallery to be lost in:
-        `extra["distractors"]`.
-      near_duplicates: near-duplicates of each validation head, 0 to 15:
-          `extra["near_duplicates"]`.
-      seed: of all heads.
-      progress: no use here; nothing is prepared.
+        train: Phantoms to train on, indices 0 .. train - 1.
+        validation: Phantoms to evaluate on.
+        offset: Index of the first of them; -1 for the first after training.
+        distractors: Further phantoms after those, as a gallery to be lost in:
+            `extra["distractors"]`.
+        near_duplicates: Near-duplicates of each validation phantom, 0 to 15:
+            `extra["near_duplicates"]`.
+        seed: Random seed of all phantoms.
+        progress: Not used.
 
     Raises:
-      DataError: on a number out of range, or where validation would begin among the
-        heads of training.
+        DataError: If a field is out of range, or validation would begin among the
+            phantoms of training.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(train=train, validation=validation, offset=offset, distractors=distractors)
@@ -63,8 +63,8 @@ def load(
     facts = {
         "dataset": "phantoms",
         "seed": seed,
-        "training": f"heads 0 to {train - 1}",
-        "validation": f"heads {first} to {last - 1}",
+        "training": f"phantoms 0 to {train - 1}",
+        "validation": f"phantoms {first} to {last - 1}",
         "distractors": distractors,
         "near_duplicates_of_each": near_duplicates,
     }
@@ -73,7 +73,7 @@ def load(
         split(held, seed=seed),
         facts,
         extra,
-        grouped_by="head",
+        grouped_by="phantom",
     )
 
 

@@ -1,7 +1,7 @@
-"""Magnitude pictures of slices, to be seen through simulated coils.
+"""Magnitude images of slices, to be seen through simulated coils.
 
-An `.npz` or `.npy` file of pictures [n, height, width] and a CSV table with a row for
-each. Columns of the table say which pictures show the same place (`pair`), and in which
+An `.npz` or `.npy` file of images [n, height, width] and a CSV table with a row for
+each. Columns of the table say which images show the same place (`pair`), and in which
 way (`contrast`): one contrast is then searched for in the other.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Interval
 
-from input_pipeline import dataset, field_checks
+from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import kspace
 from input_pipeline.records import phantoms
 
@@ -34,26 +34,27 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns slices as records.
+    """Return slices as records.
 
     Args:
-      path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
-      table: CSV file with n rows; "" is the only one beside `path`.
-      key: name of the array in an `.npz`.
-      pair: columns that together name a place; pictures that agree in them are one
-        label.
-      contrast: column that becomes `source`.
-      val_filter: "column=value": these pictures are validation, "" for all.
-      train_on: "phantoms": random heads, and no picture; "rest": the pictures that are
-        not held out; "all": every picture by itself, without what it is paired with,
-        also those that are searched, as who trains on an archive and searches it does.
-      phantom_records: heads to train on, if so.
-      distractors: random heads to be lost among: `extra["distractors"]`.
-      seed: of all heads.
-      progress: no use here.
+        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
+        table: CSV file with n rows; "" is the only one next to `path`.
+        key: Name of the array in an `.npz`.
+        pair: Columns that together name a place; images that agree in them are one
+            label.
+        contrast: Column that becomes `source`.
+        val_filter: "column=value": these images are validation, "" for all.
+        train_on: "phantoms": random phantoms, and no image; "rest": the images that are
+            not held out; "all": every image by itself, without what it is paired with,
+            also those that are searched, as who trains on an archive and searches it
+            does.
+        phantom_records: Phantoms to train on, if so.
+        distractors: Random phantoms to be lost among: `extra["distractors"]`.
+        seed: Random seed of all phantoms.
+        progress: Not used.
 
     Raises:
-      DataError: if files or columns do not fit; says what there is.
+        DataError: If files or columns do not fit; lists the choices.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(train_on=train_on, val_filter=val_filter)
@@ -63,42 +64,34 @@ def load(
     frame = _table(file, table, len(images))
     for column in (*pair, contrast):
         _check_column(frame, column)
-    places = frame[list(pair)].astype(str).agg(" ".join, axis=1)
-    label_names, labels = np.unique(places, return_inverse=True)
-    n = len(images)
-    columns = {
-        "id": np.arange(n, dtype=np.int64),
-        "label": labels.astype(np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
-        "source": frame[contrast].astype(str).tolist(),
-        "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
-    }
-    records = [{"image": image} for image in images]
-    split = dataset.Split(records, columns, label_names.tolist(), [])
-    heads = np.arange(phantom_records + distractors)
+    split = _split(images, frame, pair, contrast)
+    index = np.arange(phantom_records + distractors)
     extra = {}
     if distractors:
         extra["distractors"] = phantoms.split(
-            heads[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+            index[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
     facts = {
         "dataset": "slices",
-        "pictures": n,
-        "places": len(label_names),
-        "contrasts": sorted(set(columns["source"])),
+        "images": len(split),
+        "places": len(split.label_names),
+        "contrasts": sorted(set(split.table["source"])),
     }
-    held = _held(frame, val_filter) if val_filter else np.ones(n, bool)
-    facts["held_out"] = f"{int(held.sum())} pictures with {val_filter or 'any value'}"
+    held = (
+        splits.filtered(frame, val_filter, "images")
+        if val_filter
+        else np.ones(len(split), bool)
+    )
+    facts["held_out"] = f"{int(held.sum())} images with {val_filter or 'any value'}"
     if train_on == "phantoms":
         train = phantoms.split(
-            heads[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
+            index[:phantom_records], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
-        facts["training"] = f"{phantom_records} random heads, no slice"
+        facts["training"] = f"{phantom_records} random phantoms, no slice"
     elif train_on == "all":
-        train, facts["training"] = split, f"all {n} pictures, unpaired"
+        train, facts["training"] = split, f"all {len(split)} images, unpaired"
     else:
-        train, facts["training"] = split.take(~held), f"{n - int(held.sum())} pictures"
+        train, facts["training"] = split.take(~held), f"{int((~held).sum())} images"
     grouped_by = "" if train_on == "all" else "label"
     return dataset.Data(train, split.take(held), facts, extra, grouped_by)
 
@@ -130,8 +123,23 @@ def read_records(
     return kspace.read_records(path, data={}, transform=transform)
 
 
+def _split(
+    images: np.ndarray, frame: pd.DataFrame, pair: tuple[str, ...], contrast: str
+) -> dataset.Split:
+    """Return all images as records; those of one place have one label."""
+    places = frame[list(pair)].astype(str).agg(" ".join, axis=1)
+    label_names, labels = np.unique(places, return_inverse=True)
+    columns = {
+        **dataset.columns_without_codes(np.arange(len(images)), labels),
+        "source": frame[contrast].astype(str).tolist(),
+        "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
+    }
+    records = [{"image": image} for image in images]
+    return dataset.Split(records, columns, label_names.tolist(), [])
+
+
 def _images(file: pathlib.Path, key: str) -> np.ndarray:
-    """Pictures uint8 [n, h, w, 3] of magnitudes, each over its largest."""
+    """Images uint8 [n, h, w, 3] of magnitudes, each over its largest."""
     if not file.is_file():
         raise dataset.DataError(
             f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy"
@@ -160,7 +168,7 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
     bad = ~np.isfinite(x).all((1, 2)) | (x.max((1, 2)) <= 0) | (x.min((1, 2)) < 0)
     if bad.any():
         raise dataset.DataError(
-            f"data.path: pictures {np.flatnonzero(bad)[:5].tolist()} of {file} have "
+            f"data.path: images {np.flatnonzero(bad)[:5].tolist()} of {file} have "
             "NaN, negative or only zero values; expected magnitudes"
         )
     x = np.uint8(np.round(255 * x / x.max((1, 2), keepdims=True)))
@@ -169,19 +177,19 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
 
 def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
     if not table:
-        there = sorted(file.parent.glob("*.csv"))
-        named = [p for p in there if file.stem.startswith(p.stem)]
-        there = named or there
-        if len(there) != 1:
+        candidates = sorted(file.parent.glob("*.csv"))
+        named = [p for p in candidates if file.stem.startswith(p.stem)]
+        candidates = named or candidates
+        if len(candidates) != 1:
             raise dataset.DataError(
-                f"data.table: {len(there)} CSV files lie beside {file}; expected one, "
-                "or data.table to say which"
+                f"data.table: {len(candidates)} CSV files next to {file}; expected "
+                "one, or data.table to name it"
             )
-        table = str(there[0])
+        table = str(candidates[0])
     frame = pd.read_csv(table)
     if len(frame) != rows:
         raise dataset.DataError(
-            f"data.table: {table} has {len(frame)} rows for {rows} pictures; expected "
+            f"data.table: {table} has {len(frame)} rows for {rows} images; expected "
             "one each"
         )
     return frame
@@ -193,16 +201,3 @@ def _check_column(frame: pd.DataFrame, column: str) -> None:
             f"data: the table has no column {column!r}; choices: "
             f"{', '.join(map(str, frame.columns))}"
         )
-
-
-def _held(frame: pd.DataFrame, val_filter: str) -> np.ndarray:
-    column, _, value = val_filter.partition("=")
-    _check_column(frame, column)
-    held = (frame[column].astype(str) == value).to_numpy()
-    if held.all() or not held.any():
-        raise dataset.DataError(
-            f"data.val_filter: got {val_filter!r}, which is {int(held.sum())} of "
-            f"{len(held)} pictures; values of {column}: "
-            f"{', '.join(sorted(map(str, set(frame[column]))))}"
-        )
-    return held

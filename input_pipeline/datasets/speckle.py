@@ -15,7 +15,7 @@ import pandas as pd
 from annotated_types import Interval
 from tqdm import auto as tqdm
 
-from input_pipeline import dataset, field_checks
+from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import cine as cine_dataset
 from input_pipeline.physics import bmode, scatterers
 from input_pipeline.records import frames as frames_lib
@@ -45,35 +45,35 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Draws the clips and returns their frames as records.
+    """Draw the clips and returns their frames as records.
 
     Args:
-      clips: number of clips.
-      frames: frames of each.
-      size: height and width in pixels, 16..1024 each.
-      cycles: cycles of a clip; each has 0.8 to 1.25 times as many.
-      delta: as in `_frames.split`, like the next six.
-      label: "phase" for parts of the cycle, "clip", "pseudo" or "" for none.
-      bins: parts of the cycle.
-      split: "clip": the first clips are held out, which are the same however many
-        follow; "time": the end of each.
-      val_fraction: share of the clips, or of each clip's frames, that is held out.
-      val_filter: other clips than the first: "clip=clip 3,clip 5".
-      gap: seconds between the sides, for "time".
-      pseudo: fields of pseudo-labels.
-      seed: decides every clip.
-      progress: show a progress bar.
+        clips: Number of clips.
+        frames: Frames of each.
+        size: Height and width in pixels, 16..1024 each.
+        cycles: Cycles of a clip; each has 0.8 to 1.25 times as many.
+        delta: Frames to the next frame; see `frames.split`, also for the next fields.
+        label: "phase" for parts of the cycle, "clip", "pseudo" or "" for none.
+        bins: Parts of the cycle.
+        split: "clip": the first clips are held out, which are the same however many
+            follow; "time": the end of each.
+        val_fraction: Share of the clips, or of each clip's frames, that is held out.
+        val_filter: Other clips than the first: "clip=clip 3,clip 5".
+        gap: Seconds between the sides, for "time".
+        pseudo: Fields of pseudo-labels.
+        seed: Random seed of all clips.
+        progress: Whether to show a progress bar.
 
     Returns:
-      As `_frames.split` says, with a column `phase`: float64 in [0, 1).
+        As `frames.split` says, with a column `phase`: float64 in [0, 1).
 
     Raises:
-      DataError: if a field is out of range.
+        DataError: If a field is out of range.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(frames=frames, cycles=cycles)
     probe = scatterers.Probe(*size)
-    pictures = np.empty((clips, frames, *size), np.uint8)
+    images = np.empty((clips, frames, *size), np.uint8)
     courses = np.empty((clips, frames))
     for clip in tqdm.trange(
         clips, desc="drawing speckle", unit="clip", disable=not progress
@@ -81,14 +81,15 @@ def load(
         course, drawn = draw_clip(seed, clip, frames, cycles, probe)
         envelope = np.stack(list(drawn))
         brightness = bmode.log_compress(envelope, envelope.max())
-        pictures[clip] = bmode.to_uint8(brightness)
+        images[clip] = bmode.to_uint8(brightness)
         courses[clip] = course
     if split == "clip" and not val_filter and clips > 1:
-        held = min(max(round(val_fraction * clips), 1), clips - 1)
-        val_filter = "clip=" + ",".join(_name(clip) for clip in range(held))
+        held_out = splits.held_out_groups(range(clips), val_fraction)
+        names = [_name(clip) for clip in np.flatnonzero(held_out)]
+        val_filter = "clip=" + ",".join(names)
     tables = [_table(_name(clip), course) for clip, course in enumerate(courses)]
     cine = frames_lib.Cine(
-        pictures.reshape(-1, *size),
+        images.reshape(-1, *size),
         pd.concat(tables),
         {"dataset": "speckle", "seed": seed, "cycles": cycles},
     )
@@ -139,17 +140,17 @@ def read_records(
 def draw_clip(
     seed: int, clip: int, frames: int, cycles: float, probe: scatterers.Probe
 ) -> tuple[np.ndarray, Iterator[np.ndarray]]:
-    """Returns one clip: the cycles it has gone through, and its frames.
+    """Return one clip: the cycles it has gone through, and its frames.
 
     Args:
-      seed: of the dataset.
-      clip: number of the clip; what it shows depends on these two alone.
-      frames: n.
-      cycles: as in `load`.
-      probe: what looks.
+        seed: Random seed of the dataset.
+        clip: Number of the clip; its content depends on seed and number only.
+        frames: N.
+        cycles: As in `load`.
+        probe: Probe that records the clip.
 
     Returns:
-      Float64 [n], and an iterator over n envelopes, float32 [height, width].
+        Float64 [n], and an iterator over n envelopes, float32 [height, width].
     """
     tissue, course, noise = (
         np.random.default_rng([seed, 3, clip, part]) for part in range(3)
@@ -168,7 +169,7 @@ def write_mat(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Writes one long clip as a MATLAB v7.3 file, a frame at a time.
+    """Write one long clip as a MATLAB v7.3 file, a frame at a time.
 
     The file holds amplitudes `Acq.Amp`, float32: (frames, 1, depth, lines) as HDF5
     reads it, lines x depth x 1 x frames in MATLAB, which stores its axes the other way
@@ -176,18 +177,19 @@ def write_mat(
     as it is by default.
 
     Args:
-      path: the file; replaced once all is written.
-      frames: frames.
-      depth: samples of a line.
-      lines: lines of a frame.
-      seed: of the clip.
-      progress: show a progress bar.
+        path: The file; replaced once all is written.
+        frames: Frames.
+        depth: Samples of a line.
+        lines: Lines of a frame.
+        seed: Random seed of the clip.
+        progress: Whether to show a progress bar.
 
     Returns:
-      The frames' table: columns `clip`, `frame`, `time` in seconds, `phase` in [0, 1).
+        The frames' table: columns `clip`, `frame`, `time` in seconds, `phase` in [0,
+        1).
 
     Raises:
-      DataError: if a number is below 1, or the file cannot be written.
+        DataError: If a number is below 1, or the file cannot be written.
     """
     for name, value in (("frames", frames), ("depth", depth), ("lines", lines)):
         if value < 1:

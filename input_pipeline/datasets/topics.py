@@ -4,10 +4,10 @@ An article has one of K topics. A topic is a direction P_k and a motion Q_k, a r
 
     x_0 ~ e,   x_{t+1} = m + b e over its norm,   m = p P_k + c x_t + a Q_k x_t
 
-e is Gaussian with E|e|^2 = 1. P_k is what the mean of a context finds, c x_t what a
-copy of the last vector finds; Q_k x_t is for who has understood the topic, since no
-linear map of a context follows several rotations. b e nobody can know: the direction of
-m is the best prediction there is, and stands in each record as `best`.
+e is Gaussian with E|e|^2 = 1. The mean of a context predicts P_k, a copy of the last
+vector predicts c x_t; Q_k x_t needs the topic, since no linear map of a context follows
+several rotations. b e cannot be predicted: the direction of m is the best prediction
+and is the field `best` of each record.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from annotated_types import Interval
 from input_pipeline import dataset, field_checks
 from input_pipeline.datasets import articles
 from input_pipeline.records import windows
+from input_pipeline.records.stored_array import StoredArray
 
 BURN_IN = 8  # vectors of an article that are thrown away
 
@@ -40,31 +41,31 @@ def load(
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
-    """Returns windows of drawn articles as records.
+    """Return windows of drawn articles as records.
 
     Args:
-      train: articles to train on.
-      validation: articles held out.
-      length: vectors of an article, more than `context`.
-      context: vectors that are seen before the one that is asked for.
-      width: d, numbers of a vector.
-      topics: K.
-      topic: p, weight of the topic's direction.
-      stay: c, weight of the last vector.
-      move: a, weight of the last vector moved.
-      noise: b, weight of what cannot be predicted.
-      cross_article_negatives: vectors of other articles that come with a window, for
-          corruption.
-      same_article_negatives: vectors of the same article that do, as further
-          candidates.
-      seed: of topics and articles.
-      progress: no use here.
+        train: Articles to train on.
+        validation: Articles held out.
+        length: Vectors of an article, more than `context`.
+        context: Vectors that are seen before the one that is asked for.
+        width: D, numbers of a vector.
+        topics: K.
+        topic: P, weight of the topic's direction.
+        stay: C, weight of the last vector.
+        move: A, weight of the last vector moved.
+        noise: B, weight of what cannot be predicted.
+        cross_article_negatives: Vectors of other articles that come with a window, for
+            corruption.
+        same_article_negatives: Vectors of the same article that do, as further
+            candidates.
+        seed: Random seed of topics and articles.
+        progress: Not used.
 
     Returns:
-      As `_windows.split` says, with a further field `best` [d], unit norm.
+        As `windows.split` says, with a further field `best` [d], unit norm.
 
     Raises:
-      DataError: on a number out of range.
+        DataError: If a field is out of range.
     """
     field_checks.check_ranges(load, locals(), "data", dataset.DataError)
     check(length=length, context=context)
@@ -74,7 +75,7 @@ def load(
         n, length, width, topics, (topic, stay, move, noise), seed=seed
     )
     sequences = windows.Sequences(
-        vectors=windows.Vectors(x.reshape(n * length, width)),
+        vectors=StoredArray(x.reshape(n * length, width)),
         order=np.arange(n * length),
         article=np.repeat(np.arange(n), length),
         position=np.tile(np.arange(length), n),
@@ -129,19 +130,19 @@ def draw(
     *,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws articles.
+    """Draw articles.
 
     Args:
-      articles: n.
-      length: l.
-      width: d.
-      topics: K.
-      weights: p, c, a, b.
-      seed: of everything.
+        articles: N.
+        length: L.
+        width: D.
+        topics: K.
+        weights: P, c, a, b.
+        seed: Random seed of all draws.
 
     Returns:
-      Vectors float32 [n, l, d] of unit norm; the best prediction of each from the one
-      before it, [n, l, d] of unit norm; the topic of each article, int [n].
+        Vectors float32 [n, l, d] of unit norm; the best prediction of each from the one
+        before it, [n, l, d] of unit norm; the topic of each article, int [n].
     """
     rng = np.random.default_rng([seed, 2])
     p, c, a, b = weights
@@ -156,8 +157,8 @@ def draw(
     for t in range(-BURN_IN, length):
         m = p * directions[topic_of] + c * x
         for k in range(topics):
-            mine = topic_of == k
-            m[mine] += a * x[mine] @ motions[k].T
+            of_topic = topic_of == k
+            m[of_topic] += a * x[of_topic] @ motions[k].T
         e = rng.standard_normal((articles, width)) / np.sqrt(width)
         x = _unit(m + b * e)
         if t >= 0:

@@ -16,7 +16,7 @@ _FRAMES = {
     "diamond": (polygon(4), "26.04.03", 0.5),
     "shield": (motifs.SHIELD, "24.01.05", 0.56),
 }
-_SCALES = (0.6, 1.0)  # of a rendition in its picture
+_SCALES = (0.6, 1.0)  # of a rendition in its image
 _ROOM = 0.8  # share of its margin that it may be moved by
 _LAYOUTS = ("single", "frame", "border", "pair", "stack", "around", "row", "beside")
 _LAYOUT_SHARES = (0.12, 0.24, 0.16, 0.14, 0.1, 0.08, 0.06, 0.1)
@@ -33,7 +33,7 @@ class Brand(NamedTuple):
 
 
 def compose(seed: int, brand: int) -> Brand:
-    """Returns brand number `brand` of a seed."""
+    """Return brand number `brand` of a seed."""
     rng = np.random.default_rng([seed, 2, brand])
     stroke = float(rng.choice([0.16, 0.22, 0.3]))
     layout = rng.choice(_LAYOUTS, p=_LAYOUT_SHARES)
@@ -48,16 +48,16 @@ def compose(seed: int, brand: int) -> Brand:
 
 
 def draw(brand: Brand, rng: np.random.Generator, size: int, plain: bool) -> np.ndarray:
-    """Draws one rendition.
+    """Draw one rendition.
 
     Args:
-      brand: the composition.
-      rng: chooses colors, stroke, inversion, word and placement.
-      size: side in pixels.
-      plain: the first rendition: filled, with its word, on white.
+        brand: The composition.
+        rng: Chooses colors, stroke, inversion, word and placement.
+        size: Side in pixels.
+        plain: The first rendition: filled, with its word, on white.
 
     Returns:
-      uint8 [size, size, 3].
+        uint8 [size, size, 3].
     """
     with_word = bool(brand.word) and (plain or rng.random() < 0.5)
     outlined = not plain and rng.random() < 0.35
@@ -72,7 +72,7 @@ def draw(brand: Brand, rng: np.random.Generator, size: int, plain: bool) -> np.n
         parts = place(brand.emblem, scale=0.62, at=(0.0, -0.26))
         line = letters.word(brand.word, brand.stroke)
         parts += place(line, scale=0.86, at=(0.0, 0.7))
-    # Files of one mark differ in their margins; were they all alike, raw pixels would
+    # Files of one logo differ in their margins; were they all alike, raw pixels would
     # find every third rendition.
     scale = 1.0 if plain else rng.uniform(*_SCALES)
     room = _ROOM * (1.0 - scale)

@@ -1,4 +1,4 @@
-"""Figurative motifs of procedural marks: stars, plants, animals, things."""
+"""Figurative motifs of procedural logos: stars, plants, animals, things."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Capital letters as strokes, so that marks need no font."""
+"""Capital letters as strokes, so that logos need no font."""
 
 import numpy as np
 
@@ -39,12 +39,12 @@ VOWELS, CONSONANTS = "AEIOU", "BCDFGHJKLMNPRSTVWXYZ"
 
 
 def letter(name: str, width: float, ink: int = 0) -> list[shapes.Part]:
-    """Returns the strokes of one letter in the unit square.
+    """Return the strokes of one letter in the unit square.
 
     Args:
-      name: one of ALPHABET.
-      width: stroke width in units.
-      ink: index into the palette.
+        name: One of ALPHABET.
+        width: Stroke width in units.
+        ink: Index into the palette.
     """
     parts = []
     for stroke in _STROKES[name].split("|"):
@@ -60,12 +60,12 @@ def letter(name: str, width: float, ink: int = 0) -> list[shapes.Part]:
 
 
 def word(text: str, width: float, ink: int = 0) -> list[shapes.Part]:
-    """Returns a line of letters, 2 wide and centered; its height follows.
+    """Return a line of letters, 2 wide and centered; its height follows.
 
     Args:
-      text: letters of ALPHABET.
-      width: stroke width in units of half a letter's height.
-      ink: index into the palette.
+        text: Letters of ALPHABET.
+        width: Stroke width in units of half a letter's height.
+        ink: Index into the palette.
     """
     pitch = 2.0 / len(text)
     parts = []
@@ -79,7 +79,7 @@ def word(text: str, width: float, ink: int = 0) -> list[shapes.Part]:
 
 
 def _smooth(corners: np.ndarray, steps: int = 6) -> np.ndarray:
-    """Returns an open Catmull-Rom curve through corners, [(k - 1) * steps + 1, 2]."""
+    """Return an open Catmull-Rom curve through corners, [(k - 1) * steps + 1, 2]."""
     ends = (2 * corners[:1] - corners[1:2], corners, 2 * corners[-1:] - corners[-2:-1])
     p = np.concatenate(ends)
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]

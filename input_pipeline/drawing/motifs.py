@@ -1,4 +1,4 @@
-"""Motifs of procedural marks, each under its section of the Vienna Classification.
+"""Motifs of procedural logos, each under its section of the Vienna Classification.
 
 Codes: International Classification of the Figurative Elements of Marks (WIPO), as
 category.division.section. They were assigned for these drawings, not by examiners.

@@ -1,4 +1,4 @@
-"""Geometrical motifs of procedural marks (Vienna Classification, category 26)."""
+"""Geometrical motifs of procedural logos (Vienna Classification, category 26)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Polygons and strokes of procedural marks, and how to draw them.
+"""Polygons and strokes of procedural logos, and how to draw them.
 
 Coordinates: the unit square [-1, 1]^2, y pointing down. Everything is made of straight
 pieces whose corners are rounded to a fixed grid, so that no installed font and no
@@ -19,10 +19,10 @@ class Part(NamedTuple):
     """One polygon (`width` 0) or one stroke.
 
     Attributes:
-      points: float [k, 2].
-      ink: index into the palette, or PAPER.
-      width: stroke width in units; 0 for a filled polygon.
-      closed: whether a stroke joins its ends.
+        points: float [k, 2].
+        ink: Index into the palette, or PAPER.
+        width: Stroke width in units; 0 for a filled polygon.
+        closed: Whether a stroke joins its ends.
     """
 
     points: np.ndarray
@@ -41,15 +41,15 @@ class Style(NamedTuple):
 
 
 def render(parts: Sequence[Part], style: Style, size: int) -> np.ndarray:
-    """Draws parts one over the other.
+    """Draw parts one over the other.
 
     Args:
-      parts: in painting order, in the unit square.
-      style: colors and line style.
-      size: side of the picture in pixels.
+        parts: In painting order, in the unit square.
+        style: Colors and line style.
+        size: Side of the image in pixels.
 
     Returns:
-      uint8 [size, size, 3].
+        uint8 [size, size, 3].
     """
     side = size * _OVERSAMPLING
     image = Image.new("RGB", (side, side), style.paper)
@@ -101,36 +101,36 @@ def place(
 
 
 def polygon(count: int, turn: float = 0.0, radius: float = 1.0) -> np.ndarray:
-    """Returns a regular polygon with a corner on top, float [count, 2]."""
+    """Return a regular polygon with a corner on top, float [count, 2]."""
     angle = 2 * np.pi * (np.arange(count) / count + turn)
     return radius * np.stack([np.sin(angle), -np.cos(angle)], 1)
 
 
 def circle(radius: float = 1.0, at: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-    """Returns a circle as 48 corners, float [48, 2]."""
+    """Return a circle as 48 corners, float [48, 2]."""
     return polygon(48, radius=radius) + np.asarray(at)[None]
 
 
 def arc(start: float, stop: float, radius: float = 1.0, count: int = 24) -> np.ndarray:
-    """Returns an open arc; angles in full turns, clockwise from the top."""
+    """Return an open arc; angles in full turns, clockwise from the top."""
     angle = 2 * np.pi * np.linspace(start, stop, count)
     return radius * np.stack([np.sin(angle), -np.cos(angle)], 1)
 
 
 def star(points: int, inner: float) -> np.ndarray:
-    """Returns a star of so many points with the inner radius given."""
+    """Return a star of so many points with the inner radius given."""
     corners = polygon(2 * points)
     corners[1::2] *= inner
     return corners
 
 
 def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
-    """Returns a rectangle, float [4, 2]."""
+    """Return a rectangle, float [4, 2]."""
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
 def curve(*corners: tuple[float, float], count: int = 48) -> np.ndarray:
-    """Returns a closed smooth curve through corners (Catmull-Rom)."""
+    """Return a closed smooth curve through corners (Catmull-Rom)."""
     p = np.asarray(corners, float)
     steps = max(2, count // len(p))
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
@@ -142,7 +142,7 @@ def curve(*corners: tuple[float, float], count: int = 48) -> np.ndarray:
 
 
 def spline(a, b, c, d, t: np.ndarray) -> np.ndarray:
-    """Returns the Catmull-Rom curve from b to c with neighbors a, d at t in [0, 1)."""
+    """Return the Catmull-Rom curve from b to c with neighbors a, d at t in [0, 1)."""
     return 0.5 * (
         2 * b
         + (c - a) * t

@@ -17,10 +17,9 @@ import numpy as np
 import scipy.io
 
 from input_pipeline import dataset
-from input_pipeline.cache import mapped_array
 
 SUFFIXES = (".h5", ".hdf5", ".mat", ".npy", ".npz")
-SHORTEST = 8  # side of a picture
+SHORTEST = 8  # side of an image
 _LISTED = 12
 _MOST_SQUEEZED = 1100  # deflate makes no value smaller than a 1032nd
 _MATLAB = b"MATLAB 7.3"
@@ -36,14 +35,14 @@ class Stored(NamedTuple):
     """An array in an open file, with its axes as they lie there, slowest first.
 
     Attributes:
-      name: where it lies in the file.
-      shape: of the array.
-      dtype: of its values; complex where they are pairs.
-      read: index -> values; ints and slices, as for an array.
-      chunks: what the file stores as one piece, or None.
-      flipped: whether who wrote the file knows the axes in the reverse order.
-      certain: whether `flipped` is known, not only likely.
-      matlab: whether MATLAB wrote it.
+        name: Path of the array in the file.
+        shape: Shape of the array.
+        dtype: Type of the values; complex where they are pairs.
+        read: Index -> values; ints and slices, as for an array.
+        chunks: Shape of the pieces in the file, or None.
+        flipped: Whether the program that wrote the file has the axes in reverse order.
+        certain: Whether `flipped` is certain, not only likely.
+        matlab: Whether MATLAB wrote it.
     """
 
     name: str
@@ -58,19 +57,19 @@ class Stored(NamedTuple):
 
 @contextlib.contextmanager
 def open_array(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Iterator[Stored]:
-    """Opens an array of a file.
+    """Open an array of a file.
 
     Memory stays bounded by what is read, but for MATLAB 5, whose arrays have 2 GiB at
     most and are held as a whole. An array of an npz is unpacked into `scratch`.
 
     Args:
-      path: a file that ends in one of `SUFFIXES`.
-      key: where the array lies, parts joined by "/"; "" for the only one that can be
-        frames.
-      scratch: a file that may be written; left to the caller to remove.
+        path: A file that ends in one of `SUFFIXES`.
+        key: Where the array lies, parts joined by "/"; "" for the only one that can be
+            frames.
+        scratch: A file that may be written; left to the caller to remove.
 
     Raises:
-      ArrayError: if there is no such array.
+        ArrayError: If there is no such array.
     """
     if not path.is_file():
         raise ArrayError("there is no such file")
@@ -91,7 +90,7 @@ def open_array(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Iterator[
 
 
 def tiles(stored: Stored, limit: int) -> Iterator[tuple[tuple[int, ...], slice]]:
-    """Yields indices of leading axes and a slice of the next, `limit` bytes a piece."""
+    """Yield indices of leading axes and a slice of the next, `limit` bytes a piece."""
     shape = stored.shape
     item = stored.dtype.itemsize
     size = [math.prod(shape[k + 1 :]) * item for k in range(len(shape))]
@@ -109,45 +108,52 @@ def tiles(stored: Stored, limit: int) -> Iterator[tuple[tuple[int, ...], slice]]
             yield prefix, slice(start, min(start + step, shape[axis]))
 
 
-def _choose(there: dict[str, tuple], key: str) -> str:
-    """Returns the name of the array that is meant; `there`: name -> shape and dtype."""
+def _choose(contents: dict[str, tuple], key: str) -> str:
+    """Return the name of the array that is meant; `there`: name -> shape and dtype."""
     key = key.strip("/")
     if key:
-        if key not in there:
-            inside = {k: v for k, v in there.items() if k.startswith(f"{key}/")}
+        if key not in contents:
+            inside = {k: v for k, v in contents.items() if k.startswith(f"{key}/")}
             what = "is a group, not an array" if inside else "is not there"
             raise ArrayError(
-                f"{key!r} {what}; choices: {_listed(inside or there)}; set data.key"
+                f"{key!r} {what}; choices: {_listed(inside or contents)}; set data.key"
             )
-        if there[key][1].kind not in "cfiub":
+        if contents[key][1].kind not in "cfiub":
             raise ArrayError(
-                f"{key!r} holds {there[key][1]}, no numbers; choices: "
-                f"{_listed(there)}. Python objects are not read, as they can run code"
+                f"{key!r} holds {contents[key][1]}, no numbers; choices: "
+                f"{_listed(contents)}. Python objects are not read, because they can "
+                "run code"
             )
         return key
     sides = {
         name: sum(n >= SHORTEST for n in shape)
-        for name, (shape, dtype) in there.items()
+        for name, (shape, dtype) in contents.items()
         if dtype.kind in "cfiub"
     }
     able = [name for name, n in sides.items() if n >= 2]
-    able = [name for name in able if len(there[name][0]) > 2] or able
+    able = [name for name in able if len(contents[name][0]) > 2] or able
     if len(able) != 1:
         raise ArrayError(
             f"{len(able) or 'none'} of the arrays can be frames; set data.key to one "
-            f"of: {_listed(there)}"
+            f"of: {_listed(contents)}"
         )
     return able[0]
 
 
-def _listed(there: dict[str, tuple]) -> str:
-    said = [f"{name} {dtype} {list(shape)}" for name, (shape, dtype) in there.items()]
-    more = f" and {len(said) - _LISTED} more" if len(said) > _LISTED else ""
-    return (", ".join(said[:_LISTED]) or "none, it is empty") + more
+def _listed(contents: dict[str, tuple]) -> str:
+    descriptions = [
+        f"{name} {dtype} {list(shape)}" for name, (shape, dtype) in contents.items()
+    ]
+    more = (
+        f" and {len(descriptions) - _LISTED} more"
+        if len(descriptions) > _LISTED
+        else ""
+    )
+    return (", ".join(descriptions[:_LISTED]) or "none, it is empty") + more
 
 
 def open_npy(path: pathlib.Path, name: str) -> Stored:
-    """Reads a `.npy` file through a map that is let go, so that memory stays free."""
+    """Read a `.npy` file through a map that is let go, so that memory stays free."""
     with open(path, "rb") as file:
         magic = file.read(6)
     if magic != b"\x93NUMPY":
@@ -184,15 +190,15 @@ def open_npy(path: pathlib.Path, name: str) -> Stored:
 def _npz(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Stored:
     try:
         with zipfile.ZipFile(path) as zipped:
-            there = {}
+            contents = {}
             for info in zipped.infolist():
                 if info.filename.endswith(".npy"):
                     with zipped.open(info) as member:
-                        there[info.filename[:-4]] = _npy_header(member)
-            name = _choose(there, key)
+                        contents[info.filename[:-4]] = _npy_header(member)
+            name = _choose(contents, key)
             # No more than this is unpacked, whatever is packed.
             size = zipped.getinfo(f"{name}.npy").file_size
-            mapped_array.check_room(scratch.parent, size)
+            check_room(scratch.parent, size)
             with zipped.open(f"{name}.npy") as member, open(scratch, "wb") as out:
                 shutil.copyfileobj(member, out, 2**20)
     except dataset.DataError:
@@ -235,8 +241,8 @@ def _matlab5(path: pathlib.Path, key: str) -> Stored:
             f"{error}); copy it again"
         ) from None
     arrays = dict(_flat({k: v for k, v in content.items() if k[:2] != "__"}))
-    there = others | {k: (v.shape, v.dtype) for k, v in arrays.items()}
-    name = _choose(there, key)
+    contents = others | {k: (v.shape, v.dtype) for k, v in arrays.items()}
+    name = _choose(contents, key)
     array = arrays[name].T  # MATLAB's first axis is the fastest
     return Stored(
         name, array.shape, array.dtype, array.__getitem__, flipped=True, matlab=True
@@ -244,7 +250,7 @@ def _matlab5(path: pathlib.Path, key: str) -> Stored:
 
 
 def _flat(fields: dict[str, Any], above: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Yields all arrays in structs of one element, as struct/field."""
+    """Yield all arrays in structs of one element, as struct/field."""
     for name, value in fields.items():
         if not isinstance(value, np.ndarray):
             continue
@@ -265,36 +271,36 @@ def _open_hdf5(path: pathlib.Path) -> h5py.File:
 
 
 def _hdf5(file: h5py.File, key: str, matlab: bool) -> Stored:
-    there: dict[str, tuple] = {}
+    contents: dict[str, tuple] = {}
 
     def note(name: str, item: Any) -> None:
         # What MATLAB keeps of its cells is found in "#refs#".
         if isinstance(item, h5py.Dataset) and not name.startswith("#"):
-            there[name] = item.shape or (), _complex_dtype(item.dtype)
+            contents[name] = item.shape or (), _complex_dtype(item.dtype)
 
     try:
         file.visititems(note)  # follows no link out of the file
-        name = _choose(there, key)
-        found = file[name]
-        if found.external or found.is_virtual:
+        name = _choose(contents, key)
+        stored_dataset = file[name]
+        if stored_dataset.external or stored_dataset.is_virtual:
             raise ArrayError(
                 f"the values of {name!r} lie in other files, which are not read; "
                 "write them into this one"
             )
-        stored = found.id.get_storage_size()
+        stored = stored_dataset.id.get_storage_size()
     except (OSError, RuntimeError, KeyError) as error:
         raise ArrayError(f"the HDF5 file is damaged ({error}); copy it again") from None
-    dtype = there[name][1]
-    size = math.prod(found.shape) * dtype.itemsize
+    dtype = contents[name][1]
+    size = math.prod(stored_dataset.shape) * dtype.itemsize
     if size > _MOST_SQUEEZED * stored:
         raise ArrayError(
-            f"{name!r} says {list(found.shape)}, {size:,} bytes, of which {stored:,} "
-            "were written; write the whole array"
+            f"{name!r} has the shape {list(stored_dataset.shape)}, {size:,} bytes, of "
+            f"which {stored:,} were written; write the whole array"
         )
 
     def read(index: Any) -> np.ndarray:
         try:
-            x = np.asarray(found[index])
+            x = np.asarray(stored_dataset[index])
         except (OSError, RuntimeError) as error:
             raise ArrayError(
                 f"the values of {name!r} cannot be read ({error}); copy the file again"
@@ -306,10 +312,10 @@ def _hdf5(file: h5py.File, key: str, matlab: bool) -> Stored:
 
     return Stored(
         name,
-        found.shape,
+        stored_dataset.shape,
         dtype,
         read,
-        found.chunks,
+        stored_dataset.chunks,
         flipped=matlab,
         certain=False,
         matlab=matlab,
@@ -317,7 +323,21 @@ def _hdf5(file: h5py.File, key: str, matlab: bool) -> Stored:
 
 
 def _complex_dtype(dtype: np.dtype) -> np.dtype:
-    """Returns the complex kind of pairs such as MATLAB's (real, imag)."""
+    """Return the complex kind of pairs such as MATLAB's (real, imag)."""
     if any(set(pair) == set(dtype.names or ()) for pair in _COMPLEX):
         return np.result_type(dtype[0], np.complex64)
     return dtype
+
+
+def check_room(folder: pathlib.Path, size: int) -> None:
+    """Check that `size` bytes are free: a map of a full disk kills the process.
+
+    Raises:
+        DataError: If they are not.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise dataset.DataError(
+            f"data.cache: {size:,} bytes are to be written to {folder}, where {free:,} "
+            "are free; choose another with data.cache or AKIN_CACHE"
+        )

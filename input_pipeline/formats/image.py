@@ -1,4 +1,4 @@
-"""Turns any picture file into a square RGB array, or says why not."""
+"""Turns any image file into a square RGB array, or says why not."""
 
 import contextlib
 import functools
@@ -14,21 +14,21 @@ from PIL import Image, ImageOps
 # EPS starts an external program on the file's content.
 _REFUSED_FORMATS = {"EPS"}
 _ORIENTATION = 0x0112
-_GREY_TOLERANCE = 8  # JPEG keeps traces of color in gray pictures
+_GREY_TOLERANCE = 8  # JPEG keeps traces of color in gray images
 
 
 class Rejected(Exception):
     """The file is left out; the message is the reason."""
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """A decoded file.
 
     Attributes:
-      pixels: uint8 [S, S, 3].
-      width: of the file's picture, in pixels, upright.
-      height: likewise.
-      gray: whether it has no color.
+        pixels: uint8 [S, S, 3].
+        width: Width of the file's upright image in pixels.
+        height: Height of it.
+        gray: Whether the image has no color.
     """
 
     pixels: np.ndarray
@@ -37,19 +37,19 @@ class Picture(NamedTuple):
     gray: bool
 
 
-def decode(path: str | os.PathLike, size: int, max_pixels: int) -> Picture:
-    """Reads the first frame of a file, upright, over white, padded to a square.
+def decode(path: str | os.PathLike, size: int, max_pixels: int) -> DecodedImage:
+    """Read the first frame of a file, upright, over white, padded to a square.
 
     Args:
-      path: the file.
-      size: side of the result in pixels; nothing is cropped.
-      max_pixels: larger pictures are refused before they are unpacked.
+        path: The file.
+        size: Side of the result in pixels; nothing is cropped.
+        max_pixels: Larger images are refused before they are unpacked.
 
     Returns:
-      The picture.
+        The image.
 
     Raises:
-      Rejected: if it cannot be read, is too large or is no picture.
+        Rejected: If the file cannot be read, is too large or is no image.
     """
     try:
         with warnings.catch_warnings(), _pixel_limit(max_pixels):
@@ -58,7 +58,7 @@ def decode(path: str | os.PathLike, size: int, max_pixels: int) -> Picture:
     except Rejected:
         raise
     except Image.UnidentifiedImageError:
-        raise Rejected("not a picture that can be read") from None
+        raise Rejected("not an image that can be read") from None
     except Image.DecompressionBombError:
         raise Rejected(f"more than {max_pixels:,} pixels") from None
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def decode(path: str | os.PathLike, size: int, max_pixels: int) -> Picture:
         ) from None
 
 
-def _decode(path: str | os.PathLike, size: int, max_pixels: int) -> Picture:
+def _decode(path: str | os.PathLike, size: int, max_pixels: int) -> DecodedImage:
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise Rejected("not a regular file")
@@ -84,18 +84,18 @@ def _decode(path: str | os.PathLike, size: int, max_pixels: int) -> Picture:
                 f"more than {max_pixels:,} pixels ({image.width} x {image.height})"
             )
         width, height = image.size
-        image.draft(None, (4 * size, 4 * size))  # lets JPEG unpack a smaller picture
+        image.draft(None, (4 * size, 4 * size))  # lets JPEG unpack a smaller image
         image.load()
         if image.getexif().get(_ORIENTATION, 1) >= 5:  # turned by a quarter
             width, height = height, width
         rgb = over_white(ImageOps.exif_transpose(image))
     pixels = np.asarray(square(rgb, size))
     spread = pixels.max(2).astype(int) - pixels.min(2)
-    return Picture(pixels, width, height, bool(spread.max() <= _GREY_TOLERANCE))
+    return DecodedImage(pixels, width, height, bool(spread.max() <= _GREY_TOLERANCE))
 
 
 def over_white(image: Image.Image) -> Image.Image:
-    """Returns `image` as 8-bit RGB; what is transparent shows white."""
+    """Return `image` as 8-bit RGB; what is transparent shows white."""
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_eight_bits(np.asarray(image), image.mode))
     if image.has_transparency_data:
@@ -106,7 +106,7 @@ def over_white(image: Image.Image) -> Image.Image:
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
-    """Returns the whole of `image` in the middle of a white square."""
+    """Return the whole of `image` in the middle of a white square."""
     scale = size / max(image.size)
     fit = tuple(max(1, round(side * scale)) for side in image.size)
     if fit != image.size:
@@ -119,7 +119,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _eight_bits(values: np.ndarray, mode: str) -> np.ndarray:
-    """Scales 16-bit, 32-bit and floating-point gray to uint8.
+    """Scale 16-bit, 32-bit and floating-point gray to uint8.
 
     Integers are taken for 16-bit, which is how Pillow hands over PNG, TIFF and PGM;
     floats for 0..1 or 0..255. Whatever lies outside is stretched from its own range.
@@ -142,7 +142,7 @@ def _formats() -> list[str]:
 
 @contextlib.contextmanager
 def _pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Sets Pillow's own limit, which also guards pictures inside containers."""
+    """Set Pillow's own limit, which also guards images inside containers."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:

@@ -28,16 +28,16 @@ class ScanError(ValueError):
 def read_scan(
     path: str | pathlib.Path, *, key: str = "kspace", axes: str = ""
 ) -> np.ndarray:
-    """Returns the k-space of a file, complex64 [slices, coils, height, width].
+    """Return the k-space of a file, complex64 [slices, coils, height, width].
 
     Args:
-      path: `.h5`, `.hdf5`, `.npy`, `.cfl` (with its `.hdr`), `.mat` (5 or 7.3).
-      key: where the array lies in HDF5 and MATLAB files, parts joined by "/".
-      axes: order of the file's axes by the letters s, c, h, w, such as "hwc"; "" is hw,
-        chw or schw by their number, for BART its own order.
+        path: `.h5`, `.hdf5`, `.npy`, `.cfl` (with its `.hdr`), `.mat` (5 or 7.3).
+        key: Where the array lies in HDF5 and MATLAB files, parts joined by "/".
+        axes: Order of the file's axes by the letters s, c, h, w, such as "hwc"; "" is
+            hw, chw or schw by their number, for BART its own order.
 
     Raises:
-      ScanError: if the file holds no k-space.
+        ScanError: If the file holds no k-space.
     """
     path = pathlib.Path(path)
     if path.suffix.lower() not in READERS:
@@ -54,7 +54,7 @@ def read_scan(
 
 
 def _ordered(array: np.ndarray, axes: str) -> np.ndarray:
-    """Returns the array as [slice, coil, height, width]."""
+    """Return the array as [slice, coil, height, width]."""
     rank = array.ndim
     axes = axes or BY_RANK.get(rank, "")
     if not axes:
@@ -68,12 +68,12 @@ def _ordered(array: np.ndarray, axes: str) -> np.ndarray:
             f"got axes={axes!r} for an array of {rank} axes, {list(array.shape)}; "
             "expected a letter for each: h, w, and perhaps c and s"
         )
-    if strange := set(axes) - set(AXES):
+    if unknown := set(axes) - set(AXES):
         raise ScanError(
-            f"got axes={axes!r} with {', '.join(sorted(strange))}; choices: s, c, h, w"
+            f"got axes={axes!r} with {', '.join(sorted(unknown))}; choices: s, c, h, w"
         )
-    there = [axis for axis in AXES if axis in axes]
-    array = np.transpose(array, [axes.index(axis) for axis in there])
+    axes_present = [axis for axis in AXES if axis in axes]
+    array = np.transpose(array, [axes.index(axis) for axis in axes_present])
     missing = [i for i, axis in enumerate(AXES) if axis not in axes]
     return np.expand_dims(array, missing)
 
@@ -81,7 +81,7 @@ def _ordered(array: np.ndarray, axes: str) -> np.ndarray:
 def _checked(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "c":
         raise ScanError(
-            f"got {array.dtype} values; expected complex k-space. A magnitude picture "
+            f"got {array.dtype} values; expected complex k-space. A magnitude image "
             "has lost its phase: read it with data.name=slices"
         )
     shape = dict(zip(("slices", "coils", "height", "width"), array.shape, strict=True))
@@ -106,7 +106,7 @@ def _checked(array: np.ndarray) -> np.ndarray:
             f"of {array.size} values {nan} are NaN and {bad - nan} infinite, the first "
             f"at [slice, coil, row, column] = {where}; export the scan again"
         )
-    if dark := [i for i, one in enumerate(array) if not one.any()]:
+    if dark := [i for i, scan_slice in enumerate(array) if not scan_slice.any()]:
         raise ScanError(
             f"slices {', '.join(map(str, dark[:5]))} hold nothing but zeros; leave "
             "them out or export the scan again"
@@ -169,26 +169,26 @@ def _open_hdf5(path: pathlib.Path) -> h5py.File:
 
 def _hdf5_array(file: h5py.File, key: str) -> np.ndarray:
     try:
-        there = _names(file)
+        names = _names(file)
     except (OSError, RuntimeError) as error:
         raise ScanError(f"the HDF5 file is damaged ({error}); copy it again") from None
-    found = file.get(key) if key else None
-    if found is None:
+    stored = file.get(key) if key else None
+    if stored is None:
         raise ScanError(
-            f"there is no {key!r}; choices: {', '.join(there) or 'none, it is empty'}; "
+            f"there is no {key!r}; choices: {', '.join(names) or 'none, it is empty'}; "
             "set data.key"
         )
-    if not isinstance(found, h5py.Dataset):
-        inside = [name for name in there if name.startswith(f"{key}/")]
+    if not isinstance(stored, h5py.Dataset):
+        inside = [name for name in names if name.startswith(f"{key}/")]
         raise ScanError(
             f"{key!r} is a group, not an array; choices: "
             f"{', '.join(inside) or 'none'}; set data.key"
         )
     # A link or a table of segments may point at any file of this machine.
-    if found.external or found.is_virtual or found.file.filename != file.filename:
+    if stored.external or stored.is_virtual or stored.file.filename != file.filename:
         raise ScanError(f"the values of {key!r} lie in other files, which are not read")
     try:
-        array = found[()]
+        array = stored[()]
     except (OSError, RuntimeError) as error:
         raise ScanError(
             f"the values of {key!r} cannot be read ({error}); copy the file again"
@@ -208,7 +208,7 @@ def _names(file: h5py.File) -> list[str]:
 
 
 def _complex(array: np.ndarray) -> np.ndarray:
-    """Returns complex values of pairs such as MATLAB's (real, imag)."""
+    """Return complex values of pairs such as MATLAB's (real, imag)."""
     names = array.dtype.names or ()
     for pair in (("real", "imag"), ("r", "i")):
         if set(pair) == set(names):
@@ -234,26 +234,26 @@ def _read_mat(path: pathlib.Path, key: str) -> tuple[np.ndarray, str]:
             "copy it again"
         ) from None
     names = [name for name in content if not name.startswith("__")]
-    found: Any = content
+    field: Any = content
     for depth, part in enumerate(key.split("/")):
-        if isinstance(found, np.ndarray) and found.dtype.names:
-            choices = list(found.dtype.names)
-            found = {name: found[name].flat[0] for name in choices}
-        choices = names if not depth else list(found) if isinstance(found, dict) else []
+        if isinstance(field, np.ndarray) and field.dtype.names:
+            choices = list(field.dtype.names)
+            field = {name: field[name].flat[0] for name in choices}
+        choices = names if not depth else list(field) if isinstance(field, dict) else []
         if part not in choices:
             raise ScanError(
                 f"there is no {key!r}; choices at "
                 f"{'/'.join(key.split('/')[:depth]) or 'the top'}: "
                 f"{', '.join(choices) or 'none'}; set data.key"
             )
-        found = found[part]
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "cfiub":
-        kind = getattr(found, "dtype", type(found).__name__)
+        field = field[part]
+    if not isinstance(field, np.ndarray) or field.dtype.kind not in "cfiub":
+        kind = getattr(field, "dtype", type(field).__name__)
         raise ScanError(
             f"{key!r} is {kind}, not an array of numbers; set data.key to one, a field "
             "of a struct as struct/field"
         )
-    return found, ""
+    return field, ""
 
 
 def _read_cfl(path: pathlib.Path, key: str) -> tuple[np.ndarray, str]:
@@ -262,10 +262,10 @@ def _read_cfl(path: pathlib.Path, key: str) -> tuple[np.ndarray, str]:
     if not header.is_file():
         raise ScanError(f"its header {header.name} is missing; copy both files")
     dims = _bart_dims(header)
-    expected, found = 8 * math.prod(dims), path.stat().st_size
-    if found != expected:
+    expected, size = 8 * math.prod(dims), path.stat().st_size
+    if size != expected:
         raise ScanError(
-            f"got {found} bytes; {header.name} says {dims}, which are {expected}: the "
+            f"got {size} bytes; {header.name} says {dims}, which are {expected}: the "
             "file is cut off or the header belongs to another"
         )
     if dims[_BART_PHASE2] != 1:

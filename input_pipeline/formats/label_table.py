@@ -1,4 +1,4 @@
-"""Finds the files of a picture folder and reads its labels.csv."""
+"""Finds the files of an image folder and reads its labels.csv."""
 
 import csv
 import hashlib
@@ -23,10 +23,10 @@ class Files(NamedTuple):
     """What lies under a folder.
 
     Attributes:
-      paths: relative to the root, with "/", sorted.
-      sizes: in bytes.
-      times: of the last change, in ns.
-      rejected: (path, reason) of what is no candidate at all.
+        paths: Paths relative to the root, with "/", sorted.
+        sizes: In bytes.
+        times: Time of the last change in ns.
+        rejected: (path, reason) of what is no candidate at all.
     """
 
     paths: list[str]
@@ -39,10 +39,10 @@ class Label(NamedTuple):
     """One row of labels.csv.
 
     Attributes:
-      line: its line number.
-      filename: as written.
-      codes: from coarse to fine; may be empty.
-      extra: all other columns, "name" among them.
+        line: Line number in the file.
+        filename: File name as written.
+        codes: From coarse to fine; may be empty.
+        extra: All other columns, "name" among them.
     """
 
     line: int
@@ -52,18 +52,18 @@ class Label(NamedTuple):
 
 
 def scan(root: pathlib.Path) -> Files:
-    """Lists every file under `root`, without following links out of it.
+    """List every file under `root`, without following links out of it.
 
     Hidden files, labels.csv and the caches of file managers are passed over.
 
     Raises:
-      DataError: if there is no such folder.
+        DataError: If there is no such folder.
     """
     if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
+        kind = "a file" if root.exists() else "nothing"
         raise dataset.DataError(
-            f"got data.path={str(root)!r}, where there is {found}; expected a folder "
-            "with pictures in it"
+            f"got data.path={str(root)!r}, where there is {kind}; expected a folder "
+            "with images in it"
         )
     top = os.path.realpath(root)
     entries, rejected, folders = [], [], [""]
@@ -103,7 +103,7 @@ def _bad_link(entry: os.DirEntry, top: str) -> str:
 
 
 def digest(files: Files, labels: bytes | None) -> str:
-    """Returns a hash of the names, sizes and times of files and of the labels."""
+    """Return a hash of the names, sizes and times of files and of the labels."""
     total = hashlib.sha256(b"" if labels is None else b"labels\n" + labels)
     for path, size, time in zip(files.paths, files.sizes, files.times, strict=True):
         total.update(f"\n{path}\0{size}\0{time}".encode("utf-8", "surrogateescape"))
@@ -111,17 +111,17 @@ def digest(files: Files, labels: bytes | None) -> str:
 
 
 def read_labels(path: pathlib.Path, content: bytes) -> tuple[list[Label], list[str]]:
-    """Parses labels.csv.
+    """Parse labels.csv.
 
     Args:
-      path: for messages.
-      content: the file's bytes; UTF-8, with or without a byte-order mark.
+        path: Path of the file, for messages.
+        content: The file's bytes; UTF-8, with or without a byte-order mark.
 
     Returns:
-      The rows, and the names of the further columns.
+        The rows, and the names of the further columns.
 
     Raises:
-      DataError: if it is not UTF-8, lacks a column or has broken rows.
+        DataError: If it is not UTF-8, lacks a column or has broken rows.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -175,48 +175,53 @@ def _check_columns(path: pathlib.Path, columns: list[str]) -> None:
 def match(
     files: Files, rows: list[Label]
 ) -> tuple[dict[str, Label], list[tuple[str, str]]]:
-    """Finds the file of each row: by its path, else by a path that ends with it.
+    """Find the file of each row: by its path, else by a path that ends with it.
 
-    So labels.csv may stand above the folder with the pictures. Where that fails,
+    So labels.csv may stand above the folder with the images. Where that fails,
     capitals and the two ways to encode accents are treated as equal.
 
     Args:
-      files: what lies under the folder.
-      rows: of labels.csv.
+        files: Files of the folder.
+        rows: Rows of labels.csv.
 
     Returns:
-      The row of each path that has one, and (filename, reason) for the rows without
-      a file of their own.
+        The row of each path that has one, and (filename, reason) for the rows without a
+        file of their own.
     """
-    known, tails = set(files.paths), defaultdict(list)
+    known_paths, tails = set(files.paths), defaultdict(list)
     for path in files.paths:
         tails[_key(posixpath.basename(path))].append(path)
     labels, rejected = {}, []
     for row in rows:
-        found, reason = _find(row.filename, known, tails)
-        if found in labels:
-            reason = f"named twice in {LABELS}, lines {labels[found].line}, {row.line}"
+        labeled_path, reason = _find(row.filename, known_paths, tails)
+        if labeled_path in labels:
+            lines = f"{labels[labeled_path].line}, {row.line}"
+            reason = f"named twice in {LABELS}, lines {lines}"
         if reason:
             rejected.append((row.filename or f"{LABELS}, line {row.line}", reason))
         else:
-            labels[found] = row
+            labels[labeled_path] = row
     return labels, rejected
 
 
-def _find(filename: str, known: set[str], tails: dict) -> tuple[str, str]:
-    """Returns (path, "") or ("", reason)."""
+def _find(filename: str, known_paths: set[str], tails: dict) -> tuple[str, str]:
+    """Return (path, "") or ("", reason)."""
     if not filename:
         return "", "no filename"
-    wanted = posixpath.normpath(filename.replace("\\", "/"))
-    if filename in known:
+    normalized = posixpath.normpath(filename.replace("\\", "/"))
+    if filename in known_paths:
         return filename, ""
-    if posixpath.isabs(wanted) or wanted.split("/")[0] in ("..",) or wanted[1:2] == ":":
+    if (
+        posixpath.isabs(normalized)
+        or normalized.split("/")[0] in ("..",)
+        or normalized[1:2] == ":"
+    ):
         return "", "path that leaves the folder"
-    if wanted in known:
-        return wanted, ""
-    places = tails.get(_key(posixpath.basename(wanted)), ())
+    if normalized in known_paths:
+        return normalized, ""
+    places = tails.get(_key(posixpath.basename(normalized)), ())
     for same in (str, _key):
-        ends = [p for p in places if same("/" + p).endswith(same("/" + wanted))]
+        ends = [p for p in places if same("/" + p).endswith(same("/" + normalized))]
         if len(ends) == 1:
             return ends[0], ""
         if ends:
@@ -228,13 +233,13 @@ def _key(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-def is_picture(path: str) -> bool:
+def is_image(path: str) -> bool:
     """Whether the name ends as Pillow's formats do."""
     return posixpath.splitext(path)[1].lower() in Image.registered_extensions()
 
 
 def shown(path: str) -> str:
-    """Returns `path` as text that can be printed and stored whatever its bytes."""
+    """Return `path` as text that can be printed and stored whatever its bytes."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

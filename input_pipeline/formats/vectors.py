@@ -1,4 +1,4 @@
-"""Files of vectors with a table: .npz, .npy with a CSV beside it, parquet.
+"""Files of vectors with a table: .npz, .npy with a CSV file of the same name, parquet.
 
 Vectors end up in a `.npy` file that can be mapped: in the file itself, or in a copy in
 the cache that is written once, piece by piece, so that memory stays bounded.
@@ -37,30 +37,31 @@ class Read(NamedTuple):
     """What a file holds.
 
     Attributes:
-      path: `.npy` file of the vectors [v, d].
-      table: a row for each vector.
-      odd: rows whose vector has another length than `width`; they are NaN in the file.
+        path: `.npy` file of the vectors [v, d].
+        table: A row for each vector.
+        other_length: Rows whose vector has another length than `width`; they are NaN in
+            the file.
     """
 
     path: pathlib.Path
     table: pd.DataFrame
-    odd: list[int]
+    other_length: list[int]
 
 
 def open_vectors(
     path: str, *, key: str, width: int, cache: str = "", progress: bool = False
 ) -> Read:
-    """Opens a file of vectors.
+    """Open a file of vectors.
 
     Args:
-      path: the file.
-      key: array of an `.npz`, or column of a parquet file, that holds the vectors.
-      width: d, numbers of a vector.
-      cache: where copies are kept.
-      progress: show a bar.
+        path: The file.
+        key: Array of an `.npz`, or column of a parquet file, that holds the vectors.
+        width: D, numbers of a vector.
+        cache: Folder for copies.
+        progress: Whether to show a progress bar.
 
     Raises:
-      DataError: if there is no such file or no such key, or it holds something else.
+        DataError: If there is no such file or no such key, or it holds something else.
     """
     file = pathlib.Path(path).expanduser()
     if not path or not file.is_file() or file.suffix.lower() not in SUFFIXES:
@@ -87,14 +88,14 @@ def _npz(file, key, width, cache, progress) -> Read:
             )
 
         def write(draft: pathlib.Path) -> list[int]:
-            """Copies the member of the archive."""
+            """Copy the member of the archive."""
             with zipfile.ZipFile(file) as zipped, open(draft, "wb") as out:
                 with zipped.open(f"{key}.npy") as member:
                     shutil.copyfileobj(member, out, 2**20)
             return []
 
         spec = [VERSION, *mapped_array.stamp(file), key]
-        stored, odd = mapped_array.cached("vectors", spec, cache, write)
+        stored, other_length = mapped_array.cached("vectors", spec, cache, write)
         rows = _check_shape(stored, file, width)
         columns = {}
         for name in names:
@@ -103,7 +104,7 @@ def _npz(file, key, width, cache, progress) -> Read:
             column = archive[name]
             if column.shape == (rows,):
                 columns[name] = column
-    return Read(stored, pd.DataFrame(columns, index=range(rows)), odd)
+    return Read(stored, pd.DataFrame(columns, index=range(rows)), other_length)
 
 
 def _npy(file, key, width, cache, progress) -> Read:
@@ -137,9 +138,9 @@ def _parquet(file, key, width, cache, progress) -> Read:
     rows = parquet.metadata.num_rows
 
     def write(draft: pathlib.Path) -> list[int]:
-        """Writes the column block by block; returns the rows of another length."""
+        """Write the column block by block; returns the rows of another length."""
         out = np.lib.format.open_memmap(draft, "w+", kind, (rows, width))
-        odd, start = [], 0
+        other_length, start = [], 0
         bar = tqdm.tqdm(total=rows, desc="reading vectors", disable=not progress)
         for batch in parquet.iter_batches(_ROWS, columns=[key]):
             column = batch.column(0)
@@ -149,22 +150,22 @@ def _parquet(file, key, width, cache, progress) -> Read:
             if fits.any():
                 flat = column.filter(pa.array(fits)).flatten()
                 block[fits] = flat.to_numpy(False).reshape(-1, width)
-            odd += (start + np.flatnonzero(~fits)).tolist()
+            other_length += (start + np.flatnonzero(~fits)).tolist()
             out[start : start + len(column)] = block
             start += len(column)
             bar.update(len(column))
         bar.close()
         out.flush()
-        return odd
+        return other_length
 
     spec = [VERSION, *mapped_array.stamp(file), key, width]
-    stored, odd = mapped_array.cached("vectors", spec, cache, write)
-    if len(odd) == rows:
+    stored, other_length = mapped_array.cached("vectors", spec, cache, write)
+    if len(other_length) == rows:
         raise dataset.DataError(
             f"data.path: no vector of {file} has {width} numbers; set data.width"
         )
     others = [n for n, kind in fields.items() if not hasattr(kind, "value_type")]
-    return Read(stored, parquet.read(columns=others).to_pandas(), odd)
+    return Read(stored, parquet.read(columns=others).to_pandas(), other_length)
 
 
 _READERS = {".npz": _npz, ".npy": _npy, ".parquet": _parquet}

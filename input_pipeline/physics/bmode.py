@@ -1,9 +1,9 @@
-"""B-mode pictures of what a scanner measures along its lines.
+"""B-mode images of what a scanner measures along its lines.
 
 Frames have the last two axes [depth, line].
 """
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import scipy.fft
@@ -16,8 +16,24 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _SIGNED = 0.1
 
 
+class Recipe(NamedTuple):
+    """How amplitudes become images.
+
+    Attributes:
+        size: (h, w) of the images.
+        bmode: "auto", "sequence", "frame" or "none".
+        db: Dynamic range in decibels.
+        envelope: One of `ENVELOPES`.
+    """
+
+    size: tuple[int, int]
+    bmode: str
+    db: float
+    envelope: str
+
+
 def kind_of_envelope(x: np.ndarray) -> str:
-    """Returns "hilbert" for echoes that swing about zero, else "abs"."""
+    """Return "hilbert" for echoes that swing about zero, else "abs"."""
     if np.iscomplexobj(x) or x.dtype.kind in "ub":
         return "abs"
     values = x[np.isfinite(x) & (x != 0)]
@@ -25,7 +41,7 @@ def kind_of_envelope(x: np.ndarray) -> str:
 
 
 def envelope(x: np.ndarray, kind: str) -> np.ndarray:
-    """Returns the amplitude A of echoes.
+    """Return the amplitude A of echoes.
 
       abs       A = |x|, of amplitudes and of complex values
       hilbert   A = |x + i H(x)|, of real echoes; H along depth
@@ -33,11 +49,11 @@ def envelope(x: np.ndarray, kind: str) -> np.ndarray:
       iq_lines  A = sqrt(I^2 + Q^2), lines are I, Q, I, Q, ...
 
     Args:
-      x: [..., depth, line].
-      kind: one of the above.
+        x: [..., depth, line].
+        kind: One of the above.
 
     Returns:
-      float32 [..., depth, line], half as deep for "iq", half as wide for "iq_lines".
+        float32 [..., depth, line], half as deep for "iq", half as wide for "iq_lines".
     """
     if np.iscomplexobj(x):
         return np.abs(x).astype(np.float32, copy=False)
@@ -60,28 +76,28 @@ def envelope(x: np.ndarray, kind: str) -> np.ndarray:
 
 
 def root_sum_of_squares(amplitude: np.ndarray) -> np.ndarray:
-    """Returns sqrt(sum_c A_c^2) of channels [channel, ...]."""
+    """Return sqrt(sum_c A_c^2) of channels [channel, ...]."""
     if len(amplitude) == 1:
         return amplitude[0]
     return np.sqrt(np.einsum("c...,c...->...", amplitude, amplitude))
 
 
 def luminance(channels: np.ndarray) -> np.ndarray:
-    """Returns gray float32 of [channel, ...]: gray, RGB, or RGB with transparency."""
+    """Return gray float32 of [channel, ...]: gray, RGB, or RGB with transparency."""
     if len(channels) == 1:
         return channels[0].astype(np.float32)
     return np.tensordot(_LUMINANCE, channels[:3].astype(np.float32), 1)
 
 
 def log_compress(amplitude: np.ndarray, largest: float, db: float = 60.0) -> np.ndarray:
-    """Returns the brightness of amplitudes, in 0..1.
+    """Return the brightness of amplitudes, in 0..1.
 
       I = 20 log10(A / A_max), clipped to -db..0;  brightness = (I + db) / db
 
     Args:
-      amplitude: A, float32, 0 or more.
-      largest: A_max, above 0: of the sequence, or of the frame.
-      db: dynamic range in decibels, above 0.
+        amplitude: A, float32, 0 or more.
+        largest: A_max, above 0: of the sequence, or of the frame.
+        db: Dynamic range in decibels, above 0.
     """
     # What is least must come out as 0 exactly, however a CPU rounds logarithms; only
     # zero itself, which has none, is kept from them.
@@ -89,16 +105,25 @@ def log_compress(amplitude: np.ndarray, largest: float, db: float = 60.0) -> np.
     return np.clip(np.log10(x) * np.float32(20 / db) + 1, 0, 1)
 
 
-def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns float32 [h, w] of a picture [depth, line].
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return float32 [h, w] of an image [depth, line].
 
     Bilinear; where it shrinks, the triangle is as wide as a new pixel on each side, so
     that speckle averages and does not alias.
     """
-    image = Image.fromarray(np.ascontiguousarray(picture, np.float32))
+    image = Image.fromarray(np.ascontiguousarray(image, np.float32))
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def to_uint8(brightness: np.ndarray) -> np.ndarray:
-    """Returns 0..1 as 0..255."""
+    """Return 0..1 as 0..255."""
     return np.uint8(np.rint(np.clip(brightness, 0, 1) * 255))
+
+
+def value_fault(image: np.ndarray) -> str:
+    """Return what is wrong with an image's values, "" if nothing is."""
+    low, high = image.min(), image.max()  # NaN where there is one
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int(np.count_nonzero(~np.isfinite(image)))
+        return f"{bad:,} of {image.size:,} values are NaN or infinite"
+    return "" if low or high else "nothing but zeros"

@@ -1,6 +1,6 @@
 """Coil sensitivities and the Fourier transform of multi-coil scans; traced.
 
-Pictures and k-space are complex64 [coils, height, width].
+Images and k-space are complex64 [coils, height, width].
 """
 
 from typing import Any
@@ -9,18 +9,18 @@ import jax
 import jax.numpy as jnp
 
 COILS = ("birdcage", "gaussian")
-RADIUS = 1.5  # of the birdcage, in half widths of the picture
+RADIUS = 1.5  # of the birdcage, in half widths of the image
 MOST = 32
 
 
 def fft2c(x: Any, xp: Any = jnp) -> Any:
-    """Returns the centered, unitary transform of the last two axes.
+    """Return the centered, unitary transform of the last two axes.
 
     The zero frequency lies at (h // 2, w // 2); energy is kept (Parseval).
 
     Args:
-      x: [..., h, w].
-      xp: what computes it: jax.numpy in traced code, numpy for double precision.
+        x: [..., h, w].
+        xp: Array module: jax.numpy in traced code, numpy for double precision.
     """
     axes = (-2, -1)
     x = xp.fft.fft2(xp.fft.ifftshift(x, axes), axes=axes, norm="ortho")
@@ -28,14 +28,14 @@ def fft2c(x: Any, xp: Any = jnp) -> Any:
 
 
 def ifft2c(k: Any, xp: Any = jnp) -> Any:
-    """Undoes `fft2c`."""
+    """Undo `fft2c`."""
     axes = (-2, -1)
     k = xp.fft.ifft2(xp.fft.ifftshift(k, axes), axes=axes, norm="ortho")
     return xp.fft.fftshift(k, axes)
 
 
 def sensitivities(kind: str, coils: int, height: int, width: int) -> jax.Array:
-    """Returns coil sensitivities S, complex64 [coils, height, width].
+    """Return coil sensitivities S, complex64 [coils, height, width].
 
     On [-1, 1]^2, coil c of C at the angle 2 pi c / C, at distance r_c(x) of x,
 
@@ -47,13 +47,13 @@ def sensitivities(kind: str, coils: int, height: int, width: int) -> jax.Array:
     every coil: easy for anything that looks at phases.
 
     Args:
-      kind: one of `COILS`.
-      coils: 1 to 32.
-      height: rows.
-      width: columns.
+        kind: One of `COILS`.
+        coils: 1 to 32.
+        height: Rows.
+        width: Columns.
 
     Raises:
-      ValueError: on an unknown kind or a number of coils out of range.
+        ValueError: If the kind is unknown or the number of coils is out of range.
 
     Source: birdcage as in SigPy and ismrmrd-python-tools; the ring of Gaussians as in
     DIRECT (arXiv 2009.14248 repository, direct/data/sens.py).

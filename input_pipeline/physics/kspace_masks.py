@@ -13,7 +13,7 @@ KINDS = ("equispaced", "equispaced_fraction")
 def mask_table(
     kind: str, width: int, acceleration: float, center_fraction: float
 ) -> np.ndarray:
-    """Returns the masks of every offset, bool [offsets, width].
+    """Return the masks of every offset, bool [offsets, width].
 
     With n = round(width * center_fraction) lines in the middle always kept,
 
@@ -24,14 +24,14 @@ def mask_table(
     second widens the comb until both together are W / R lines, on average.
 
     Args:
-      kind: one of `KINDS`.
-      width: W, lines in full, at least 2.
-      acceleration: R, at least 1; a whole number for "equispaced".
-      center_fraction: share of lines in the middle, in (0, 1]; at least one is kept.
+        kind: One of `KINDS`.
+        width: W, lines in full, at least 2.
+        acceleration: R, at least 1; a whole number for "equispaced".
+        center_fraction: Share of lines in the middle, in (0, 1]; at least one is kept.
 
     Raises:
-      ValueError: on an unknown kind or a value out of range, and where the middle
-        alone is W / R lines or more and leaves nothing for the comb.
+        ValueError: If the kind is unknown, a value is out of range, or the middle alone
+            is W / R lines or more and leaves nothing for the comb.
 
     Source: fastMRI (arXiv 1811.08839, section 4.2); `EquiSpacedMaskFunc` and
     `EquispacedMaskFractionFunc` of facebookresearch/fastMRI.
@@ -60,7 +60,7 @@ def mask_table(
 
 
 def achieved_acceleration(table: np.ndarray) -> np.ndarray:
-    """Returns all lines over measured lines, float64 [offsets]."""
+    """Return all lines over measured lines, float64 [offsets]."""
     return table.shape[1] / table.sum(1)
 
 

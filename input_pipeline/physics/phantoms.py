@@ -1,6 +1,6 @@
 """Random head phantoms: ellipses drawn from a key; traced, one phantom at a time.
 
-Lengths are in half widths of the picture, so that it spans [-1, 1] in both axes, and
+Lengths are in half widths of the image, so that it spans [-1, 1] in both axes, and
 intensities lie in [0, 1]. A later ellipse covers what it overlaps.
 """
 
@@ -18,7 +18,7 @@ TWIN_SIZE = (
 
 _SKULL, _BRAIN = (0.9, 1.0), (0.4, 0.6)
 _GROUND, _DARK, _LIGHT = (0.0, 0.1), (0.1, 0.3), (0.7, 0.9)
-_MAJOR = (0.35, 0.5)  # of the picture's width, the head's half axis; half widths: twice
+_MAJOR = (0.35, 0.5)  # of the image's width, the head's half axis; half widths: twice
 _ASPECT = (1.2, 1.6)
 _SIZE = (0.1, 0.3)  # of the head's axes
 _THICKNESS = (0.06, 0.12)  # of the skull, of the head's axes
@@ -29,11 +29,12 @@ class Ellipses(NamedTuple):
     """Ellipses in the order they are drawn; all float32.
 
     Attributes:
-      ground: intensity where there is none, [].
-      center: row and column, [m, 2].
-      axes: half axes along the ellipse's own rows and columns, [m, 2]; 0 draws nothing.
-      angle: radians by which it is turned, [m].
-      value: intensity, [m].
+        ground: intensity where there is none, [].
+        center: Row and column, [m, 2].
+        axes: Half axes along the ellipse's own rows and columns, [m, 2]; 0 draws
+            nothing.
+        angle: Radians by which it is turned, [m].
+        value: intensity, [m].
     """
 
     ground: jax.Array
@@ -44,16 +45,16 @@ class Ellipses(NamedTuple):
 
 
 def draw_ellipses(key: jax.Array, near_duplicate: jax.Array | int = 0) -> Ellipses:
-    """Draws a head: skull, brain, 4 to 8 structures, dark or light.
+    """Draw a head: skull, brain, 4 to 8 structures, dark or light.
 
     Args:
-      key: decides all but the near_duplicate's ellipse.
-      near_duplicate: 0 for the phantom; t in 1 .. `NEAR_DUPLICATES` for a
-        near-duplicate, with one more ellipse of `TWIN_SIZE`, at a place and with a
-        value that depend on t.
+        key: Key of all draws but the near-duplicate's ellipse.
+        near_duplicate: 0 for the phantom; t in 1 .. `NEAR_DUPLICATES` for a
+            near-duplicate, with one more ellipse of `TWIN_SIZE`, at a place and with a
+            value that depend on t.
 
     Returns:
-      3 + 8 ellipses; those that are absent have axes of 0.
+        3 + 8 ellipses; those that are absent have axes of 0.
     """
     most = INNER[1]
     # One draw for all of it: each call is compiled by itself, and slowly.
@@ -88,14 +89,14 @@ def render(
     angle: jax.Array | float = 0.0,
     shift: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns the picture, float32 [height, width], edges softened over one pixel.
+    """Return the image, float32 [height, width], edges softened over one pixel.
 
     Args:
-      ellipses: what to draw.
-      height: rows.
-      width: columns.
-      angle: radians by which all of it is turned about the middle.
-      shift: half widths by which it is moved after that, rows and columns, [2].
+        ellipses: Ellipses to draw.
+        height: Rows.
+        width: Columns.
+        angle: Radians by which all of it is turned about the middle.
+        shift: Half widths by which it is moved after that, rows and columns, [2].
     """
     row, column = (
         (2 * jnp.arange(n, dtype=jnp.float32) + 1) / n - 1 for n in (height, width)
@@ -106,7 +107,7 @@ def render(
     row, column = cos * row - sin * column, sin * row + cos * column  # [h, w]
     pixel = 2 / min(height, width)
 
-    def paint(picture, ellipse):
+    def paint(image, ellipse):
         center, axes, angle, value = ellipse
         y, x = row - center[0], column - center[1]
         cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -116,7 +117,7 @@ def render(
         # Near the edge, (1 - radius) times an axis is about the distance to it.
         cover = jnp.clip((1 - radius) * axes.min() / pixel + 0.5, 0, 1)
         cover = jnp.where(real, cover, 0.0)
-        return picture + cover * (value - picture), None
+        return image + cover * (value - image), None
 
     ground = jnp.full((height, width), ellipses.ground)
     return jax.lax.scan(paint, ground, ellipses[1:])[0]

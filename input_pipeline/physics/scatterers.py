@@ -29,7 +29,7 @@ _CELL = 0.25  # mm, of the grid that scatterers are put on
 _MARGIN = 3.0  # mm of that grid beyond what is seen
 _REACH = 10.0  # mm of tissue on both sides, to be drawn into view
 _PER_MM = 12  # scatterers of an interface
-_CREEP = 0.035  # mm/s, of each scatterer by itself
+_CREEP = 0.035  # mm/s, of each scatterer
 _WOBBLE = 0.03  # cycles by which a clip is ahead or behind
 _FLOOR = -62.0  # dB, of the receiver's noise
 _SHADOW = 0.6  # mm in which the echo falls by e below the bone
@@ -48,14 +48,14 @@ class Tissue(NamedTuple):
     """Scatterers at rest.
 
     Attributes:
-      rest: depth and width in mm, [n, 2].
-      amplitude: complex [n].
-      follows: f, [n] in [0, 1].
-      creep: mm/s by which a scatterer sinks by itself, [n]; speckle of one phase is
-        another in the next cycle.
-      swing: A and B in mm.
-      loss: dB/mm that the receiver leaves uncorrected.
-      contact: dB that is lost at 5 places from left to right, [5].
+        rest: Depth and width in mm, [n, 2].
+        amplitude: complex [n].
+        follows: F, [n] in [0, 1].
+        creep: Mm/s by which a scatterer sinks by itself, [n]; speckle of one phase is
+            another in the next cycle.
+        swing: A and B in mm.
+        loss: DB/mm that the receiver leaves uncorrected.
+        contact: DB that is lost at 5 places from left to right, [5].
     """
 
     rest: np.ndarray
@@ -68,13 +68,13 @@ class Tissue(NamedTuple):
 
 
 def draw_tissue(rng: np.random.Generator) -> Tissue:
-    """Draws one tissue.
+    """Draw one tissue.
 
     The variance of amplitudes is the echogenicity of the place; an interface echoes in
     phase along its length, as a smooth surface across the beam does.
 
     Args:
-      rng: decides all of it.
+        rng: Generator of the tissue.
     """
     fat, muscle = rng.uniform(*_FAT), rng.uniform(*_MUSCLE)
     upper = muscle * rng.uniform(*_UPPER)
@@ -123,19 +123,19 @@ def draw_tissue(rng: np.random.Generator) -> Tissue:
 def scattered(
     rng: np.random.Generator, low: tuple[float, float], high: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws scatterers of echogenicity 1 in a rectangle.
+    """Draw scatterers of echogenicity 1 in a rectangle.
 
     There is one at random in each cell of a lattice: evenly spread, and with complex
     normal amplitudes, they make speckle that is fully developed at a density at which
     scatterers anywhere would not.
 
     Args:
-      rng: decides places and amplitudes.
-      low: least depth and width in mm.
-      high: greatest depth and width in mm.
+        rng: Generator of positions and amplitudes.
+        low: Least depth and width in mm.
+        high: Greatest depth and width in mm.
 
     Returns:
-      Depth and width, [n, 2]; amplitudes of variance 1, complex [n].
+        Depth and width, [n, 2]; amplitudes of variance 1, complex [n].
     """
     extent = np.subtract(high, low)
     cells = np.rint(np.sqrt(DENSITY) * extent).astype(int)
@@ -146,15 +146,15 @@ def scattered(
 
 
 def draw_course(rng: np.random.Generator, frames: int, cycles: float) -> np.ndarray:
-    """Draws how a clip goes through its cycles.
+    """Draw how a clip goes through its cycles.
 
     Args:
-      rng: decides start, rate and irregularity.
-      frames: n.
-      cycles: how many there are on average; a clip has 0.8 to 1.25 times as many.
+        rng: Generator of start, rate and irregularity.
+        frames: N.
+        cycles: Mean number of cycles; a clip has 0.8 to 1.25 times as many.
 
     Returns:
-      Float64 [n], rising; the phase phi is what follows the point.
+        Float64 [n], rising; the phase phi is what follows the point.
     """
     start, late = rng.random(2)
     turned = cycles * rng.uniform(0.8, 1.25) * np.arange(frames) / frames
@@ -162,12 +162,12 @@ def draw_course(rng: np.random.Generator, frames: int, cycles: float) -> np.ndar
 
 
 def displaced(tissue: Tissue, phase: float, time: float) -> np.ndarray:
-    """Returns where the scatterers are, [n, 2]: X + u(X), and what they crept.
+    """Return where the scatterers are, [n, 2]: X + u(X), and what they crept.
 
     Args:
-      tissue: scatterers at rest.
-      phase: phi, cycles.
-      time: seconds since the clip began.
+        tissue: Scatterers at rest.
+        phase: Phi, cycles.
+        time: Seconds since the clip began.
     """
     turn, (a, b) = 2 * np.pi * phase, tissue.swing
     ellipse = np.array([a * np.sin(turn), b * np.cos(turn)])
@@ -188,8 +188,8 @@ class Probe:
     of a grid, their phases taken before that.
 
     Args:
-      height: samples along depth.
-      width: lines.
+        height: Samples along depth.
+        width: Lines.
 
     Source: the convolution model of Bamber and Dickinson, Phys. Med. Biol. 25 (1980).
     """
@@ -207,11 +207,11 @@ class Probe:
         )
 
     def echo(self, position: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
-        """Returns real and imaginary part of the echo, float32 [2, height, width].
+        """Return real and imaginary part of the echo, float32 [2, height, width].
 
         Args:
-          position: depth and width in mm, [n, 2].
-          amplitude: complex [n].
+            position: Depth and width in mm, [n, 2].
+            amplitude: complex [n].
         """
         angle = (4 * np.pi / WAVELENGTH * position[:, 0]).astype(np.float32)
         cos, sin = np.cos(angle), np.sin(angle)
@@ -224,13 +224,13 @@ class Probe:
 def amplitudes(
     tissue: Tissue, course: np.ndarray, probe: Probe, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yields the envelope |A| of one frame after another, float32 [height, width].
+    """Yield the envelope |A| of one frame after another, float32 [height, width].
 
     Args:
-      tissue: what is looked at.
-      course: cycles of each frame, [n]; frames follow one another at `RATE`.
-      probe: what looks.
-      rng: of the receiver's noise.
+        tissue: Tissue in the image.
+        course: Cycles of each frame, [n]; frames follow one another at `RATE`.
+        probe: Probe that records the image.
+        rng: Generator of the receiver's noise.
     """
     z, x = probe.places
     contact = np.interp(
@@ -273,9 +273,9 @@ def _interfaces(shapes: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _shared_out(position: np.ndarray, values, shape: list[int]) -> np.ndarray:
-    """Sums of values [n] on a grid, bilinearly, float32 [len(values), *shape].
+    """Sum of values [n] on a grid, bilinearly, float32 [len(values), *shape].
 
-    What lies outside is put on the border, which `_gaussian` makes nobody see.
+    Scatterers outside are moved to the border, where `_gaussian` hides them.
     """
     rows, columns = shape
     at = (position.T + _MARGIN) / _CELL

@@ -2,15 +2,23 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from input_pipeline import dataset
 
 
+class Columns(NamedTuple):
+    """The table of one split, without weights, and the names of labels and codes."""
+
+    table: dict[str, Any]
+    label_names: list[str]
+    code_names: list[str]
+
+
 def write(path: pathlib.Path, table: dict[str, Any]) -> None:
-    """Saves columns; texts as one run of bytes each, for numpy pads them otherwise."""
+    """Save columns; texts as one run of bytes each, for numpy pads them otherwise."""
     arrays = {}
     for name, column in table.items():
         if isinstance(column, np.ndarray):
@@ -22,7 +30,7 @@ def write(path: pathlib.Path, table: dict[str, Any]) -> None:
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
-    """Returns what `write` saved."""
+    """Return what `write` saved."""
     table = {}
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
@@ -35,7 +43,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def pad_codes(codes: Sequence[Sequence[int]]) -> np.ndarray:
-    """Returns lists of code numbers as int32 [n, C], padded with -1; C >= 1."""
+    """Return lists of code numbers as int32 [n, C], padded with -1; C >= 1."""
     width = max([1, *(len(row) for row in codes)])
     padded = np.full((len(codes), width), dataset.MISSING, np.int32)
     for row, numbers in zip(padded, codes, strict=True):
@@ -44,20 +52,20 @@ def pad_codes(codes: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def code_counts(codes: np.ndarray, total: int) -> np.ndarray:
-    """Returns the number of records that carry each code, int64 [total]."""
+    """Return the number of records that carry each code, int64 [total]."""
     return np.bincount(codes[codes >= 0].ravel(), minlength=total)
 
 
 def code_weights(codes: np.ndarray, counts: np.ndarray, rarity: float) -> np.ndarray:
-    """Returns n_c^-rarity for each code of each record, 0 where padded.
+    """Return n_c^-rarity for each code of each record, 0 where padded.
 
     Args:
-      codes: int32 [n, C], padded with -1.
-      counts: [number of codes], n_c in the training split; 0 counts as 1.
-      rarity: exponent, >= 0.
+        codes: int32 [n, C], padded with -1.
+        counts: [number of codes], n_c in the training split; 0 counts as 1.
+        rarity: Exponent, >= 0.
 
     Returns:
-      float32 [n, C].
+        float32 [n, C].
     """
     if not len(counts):
         return np.zeros(codes.shape, np.float32)

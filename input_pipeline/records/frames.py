@@ -1,6 +1,6 @@
 """Frames of clips as records: the frame that follows, labels, and how they are split.
 
-Frames that follow one another are nearly the same picture, so that no split goes
+Frames that follow one another are nearly the same image, so that no split goes
 through the middle of things: whole clips are held out, or the end of each.
 """
 
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from annotated_types import Interval
 
-from input_pipeline import dataset
+from input_pipeline import dataset, splits
 from input_pipeline.records import pseudo_labels
+from input_pipeline.records.stored_array import StoredArray
 
 Sides = Literal["clip", "time"]
 Side = Annotated[int, Interval(ge=8, le=4096)]  # of a frame, in pixels
@@ -25,9 +26,10 @@ class Cine(NamedTuple):
     """Frames with a table.
 
     Attributes:
-      frames: `.npy` file or array, uint8 [n, h, w].
-      table: a row a frame; columns `clip`, `frame`, `time` in seconds, and any others.
-      facts: JSON values for the report.
+        frames: `.npy` file or array, uint8 [n, h, w].
+        table: A row a frame; columns `clip`, `frame`, `time` in seconds, and any
+            others.
+        facts: JSON values for the report.
     """
 
     frames: str | pathlib.Path | np.ndarray
@@ -49,31 +51,31 @@ def split(
     pseudo: Mapping | None = None,
     seed: int = 0,
 ) -> dataset.Data:
-    """Returns the frames of clips as records of two splits.
+    """Return the frames of clips as records of two splits.
 
     Args:
-      cine: all frames.
-      delta: `next_image` is the frame so many later in the clip; 0 leaves it out.
-      label: column that becomes the label; "pseudo": stable segments of the motion,
-        whose frames alone are then trained on; "" for none.
-      bins: a column of numbers is cut into so many equal parts of the range that
-        training frames have; 0 takes each value for itself.
-      period: the column is circular, its range 0 to `period`; 0 for none.
-      split: "clip": whole clips are held out; "time": the end of each clip.
-      val_filter: "column=value,value": clips whose frames have such a value are held
-        back; "" draws them.
-      val_fraction: share of the clips, or of each clip's frames, that is held out.
-      gap: seconds of a clip between the sides that belong to neither, for "time".
-      pseudo: fields of `_pseudo_labels.label`, for `label="pseudo"`.
-      seed: of the clips that are drawn.
+        cine: Frames with their table.
+        delta: `next_image` is the frame so many later in the clip; 0 leaves it out.
+        label: Column that becomes the label; "pseudo": stable segments of the motion,
+            whose frames alone are then trained on; "" for none.
+        bins: A column of numbers is cut into so many equal parts of the range that
+            training frames have; 0 takes each value for itself.
+        period: The column is circular, its range 0 to `period`; 0 for none.
+        split: "clip": whole clips are held out; "time": the end of each clip.
+        val_filter: "column=value,value": clips whose frames have such a value are held
+            back; "" draws them.
+        val_fraction: Share of the clips, or of each clip's frames, that is held out.
+        gap: Seconds of a clip between the sides that belong to neither, for "time".
+        pseudo: Fields of `pseudo_labels.label`, for `label="pseudo"`.
+        seed: Random seed of the held-out clips.
 
     Returns:
-      Records `image` uint8 [h, w, 1] and, with `delta`, `next_image` like it and
-      `has_next` bool, false where the clip or its side ends before; `next_image` is
-      then the frame itself. Columns `clip`, `frame`, `time` and those of the table.
+        Records `image` uint8 [h, w, 1] and, with `delta`, `next_image` like it and
+        `has_next` bool, false where the clip or its side ends before; `next_image` is
+        then the frame itself. Columns `clip`, `frame`, `time` and those of the table.
 
     Raises:
-      DataError: if a field is out of range, a column is missing, or a side is empty.
+        DataError: If a field is out of range, a column is missing, or a side is empty.
     """
     table = cine.table.reset_index(drop=True)
     _check(table, delta, bins, period, split, val_fraction, gap)
@@ -81,7 +83,7 @@ def split(
     number, clips = pd.factorize(table["clip"].astype(str))
     order = np.lexsort((table["frame"], table["time"], number))
     table, number = table.iloc[order].reset_index(drop=True), number[order]
-    frames = _Stored(cine.frames)
+    frames = StoredArray(cine.frames)
     if split == "clip":
         held = _held_clips(table, number, clips, val_filter, val_fraction, seed)
         side = held.astype(np.int64)
@@ -91,25 +93,18 @@ def split(
         table, number, order, frames, side == 0, label, bins, period, pseudo
     )
     columns = _columns(table, order, labels)
-    splits = []
-    for which in (0, 1):
-        rows = np.flatnonzero(side == which)
-        if not len(rows):
+    sides = []
+    for name, rows in (("in training", side == 0), ("held out", side == 1)):
+        if not rows.any():
             raise dataset.DataError(
-                f"data.split: no frame is {('in training', 'held out')[which]} of "
-                f"{len(table)} in {len(clips)} clips; set data.val_fraction or data.gap"
+                f"data.split: no frame is {name} of {len(table)} in {len(clips)} "
+                "clips; set data.val_fraction or data.gap"
             )
         source = _Frames(frames, order[rows], *_later(number[rows], delta))
-        mine = {
-            name: column[rows]
-            if isinstance(column, np.ndarray)
-            else [column[row] for row in rows]
-            for name, column in columns.items()
-        }
-        splits.append(dataset.Split(source, mine, names, []))
-    if label == PSEUDO and (known := splits[0].table["label"] >= 0).any():
+        sides.append(dataset.Split(source, _select(columns, rows), names, []))
+    if label == PSEUDO and (labeled := sides[0].table["label"] >= 0).any():
         # Most frames have no such label, and batches would hold hardly any that do.
-        splits[0] = splits[0].take(known)
+        sides[0] = sides[0].take(labeled)
     facts = {
         **cine.facts,
         "frames": len(table),
@@ -118,55 +113,43 @@ def split(
         "split": split,
         "clips_held_out": clips[np.unique(number[side == 1])].tolist(),
         "frames_between_the_sides": int((side < 0).sum()),
-        "records": {"train": len(splits[0]), "validation": len(splits[1])},
+        "records": {"train": len(sides[0]), "validation": len(sides[1])},
         **facts,
     }
     # In time both sides of each clip are known, with a gap between them.
     grouped_by = "clip" if split == "clip" else ""
-    return dataset.Data(*splits, facts=facts, grouped_by=grouped_by)
+    return dataset.Data(*sides, facts=facts, grouped_by=grouped_by)
+
+
+def _select(columns: dict, rows: np.ndarray) -> dict:
+    """Return the rows of all columns for which `rows` bool [n] is true."""
+    return {
+        name: column[rows]
+        if isinstance(column, np.ndarray)
+        else [column[row] for row in np.flatnonzero(rows)]
+        for name, column in columns.items()
+    }
 
 
 def whole(cine: Cine, path: str) -> dataset.Split:
-    """Returns all frames as records without a label, to be embedded or searched with.
+    """Return all frames as records without a label, to be embedded or searched with.
 
     Args:
-      cine: all frames.
-      path: where they came from; a column.
+        cine: Frames with their table.
+        path: File or folder of the frames; becomes a column.
     """
     order = np.arange(len(cine.table))
     none = np.full(len(order), dataset.MISSING, np.int32)
     columns = _columns(cine.table, order, none) | {"path": [path] * len(order)}
     nothing = np.zeros(0, np.int64), np.zeros(0, bool)
-    source = _Frames(_Stored(cine.frames), order, *nothing)
+    source = _Frames(StoredArray(cine.frames), order, *nothing)
     return dataset.Split(source, columns, [], [])
-
-
-class _Stored:
-    """An array, or a `.npy` file that is mapped in whichever process reads it."""
-
-    def __init__(self, source):
-        self._source, self._array = source, None
-
-    def __getstate__(self) -> dict:
-        return {"_source": self._source, "_array": None}
-
-    @property
-    def array(self) -> np.ndarray:
-        """The frames uint8 [n, h, w]."""
-        if self._array is None:
-            held = isinstance(self._source, np.ndarray)
-            self._array = (
-                self._source
-                if held
-                else np.load(self._source, mmap_mode="r", allow_pickle=False)
-            )
-        return self._array
 
 
 class _Frames:
     """Random access to frames, each with the one that follows."""
 
-    def __init__(self, frames: _Stored, rows, later, has_next):
+    def __init__(self, frames: StoredArray, rows, later, has_next):
         self._frames, self._rows = frames, rows
         self._later, self._has_next = later, has_next
 
@@ -178,7 +161,7 @@ class _Frames:
         return {name: value[0] for name, value in fields.items()}
 
     def read(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
-        """Returns `image` uint8 [m, h, w, 1] of `rows`, and what follows them."""
+        """Return `image` uint8 [m, h, w, 1] of `rows`, and what follows them."""
         rows = np.asarray(rows, np.int64)
         fields = {"image": self._frames.array[self._rows[rows]][..., None]}
         if len(self._later):
@@ -189,51 +172,41 @@ class _Frames:
 
 
 def _later(number: np.ndarray, delta: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the row `delta` later in the same clip, else the row itself; and which.
+    """Return the row `delta` later in the same clip, else the row itself; and which.
 
     Nothing for `delta` 0.
     """
     if not delta:
         return np.zeros(0, np.int64), np.zeros(0, bool)
-    own = np.arange(len(number))
-    there = np.minimum(own + delta, len(number) - 1)
-    has_next = (own + delta < len(number)) & (number[there] == number)
-    return np.where(has_next, there, own), has_next
+    row = np.arange(len(number))
+    later = np.minimum(row + delta, len(number) - 1)
+    has_next = (row + delta < len(number)) & (number[later] == number)
+    return np.where(has_next, later, row), has_next
 
 
 def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndarray:
-    """Returns whether each frame is of a clip that is held out, bool [n]."""
+    """Return whether each frame is of a clip that is held out, bool [n]."""
     if not val_filter:
-        count = min(max(1, round(val_fraction * len(clips))), len(clips) - 1)
-        if not count:
+        order = splits.random_order(len(clips), [seed, 2])
+        held_out = splits.held_out_groups(order, val_fraction)
+        if not held_out.any():
             raise dataset.DataError(
                 "data.split: got one clip, which cannot be held out and trained on; "
-                "data.split=time holds back its end"
+                "data.split=time holds out its end"
             )
-        drawn = np.random.default_rng([seed, 2]).permutation(len(clips))[:count]
-        return np.isin(number, drawn)
-    column, _, values = val_filter.partition("=")
-    _check_column(table, column, "data.val_filter")
-    wanted = values.split(",")
-    found = table[column].astype(str)
-    held = found.isin(wanted).to_numpy()
-    if held.all() or not held.any():
-        raise dataset.DataError(
-            f"data.val_filter: got {val_filter!r}, which is {int(held.sum())} of "
-            f"{len(held)} frames; values of {column}: "
-            f"{', '.join(sorted(set(found))[:20])}"
-        )
+        return held_out[number]
+    held = splits.filtered(table, val_filter, "frames")
     both = np.intersect1d(number[held], number[~held])
     if len(both):
         raise dataset.DataError(
-            f"data.val_filter: got {val_filter!r}, which holds back a part of clip "
+            f"data.val_filter: got {val_filter!r}, which holds out a part of clip "
             f"{clips[both[0]]!r}; expected a column with one value a clip"
         )
     return held
 
 
 def _sides_in_time(table, number, val_fraction, gap) -> np.ndarray:
-    """Returns 0 in training, 1 held out, -1 in the gap before, of frames in order."""
+    """Return 0 in training, 1 held out, -1 in the gap before, of frames in order."""
     side = np.zeros(len(table), np.int64)
     time = table["time"].to_numpy(np.float64)
     for clip in range(number[-1] + 1):
@@ -247,16 +220,22 @@ def _sides_in_time(table, number, val_fraction, gap) -> np.ndarray:
 
 
 def _labels(table, number, order, frames, train, label, bins, period, pseudo):
-    """Returns labels int32 [n], their names, and facts on them."""
+    """Return labels int32 [n], their names, and facts on them."""
     if not label:
         return np.full(len(table), dataset.MISSING, np.int32), [], {}
     if label == PSEUDO:
         # A mapped file stays one where its frames are in order already.
         sorted_already = np.array_equal(order, np.arange(len(order)))
-        pictures = frames.array if sorted_already else frames.array[order]
-        found = pseudo_labels.label(pictures, number, train=train, **(pseudo or {}))
-        facts = {"label": label, "pseudo_labels": pseudo_labels.facts(found)}
-        return found.labels, found.names, facts | _counts(found.labels, train)
+        images = frames.array if sorted_already else frames.array[order]
+        pseudo_labeled = pseudo_labels.label(
+            images, number, train=train, **(pseudo or {})
+        )
+        facts = {"label": label, "pseudo_labels": pseudo_labels.facts(pseudo_labeled)}
+        return (
+            pseudo_labeled.labels,
+            pseudo_labeled.names,
+            facts | _counts(pseudo_labeled.labels, train),
+        )
     _check_column(table, label, "data.label")
     if bins:
         labels, names = _binned(table[label], train, bins, period, label)
@@ -273,12 +252,14 @@ def _binned(column: pd.Series, train, bins, period, label):
             f"{column.iloc[0]!r}; expected numbers, or data.bins=0"
         )
     x = column.to_numpy(np.float64)
-    known = x[train & np.isfinite(x)]
-    if not len(known):
+    training_values = x[train & np.isfinite(x)]
+    if not len(training_values):
         raise dataset.DataError(
             f"data.label: no training frame has a number in column {label!r}"
         )
-    low, high = (0.0, period) if period else (known.min(), known.max())
+    low, high = (
+        (0.0, period) if period else (training_values.min(), training_values.max())
+    )
     x = x % period if period else x
     width = (high - low) / bins or 1.0
     at = np.floor((np.nan_to_num(x) - low) / width)
@@ -289,23 +270,19 @@ def _binned(column: pd.Series, train, bins, period, label):
 
 
 def _counts(labels: np.ndarray, train: np.ndarray) -> dict:
-    """Returns how many training frames have a label, and company in it."""
-    mine = labels[train & (labels >= 0)]
-    alone = np.bincount(mine)[mine] == 1 if len(mine) else np.zeros(0, bool)
+    """Return how many training frames have a label, and another frame of it."""
+    labeled = labels[train & (labels >= 0)]
+    alone = np.bincount(labeled)[labeled] == 1 if len(labeled) else np.zeros(0, bool)
     return {
-        "labels": len(np.unique(mine)),
-        "labeled_in_training": len(mine),
+        "labels": len(np.unique(labeled)),
+        "labeled_in_training": len(labeled),
         "with_a_positive": int((~alone).sum()),
     }
 
 
 def _columns(table: pd.DataFrame, order: np.ndarray, labels: np.ndarray) -> dict:
-    n = len(table)
     columns = {
-        "id": order.astype(np.int64),
-        "label": labels,
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
+        **dataset.columns_without_codes(order, labels),
         "clip": table["clip"].astype(str).tolist(),
         "frame": table["frame"].to_numpy(np.int64),
         "time": table["time"].to_numpy(np.float64),

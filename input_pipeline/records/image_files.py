@@ -1,6 +1,5 @@
 """Which files of a folder are records, their labels, and what is left out."""
 
-import hashlib
 import pathlib
 import posixpath
 from collections import Counter
@@ -8,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from input_pipeline import dataset
-from input_pipeline.cache import prepared
+from input_pipeline import dataset, splits
 from input_pipeline.formats import label_table
 from input_pipeline.records import columns as columns_lib
 
@@ -18,7 +16,7 @@ _RESERVED = {"id", "label", "codes", "code_weights", "filename", "image"}
 
 
 class Index(NamedTuple):
-    """What is known of the files before any is opened; an id is a position in it."""
+    """Files before any is opened; an id is a position in `paths`."""
 
     paths: list[str]
     labels: dict[str, label_table.Label]
@@ -32,8 +30,8 @@ class Index(NamedTuple):
         """Number of files and of labels without one."""
         return len(self.paths) + len(self.rejected)
 
-    def columns(self, ids: np.ndarray) -> prepared.Columns:
-        """Returns the table of the records `ids`."""
+    def columns(self, ids: np.ndarray) -> columns_lib.Columns:
+        """Return the table of the records `ids`."""
         rows = [self.labels.get(path, _UNLABELLED) for path in self.paths]
         label_names = sorted({row.codes[-1] for row in rows if row.codes})
         code_names = sorted({code for row in rows for code in row.codes})
@@ -59,7 +57,7 @@ class Index(NamedTuple):
             column = f"labels_{name}" if name in _RESERVED else name
             if column not in table:
                 table[column] = [row.extra.get(name, "") for row in rows]
-        return prepared.Columns(table, label_names, code_names)
+        return columns_lib.Columns(table, label_names, code_names)
 
 
 class Tally:
@@ -72,10 +70,10 @@ class Tally:
         self._count = 0
 
     def add(self, rejected: list, count: int | None = None) -> None:
-        """Adds (file, reason) pairs, of which there may be more than are listed.
+        """Add (file, reason) pairs, of which there may be more than are listed.
 
         Raises:
-          DataError: if more than the limit have been added.
+            DataError: If more than the limit have been added.
         """
         self._shown += rejected[: 10 - len(self._shown)]
         self._count += len(rejected) if count is None else count
@@ -91,7 +89,7 @@ class Tally:
 
     @staticmethod
     def listing(rejected: list) -> str:
-        """Returns lines that name the first ten files with their reasons."""
+        """Return lines that name the first ten files with their reasons."""
         if not rejected:
             return ""
         lines = [f"\n  {name}: {reason}" for name, reason in rejected[:10]]
@@ -99,24 +97,23 @@ class Tally:
 
 
 def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -> Index:
-    """Decides which files are candidates, and what is known of them."""
+    """Decide which files are candidates, and what is known of them."""
     labels, extra, rejected, ignored = {}, [], list(files.rejected), []
     paths = files.paths
     if content is not None:
         rows, extra = label_table.read_labels(root / label_table.LABELS, content)
         labels, lost = label_table.match(files, rows)
         rejected += lost
-        # Papers that lie beside a labeled collection are no pictures gone bad.
-        ignored = [
-            p for p in paths if p not in labels and not label_table.is_picture(p)
-        ]
+        # Unlisted non-image files next to labels.csv are ignored, not counted as
+        # rejected.
+        ignored = [p for p in paths if p not in labels and not label_table.is_image(p)]
         skipped = set(ignored)
         paths = [path for path in paths if path not in skipped]
     if not paths:
         kinds = Counter(posixpath.splitext(path)[1] or "(none)" for path in files.paths)
         raise dataset.DataError(
             f"got {root} with {len(files.paths)} files (endings: "
-            f"{dict(kinds.most_common(5))}) and no picture; expected pictures in it or "
+            f"{dict(kinds.most_common(5))}) and no image; expected images in it or "
             "in its sub-folders" + Tally.listing(rejected)
         )
     rejected = [(label_table.shown(name), reason) for name, reason in rejected]
@@ -129,26 +126,14 @@ def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -
     return Index(paths, labels, extra, groups, rejected, ignored)
 
 
-def hold_back(groups: list[str], val_fraction: float, seed: int) -> np.ndarray:
-    """Returns which records are held out, bool [n], whole groups at a time.
-
-    Groups are ranked by a hash of seed and name, so that a group tends to stay on its
-    side when others are added.
+def held_out_files(groups: list[str], val_fraction: float, seed: int) -> np.ndarray:
+    """Return which files are held out, bool [n], whole groups at a time.
 
     Args:
-      groups: the group of each record.
-      val_fraction: share of groups; at least one is held out and one is not, where
-        there are two and the share is not 0.
-      seed: of the ranking.
+        groups: Group of each file.
+        val_fraction: Share of the groups.
+        seed: Random seed of the split.
     """
-    ranked = sorted(
-        set(groups),
-        key=lambda name: hashlib.sha256(
-            f"{seed} {name}".encode("utf-8", "surrogateescape")
-        ).digest(),
-    )
-    count = round(val_fraction * len(ranked))
-    if val_fraction and len(ranked) > 1:
-        count = min(max(count, 1), len(ranked) - 1)
-    chosen = set(ranked[:count])
-    return np.array([group in chosen for group in groups], bool)
+    names, number = np.unique(np.array(groups, object), return_inverse=True)
+    order = splits.hashed_order(names, seed)
+    return splits.held_out_groups(order, val_fraction)[number]

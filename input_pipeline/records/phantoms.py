@@ -16,14 +16,14 @@ def split(
     seed: int = 0,
     first_id: int = 0,
 ) -> dataset.Split:
-    """Returns the records of some heads.
+    """Return the records of some phantoms.
 
     Args:
-      index: int [n], which head.
-      near_duplicate: int [n], 0 for the head itself; None for all of them.
-      seed: of all heads.
-      first_id: added to ids, which are `index * (NEAR_DUPLICATES + 1) +
-          near_duplicate`.
+        index: int [n], which phantom.
+        near_duplicate: int [n], 0 for the phantom itself; None for all of them.
+        seed: Random seed of all phantoms.
+        first_id: Added to ids, which are `index * (NEAR_DUPLICATES + 1) +
+            near_duplicate`.
     """
     index = np.asarray(index, np.int64)
     near_duplicate = (
@@ -34,22 +34,20 @@ def split(
     n = len(index)
     columns = np.stack([np.full(n, seed & 0xFFFFFFFF), index, near_duplicate], 1)
     names = [
-        f"head {i}" if not t else f"head {i}, near_duplicate {t}"
+        f"phantom {i}" if not t else f"phantom {i}, near_duplicate {t}"
         for i, t in zip(index.tolist(), near_duplicate.tolist(), strict=True)
     ]
+    ids = first_id + index * (NEAR_DUPLICATES + 1) + near_duplicate
     table = {
-        "id": first_id + index * (NEAR_DUPLICATES + 1) + near_duplicate,
-        "label": np.full(n, dataset.MISSING, np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
-        "head": index,
+        **dataset.columns_without_codes(ids),
+        "phantom": index,
         "near_duplicate": near_duplicate,
         "name": names,
     }
-    return dataset.Split(_Heads(columns.astype(np.uint32)), table, [], [])
+    return dataset.Split(_Phantoms(columns.astype(np.uint32)), table, [], [])
 
 
-class _Heads:
+class _Phantoms:
     """Random access to the three numbers of each record."""
 
     def __init__(self, columns: np.ndarray):
@@ -62,5 +60,5 @@ class _Heads:
         return {"phantom": self._columns[row]}
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns `phantom` uint32 [m, 3] of `rows`."""
+        """Return `phantom` uint32 [m, 3] of `rows`."""
         return {"phantom": self._columns[np.asarray(rows, np.int64)]}

@@ -1,7 +1,6 @@
 """Labels for cine without any: frames in which nothing moves.
 
-The fields and their values are those of a report on SimSiam and FastAP for ultrasound;
-what it leaves open is settled here and said where it is.
+A frame is labeled if nothing moves in it; see `label` for the rule.
 """
 
 import itertools
@@ -14,7 +13,7 @@ from input_pipeline import dataset
 
 REFERENCE_NAMES = ["other still frames", "like the reference"]
 MOST_POINTS = 2000  # of a curve in the facts
-SMALLEST = 7  # side of a picture that the window of SSIM fits into
+SMALLEST = 7  # side of an image that the window of SSIM fits into
 _BLOCK = 2**24  # pixels compared at once
 
 
@@ -22,18 +21,18 @@ class Found(NamedTuple):
     """What `label` returns.
 
     Attributes:
-      labels: int32 [n], -1 for none.
-      names: of the labels.
-      motion: float32 [n], the smoothed curve, in 0..1; NaN in clips of one frame.
-      threshold: frames up to it are still; NaN where no motion could be measured.
-      segments: (clip, first, last) of each still segment, as rows of the n frames.
-      similarity: float32 [n], SSIM with the reference, NaN outside of segments; None
-        without a reference.
-      similarity_threshold: frames from it on are like the reference, or None.
-      positives: share of the labeled frames that have another of their label.
-      labeled: share of the frames that have a label.
-      clip: int [n], as given.
-      fields: window, percentile, least, reference_percentile, as given.
+        labels: int32 [n], -1 for none.
+        names: Name of each label.
+        motion: float32 [n], the smoothed curve, in 0..1; NaN in clips of one frame.
+        threshold: Frames up to it are still; NaN where no motion could be measured.
+        segments: (clip, first, last) of each still segment, as rows of the n frames.
+        similarity: float32 [n], SSIM with the reference, NaN outside of segments; None
+            without a reference.
+        similarity_threshold: Frames from it on are like the reference, or None.
+        positives: Share of the labeled frames that have another of their label.
+        labeled: Share of the frames that have a label.
+        clip: int [n], as given.
+        fields: Window, percentile, least, reference_percentile, as given.
     """
 
     labels: np.ndarray
@@ -60,7 +59,7 @@ def label(
     reference_percentile: float = 30.0,
     train: np.ndarray | None = None,
 ) -> Found:
-    """Returns labels of the frames that lie in still segments.
+    """Return labels of the frames that lie in still segments.
 
       d_t = mean |x_t - x_{t-1}| / 255,  m_t = mean of d over t - w // 2 .. t + w // 2
 
@@ -80,19 +79,19 @@ def label(
     gives label 0 to every other frame, also where it moves, and starts from d_0 = 0.
 
     Args:
-      frames: uint8 [n, h, w], mapped or in memory; in the order of time in each clip.
-      clip: int [n], the clip of each frame, never falling.
-      window: w, frames averaged, odd.
-      percentile: of the smoothed motion, in (0, 100).
-      least: frames of a segment, 2 or more.
-      reference: uint8 [h, w].
-      reference_percentile: share of the frames in segments that is like the reference,
-        in (0, 100), in percent.
-      train: bool [n], the frames that set both thresholds; all by default. Where none
-        of them lies in a segment, a reference labels nothing.
+        frames: uint8 [n, h, w], mapped or in memory; in the order of time in each clip.
+        clip: int [n], the clip of each frame, never falling.
+        window: W, frames averaged, odd.
+        percentile: Percentile of the smoothed motion, in (0, 100).
+        least: Frames of a segment, 2 or more.
+        reference: uint8 [h, w].
+        reference_percentile: Share of the frames in segments that is like the
+            reference, in (0, 100), in percent.
+        train: bool [n], the frames that set both thresholds; all by default. Where none
+            of them lies in a segment, a reference labels nothing.
 
     Raises:
-      DataError: on a field out of range or a reference of another shape.
+        DataError: If a field is out of range or the reference has another shape.
 
     Source: fields and their values, the report's; SSIM, Wang et al. 2004, as in
     scikit-image with its 7 x 7 window.
@@ -139,7 +138,7 @@ def label(
 
 
 def smoothed_motion(frames: np.ndarray, clip: np.ndarray, window: int) -> np.ndarray:
-    """Returns m of `label`, float32 [n]; NaN in clips of one frame."""
+    """Return m of `label`, float32 [n]; NaN in clips of one frame."""
     n, area = len(clip), int(np.prod(frames.shape[1:]))
     # Whole numbers, so that equal motion gives equal means whatever it is summed with.
     change = np.zeros(n, np.int64)
@@ -162,42 +161,42 @@ def smoothed_motion(frames: np.ndarray, clip: np.ndarray, window: int) -> np.nda
 
 
 def positive_share(labels: np.ndarray) -> float:
-    """Returns the share of labeled records that have another of their label.
+    """Return the share of labeled records that have another of their label.
 
     0 where nothing is labeled.
 
     Args:
-      labels: int [n], below 0 for none.
+        labels: int [n], below 0 for none.
     """
-    known = labels[labels >= 0]
-    if not len(known):
+    labeled = labels[labels >= 0]
+    if not len(labeled):
         return 0.0
-    return float(np.mean(np.bincount(known)[known] > 1))
+    return float(np.mean(np.bincount(labeled)[labeled] > 1))
 
 
-def facts(found: Found) -> dict[str, Any]:
-    """Returns the findings as JSON values for the report; None for what is not finite.
+def facts(result: Found) -> dict[str, Any]:
+    """Return the findings as JSON values for the report; None for what is not finite.
 
     Curves are `{"row": [...], "value": [...]}` of at most `MOST_POINTS`, which keep the
     highest and lowest values; `clip_starts` are rows, too.
     """
-    clips, starts = np.unique(found.clip, return_index=True)
-    curves = {"motion": _points(found.motion)}
-    if found.similarity is not None:
-        curves["similarity"] = _points(found.similarity)
-    counts = np.bincount(found.labels[found.labels >= 0], minlength=len(found.names))
+    clips, starts = np.unique(result.clip, return_index=True)
+    curves = {"motion": _points(result.motion)}
+    if result.similarity is not None:
+        curves["similarity"] = _points(result.similarity)
+    counts = np.bincount(result.labels[result.labels >= 0], minlength=len(result.names))
     counts = counts.tolist() or [0]
     return {
-        **found.fields,
-        "frames": len(found.labels),
+        **result.fields,
+        "frames": len(result.labels),
         "clips": len(clips),
-        "labels": len(found.names),
+        "labels": len(result.names),
         "frames_a_label": {"fewest": min(counts), "most": max(counts)},
-        "labeled": found.labeled,
-        "positives": found.positives,
-        "threshold": _finite(found.threshold),
-        "similarity_threshold": _finite(found.similarity_threshold),
-        "segments": [list(segment) for segment in found.segments],
+        "labeled": result.labeled,
+        "positives": result.positives,
+        "threshold": _finite(result.threshold),
+        "similarity_threshold": _finite(result.similarity_threshold),
+        "segments": [list(segment) for segment in result.segments],
         "clip_starts": starts.tolist(),
         "curves": curves,
     }

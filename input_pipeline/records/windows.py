@@ -6,45 +6,13 @@ a split by window would show in training most of what is asked for in evaluation
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from input_pipeline import dataset
-
-
-class Vectors:
-    """Rows of a two-dimensional `.npy` file, or of an array, read when asked for.
-
-    Args:
-      source: path of the file, which is mapped and never read whole, or an array.
-    """
-
-    def __init__(self, source: str | pathlib.Path | np.ndarray):
-        self._source, self._array = source, None
-
-    def __getstate__(self) -> dict:
-        return {"_source": self._source, "_array": None}
-
-    @property
-    def array(self) -> np.ndarray:
-        """The rows [v, d], mapped where they are in a file."""
-        if self._array is None:
-            stored = isinstance(self._source, np.ndarray)
-            self._array = (
-                self._source
-                if stored
-                else np.load(self._source, mmap_mode="r", allow_pickle=False)
-            )
-        return self._array
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Returns rows of any shape of indices, float32 [..., d] of unit norm."""
-        x = np.asarray(self.array[rows.ravel()], np.float32)
-        x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-        return x.reshape(*rows.shape, x.shape[1])
+from input_pipeline import dataset, splits
+from input_pipeline.records.stored_array import StoredArray, unit_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,16 +20,16 @@ class Sequences:
     """Vectors in the order of their articles.
 
     Attributes:
-      vectors: all of them.
-      order: int64 [v], row of `vectors` for each place of that order.
-      article: int64 [v], number of each place's article, never falling.
-      position: int64 [v], place within the article.
-      good: bool [v], whether the vector may be used.
-      names: name of each article.
-      more: further fields of a window: name -> array [v, ...] by place of the target.
+        vectors: All vectors, [v, d].
+        order: int64 [v], row of `vectors` for each place of that order.
+        article: int64 [v], number of each place's article, never falling.
+        position: int64 [v], place within the article.
+        good: bool [v], whether the vector may be used.
+        names: Name of each article.
+        more: Further fields of a window: name -> array [v, ...] by place of the target.
     """
 
-    vectors: Vectors
+    vectors: StoredArray
     order: np.ndarray
     article: np.ndarray
     position: np.ndarray
@@ -79,39 +47,38 @@ def split(
     same_article_negatives: int,
     seed: int,
 ) -> dataset.Data:
-    """Returns windows of the articles in training, and of those held out.
+    """Return windows of the articles in training, and of those held out.
 
     Args:
-      sequences: all articles.
-      context: l, vectors of a context, 1 or more.
-      val_fraction: share of the articles held out, in (0, 1).
-      cross_article_negatives: s, vectors of other articles of the same split that come
-          with a window.
-      same_article_negatives: b, vectors of the window's own article but not of the
-        window; where the article has none, cross_article_negatives.
-      seed: of the split and of what comes with a window.
+        sequences: Vectors of all articles.
+        context: L, vectors of a context, 1 or more.
+        val_fraction: Share of the articles held out, in (0, 1).
+        cross_article_negatives: S, vectors of other articles of the same split that
+            come with a window.
+        same_article_negatives: B, vectors of the window's own article but not of the
+            window; where the article has none, cross_article_negatives.
+        seed: Random seed of the split and of the negatives.
 
     Returns:
-      Records `context` float32 [l, d], `target` [d], `cross_article_negatives` [s, d],
-      `same_article_negatives` [b, d], and `place` and `same_article_places` int32 [b],
-      where target and same_article_negatives stand among all vectors; column `vector`
-      is `place` again.
-      `extra["pool"]` holds every good vector of the articles held out, as records
-      `target` [d] with their place.
+        Records `context` float32 [l, d], `target` [d], `cross_article_negatives` [s,
+        d], `same_article_negatives` [b, d], and `place` and `same_article_places` int32
+        [b], where target and same_article_negatives stand among all vectors; column
+        `vector` is `place` again. `extra["pool"]` holds every good vector of the
+        articles held out, as records `target` [d] with their place.
 
     Raises:
-      DataError: if a field is out of range, or a side has no window.
+        DataError: If a field is out of range, or a side has no window.
     """
     _check(context, val_fraction, cross_article_negatives, same_article_negatives)
     held = _held_out(sequences, context, val_fraction, seed)
     places = np.arange(len(sequences.order))
     first = _windows(sequences, context)
     rng = np.random.default_rng([seed, 1])
-    splits, next_id = [], 0
+    sides, next_id = [], 0
     for side, name in ((~held, "in training"), (held, "held out")):
-        here = first[side[sequences.article[first]]]
-        mine = places[side[sequences.article] & sequences.good]
-        if not len(here):
+        side_windows = first[side[sequences.article[first]]]
+        side_vectors = places[side[sequences.article] & sequences.good]
+        if not len(side_windows):
             raise dataset.DataError(
                 f"data: none of the articles {name} has {context + 1} vectors, a "
                 f"context of {context} and the next; got {len(sequences.names)} "
@@ -119,23 +86,28 @@ def split(
             )
         others = {
             "cross_article_negatives": _cross_article_negatives(
-                sequences, here, mine, cross_article_negatives, rng
+                sequences, side_windows, side_vectors, cross_article_negatives, rng
             ),
             "same_article_negatives": _same_article_negatives(
-                sequences, here, mine, same_article_negatives, context, rng
+                sequences,
+                side_windows,
+                side_vectors,
+                same_article_negatives,
+                context,
+                rng,
             ),
         }
-        source = _Windows(sequences, here, context, others)
-        splits.append(_split(sequences, source, here + context, next_id))
-        next_id += len(here)
-    pool = _split(sequences, _Targets(sequences, mine), mine, next_id)
+        source = _Windows(sequences, side_windows, context, others)
+        sides.append(_split(sequences, source, side_windows + context, next_id))
+        next_id += len(side_windows)
+    pool = _split(sequences, _Targets(sequences, side_vectors), side_vectors, next_id)
     shortest = np.bincount(sequences.article, minlength=len(sequences.names))
     facts = {
         "vectors": len(places),
         "width": int(sequences.vectors.array.shape[1]),
         "articles": len(sequences.names),
         "context": context,
-        "windows": f"{len(splits[0])} in training, {len(splits[1])} held out",
+        "windows": f"{len(sides[0])} in training, {len(sides[1])} held out",
         "split": f"by article: {int(held.sum())} of {len(held)} held out",
         "pool": f"{len(pool)} vectors of the articles held out",
         "articles_too_short": int((shortest <= context).sum()),
@@ -143,21 +115,21 @@ def split(
             sequences.names[i] for i in np.flatnonzero(shortest <= context)[:10]
         ],
     }
-    return dataset.Data(*splits, facts, {"pool": pool})
+    return dataset.Data(*sides, facts, {"pool": pool})
 
 
 def contexts(x: np.ndarray, name: str, path: str) -> dataset.Split:
-    """Returns one record: a context [l, d] that nothing follows.
+    """Return one record: a context [l, d] that nothing follows.
 
     Raises:
-      DataError: if it is no context.
+        DataError: If x is not a context.
     """
     if x.ndim != 2 or not x.size or x.dtype.kind != "f" or not np.isfinite(x).all():
         raise dataset.DataError(
             f"{path}: got {x.dtype} {list(x.shape)}; expected finite vectors [l, d], "
             "the last one last"
         )
-    x = Vectors(np.asarray(x)).take(np.arange(len(x)))
+    x = unit_rows(np.asarray(x), np.arange(len(x)))
     return dataset.single({"context": x}, name, path)
 
 
@@ -175,13 +147,13 @@ class _Windows:
         return {k: v[0] for k, v in self.read(np.array([row])).items()}
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns many windows at once."""
+        """Return many windows at once."""
         s = self._sequences
         first = self._first[np.asarray(rows, np.int64)]
         at = first[:, None] + np.arange(self._context + 1)[None, :]  # [m, l + 1]
-        x = s.vectors.take(s.order[at])  # [m, l + 1, d]
+        x = unit_rows(s.vectors.array, s.order[at])  # [m, l + 1, d]
         others = {
-            name: s.vectors.take(s.order[places[rows]])
+            name: unit_rows(s.vectors.array, s.order[places[rows]])
             for name, places in self._others.items()
         }
         others["place"] = at[:, -1].astype(np.int32)
@@ -205,14 +177,14 @@ class _Targets:
         return {k: v[0] for k, v in self.read(np.array([row])).items()}
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns many vectors at once."""
+        """Return many vectors at once."""
         s = self._sequences
         places = self._places[np.asarray(rows, np.int64)]
-        return {"target": s.vectors.take(s.order[places])}
+        return {"target": unit_rows(s.vectors.array, s.order[places])}
 
 
 def _windows(s: Sequences, context: int) -> np.ndarray:
-    """Places where a window of good vectors of one article begins."""
+    """Place where a window of good vectors of one article begins."""
     n = len(s.order) - context
     if n < 1:
         return np.zeros(0, np.int64)
@@ -225,20 +197,20 @@ def _windows(s: Sequences, context: int) -> np.ndarray:
 def _held_out(s: Sequences, context: int, val_fraction: float, seed: int) -> np.ndarray:
     """Bool of each article: articles with a window are drawn, short ones stay."""
     able = np.unique(s.article[_windows(s, context)])
-    count = max(1, round(len(able) * val_fraction))
+    order = splits.random_order(len(able), [seed, 0])
     held = np.zeros(len(s.names), bool)
-    held[np.random.default_rng([seed, 0]).permutation(able)[:count]] = True
+    held[able] = splits.held_out_groups(order, val_fraction)
     return held
 
 
 def _cross_article_negatives(
-    s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, rng
+    s: Sequences, first: np.ndarray, vectors: np.ndarray, count: int, rng
 ) -> np.ndarray:
-    """Places of vectors of other articles, int64 [w, count]."""
-    own = s.article[first]
-    low = np.searchsorted(s.article[mine], own)
-    high = np.searchsorted(s.article[mine], own, "right")
-    others = len(mine) - (high - low)
+    """Place of vectors of other articles, int64 [w, count]."""
+    article = s.article[first]
+    low = np.searchsorted(s.article[vectors], article)
+    high = np.searchsorted(s.article[vectors], article, "right")
+    others = len(vectors) - (high - low)
     if count and not others.all():
         raise dataset.DataError(
             "data.cross_article_negatives: one article alone has no other to take "
@@ -247,38 +219,35 @@ def _cross_article_negatives(
             "data.cross_article_negatives=0"
         )
     draw = np.floor(rng.random((len(first), count)) * others[:, None]).astype(np.int64)
-    return mine[draw + np.where(draw >= low[:, None], (high - low)[:, None], 0)]
+    return vectors[draw + np.where(draw >= low[:, None], (high - low)[:, None], 0)]
 
 
 def _same_article_negatives(
-    s: Sequences, first: np.ndarray, mine: np.ndarray, count: int, context: int, rng
+    s: Sequences, first: np.ndarray, vectors: np.ndarray, count: int, context: int, rng
 ) -> np.ndarray:
-    """Places of vectors of the same article outside the window, int64 [w, count]."""
-    own = s.article[first]
-    low = np.searchsorted(s.article[mine], own)
-    high = np.searchsorted(s.article[mine], own, "right")
-    window = np.searchsorted(mine, first)  # its vectors stand one after another
+    """Place of vectors of the same article outside the window, int64 [w, count]."""
+    article = s.article[first]
+    low = np.searchsorted(s.article[vectors], article)
+    high = np.searchsorted(s.article[vectors], article, "right")
+    window = np.searchsorted(vectors, first)  # its vectors stand one after another
     others = high - low - (context + 1)
     draw = np.floor(rng.random((len(first), count)) * others[:, None]).astype(np.int64)
     at = low[:, None] + draw
     at += np.where(at >= window[:, None], context + 1, 0)
     if (alone := others == 0).any():
-        strange = _cross_article_negatives(s, first[alone], mine, count, rng)
-        at[alone] = np.searchsorted(mine, strange)
-    return mine[at]
+        other_vectors = _cross_article_negatives(s, first[alone], vectors, count, rng)
+        at[alone] = np.searchsorted(vectors, other_vectors)
+    return vectors[at]
 
 
 def _split(
     s: Sequences, source: Sequence, places: np.ndarray, first_id: int
 ) -> dataset.Split:
     """Records that stand for the vectors at `places`."""
-    n = len(places)
+    ids = first_id + np.arange(len(places))
     titles = [s.names[i] for i in s.article[places].tolist()]
     table: dict[str, Any] = {
-        "id": first_id + np.arange(n, dtype=np.int64),
-        "label": s.article[places].astype(np.int32),
-        "codes": np.full((n, 1), dataset.MISSING, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
+        **dataset.columns_without_codes(ids, s.article[places]),
         "vector": places.astype(np.int64),
         "position": s.position[places].astype(np.int64),
         "title": titles,

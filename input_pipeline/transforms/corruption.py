@@ -25,10 +25,10 @@ class Transform(TransformBase):
     key and on the record only.
 
     Args:
-        context: l, vectors of a context.
-        width: d, numbers of a vector.
-        dropout: Probability that the last k vectors are zeroed, k uniform in
-            1 .. l - 1, so that at least one remains.
+        context: L, vectors of a context.
+        width: D, numbers of a vector.
+        dropout: Probability that the last k vectors are zeroed, k uniform in 1 .. l -
+            1, so that at least one remains.
         span: Probability that one of the remaining vectors is replaced by one of the
             record's `cross_article_negatives`.
 
@@ -88,8 +88,8 @@ class Transform(TransformBase):
         """Return the batch with one view a record as `image`.
 
         Args:
-            name: "view1", the corrupted context [n, l, d], or "view2", the target
-                [n, d], which is its own embedding.
+            name: "view1", the corrupted context [n, l, d], or "view2", the target [n,
+                d], which is its own embedding.
             rng: Key of the draws.
             batch: Records.
         """

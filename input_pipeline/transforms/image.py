@@ -55,7 +55,7 @@ class Transform(TransformBase):
 
     view_class: ClassVar = ImageView
     # Images on white, compared by their ink.
-    baselines: ClassVar = {"pixels": {"size": 32, "ground": 1.0}}
+    baselines: ClassVar = {"pixels": {"size": 32, "background": 1.0}}
     preview_titles: ClassVar = ("record", "view 1", "view 2")
 
     size: Annotated[int, Interval(ge=1, le=4096)]
@@ -159,7 +159,7 @@ class Transform(TransformBase):
 
 
 def _draw(key, index):
-    """Returns a record's uniform numbers for view `index`, by name."""
+    """Return a record's uniform numbers for view `index`, by name."""
     count = 4 * geometry.TRIES
     u = jax.random.uniform(jax.random.fold_in(key, index), (count + len(_DRAWS),))
     crop = u[:count].reshape(4, geometry.TRIES)
@@ -167,7 +167,7 @@ def _draw(key, index):
 
 
 def _sampling(view, size, u, image):
-    """Returns the resampling matrices of one record's crop, flip included."""
+    """Return the resampling matrices of one record's crop, flip included."""
     top, left, h, w = geometry.crop_box(
         u["crop"],
         image,
@@ -184,9 +184,9 @@ def _sampling(view, size, u, image):
 
 
 def _resample(images, matrices, shared):
-    """Returns the crops of both views, float32 [n, size, 3, size]."""
+    """Return the crops of both views, float32 [n, size, 3, size]."""
     both = []
-    if shared:  # one pass over the picture for the first two
+    if shared:  # one pass over the image for the first two
         both = [*geometry.over_records(geometry.resample, images[0], matrices[:2])]
     return both + [
         geometry.over_records(lambda x, m: geometry.resample(x, [m])[0], image, m)
@@ -195,7 +195,7 @@ def _resample(images, matrices, shared):
 
 
 def _finish(view, u, x, shift, scale):
-    """Does everything after the crop; x [n, size, 3, size] -> [n, size, size, 3]."""
+    """Do everything after the crop; x [n, size, 3, size] -> [n, size, size, 3]."""
     x = jax.vmap(lambda u, x: _recolor(view, u, x))(u, x)
     if view.blur:
         x = jax.vmap(lambda u, x: _blur(view, u, x))(u, x)
@@ -253,16 +253,16 @@ def _blur(view, u, x):
 
 
 def _normalize(x, shift, scale):
-    """Turns [n, columns, 3, rows] into normalized [n, rows, columns, 3]."""
+    """Turn [n, columns, 3, rows] into normalized [n, rows, columns, 3]."""
     x = (x - shift[None, None, :, None]) * scale[None, None, :, None]
     return x.transpose(0, 3, 1, 2)
 
 
 def _in_color(image):
-    """Returns pictures of three channels; gray ones have them alike."""
+    """Return images of three channels; gray ones have them alike."""
     if image.dtype != np.uint8 or image.ndim != 4 or image.shape[3] not in (1, 3):
         raise ValueError(
-            f"pictures must be uint8 [n, S, S', 3] or [n, S, S', 1], got "
+            f"images must be uint8 [n, S, S', 3] or [n, S, S', 1], got "
             f"{image.dtype} {image.shape}"
         )
     return jnp.broadcast_to(image, (*image.shape[:3], 3))

@@ -31,10 +31,10 @@ class UltrasoundView:
         rotate: Degrees, uniform in both directions.
         shift: Share of a side, uniform in both directions, rows and columns.
         flip: Probability of a horizontal flip.
-        contrast: c: brightness about its middle times 1 - c .. 1 + c.
+        contrast: C: brightness about its middle times 1 - c .. 1 + c.
         gain: Added everywhere, uniform in both directions; 1 is black to white.
-        gamma: g: exponent 1 - g .. 1 + g.
-        time_gain: t: factor 1 - t .. 1 + t at the bottom, the opposite at the top.
+        gamma: G: exponent 1 - g .. 1 + g.
+        time_gain: T: factor 1 - t .. 1 + t at the bottom, the opposite at the top.
         speckle: Standard deviation of multiplicative noise.
     """
 
@@ -78,7 +78,7 @@ class Transform(TransformBase):
     view_class: ClassVar = UltrasoundView
     view_names: ClassVar = ("view1", "view2", "moved")
     # Gray images, most of them dark.
-    baselines: ClassVar = {"pixels": {"size": 32, "ground": 0.0}}
+    baselines: ClassVar = {"pixels": {"size": 32, "background": 0.0}}
     preview_titles: ClassVar = ("frame", "view 1", "view 2", "next frame", "moved")
 
     size: tuple[_Side, _Side]
@@ -199,7 +199,7 @@ class Transform(TransformBase):
 
 
 def _altered(view, key, x):
-    """Returns one frame [h, w] as a view has it."""
+    """Return one frame [h, w] as a view has it."""
     numbers = jax.random.uniform(key, (len(_DRAWS),))
     u = {name: numbers[i] for i, name in enumerate(_DRAWS)}
 
@@ -221,7 +221,7 @@ def _altered(view, key, x):
 
 
 def _moved(view, u, x):
-    """Crops, rotates, shifts and flips a frame [h, w] in one bilinear sampling."""
+    """Crop, rotates, shifts and flips a frame [h, w] in one bilinear sampling."""
     if view.crop == 1 and not (view.rotate or view.shift or view.flip):
         return x
     h, w = x.shape
@@ -241,7 +241,7 @@ def _moved(view, u, x):
 
 
 def _bilinear(x, row, column):
-    """Samples [h, w] at places [h, w]; the edge goes on outside."""
+    """Sample [h, w] at places [h, w]; the edge goes on outside."""
     h, w = x.shape
     row, column = jnp.clip(row, 0, h - 1), jnp.clip(column, 0, w - 1)
     top, left = jnp.floor(row), jnp.floor(column)

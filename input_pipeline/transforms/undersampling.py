@@ -63,7 +63,7 @@ class Transform(TransformBase):
             per coil; 0 adds no noise.
         rotate: Degrees, uniform in both directions.
         shift: Pixels, uniform in both directions, of rows and of columns.
-        contrast: c, as of other pulse sequences: g in 1 / (1 + c) .. 1 + c, its
+        contrast: C, as of other pulse sequences: g in 1 / (1 + c) .. 1 + c, its
             logarithm uniform.
 
     Raises:
@@ -74,7 +74,7 @@ class Transform(TransformBase):
 
     view_class: ClassVar = MaskView
     # Zero-filled images, most of them dark.
-    baselines: ClassVar = {"pixels": {"size": 64, "ground": 0.0}}
+    baselines: ClassVar = {"pixels": {"size": 64, "background": 0.0}}
     preview_titles: ClassVar = (
         "object", "mask 1", "k-space 1", "zero-filled 1", "mask 2", "k-space 2",
         "zero-filled 2",
@@ -213,4 +213,7 @@ class Transform(TransformBase):
 
     def _masks(self, name: str) -> np.ndarray:
         """Return the masks of a view, bool [offsets, size]."""
-        return self._scanner.table(vars(getattr(self, name)), name)
+        try:
+            return self._scanner.masks(**vars(getattr(self, name)))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None

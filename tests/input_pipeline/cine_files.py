@@ -1,5 +1,6 @@
 """Cine in every format, and files that are at fault in every way."""
 
+import functools
 import os
 import pickle
 import struct
@@ -10,7 +11,13 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from input_pipeline.formats.cine import arrays as cine_arrays
+from input_pipeline.formats.cine import axes as cine_axes
+from input_pipeline.formats.cine import files as cine_reader
+from input_pipeline.physics import bmode
+
 FRAMES, DEPTH, LINES = 20, 40, 12
+SIZE = (DEPTH, LINES)  # nothing is resized
 
 
 def amplitudes(frames=FRAMES, depth=DEPTH, lines=LINES, seed=0):
@@ -123,7 +130,7 @@ def write_bad(folder):
     write_mat73(folder / "cut.mat", {"Amp": a})
     content = (folder / "cut.mat").read_bytes()
     put("cut.mat", "cut off, damaged").write_bytes(content[: len(content) // 2])
-    put("head.mat", "says version 7.3").write_bytes(content[:200])
+    put("phantom.mat", "says version 7.3").write_bytes(content[:200])
     write_mat73(put("group.mat", "is a group.*Acq/Amp", key="Acq"), {"Acq/Amp": a})
     write_mat73(
         put("no_key.mat", "'Acq/Env' is not there; choices: Acq/Amp", key="Acq/Env"),
@@ -160,22 +167,22 @@ def write_bad(folder):
     np.save(put("minus.npy", "only depth and line", axes="-frame,depth,line"), a)
     np.save(put("none.npy", "got no frame"), a[:0])
     np.save(put("decibels.npy", "look like decibels"), -np.abs(a))
-    np.save(put("signed.npy", "expected pictures", bmode="none"), a - 1)
-    np.save(put("bright.npy", "expected pictures", bmode="none"), 1000 * a)
-    np.save(put("iq.npy", "no pictures", bmode="none"), a.astype(np.complex64))
+    np.save(put("signed.npy", "expected images", bmode="none"), a - 1)
+    np.save(put("bright.npy", "expected images", bmode="none"), 1000 * a)
+    np.save(put("iq.npy", "no images", bmode="none"), a.astype(np.complex64))
     np.save(
         put("two.npy", "2 channels", bmode="none", axes="channel,depth,line"), a[:2]
     )
     return said
 
 
-def write_pictures(folder, frames, names=None, shape=(DEPTH, LINES)):
+def write_images(folder, frames, names=None, shape=(DEPTH, LINES)):
     """Gray PNG files; returns their pixels uint8 [n, h, w]."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(frames).integers(1, 256, (frames, *shape), np.uint8)
     names = names or [f"frame {number}.png" for number in range(frames)]
-    for name, picture in zip(names, pixels, strict=True):
-        Image.fromarray(picture).save(folder / name)
+    for name, image in zip(names, pixels, strict=True):
+        Image.fromarray(image).save(folder / name)
     return pixels
 
 
@@ -188,3 +195,38 @@ def write_bomb(path, side=100_000):
         for kind, body in chunks:
             crc = struct.pack(">I", zlib.crc32(kind + body))
             file.write(struct.pack(">I", len(body)) + kind + body + crc)
+
+
+def prepare(path, cache, *, size=SIZE, max_rejected=0.0, key="", axes="", **recipe):
+    """Prepare a file or folder of frames with defaults."""
+    recipe = {"bmode": "auto", "db": 60.0, "envelope": "auto"} | recipe
+    recipe = bmode.Recipe(size, **recipe)
+    convert = functools.partial(
+        cine_arrays.convert,
+        key=key,
+        name_axes=functools.partial(cine_axes.name_axes, axes=axes),
+        recipe=recipe,
+        progress=False,
+    )
+    return cine_reader.prepare(
+        path,
+        convert=convert,
+        spec=[key, axes],
+        recipe=recipe,
+        max_rejected=max_rejected,
+        cache=str(cache),
+        progress=False,
+    )
+
+
+def frames(*args, **fields):
+    """Prepare and return the frames."""
+    return np.load(prepare(*args, **fields).frames)
+
+
+def assert_same(found, expected):
+    """Equal but for values that lie on the edge between two levels."""
+    assert found.shape == expected.shape
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert np.mean(found != expected) < 1e-3

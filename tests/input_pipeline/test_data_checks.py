@@ -9,9 +9,10 @@ import pytest
 from input_pipeline import data_checks, dataset
 from input_pipeline.datasets import phantoms, speckle, topics
 from input_pipeline.records import windows
+from input_pipeline.records.stored_array import StoredArray
 
 
-def pictures(n, seed=0, first_id=0, label=None):
+def images(n, seed=0, first_id=0, label=None):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, 4, 4, 3), np.uint8)
     table = {
@@ -39,7 +40,7 @@ def clean(leaks):
 
 def test_datasets_that_ship_as_code_do_not_leak():
     made = {
-        "head": phantoms.load(train=30, validation=10, distractors=0),
+        "phantom": phantoms.load(train=30, validation=10, distractors=0),
         "label": topics.load(
             train=20, validation=5, length=8, width=8, cross_article_negatives=2
         ),
@@ -56,8 +57,8 @@ def test_datasets_that_ship_as_code_do_not_leak():
 
 
 def test_groups_and_ids_on_both_sides():
-    train = pictures(6, label=[0, 0, 1, 1, 2, -1])
-    validation = pictures(4, seed=1, first_id=5, label=[2, 2, 3, -1])
+    train = images(6, label=[0, 0, 1, 1, 2, -1])
+    validation = images(4, seed=1, first_id=5, label=[2, 2, 3, -1])
     leaks = data_checks.describe(data_of(train, validation))["leaks"]
     assert leaks["groups"] == 1  # -1 is no group
     assert leaks["groups_named"] == ["brand 2"]
@@ -66,10 +67,10 @@ def test_groups_and_ids_on_both_sides():
     assert leaks["content"] == 0
 
 
-def test_the_same_picture_on_both_sides_and_twice_in_training():
-    train = pictures(10)
+def test_the_same_image_on_both_sides_and_twice_in_training():
+    train = images(10)
     again = train.take([0, 1, 2, 3, 3, 3])
-    validation = dataset.concatenate(train.take([1]), pictures(3, seed=5, first_id=50))
+    validation = dataset.concatenate(train.take([1]), images(3, seed=5, first_id=50))
     found = data_checks.describe(data_of(again, validation))
     assert found["leaks"]["content"] == 0.25
     assert found["leaks"]["content_looked_at"] == [6, 4]
@@ -77,7 +78,7 @@ def test_the_same_picture_on_both_sides_and_twice_in_training():
 
 
 def test_what_was_counted_over_all_files_holds():
-    data = data_of(pictures(6), pictures(4, seed=1, first_id=10))
+    data = data_of(images(6), images(4, seed=1, first_id=10))
     data = data._replace(facts={"duplicates": 5, "duplicates_across_splits": 2})
     found = data_checks.describe(data)
     assert found["leaks"]["content"] == 0.5
@@ -110,7 +111,7 @@ def test_windows_that_only_touch():
     # One article of 10 vectors: windows that end at 3 and 7 share nothing, 3 and 6 do.
     vectors = np.eye(10, dtype=np.float32)
     sequences = windows.Sequences(
-        windows.Vectors(vectors),
+        StoredArray(vectors),
         np.arange(10),
         np.zeros(10, np.int64),
         np.arange(10),
@@ -129,31 +130,31 @@ def test_windows_that_only_touch():
         assert data_checks.describe(data)["leaks"]["windows"] == share
 
 
-def test_sides_that_are_the_same_on_purpose_are_not_accused():
-    one = pictures(5, label=[0, 0, 1, 1, 2])
+def test_ungrouped_splits_are_not_checked_for_leaks():
+    one = images(5, label=[0, 0, 1, 1, 2])
     leaks = data_checks.describe(data_of(one, one, grouped_by=""))["leaks"]
     assert leaks == {"grouped_by": "", "groups": 0, "ids": 0, "records": 0.0}
     in_time = speckle.load(clips=2, frames=20, size=(16, 16), split="time")
     assert in_time.grouped_by == ""
 
 
-def test_the_hash_changes_with_what_is_in_the_data():
-    data = data_of(pictures(6, label=[0] * 6), pictures(4, seed=1, first_id=10))
+def test_content_hash_changes_with_the_data():
+    data = data_of(images(6, label=[0] * 6), images(4, seed=1, first_id=10))
     known = data_checks.describe(data)["content_hash"]
     assert data_checks.describe(data)["content_hash"] == known
     assert len(known) == 16
     relabeled = dataclasses.replace(
         data.train, table=data.train.table | {"label": np.int32([0, 0, 0, 0, 0, 1])}
     )
-    repainted = pictures(6, seed=9, label=[0] * 6)
+    repainted = images(6, seed=9, label=[0] * 6)
     for train in (relabeled, repainted, data.train.take([1, 0, 2, 3, 4, 5])):
         assert data_checks.describe(data._replace(train=train))["content_hash"] != known
 
 
-def test_labels_and_company():
-    train = pictures(5, label=[0, 0, 1, -1, -1])
+def test_labeling_counts_records_with_another_of_their_label():
+    train = images(5, label=[0, 0, 1, -1, -1])
     train.table["codes"] = np.int32([[0, 1], [1, -1], [2, -1], [-1, -1], [-1, -1]])
-    found = data_checks.describe(data_of(train, pictures(2, seed=1, first_id=9)))
+    found = data_checks.describe(data_of(train, images(2, seed=1, first_id=9)))
     assert found["labeling"]["train"] == {
         "records": 5,
         "classes": 2,
@@ -166,9 +167,9 @@ def test_labels_and_company():
     assert found["labeling"]["validation"]["labeled"] == 0
 
 
-def test_no_more_is_read_than_was_set(monkeypatch):
+def test_number_of_records_read_is_limited(monkeypatch):
     monkeypatch.setattr(data_checks, "BYTES", 48 * 7)
-    data = data_of(pictures(50), pictures(3, seed=1, first_id=60))
+    data = data_of(images(50), images(3, seed=1, first_id=60))
     found = data_checks.describe(data)
     assert found["leaks"]["content_looked_at"] == [7, 3]
     assert found["content_hash_of"] == 10

@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import pytest
 
-from input_pipeline import dataset, loader
+from input_pipeline import dataset, loader, samplers
 from input_pipeline.records import columns
 
 
-class Pictures:
+class Images:
     """Records whose pixels say which they are."""
 
     def __init__(self, count):
@@ -35,9 +35,7 @@ def make_split(count=50, codes=None, rarity=1.0, offset=0):
         "name": [f"record {offset + k}" for k in range(count)],
     }
     names = [f"code {k}" for k in range(counts.size)]
-    return dataset.Split(
-        Pictures(count), table, [f"label {k}" for k in range(5)], names
-    )
+    return dataset.Split(Images(count), table, [f"label {k}" for k in range(5)], names)
 
 
 def batches(split, steps, **fields):
@@ -118,7 +116,7 @@ def test_processes_share_the_batch_that_one_would_have(processes):
             )
 
 
-def test_records_of_a_label_stand_side_by_side():
+def test_records_of_a_label_are_consecutive():
     split = make_split(50)  # ten records of each of five labels
     epochs = [
         np.concatenate([batch["id"] for batch in part])
@@ -138,9 +136,9 @@ def test_records_of_a_label_stand_side_by_side():
     )
 
 
-def test_an_order_side_by_side_holds_every_record_once():
+def test_m_per_class_order_holds_every_record_once():
     labels = np.array([0, 0, 0, -1, 1, 1, -1, 2, 0, 0])
-    order = loader.MPerClassSampler(labels, 2, seed=1, length=10)
+    order = samplers.MPerClassSampler(labels, 2, seed=1, length=10)
     seen = set()
     for epoch in range(40):
         rows = order.rows(epoch)
@@ -154,7 +152,7 @@ def test_an_order_side_by_side_holds_every_record_once():
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_resuming_side_by_side_gives_the_same_batches(processes):
+def test_resuming_with_samples_per_class_gives_the_same_batches(processes):
     fields = {
         "batch_size": 8,
         "seed": 3,
@@ -194,7 +192,7 @@ def test_partners_follow_their_probabilities(rarity):
     # Code 0 is common, 1 rare, 2 carried by one record only; record 7 has none.
     codes = [[0, 1], [0, 1], [0], [0, 2], [0, 1, 3], [3], [0], [], [4]]
     split = make_split(len(codes), codes, rarity)
-    partners = loader.PositivePairSampler(split, seed=5)
+    partners = samplers.PositivePairSampler(split, seed=5)
     rows, draws = np.arange(len(codes)), 6000
     drawn = np.stack([partners.draw(rows, epoch) for epoch in range(draws)])
     for row in rows:
@@ -207,18 +205,18 @@ def test_partners_follow_their_probabilities(rarity):
 
 def test_partners_depend_on_seed_epoch_and_record_alone():
     split = make_split()
-    partners = loader.PositivePairSampler(split, seed=5)
+    partners = samplers.PositivePairSampler(split, seed=5)
     rows = np.arange(50)
     together = partners.draw(rows, 2)
     alone = [int(partners.draw(np.array([row]), 2)[0]) for row in rows[::-1]]
     np.testing.assert_array_equal(together, alone[::-1])
     assert (together != partners.draw(rows, 3)).any()
-    assert (together != loader.PositivePairSampler(split, seed=6).draw(rows, 2)).any()
+    assert (together != samplers.PositivePairSampler(split, seed=6).draw(rows, 2)).any()
 
 
 def test_a_batch_carries_the_partners_that_were_drawn():
     split = make_split()
-    partners = loader.PositivePairSampler(split, seed=3)
+    partners = samplers.PositivePairSampler(split, seed=3)
     for step, batch in enumerate(batches(split, 14, positives="codes")):
         rows = partners.draw(batch["id"] // 2, step // 6)
         np.testing.assert_array_equal(batch["partner_image"][:, 0, 0, 0], rows)
@@ -287,7 +285,7 @@ def test_splits_of_other_names_are_not_joined():
 def test_columns_must_match_the_records():
     split = make_split(4)
     with pytest.raises(ValueError, match="one row a record"):
-        dataset.Split(Pictures(5), split.table, [], [])
+        dataset.Split(Images(5), split.table, [], [])
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_collapsed_embeddings_score_chance_with_a_finite_gradient(margin, mining
         return lib.triplet(q, k, POSITIVES, margin=margin, mining=mining)
 
     (value, metrics), grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(q, k)
-    assert value == pytest.approx(lib.chance(margin), rel=1e-6)
+    assert value == pytest.approx(lib.chance(margin), rel=1e-5)
     assert metrics.accuracy == 0
     assert all(np.isfinite(g).all() for g in grads)
 

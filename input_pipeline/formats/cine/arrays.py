@@ -1,40 +1,132 @@
-"""Arrays of frames to pictures in the cache, a block of frames at a time."""
+"""Arrays of frames to images in the cache, a block of frames at a time."""
 
 import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 from tqdm import auto as tqdm
 
-from input_pipeline.cache import mapped_array
 from input_pipeline.formats import arrays as array_format
-from input_pipeline.formats.arrays import ArrayError
-from input_pipeline.formats.cine import axes as cine_axes
-from input_pipeline.formats.cine import blocks as cine_blocks
+from input_pipeline.formats.arrays import ArrayError, Stored
 from input_pipeline.physics import bmode as bmode_lib
 
 THREADS = min(os.cpu_count() or 1, 8)
 _WHITE = (1, 255, 65535)
+BLOCK = 2**26  # bytes read at once
+MOST_BYTES = 2**29  # of a frame
+_COUNTED = ("clip", "frame")
+_IMAGE_AXES = ("channel", "depth", "line")
 
 
-class Recipe(NamedTuple):
-    """How amplitudes become pictures.
+class Named(Protocol):
+    """Names of the axes of a stored array, as `axes.name_axes` returns them."""
+
+    names: tuple[str, ...]
+    backwards: frozenset[str]
+    description: str
+
+
+class Frames:
+    """Frames of an array, read block by block.
 
     Attributes:
-      size: (h, w) of the pictures.
-      bmode: "auto", "sequence", "frame" or "none".
-      db: dynamic range in decibels.
-      envelope: one of `_bmode.ENVELOPES`.
+        clips: Number of clips; 1 without such an axis.
+        frames: Frames of each clip.
+        channels: Channels of each frame.
+        dtype: Type of the values.
+        images: Whether the values have a type of images.
     """
 
-    size: tuple[int, int]
-    bmode: str
-    db: float
-    envelope: str
+    def __init__(
+        self,
+        stored: Stored,
+        named: Named,
+        scratch: pathlib.Path,
+        progress: bool,
+    ):
+        """Put the axes of frames first; an array where they are not is copied.
+
+        Args:
+            stored: The array.
+            named: Names of its axes.
+            scratch: File for the copy; left to the caller to remove.
+            progress: Whether to show a progress bar.
+
+        Raises:
+            ArrayError: If a frame is too large to be one.
+        """
+        lengths = dict(zip(named.names, stored.shape, strict=True))
+        self.clips, self.frames = (lengths.get(name, 1) for name in _COUNTED)
+        self.channels = lengths.get("channel", 1)
+        self.dtype = stored.dtype
+        self.images = stored.dtype.kind == "b" or stored.dtype == np.uint8
+        frame = math.prod(lengths.get(name, 1) for name in _IMAGE_AXES)
+        self._frame_bytes = frame * stored.dtype.itemsize
+        if self._frame_bytes > MOST_BYTES:
+            raise ArrayError(
+                f"a frame would have {self._frame_bytes:,} bytes "
+                f"({named.description}); expected up to {MOST_BYTES:,}: set data.axes"
+            )
+        counted = [name for name in _COUNTED if name in lengths]
+        self._rest = [name for name in named.names if name in _IMAGE_AXES]
+        self._backwards = named.backwards
+        # Axes of length 1 may lie anywhere.
+        long = [name for name in named.names if lengths[name] > 1]
+        wanted = [name for name in counted + self._rest if lengths[name] > 1]
+        names = list(named.names)
+        if long != wanted:
+            permutation = [names.index(name) for name in counted + self._rest]
+            stored = _turn(stored, permutation, scratch, progress)
+            names = counted + self._rest
+        self._stored, self._shape = stored, [lengths[name] for name in self._rest]
+        self._leading = max((names.index(name) + 1 for name in counted), default=0)
+
+    def __len__(self) -> int:
+        return self.clips * self.frames
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the number of the first frame, and [m, channel, depth, line]."""
+        first = 0
+        limit = max(BLOCK, self._frame_bytes)
+        for prefix, part in array_format.tiles(self._stored, limit):
+            block = self._images(self._stored.read((*prefix, part)))
+            yield first, block
+            first += len(block)
+
+    def middle(self) -> np.ndarray:
+        """Return the frame in the middle, [channel, depth, line]."""
+        index = tuple(n // 2 for n in self._stored.shape[: self._leading])
+        return self._images(self._stored.read(index))[0]
+
+    def _images(self, block: np.ndarray) -> np.ndarray:
+        block = block.reshape(-1, *self._shape)
+        there = [name for name in _IMAGE_AXES if name in self._rest]
+        block = block.transpose(0, *(1 + self._rest.index(name) for name in there))
+        for axis, name in ((-2, "depth"), (-1, "line")):
+            if name in self._backwards:
+                block = np.flip(block, axis)
+        return block if "channel" in there else block[:, None]
+
+
+def _turn(
+    stored: Stored, permutation: list[int], path: pathlib.Path, progress: bool
+) -> Stored:
+    """Copy an array with its axes in another order."""
+    shape = tuple(stored.shape[axis] for axis in permutation)
+    array_format.check_room(path.parent, math.prod(shape) * stored.dtype.itemsize)
+    np.lib.format.open_memmap(path, "w+", stored.dtype, shape).flush()
+    back = np.argsort(permutation)
+    pieces = list(array_format.tiles(stored, BLOCK))
+    for prefix, part in tqdm.tqdm(pieces, "ordering frames", disable=not progress):
+        # Mapped anew for each piece: pages that are mapped count as memory.
+        array = np.load(path, mmap_mode="r+", allow_pickle=False)
+        array.transpose(back)[(*prefix, part)] = stored.read((*prefix, part))
+        del array
+    return array_format.open_npy(path, stored.name)
 
 
 def convert(
@@ -42,11 +134,11 @@ def convert(
     out: pathlib.Path,
     *,
     key: str,
-    axes: str,
-    recipe: Recipe,
+    name_axes: Callable[[Stored], Named],
+    recipe: bmode_lib.Recipe,
     progress: bool,
 ) -> dict:
-    """Writes the pictures of an array file; returns a note on them.
+    """Write the images of an array file; return a note on them.
 
     What is held in memory is a block of 64 MiB, or a frame where that is larger, and
     for each thread what is computed of one frame. Files that lie beside `out` for the
@@ -54,51 +146,42 @@ def convert(
     not the slowest axis.
 
     Args:
-      path: see `_array_files.open_array`.
-      out: `.npy` file to be written, uint8 [clips * frames, h, w]; frames at fault are
-        left black.
-      key: where the array lies.
-      axes: see `_cine_axes.name_axes`.
-      recipe: how.
-      progress: show it.
+        path: Array file; see `arrays.open_array`.
+        out: `.npy` file to be written, uint8 [clips * frames, h, w]; frames at fault
+            are left black.
+        key: Where the array lies.
+        name_axes: Names the axes of the array.
+        recipe: How amplitudes become images.
+        progress: Whether to show a progress bar.
 
     Returns:
-      `clips`, and `frames` of each; `faults`: [frame, what is wrong] each; `dtype`,
-      `axes`, `bmode` and `envelope`: what was found and taken.
+        `clips`, and `frames` of each; `faults`: [frame, what is wrong] each; `dtype`,
+        `axes`, `bmode` and `envelope`: what was found and taken.
 
     Raises:
-      ArrayError: if there are no frames.
+        ArrayError: If there are no frames.
     """
     unpacked, turned = out.with_suffix(".unpacked"), out.with_suffix(".turned")
     try:
         with array_format.open_array(path, key, unpacked) as stored:
-            named = cine_axes.name_axes(stored, axes)
-            frames = cine_blocks.Frames(stored, named, turned, progress)
-            return {"axes": named.said} | _write(frames, out, recipe, progress)
+            named = name_axes(stored)
+            frames = Frames(stored, named, turned, progress)
+            return {"axes": named.description} | _write(frames, out, recipe, progress)
     finally:
         unpacked.unlink(missing_ok=True)
         turned.unlink(missing_ok=True)
 
 
-def fault(picture: np.ndarray) -> str:
-    """Returns what is wrong with a picture's values, "" if nothing is."""
-    low, high = picture.min(), picture.max()  # NaN where there is one
-    if not (np.isfinite(low) and np.isfinite(high)):
-        bad = int(np.count_nonzero(~np.isfinite(picture)))
-        return f"{bad:,} of {picture.size:,} values are NaN or infinite"
-    return "" if low or high else "nothing but zeros"
-
-
 def _write(
-    frames: cine_blocks.Frames, out: pathlib.Path, recipe: Recipe, progress: bool
+    frames: Frames, out: pathlib.Path, recipe: bmode_lib.Recipe, progress: bool
 ) -> dict:
     bmode = recipe.bmode
     if bmode == "auto":
-        bmode = "none" if frames.pictures else "sequence"
+        bmode = "none" if frames.images else "sequence"
     gray, envelope = _gray(frames, bmode, recipe.envelope)
     shape = (len(frames), *recipe.size)
-    mapped_array.check_room(out.parent, math.prod(shape))
-    pictures = np.lib.format.open_memmap(out, "w+", np.uint8, shape)
+    array_format.check_room(out.parent, math.prod(shape))
+    images = np.lib.format.open_memmap(out, "w+", np.uint8, shape)
     ranges = np.full((len(frames), 2), np.nan)
     faults: dict[int, str] = {}
 
@@ -111,16 +194,16 @@ def _write(
             brightness = amplitude / top
         else:
             brightness = bmode_lib.log_compress(amplitude, top, recipe.db)
-        pictures[number] = bmode_lib.to_uint8(bmode_lib.resize(brightness, recipe.size))
+        images[number] = bmode_lib.to_uint8(bmode_lib.resize(brightness, recipe.size))
 
-    twice = bmode == "sequence" or (bmode == "none" and not frames.pictures)
+    twice = bmode == "sequence" or (bmode == "none" and not frames.images)
     total = len(frames) * (1 + twice)
     with tqdm.tqdm(total=total, desc="preparing frames", disable=not progress) as bar:
         if twice:
             _for_each(frames, gray, faults, measure, bar)
         tops = _tops(frames, bmode, ranges)
         _for_each(frames, gray, faults, draw, bar)
-    pictures.flush()
+    images.flush()
     return {
         "clips": frames.clips,
         "frames": frames.frames,
@@ -132,19 +215,19 @@ def _write(
 
 
 def _for_each(
-    frames: cine_blocks.Frames,
+    frames: Frames,
     gray: Callable[[np.ndarray], np.ndarray],
     faults: dict[int, str],
     function: Callable[[int, np.ndarray], None],
     bar: tqdm.tqdm,
 ) -> None:
-    """Calls `function` with number and `gray` of frames; adds to `faults`."""
+    """Call `function` with number and `gray` of frames; adds to `faults`."""
 
     def one(number: int, frame: np.ndarray) -> None:
         if number in faults:
             return
         amplitude = gray(frame)
-        if why := fault(amplitude):
+        if why := bmode_lib.value_fault(amplitude):
             faults[number] = why
         else:
             function(number, amplitude)
@@ -160,17 +243,17 @@ def _for_each(
 
 
 def _gray(
-    frames: cine_blocks.Frames, bmode: str, envelope: str
+    frames: Frames, bmode: str, envelope: str
 ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """Returns frame [channel, depth, line] -> [depth, line], and the envelope taken."""
+    """Return frame [channel, depth, line] -> [depth, line], and the envelope taken."""
     if bmode == "none":
         if frames.dtype.kind == "c":
             raise ArrayError(
-                "the values are complex, which are no pictures; set data.bmode=sequence"
+                "the values are complex, which are no images; set data.bmode=sequence"
             )
         if frames.channels not in (1, 3, 4):
             raise ArrayError(
-                f"got pictures of {frames.channels} channels; expected 1, 3 (color) "
+                f"got images of {frames.channels} channels; expected 1, 3 (color) "
                 "or 4, or amplitudes with data.bmode=sequence"
             )
         return bmode_lib.luminance, ""
@@ -189,21 +272,21 @@ def _gray(
     return amplitude, envelope
 
 
-def _tops(frames: cine_blocks.Frames, bmode: str, ranges: np.ndarray) -> np.ndarray:
-    """Returns the value of each frame [n] that becomes white; `ranges` [n, 2]."""
+def _tops(frames: Frames, bmode: str, ranges: np.ndarray) -> np.ndarray:
+    """Return the value of each frame [n] that becomes white; `ranges` [n, 2]."""
     n = len(frames)
     if bmode == "frame":
         return ranges[:, 1]
     if bmode == "sequence":
         clips = ranges[:, 1].reshape(frames.clips, frames.frames)
         return np.repeat(np.nanmax(clips, 1, initial=0), frames.frames)
-    if frames.pictures:
+    if frames.images:
         return np.full(n, 1 if frames.dtype.kind == "b" else 255)
     low, high = np.nanmin(ranges), np.nanmax(ranges)
     whites = _WHITE[1:] if frames.dtype.kind in "iu" else _WHITE[:2]
     if low < 0 or high > whites[-1]:
         raise ArrayError(
-            f"the values go from {low:g} to {high:g}; expected pictures, of 0 to "
+            f"the values go from {low:g} to {high:g}; expected images, of 0 to "
             f"{' or '.join(map(str, whites))}, or amplitudes with data.bmode=sequence"
         )
     return np.full(n, next(white for white in whites if high <= white))

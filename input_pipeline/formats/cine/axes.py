@@ -35,18 +35,18 @@ class Named(NamedTuple):
     """What the axes of a stored array are.
 
     Attributes:
-      names: of each axis as stored.
-      backwards: those of depth and line that run the other way.
-      said: what was found and what it was taken for, a sentence.
+        names: Name of each axis as stored.
+        backwards: Those of depth and line that run the other way.
+        description: Sentence on the array and the meaning of its axes.
     """
 
     names: tuple[str, ...]
     backwards: frozenset[str]
-    said: str
+    description: str
 
 
 def name_axes(stored: Stored, axes: str) -> Named:
-    """Returns the names of a stored array's axes.
+    """Return the names of a stored array's axes.
 
     MATLAB 7.3 stores axes last to first, and other writers of HDF5 do not: which it was
     is told by the lengths. The order as named and its reverse are both tried; an order
@@ -55,14 +55,14 @@ def name_axes(stored: Stored, axes: str) -> Named:
     that counts.
 
     Args:
-      stored: the array.
-      axes: names joined by commas, of frame, channel, depth, line and clip, in the
-        order that who wrote the file knows; with "=" before all, in the order that
-        Python reads; "-depth" runs towards the probe, "-line" from right to left. ""
-        guesses.
+        stored: The array.
+        axes: Names joined by commas, of frame, channel, depth, line and clip, in the
+            order of the program that wrote the file; with "=" before all, in the order
+            that Python reads; "-depth" runs towards the probe, "-line" from right to
+            left. "" guesses.
 
     Raises:
-      ArrayError: if the names do not fit the array.
+        ArrayError: If the names do not fit the array.
     """
     text = "".join(axes.split())
     if not text:
@@ -76,24 +76,31 @@ def name_axes(stored: Stored, axes: str) -> Named:
         names, why = _ordered(stored, names, exact)
         named = Named(names, backwards, why)
     lengths = dict(zip(named.names, stored.shape, strict=True))
-    found = ", ".join(f"{name} {n}" for name, n in lengths.items())
+    lengths_text = ", ".join(f"{name} {n}" for name, n in lengths.items())
     if empty := [name for name, n in lengths.items() if not n]:
-        raise ArrayError(f"got no {' and no '.join(empty)} ({found}); export it again")
+        raise ArrayError(
+            f"got no {' and no '.join(empty)} ({lengths_text}); export it again"
+        )
     if min(lengths["depth"], lengths["line"]) < SHORTEST:
         raise ArrayError(
-            f"got {found} ({named.said}); expected {SHORTEST} samples and lines or "
-            "more: set data.axes"
+            f"got {lengths_text} ({named.description}); expected {SHORTEST} samples "
+            "and lines or more: set data.axes"
         )
-    said = f"{stored.name} {stored.shape} as stored, taken as {found}: {named.said}"
+    description = (
+        f"{stored.name} {stored.shape} as stored, taken as {lengths_text}: "
+        f"{named.description}"
+    )
     if lengths["depth"] == lengths["line"]:
-        said += "; depth and line are equally long, so that their order is a guess"
-    return named._replace(said=said)
+        description += (
+            "; depth and line are equally long, so that their order is a guess"
+        )
+    return named._replace(description=description)
 
 
 def _check(stored: Stored, axes: str, names: tuple, backwards: frozenset) -> None:
-    if strange := [name for name in names if name not in AXES]:
+    if unknown := [name for name in names if name not in AXES]:
         raise ArrayError(
-            f"got data.axes={axes!r} with {', '.join(map(repr, strange))}; choices: "
+            f"got data.axes={axes!r} with {', '.join(map(repr, unknown))}; choices: "
             f"{', '.join(AXES)}"
         )
     twice = len(set(names)) < len(names)
@@ -110,7 +117,7 @@ def _check(stored: Stored, axes: str, names: tuple, backwards: frozenset) -> Non
 
 
 def _ordered(stored: Stored, names: tuple, exact: bool) -> tuple[tuple, str]:
-    """Returns names as stored, and why."""
+    """Return names as stored, and why."""
     if stored.certain:
         return _stored_order(stored, names), "as named"
     if exact:
@@ -146,6 +153,6 @@ def _guessed(stored: Stored) -> Named:
 
 def _fits(stored: Stored, names: tuple) -> bool:
     n = dict(zip(names, stored.shape, strict=True))
-    # A picture may be as wide as it likes.
+    # An image may be as wide as it likes.
     long = stored.dtype.kind in "ub" or n["line"] < _LONG * n["depth"]
     return long and n.get("channel", 1) <= min(n["depth"], n["line"])

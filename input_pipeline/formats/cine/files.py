@@ -1,10 +1,10 @@
-"""Cine from files and folders, as small gray pictures in the cache."""
+"""Cine from files and folders, as small gray images in the cache."""
 
 import math
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -13,10 +13,9 @@ from absl import logging
 
 from input_pipeline import dataset
 from input_pipeline.cache import mapped_array
-from input_pipeline.cache import prepared as prepared_lib
+from input_pipeline.cache.root import cache_root
 from input_pipeline.formats import arrays as array_format
 from input_pipeline.formats import label_table
-from input_pipeline.formats.cine import arrays as cine_arrays
 from input_pipeline.formats.cine import images as cine_images
 from input_pipeline.physics import bmode
 
@@ -30,10 +29,10 @@ class Prepared(NamedTuple):
     """Frames in the cache.
 
     Attributes:
-      frames: `.npy` file, uint8 [n, h, w].
-      table: clip and frame of all that was found, also of frames at fault.
-      kept: rows of the table that are in the file.
-      facts: JSON values for the report.
+        frames: `.npy` file, uint8 [n, h, w].
+        table: Clip and frame of all that was found, also of frames at fault.
+        kept: Rows of the table that are in the file.
+        facts: JSON values for the report.
     """
 
     frames: pathlib.Path
@@ -43,7 +42,7 @@ class Prepared(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """What is one clip, or one file of clips: an array, or pictures in order."""
+    """What is one clip, or one file of clips: an array, or images in order."""
 
     clip: str
     files: list[pathlib.Path]
@@ -53,27 +52,28 @@ class _Source(NamedTuple):
 def prepare(
     path: pathlib.Path,
     *,
-    key: str,
-    axes: str,
-    recipe: cine_arrays.Recipe,
+    convert: Callable[[pathlib.Path, pathlib.Path], dict],
+    spec: list,
+    recipe: bmode.Recipe,
     max_rejected: float,
     cache: str,
     progress: bool,
 ) -> Prepared:
-    """Returns the frames of a file or folder; reads what was not read before.
+    """Return the frames of a file or folder; reads what was not read before.
 
     Args:
-      path: array file, folder of them, or folder of pictures, where each folder in it
-        is a clip.
-      key: where the array lies in a file.
-      axes: see `_cine_axes.name_axes`.
-      recipe: how amplitudes become pictures.
-      max_rejected: share of the frames, and of the files, that may be left out.
-      cache: see `_prepare.cache_root`.
-      progress: show it.
+        path: Array file, folder of them, or folder of images, where each folder in it
+            is a clip.
+        convert: Writes the images of an array file; see `arrays.convert`.
+        spec: JSON values besides the recipe that decide what `convert` writes.
+        recipe: How amplitudes become images.
+        max_rejected: Share of the frames, and of the files, that may be left out.
+        cache: Folder of the cache; see `cache_root`.
+        progress: Whether to show a progress bar.
 
     Raises:
-      DataError: if there are no frames, or more are at fault than may be; names each.
+        DataError: If there are no frames, or more than max_rejected cannot be read;
+            names each.
     """
     _check(recipe, max_rejected)
     sources, unread = _sources(path, cache)
@@ -81,7 +81,7 @@ def prepare(
     parts, notes, rows, rejected = [], [], [], []
     for source in sources:
         try:
-            stored, note = _stored(source, key, axes, recipe, cache, progress)
+            stored, note = _stored(source, convert, spec, recipe, cache, progress)
         except array_format.ArrayError as error:
             unread.append((_shown(source.files[0], path), str(error)))
             continue
@@ -107,40 +107,35 @@ def prepare(
 
 def _stored(
     source: _Source,
-    key: str,
-    axes: str,
-    recipe: cine_arrays.Recipe,
+    convert: Callable[[pathlib.Path, pathlib.Path], dict],
+    spec: list,
+    recipe: bmode.Recipe,
     cache: str,
     progress: bool,
 ) -> tuple[pathlib.Path, dict]:
-    """Returns the pictures of a source in the cache, and the note on them."""
+    """Return the images of a source in the cache, and the note on them."""
 
     def write(draft: pathlib.Path) -> dict:
-        if not source.array:
-            return cine_images.draw(source.files, draft, recipe.size, progress)
-        return cine_arrays.convert(
-            source.files[0],
-            draft,
-            key=key,
-            axes=axes,
-            recipe=recipe,
-            progress=progress,
-        )
+        if source.array:
+            return convert(source.files[0], draft)
+        room = len(source.files) * math.prod(recipe.size)
+        array_format.check_room(draft.parent, room)
+        return cine_images.draw(source.files, draft, recipe.size, progress)
 
-    how = [list(recipe), key, axes] if source.array else [list(recipe.size)]
-    spec = [VERSION, *how, *map(mapped_array.stamp, source.files)]
-    return mapped_array.cached("cine", spec, cache, write)
+    how = [list(recipe), *spec] if source.array else [list(recipe.size)]
+    key = [VERSION, *how, *map(mapped_array.stamp, source.files)]
+    return mapped_array.cached("cine", key, cache, write)
 
 
 def _frames_of(source: _Source, note: dict) -> Iterator[tuple[str, int]]:
-    """Yields clip and frame of each."""
+    """Yield clip and frame of each."""
     for clip in range(note["clips"]):
         name = source.clip if note["clips"] == 1 else f"{source.clip} {clip}"
         for frame in range(note["frames"]):
             yield name, frame
 
 
-def _check(recipe: cine_arrays.Recipe, max_rejected: float) -> None:
+def _check(recipe: bmode.Recipe, max_rejected: float) -> None:
     choices = {"bmode": get_args(Bmode), "envelope": bmode.ENVELOPES}
     for name, allowed in choices.items():
         if getattr(recipe, name) not in allowed:
@@ -162,35 +157,36 @@ def _check(recipe: cine_arrays.Recipe, max_rejected: float) -> None:
 
 
 def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]]:
-    """Returns what there is to read, in natural order, and links that lead astray."""
-    known = f"{', '.join(array_format.SUFFIXES)} or a folder of such files or of " + (
-        f"pictures ({', '.join(cine_images.SUFFIXES)})"
+    """Return what there is to read, in natural order, and links that lead astray."""
+    expected = (
+        f"{', '.join(array_format.SUFFIXES)} or a folder of such files or of "
+        + (f"images ({', '.join(cine_images.SUFFIXES)})")
     )
     if path.is_file():
         if path.suffix.lower() not in array_format.SUFFIXES:
             raise dataset.DataError(
                 f"data.path: got {path}, which ends in {path.suffix or 'nothing'!r}; "
-                f"expected {known}"
+                f"expected {expected}"
             )
         return [_Source(path.stem, [path], True)], []
     if not path.is_dir():
         raise dataset.DataError(
-            f"data.path: got {path}, which does not exist; expected {known}"
+            f"data.path: got {path}, which does not exist; expected {expected}"
         )
-    found = label_table.scan(path)
+    listing = label_table.scan(path)
     # A cache inside the folder holds what was made of the frames, and no frames.
-    prepared = prepared_lib.cache_root(cache).resolve()
+    prepared = cache_root(cache).resolve()
     top = path.resolve()
-    there = sorted(found.paths, key=_natural)
-    there = [name for name in there if prepared not in (top / name).parents]
-    arrays = [name for name in there if name.lower().endswith(array_format.SUFFIXES)]
-    pictures = [name for name in there if name.lower().endswith(cine_images.SUFFIXES)]
-    if bool(arrays) == bool(pictures):
-        other = sorted({pathlib.Path(name).suffix or name for name in there})
+    names = sorted(listing.paths, key=_natural)
+    names = [name for name in names if prepared not in (top / name).parents]
+    arrays = [name for name in names if name.lower().endswith(array_format.SUFFIXES)]
+    images = [name for name in names if name.lower().endswith(cine_images.SUFFIXES)]
+    if bool(arrays) == bool(images):
+        other = sorted({pathlib.Path(name).suffix or name for name in names})
         raise dataset.DataError(
-            f"data.path: got {path} with {len(arrays)} array files and {len(pictures)} "
-            f"pictures (there: {', '.join(other[:8]) or 'nothing'}); expected one of "
-            f"{known}"
+            f"data.path: got {path} with {len(arrays)} array files and {len(images)} "
+            f"images (there: {', '.join(other[:8]) or 'nothing'}); expected one of "
+            f"{expected}"
         )
     if arrays:
         clips = {os.path.splitext(name)[0]: [top / name] for name in arrays}
@@ -198,17 +194,17 @@ def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]
             clips = {name: [top / name] for name in arrays}
     else:
         clips = {}
-        for name in pictures:
+        for name in images:
             folder = os.path.dirname(name) or top.name
             clips.setdefault(folder, []).append(top / name)
     return [
         _Source(label_table.shown(clip), files, bool(arrays))
         for clip, files in clips.items()
-    ], list(found.rejected)
+    ], list(listing.rejected)
 
 
 def _natural(name: str) -> list:
-    """Sorts frame 10 after frame 9, and files of a folder before folders in it."""
+    """Sort frame 10 after frame 9, and files of a folder before folders in it."""
     folder, _, file = name.rpartition("/")
     return [_numbers(part) for part in (folder, file)]
 
@@ -219,19 +215,21 @@ def _numbers(text: str) -> list:
 
 
 def _joined(parts: list[pathlib.Path], kept: np.ndarray, cache: str) -> pathlib.Path:
-    """Returns a file with some frames of several files, one after the other."""
+    """Return a file with some frames of several files, one after the other."""
 
     def write(draft: pathlib.Path) -> None:
         arrays = [np.load(part, mmap_mode="r") for part in parts]
         ends = np.cumsum([len(array) for array in arrays])
         shape = (len(kept), *arrays[0].shape[1:])
-        mapped_array.check_room(draft.parent, math.prod(shape))
+        array_format.check_room(draft.parent, math.prod(shape))
         out = np.lib.format.open_memmap(draft, "w+", np.uint8, shape)
         at = 0
         for array, end in zip(arrays, ends, strict=True):
-            mine = kept[(kept >= end - len(array)) & (kept < end)] - (end - len(array))
-            for start in range(0, len(mine), _COPIED):
-                rows = mine[start : start + _COPIED]
+            part_rows = kept[(kept >= end - len(array)) & (kept < end)] - (
+                end - len(array)
+            )
+            for start in range(0, len(part_rows), _COPIED):
+                rows = part_rows[start : start + _COPIED]
                 out[at : at + len(rows)] = array[rows]
                 at += len(rows)
         out.flush()
@@ -241,7 +239,7 @@ def _joined(parts: list[pathlib.Path], kept: np.ndarray, cache: str) -> pathlib.
 
 
 def _check_faults(path, unread, files, rejected, frames, max_rejected) -> None:
-    """Raises DataError if there are too many faults; one file's is its own message."""
+    """Raise DataError if there are too many faults; one file's is its own message."""
     if not frames and path.is_file():
         raise dataset.DataError(f"data.path: {path}: {unread[0][1]}")
     if (
@@ -261,21 +259,21 @@ def _check_faults(path, unread, files, rejected, frames, max_rejected) -> None:
 
 
 def _facts(notes: Sequence[dict], recipe, rejected: list[tuple[str, str]]) -> dict:
-    found = {
+    values = {
         name: sorted({note[name] for note in notes if note[name]})[:_LISTED]
         for name in ("axes", "dtype", "bmode", "envelope")
     }
     top = {
         "sequence": f"the largest of its clip is 0 dB, black is -{recipe.db:g} dB",
         "frame": f"the largest of each frame is 0 dB, black is -{recipe.db:g} dB",
-        "none": "pictures already",
+        "none": "images already",
     }
     return {
         "dataset": "cine",
-        "axes": found["axes"],
-        "dtype": found["dtype"],
-        "bmode": [f"{name}: {top[name]}" for name in found["bmode"]],
-        "envelope": found["envelope"],
+        "axes": values["axes"],
+        "dtype": values["dtype"],
+        "bmode": [f"{name}: {top[name]}" for name in values["bmode"]],
+        "envelope": values["envelope"],
         "rejected": rejected[:_LISTED],
         "rejected_total": len(rejected),
     }

@@ -1,4 +1,4 @@
-"""The CSV table beside a cine: clips, times, labels and whatever else is known."""
+"""The CSV table of a cine: clips, times, labels and further columns."""
 
 import pathlib
 
@@ -12,15 +12,15 @@ _LISTED = 20
 
 
 def find(path: pathlib.Path, table: str) -> pathlib.Path | None:
-    """Returns the CSV file of a cine, or None where there is none.
+    """Return the CSV file of a cine, or None where there is none.
 
     Args:
-      path: array file, beside which a CSV lies that its name begins with; or folder,
-        in which one lies.
-      table: the file itself, "" to look for one.
+        path: Array file, beside which a CSV lies that its name begins with; or folder,
+            in which one lies.
+        table: The file itself, "" to look for one.
 
     Raises:
-      DataError: if it is not there, or there is more than one to choose from.
+        DataError: If the file does not exist, or several CSV files could belong to it.
     """
     if table:
         named = pathlib.Path(table).expanduser()
@@ -28,72 +28,76 @@ def find(path: pathlib.Path, table: str) -> pathlib.Path | None:
             raise dataset.DataError(f"data.table: got {table}, which is no file")
         return named
     if path.is_dir():
-        there = sorted(path.glob("*.csv"))
+        candidates = sorted(path.glob("*.csv"))
     else:
-        beside = sorted(path.parent.glob("*.csv"))
-        there = [file for file in beside if path.stem.startswith(file.stem)]
-        there = [file for file in there if file.stem == path.stem] or there
-    if len(there) > 1:
+        neighbors = sorted(path.parent.glob("*.csv"))
+        candidates = [file for file in neighbors if path.stem.startswith(file.stem)]
+        candidates = [
+            file for file in candidates if file.stem == path.stem
+        ] or candidates
+    if len(candidates) > 1:
         raise dataset.DataError(
-            f"data.table: {len(there)} CSV files could belong to {path}: "
-            f"{', '.join(file.name for file in there[:_LISTED])}; set data.table"
+            f"data.table: {len(candidates)} CSV files could belong to {path}: "
+            f"{', '.join(file.name for file in candidates[:_LISTED])}; set data.table"
         )
-    return there[0] if there else None
+    return candidates[0] if candidates else None
 
 
 def join(
-    found: pd.DataFrame,
+    frames_read: pd.DataFrame,
     file: pathlib.Path | None,
     *,
     clip: str,
     frame: str,
     time: str,
 ) -> tuple[pd.DataFrame, dict]:
-    """Returns the table of all frames, and facts on it.
+    """Return the table of all frames, and facts on it.
 
     A CSV with a row for each frame goes by the order of rows, unless there are several
     clips and it has columns for clip and frame. Otherwise rows are joined on these;
     frames without a row have NaN or "".
 
     Args:
-      found: columns clip and frame, of what was read.
-      file: CSV file, or None.
-      clip: its column that names clips.
-      frame: its column that counts the frames of a clip.
-      time: its column of seconds.
+        frames_read: Columns clip and frame of all frames in the files.
+        file: CSV file, or None.
+        clip: Column that names clips.
+        frame: Column that counts the frames of a clip.
+        time: Column of seconds.
 
     Raises:
-      DataError: if the CSV cannot be read or does not fit the frames.
+        DataError: If the CSV cannot be read or does not fit the frames.
     """
     if file is None:
-        time = found["frame"].astype(np.float64)
-        return found.assign(time=time), {"table": "", "time": "frame numbers"}
+        time = frames_read["frame"].astype(np.float64)
+        return frames_read.assign(time=time), {"table": "", "time": "frame numbers"}
     rows = _read(file)
-    asked = {"clip": clip, "frame": frame, "time": time}
-    for name, column in asked.items():
+    columns = {"clip": clip, "frame": frame, "time": time}
+    for name, column in columns.items():
         if column not in rows and column != name:
             raise dataset.DataError(
                 f"data.{name}: {file} has no column {column!r}; choices: "
                 f"{', '.join(map(str, rows.columns))}"
             )
-    known = {column: name for name, column in asked.items() if column in rows}
+    renamed = {column: name for name, column in columns.items() if column in rows}
     # A column that is called as another is to be gives way.
-    taken = {name: f"{name} in table" for name in asked if name not in known}
+    taken = {name: f"{name} in table" for name in columns if name not in renamed}
     rows = rows.rename(columns={k: v for k, v in taken.items() if k in rows})
-    rows = rows.rename(columns=known)
-    several = found["clip"].nunique() > 1
+    rows = rows.rename(columns=renamed)
+    several = frames_read["clip"].nunique() > 1
     if "clip" in rows:
         rows["clip"] = rows["clip"].astype(str)
     if "frame" in rows:
         rows["frame"] = _numbers(rows["frame"], file, frame, whole=True)
     by_name = several and {"clip", "frame"} <= set(rows)
-    if len(rows) == len(found) and not by_name:
-        table = _in_order(found, rows)
+    if len(rows) == len(frames_read) and not by_name:
+        table = _in_order(frames_read, rows)
     elif "frame" in rows and ("clip" in rows or not several):
-        table = _by_name(found, rows, file, ["clip", "frame"] if several else ["frame"])
+        table = _by_name(
+            frames_read, rows, file, ["clip", "frame"] if several else ["frame"]
+        )
     else:
         raise dataset.DataError(
-            f"data.table: {file} has {len(rows)} rows for {len(found)} frames; "
+            f"data.table: {file} has {len(rows)} rows for {len(frames_read)} frames; "
             "expected one each, or columns that say of which frame"
             + (" and clip" if several else "")
         )
@@ -103,7 +107,7 @@ def join(
             f"data.table: {file} has frame {row['frame']} of clip {row['clip']!r} twice"
         )
     seconds = "time" in table and table["time"].notna().all()
-    said = f"column {time}" if seconds else "frame numbers"
+    time_source = f"column {time}" if seconds else "frame numbers"
     if seconds:
         table["time"] = _numbers(table["time"], file, time, whole=False)
     else:
@@ -112,7 +116,7 @@ def join(
         if not pd.api.types.is_numeric_dtype(table[name]):
             table[name] = table[name].fillna("").astype(str)
     order = dict.fromkeys((*_COLUMNS, *table.columns))
-    return table[list(order)], {"table": str(file), "time": said}
+    return table[list(order)], {"table": str(file), "time": time_source}
 
 
 def _read(file: pathlib.Path) -> pd.DataFrame:
@@ -145,18 +149,18 @@ def _numbers(
     return x.astype(np.int64) if whole else x
 
 
-def _in_order(found: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _in_order(frames_read: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     table = rows.reset_index(drop=True)
     if "clip" in table and "frame" not in table:
         table["frame"] = table.groupby("clip").cumcount()
     for name in ("clip", "frame"):
         if name not in table:
-            table[name] = found[name].to_numpy()
+            table[name] = frames_read[name].to_numpy()
     return table
 
 
 def _by_name(
-    found: pd.DataFrame, rows: pd.DataFrame, file: pathlib.Path, keys: list[str]
+    frames_read: pd.DataFrame, rows: pd.DataFrame, file: pathlib.Path, keys: list[str]
 ) -> pd.DataFrame:
     if keys == ["frame"]:
         rows = rows.drop(columns="clip", errors="ignore")
@@ -166,16 +170,17 @@ def _by_name(
             f"data.table: {file} has two rows for "
             f"{', '.join(f'{key} {row[key]}' for key in keys)}"
         )
-    there = pd.MultiIndex.from_frame(found[keys])
-    lost = ~pd.MultiIndex.from_frame(rows[keys]).isin(there)
-    if lost.any():
-        row = rows[lost].iloc[0]
-        clips = ", ".join(found["clip"].unique()[:_LISTED])
+    existing = pd.MultiIndex.from_frame(frames_read[keys])
+    unmatched = ~pd.MultiIndex.from_frame(rows[keys]).isin(existing)
+    if unmatched.any():
+        row = rows[unmatched].iloc[0]
+        clips = ", ".join(frames_read["clip"].unique()[:_LISTED])
         raise dataset.DataError(
-            f"data.table: {file} has {int(lost.sum())} rows for frames that are not "
-            f"there, the first {', '.join(f'{key} {row[key]}' for key in keys)}; there "
-            f"are {len(found)} frames, counted from 0 in each clip, of clips {clips}"
+            f"data.table: {file} has {int(unmatched.sum())} rows for frames that do "
+            f"not exist, the first {', '.join(f'{key} {row[key]}' for key in keys)}; "
+            f"there are {len(frames_read)} frames, counted from 0 in each clip, of "
+            f"clips {clips}"
         )
     flags = rows.select_dtypes(bool).columns
     rows = rows.astype(dict.fromkeys(flags, np.float64))
-    return found.merge(rows, how="left", on=keys)
+    return frames_read.merge(rows, how="left", on=keys)

@@ -1,4 +1,4 @@
-"""Changes of color; traced, on one picture [s, 3, s] with values in [0, 1]."""
+"""Changes of color; traced, on one image [s, 3, s] with values in [0, 1]."""
 
 import itertools
 
@@ -10,27 +10,27 @@ _PERMUTATIONS = np.array(list(itertools.permutations(range(3))), np.int32)
 
 
 def gray(x):
-    """Returns the luma of a picture, [s, 1, s]."""
+    """Return the luma of an image, [s, 1, s]."""
     red, green, blue = _LUMA
     return red * x[:, 0:1] + green * x[:, 1:2] + blue * x[:, 2:3]
 
 
 def blend(x, keep, to_gray, offset):
-    """Returns keep * x + to_gray * gray(x) + offset, clipped to [0, 1]."""
+    """Return keep * x + to_gray * gray(x) + offset, clipped to [0, 1]."""
     return jnp.clip(keep * x + to_gray * gray(x) + offset, 0, 1)
 
 
 def jitter(x, order, brightness, contrast, saturation, hue):
-    """Applies the operations in the given order, clipping after each.
+    """Apply the operations in the given order, clipping after each.
 
     Args:
-      x: [s, 3, s].
-      order: int [3] or [4], the operations 0 brightness, 1 contrast, 2 saturation,
-        3 hue; without the 3 the hue is left alone.
-      brightness: factor; 1 changes nothing.
-      contrast: weight of the picture against its mean luma.
-      saturation: weight of the picture against its luma.
-      hue: rotation in turns.
+        x: [s, 3, s].
+        order: int [3] or [4], the operations 0 brightness, 1 contrast, 2 saturation, 3
+            hue; without the 3 the hue stays.
+        brightness: Factor; 1 changes nothing.
+        contrast: Weight of the image against its mean luma.
+        saturation: Weight of the image against its luma.
+        hue: Rotation in turns.
     """
     keep = jnp.stack([brightness, contrast, saturation, jnp.ones_like(hue)])
     to_gray = jnp.stack([*jnp.zeros(2), 1 - saturation, 0.0])
@@ -46,7 +46,7 @@ def jitter(x, order, brightness, contrast, saturation, hue):
 
 
 def turn_hue(x, turns):
-    """Rotates the hue of HSV by a share of a turn; value and saturation stay."""
+    """Rotate the hue of HSV by a share of a turn; value and saturation stay."""
     red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
     value = x.max(1, keepdims=True)
     chroma = value - x.min(1, keepdims=True)
@@ -70,19 +70,19 @@ def turn_hue(x, turns):
 
 
 def solarize(x, threshold):
-    """Inverts what is at or above the threshold."""
+    """Invert what is at or above the threshold."""
     return jnp.where(x < threshold, x, 1 - x)
 
 
 def permute_channels(x, u):
-    """Puts the color channels in one of six orders, chosen by u in [0, 1)."""
+    """Put the color channels in one of six orders, chosen by u in [0, 1)."""
     order = jnp.asarray(_PERMUTATIONS)[jnp.floor(6 * u).astype(jnp.int32)]
     return jnp.take(x, order, axis=1)
 
 
 def set_levels(x, black, white):
-    """Gives black and white other colors, [3] each: black + (white - black) x.
+    """Give black and white other colors, [3] each: black + (white - black) x.
 
-    White paper becomes colored, dark ink light: what a mark's renditions differ by.
+    White paper becomes colored, dark ink light, as in the renditions of a logo.
     """
     return black[None, :, None] + (white - black)[None, :, None] * x

@@ -9,7 +9,7 @@ from jax import lax
 TRIES = 10  # crops drawn before falling back, as torchvision does
 
 # Share of the full range (0 to 255) by which a pixel must differ from the border
-# to be part of the mark and not of its background.
+# to be part of the logo and not of its background.
 _INK_THRESHOLD = 0.1
 _INK_SIDE = 64  # pixels a side that are looked at, about
 
@@ -17,19 +17,19 @@ _BLOCK = 16  # output rows that share one window of the input
 
 
 def crop_box(u, image, *, scale, ratio, min_content):
-    """Draws a crop in whole pixels: top, left, height, width, float32 [4].
+    """Draw a crop in whole pixels: top, left, height, width, float32 [4].
 
-    Area is uniform in `scale` times the picture's, width / height log-uniform in
+    Area is uniform in `scale` times the image's, width / height log-uniform in
     `ratio`. The first of ten tries that fits is taken, else the center. With
-    `min_content`, a try must also hold that share of the picture's ink; if none
+    `min_content`, a try must also hold that share of the image's ink; if none
     does, the one with most ink is taken.
 
     Args:
-      u: [4, TRIES] uniform numbers in [0, 1).
-      image: uint8 [S, S', 3].
-      scale: (low, high) share of the area.
-      ratio: (low, high) width / height.
-      min_content: share of the ink in [0, 1]; 0 does not look at the picture.
+        u: [4, TRIES] uniform numbers in [0, 1).
+        image: uint8 [S, S', 3].
+        scale: (low, high) share of the area.
+        ratio: (low, high) width / height.
+        min_content: Share of the ink in [0, 1]; 0 does not look at the image.
     """
     high, wide = image.shape[:2]
     area = high * wide * _between(u[0], *scale)
@@ -50,10 +50,10 @@ def crop_box(u, image, *, scale, ratio, min_content):
 
 
 def ink_share(image, boxes):
-    """Returns the share of the picture's ink inside each box; [t, 4] -> [t].
+    """Return the share of the image's ink inside each box; [t, 4] -> [t].
 
     Ink is whatever differs from the background, the median of eight border pixels.
-    A picture without ink counts as full everywhere.
+    An image without ink counts as full everywhere.
     """
     high, wide = image.shape[:2]
     rows = jnp.array([0, 0, 0, high // 2, high // 2, high - 1, high - 1, high - 1])
@@ -74,7 +74,7 @@ def ink_share(image, boxes):
 
 
 def resampling_matrix(start, length, source, size):
-    """Returns [size, source]: `length` pixels from `start` resized to `size`.
+    """Return [size, source]: `length` pixels from `start` resized to `size`.
 
     Bilinear with antialiasing as in Pillow: a triangle as wide as an output pixel,
     at least as wide as an input pixel, cut off at the crop's edges and normalized.
@@ -89,10 +89,10 @@ def resampling_matrix(start, length, source, size):
 
 
 def blur_kernel(sigma, sigma_max):
-    """Returns the taps of a Gaussian of `sigma` pixels, [2 r + 1]; sum 1.
+    """Return the taps of a Gaussian of `sigma` pixels, [2 r + 1]; sum 1.
 
     It is cut at r = three times `sigma_max`, which must be static. With sigma 0 the
-    middle tap is 1 and the others 0, so that the picture stays as it is to the bit.
+    middle tap is 1 and the others 0, so that the image stays as it is to the bit.
     """
     radius = max(1, math.ceil(3 * sigma_max))
     away = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
@@ -101,10 +101,10 @@ def blur_kernel(sigma, sigma_max):
 
 
 def resample(image, matrices):
-    """Applies (rows [h, S], columns [w, S']) pairs to uint8 [S, S', 3].
+    """Apply (rows [h, S], columns [w, S']) pairs to uint8 [S, S', 3].
 
     Returns one float32 [w, 3, h] in [0, 1] a pair: columns first, so that no more
-    than the half-made picture is ever transposed.
+    than the half-made image is ever transposed.
     """
     high, wide, _ = image.shape
     pixels = image.reshape(high, wide * 3).astype(jnp.float32) / 255
@@ -117,7 +117,7 @@ def resample(image, matrices):
 
 
 def blur(x, kernel):
-    """Applies a kernel [2 r + 1] along both sides of a picture [s, 3, s].
+    """Apply a kernel [2 r + 1] along both sides of an image [s, 3, s].
 
     The edge is repeated outside.
     """
@@ -125,7 +125,7 @@ def blur(x, kernel):
 
 
 def rotate(x, degrees):
-    """Rotates a picture [s, 3, s] about its center; the edge is repeated outside."""
+    """Rotate an image [s, 3, s] about its center; the edge is repeated outside."""
     s = len(x)
     angle = jnp.deg2rad(degrees)
     at = jnp.arange(s, dtype=jnp.float32) - (s - 1) / 2
@@ -139,7 +139,7 @@ def rotate(x, degrees):
 
 
 def over_records(function, *records):
-    """Maps over the leading axis, one record after another on a CPU.
+    """Map over the leading axis, one record after another on a CPU.
 
     XLA:CPU runs a batched product of small matrices several times slower than the
     same products one by one.
@@ -165,7 +165,7 @@ def _along(x, kernel, axis):
 
 
 def _product(matrix, x):
-    """Multiplies a resampling matrix [size, S] with x [S, k]."""
+    """Multiply a resampling matrix [size, S] with x [S, k]."""
     return lax.platform_dependent(matrix, x, cpu=_banded_product, default=jnp.matmul)
 
 

@@ -30,7 +30,7 @@ class ImageView:
         invert: Probability of the negative.
         levels: Probability of new black and white points, uniform per channel.
         color_jitter: Probability of the four changes below, in random order.
-        brightness: b: factor uniform in 1 - b .. 1 + b, not below 0.
+        brightness: B: factor uniform in 1 - b .. 1 + b, not below 0.
         contrast: The same for the contrast.
         saturation: The same for the saturation.
         hue: Largest turn of the hue, in turns.

@@ -17,7 +17,7 @@ from input_pipeline.cache import array_records, prepared
 from input_pipeline.datasets import image_folder
 from input_pipeline.formats import image as image_format
 from input_pipeline.records import columns
-from tests.input_pipeline.picture_folder import both, load
+from tests.input_pipeline.image_files import both, load
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -38,7 +38,7 @@ image_folder.load(path=path, cache=cache, size=16, workers=1, progress=False)
 """
 
 
-def test_killed_in_the_middle_it_goes_on_where_it_was(folder, monkeypatch):
+def test_killed_preparation_resumes_at_the_first_open_block(folder, monkeypatch):
     cache = folder.parent / "cache"
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(folder), str(cache)], cwd=ROOT, check=False
@@ -67,7 +67,9 @@ class Interrupted(Exception):
     ("module", "function"),
     [(array_records, "_gather"), (columns, "write"), (prepared, "_table_facts")],
 )
-def test_interrupted_while_putting_together(folder, monkeypatch, module, function):
+def test_interruption_while_shards_are_written_is_resumed(
+    folder, monkeypatch, module, function
+):
     def interrupt(*args, **kwargs):
         raise Interrupted
 
@@ -116,7 +118,7 @@ def test_a_second_process_waits_and_then_opens(folder, monkeypatch, caplog):
     assert len(found[0].train) == len(first.train)
 
 
-def test_a_cache_that_cannot_be_written_is_said(folder):
+def test_cache_that_cannot_be_written_is_named(folder):
     (folder.parent / "cache").write_text("in the way")
     with pytest.raises(dataset.DataError, match="data.cache"):
         load(folder)

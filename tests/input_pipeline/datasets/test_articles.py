@@ -52,7 +52,7 @@ def everything(data):
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_formats_say_the_same(tmp_path, loaded, kind):
+def test_all_formats_give_the_same_records(tmp_path, loaded, kind):
     x, table = given.articles()
     x = x.astype(kind)
     found = [
@@ -186,7 +186,7 @@ def test_without_positions_the_order_of_the_file_holds(tmp_path, loaded):
     )
 
 
-def test_a_context_by_itself_can_be_asked_for(tmp_path):
+def test_read_records_reads_a_single_context(tmp_path):
     x, table = given.articles()
     np.save(tmp_path / "context.npy", x[:7])
     transform = corruption.Transform(context=3, width=given.WIDTH)

@@ -44,7 +44,7 @@ def pixels_of(file):
     return np.load(file)["frames"]
 
 
-def test_frames_come_with_what_the_table_says(file):
+def test_columns_of_the_table_join_the_frames(file):
     data = load(file, label="angle", val_fraction=0.5)
     pixels = pixels_of(file)
     assert len(data.train) == len(data.validation) == 10
@@ -67,7 +67,7 @@ def test_frames_come_with_what_the_table_says(file):
     assert data.facts["clips"] == 4
 
 
-def test_clips_may_be_held_back_by_a_column(file):
+def test_clips_may_be_held_out_by_a_column(file):
     data = load(file, val_filter="subject=y")
     assert set(data.train.table["clip"]) == {"a", "b"}
     assert set(data.validation.table["clip"]) == {"c", "d"}
@@ -117,7 +117,7 @@ def test_few_labels_are_joined_on_the_frame(file):
 
 def test_clips_of_a_folder_are_joined_by_name(tmp_path):
     root = tmp_path / "in"
-    pixels = {n: cine_files.write_pictures(root / f"c{n}", n) for n in (3, 4)}
+    pixels = {n: cine_files.write_images(root / f"c{n}", n) for n in (3, 4)}
     rows = [(f"c{n}", k, 10 * n + k) for n in (4, 3) for k in range(n)]
     table = pd.DataFrame(rows, columns=["clip", "number", "code"])
     table.sample(frac=1, random_state=0).to_csv(root / "labels.csv", index=False)
@@ -159,7 +159,7 @@ def test_a_table_that_is_no_csv_is_named(file, content):
         load(file)
 
 
-def test_a_table_has_to_be_found(file):
+def test_missing_table_is_refused(file):
     folder = file.parent
     assert cine_table.find(file, "") == folder / "muscle.csv"
     (folder / "other.csv").write_text("index\n")
@@ -174,7 +174,7 @@ def test_a_table_has_to_be_found(file):
         cine_table.find(file, "nowhere.csv")
 
 
-def test_missing_times_are_frame_numbers_and_said(file):
+def test_missing_times_become_frame_numbers(file):
     path = file.parent / "muscle.csv"
     table = pd.read_csv(path)
     table.loc[3, "time_s"] = np.nan
@@ -184,16 +184,16 @@ def test_missing_times_are_frame_numbers_and_said(file):
     np.testing.assert_array_equal(data.train.table["time"], data.train.table["frame"])
 
 
-def test_a_column_called_frame_gives_way_to_the_one_asked_for(file):
+def test_named_frame_column_replaces_column_called_frame(file):
     data = load(file, frame="index")
     np.testing.assert_array_equal(
         data.train.table["frame"] % 5 * 2, data.train.table["frame in table"]
     )
 
 
-def test_a_reference_is_grey_and_of_the_same_size(file, monkeypatch):
-    cine_files.write_pictures(file.parent / "other", 1, ["still.png"], (80, 24))
-    picture = file.parent / "other" / "still.png"
+def test_reference_must_be_gray_and_of_the_same_size(file, monkeypatch):
+    cine_files.write_images(file.parent / "other", 1, ["still.png"], (80, 24))
+    image = file.parent / "other" / "still.png"
     given = {}
 
     def split(_, *, pseudo, **fields):
@@ -201,13 +201,13 @@ def test_a_reference_is_grey_and_of_the_same_size(file, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(frames_lib, "split", split)
-        load(file, label="pseudo", reference=str(picture), pseudo={"window": 3})
+        load(file, label="pseudo", reference=str(image), pseudo={"window": 3})
     assert given["window"] == 3
-    expected = cine_images.gray_picture(picture, SIZE)
+    expected = cine_images.gray_image(image, SIZE)
     np.testing.assert_array_equal(given["reference"], expected)
     assert given["reference"].shape == SIZE
     with pytest.raises(dataset.DataError, match="data.reference: .*label=pseudo"):
-        load(file, reference=str(picture))
+        load(file, reference=str(image))
     with pytest.raises(dataset.DataError, match="nowhere.png: no such file"):
         load(file, label="pseudo", reference="nowhere.png")
 
@@ -215,7 +215,7 @@ def test_a_reference_is_grey_and_of_the_same_size(file, monkeypatch):
 def test_pseudo_labels_with_a_reference(file):
     still = np.repeat(pixels_of(file)[:4], 5, 0)
     np.savez(file, frames=still)
-    cine_files.write_pictures(file.parent / "other", 1, ["still.png"])
+    cine_files.write_images(file.parent / "other", 1, ["still.png"])
     data = load(
         file, label="pseudo", reference=str(file.parent / "other" / "still.png"),
         pseudo={"least": 2}, val_filter="subject=y",
@@ -238,7 +238,7 @@ def test_records_of_a_file_are_all_of_its_frames(file):
     assert set(split.table["label"].tolist()) == {-1}
 
 
-def test_records_of_another_file_take_no_table_of_the_training(file, tmp_path):
+def test_table_of_training_is_not_used_for_other_files(file, tmp_path):
     np.save(tmp_path / "new.npy", cine_files.amplitudes(6))
     split, _ = cine.read_records(
         str(tmp_path / "new.npy"),
@@ -264,8 +264,8 @@ def test_a_frame_at_fault_is_left_out_of_records_and_counted(tmp_path):
     assert facts["rejected_total"] == 1
 
 
-def test_a_picture_is_one_record(tmp_path):
-    pixels = cine_files.write_pictures(tmp_path, 1, ["query.png"])
+def test_an_image_is_one_record(tmp_path):
+    pixels = cine_files.write_images(tmp_path, 1, ["query.png"])
     path = str(tmp_path / "query.png")
     split, facts = cine.read_records(
         path, data={"size": SIZE, "time": "time_s", "key": "a"}

@@ -1,4 +1,4 @@
-"""Folders of pictures: pixels, splits, and what is left out and why."""
+"""Folders of images: pixels, splits, and what is left out and why."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from PIL import Image
 from input_pipeline import dataset
 from input_pipeline.datasets import image_folder
 from input_pipeline.formats import image as image_format
-from tests.input_pipeline.picture_folder import both, load, picture
+from tests.input_pipeline.image_files import both, load, write_image
 
 
 def test_pixels_names_and_ids_belong_together(folder):
@@ -68,8 +68,8 @@ def test_a_seed_decides_the_split(folder):
 
 def test_duplicates_are_counted(folder):
     for k in (1, 3):
-        picture(folder / f"copy{k}.png", 20 * k)
-    picture(folder / "again.png", 20)
+        write_image(folder / f"copy{k}.png", 20 * k)
+    write_image(folder / "again.png", 20)
     data = load(folder, val_fraction=0.5)
     seen = {
         split: [
@@ -93,12 +93,12 @@ def spoil(root, outside):
     (root / "cut.png").write_bytes(good[: len(good) // 2])
     (root / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "header.png").write_bytes(good[:20])
-    (root / "text.png").write_text("not a picture at all")
+    (root / "text.png").write_text("not an image at all")
     (root / "notes.txt").write_text("read me")
     (root / "page.jpg").write_text("<html>404</html>")
     Image.new("1", (3000, 3000)).save(root / "huge.png")
     os.mkfifo(root / "pipe.png")
-    picture(outside / "secret.png")
+    write_image(outside / "secret.png")
     (root / "link.png").symlink_to(outside / "secret.png")
     (root / "broken.png").symlink_to(root / "nowhere.png")
     (root / "folder").symlink_to(outside)
@@ -107,9 +107,9 @@ def spoil(root, outside):
         "cut.png": "damaged",
         "cut.jpg": "damaged",
         "header.png": "",
-        "text.png": "not a picture",
-        "notes.txt": "not a picture",
-        "page.jpg": "not a picture",
+        "text.png": "not an image",
+        "notes.txt": "not an image",
+        "page.jpg": "not an image",
         "huge.png": "more than 1,000,000 pixels",
         "pipe.png": "not a regular file",
         "link.png": "leaves the folder",
@@ -153,19 +153,19 @@ def test_a_prepared_folder_is_not_decoded_again(folder, monkeypatch):
 
     monkeypatch.setattr(image_format, "decode", refuse)
     load(folder)
-    picture(folder / "new.png")
+    write_image(folder / "new.png")
     with pytest.raises(AssertionError):
         load(folder)
 
 
 @pytest.mark.parametrize("content", [None, "file", "empty", "texts", "bad"])
-def test_nothing_to_read_is_said(tmp_path, content):
-    root = tmp_path / "marks"
+def test_folder_without_records_is_refused(tmp_path, content):
+    root = tmp_path / "logos"
     expected = {
         None: "nothing",
         "file": "a file",
         "empty": "0 files",
-        "texts": "not a picture",
+        "texts": "not an image",
         "bad": "empty file",
     }
     if content == "file":

@@ -74,14 +74,14 @@ def transform(x):
     return np.fft.fftshift(x, axes)
 
 
-def test_a_scan_of_the_right_shape_is_left_alone():
+def test_scan_of_the_right_shape_is_unchanged():
     k = scan_files.k_space(4, 16, 16)
     made, kept = kspace.to_shape(k, 16, 4)
     np.testing.assert_allclose(made, k, atol=1e-5)
     assert kept == 1
 
 
-def test_fewer_lines_are_a_coarser_picture_of_the_same_brightness():
+def test_fewer_lines_are_a_coarser_image_of_the_same_brightness():
     """A smooth object keeps its values where the pixels meet, and its phase."""
     at = {n: (np.arange(n) - n // 2) / n for n in (32, 64)}
     bump = {
@@ -93,7 +93,7 @@ def test_fewer_lines_are_a_coarser_picture_of_the_same_brightness():
     np.testing.assert_allclose(made[0], transform(bump[32]), atol=1e-4 * 32)
 
 
-def test_an_oblong_picture_is_padded_and_keeps_its_proportions():
+def test_an_oblong_image_is_padded_and_keeps_its_proportions():
     rows, columns = np.mgrid[-8:8, -24:24]
     disc = (rows**2 + columns**2 < 36).astype(complex)
     made, _ = kspace.to_shape(transform(disc)[None], 48, 1)
@@ -181,15 +181,17 @@ def test_training_on_phantoms_holds_back_every_scan(folder, good, cache):
     )  # fmt: skip
     assert len(data.validation) == 11
     assert set(data.train.read([0])) == {"phantom"}
-    heads = [s.table["head"].tolist() for s in (data.train, data.extra["distractors"])]
-    assert heads == [list(range(5)), list(range(5, 12))]
+    indices = [
+        s.table["phantom"].tolist() for s in (data.train, data.extra["distractors"])
+    ]
+    assert indices == [list(range(5)), list(range(5, 12))]
     ids = np.concatenate(
         [s.table["id"] for s in (data.train, data.validation, *data.extra.values())]
     )
     assert len(np.unique(ids)) == len(ids)
 
 
-def test_an_archive_may_be_trained_on_and_the_report_says_so(folder, good, cache):
+def test_train_on_all_uses_every_scan(folder, good, cache):
     data = kspace.load(
         path=str(folder), size=16, coils=2, train_on="all", cache=cache, progress=False
     )
@@ -197,7 +199,7 @@ def test_an_archive_may_be_trained_on_and_the_report_says_so(folder, good, cache
     assert "searched, too" in data.facts["training"]
 
 
-def test_every_kind_of_bad_file_has_a_message_of_its_own(tmp_path, cache):
+def test_each_kind_of_bad_file_has_its_own_message(tmp_path, cache):
     said = scan_files.write_bad(tmp_path)
     assert len(said) >= 12
     messages = set()

@@ -1,4 +1,4 @@
-"""Procedural marks: the same everywhere, alike within a brand, split by brand."""
+"""Procedural logos: the same everywhere, alike within a brand, split by brand."""
 
 import inspect
 import pathlib
@@ -136,7 +136,7 @@ def test_codes_are_sections_of_the_classification(data):
     assert (codes >= 0).any(1).all()
 
 
-def test_every_motif_leaves_ink_inside_the_picture():
+def test_every_motif_leaves_ink_inside_the_image():
     white = brands_lib.shapes.Style((255, 255, 255), [(0, 0, 0)] * 3)
     for element in motifs.ELEMENTS:
         for seed in range(3):
@@ -189,7 +189,7 @@ def test_faulty_fields_are_named_together():
         logos.check(path="/data")
 
 
-def test_nothing_held_back_leaves_validation_empty(tmp_path):
+def test_val_fraction_0_leaves_validation_empty(tmp_path):
     data = logos.load(
         cache=tmp_path,
         size=16,

@@ -6,26 +6,26 @@ import pytest
 
 from input_pipeline import dataset, loader
 from input_pipeline.datasets import phantoms
-from input_pipeline.physics import mri_scanner
+from input_pipeline.transforms.undersampling import Transform
 
 SMALL = {"train": 6, "validation": 4, "distractors": 5, "near_duplicates": 3}
 
 
 def drawn(split, rows, size=24):
-    scanner = mri_scanner.Scanner(size=size, coils=1)
+    scanner = Transform(size=size, coils=1)._scanner
     columns = split.read(rows)["phantom"]
     zero = np.zeros(len(rows), np.float32)
     draw = jax.jit(jax.vmap(scanner._phantom))
     return draw(columns, zero, np.zeros((len(rows), 2), np.float32))
 
 
-def test_no_head_is_in_two_splits():
+def test_no_phantom_is_in_two_splits():
     data = phantoms.load(**SMALL)
-    heads = [
-        set(split.table["head"].tolist())
+    indices = [
+        set(split.table["phantom"].tolist())
         for split in (data.train, data.validation, data.extra["distractors"])
     ]
-    assert heads == [set(range(6)), set(range(6, 10)), set(range(10, 15))]
+    assert indices == [set(range(6)), set(range(6, 10)), set(range(10, 15))]
     splits = (data.train, data.validation, *data.extra.values())
     ids = np.concatenate([split.table["id"] for split in splits])
     assert len(np.unique(ids)) == len(ids) == 6 + 4 + 5 + 12
@@ -33,13 +33,13 @@ def test_no_head_is_in_two_splits():
 
 def test_validation_begins_where_it_is_told_to():
     data = phantoms.load(**SMALL | {"offset": 100})
-    assert data.validation.table["head"].tolist() == [100, 101, 102, 103]
-    assert data.facts["validation"] == "heads 100 to 103"
+    assert data.validation.table["phantom"].tolist() == [100, 101, 102, 103]
+    assert data.facts["validation"] == "phantoms 100 to 103"
     with pytest.raises(dataset.DataError, match="phantoms 5 to 5 would be trained on"):
         phantoms.load(**SMALL | {"offset": 5})
 
 
-def test_a_head_depends_on_seed_and_index_alone():
+def test_a_phantom_depends_on_seed_and_index_alone():
     one = drawn(phantoms.load(**SMALL).validation, np.arange(4))
     other_sizes = SMALL | {"train": 2, "offset": 6, "near_duplicates": 0}
     again = drawn(phantoms.load(**other_sizes).validation, np.arange(4))
@@ -49,19 +49,21 @@ def test_a_head_depends_on_seed_and_index_alone():
     assert min(np.abs(one[1:] - one[:-1]).max((1, 2))) > 0.1
 
 
-def test_twins_differ_in_little_from_their_head():
+def test_near_duplicates_differ_by_one_ellipse():
     data = phantoms.load(**SMALL)
     near_duplicates = data.extra["near_duplicates"]
-    assert near_duplicates.table["head"].tolist() == np.repeat([6, 7, 8, 9], 3).tolist()
-    heads = np.repeat(drawn(data.validation, np.arange(4), size=64), 3, axis=0)
+    assert (
+        near_duplicates.table["phantom"].tolist() == np.repeat([6, 7, 8, 9], 3).tolist()
+    )
+    expected = np.repeat(drawn(data.validation, np.arange(4), size=64), 3, axis=0)
     changed = (
-        np.abs(drawn(near_duplicates, np.arange(12), size=64) - heads) > 0.02
+        np.abs(drawn(near_duplicates, np.arange(12), size=64) - expected) > 0.02
     ).mean((1, 2))
     assert (changed < 0.05).all()
     assert (changed > 0).mean() > 0.9
 
 
-def test_batches_hold_the_three_numbers_and_no_picture():
+def test_batches_hold_the_three_numbers_and_no_image():
     data = phantoms.load(**SMALL)
     batches = loader.train_batches(data.train, batch_size=3, seed=0, threads=0)
     batch = next(batches)

@@ -20,7 +20,7 @@ def file(tmp_path):
     return tmp_path / "pairs_16.npz"
 
 
-def test_pictures_of_one_place_are_one_label(file):
+def test_images_of_one_place_are_one_label(file):
     data = slices.load(path=str(file), phantom_records=5, distractors=4)
     table = data.validation.table
     assert len(data.validation) == 12
@@ -37,7 +37,7 @@ def test_pictures_of_one_place_are_one_label(file):
     assert len(np.unique(ids)) == len(ids) == 21
 
 
-def test_pictures_are_grey_and_over_their_largest_value(file):
+def test_images_are_gray_and_divided_by_their_largest_value(file):
     image = slices.load(path=str(file)).validation.read([3])["image"]
     x = np.load(file)["images"][3].astype(np.float32)
     assert image.dtype == np.uint8
@@ -53,11 +53,11 @@ def test_a_subject_may_be_held_out(file):
     assert not set(data.train.table["label"]) & set(data.validation.table["label"])
 
 
-def test_all_pictures_may_be_trained_on_and_the_report_says_so(file):
+def test_train_on_all_uses_every_image(file):
     data = slices.load(path=str(file), val_filter="subject=b", train_on="all")
     assert len(data.train) == 12
     assert len(data.validation) == 6
-    assert data.facts["training"] == "all 12 pictures, unpaired"
+    assert data.facts["training"] == "all 12 images, unpaired"
     with pytest.raises(dataset.DataError, match="all images held out"):
         slices.load(path=str(file), train_on="rest")
 
@@ -70,7 +70,7 @@ def test_all_pictures_may_be_trained_on_and_the_report_says_so(file):
         ({"pair": ("patient",)}, "no column 'patient'; choices: .*subject"),
         (
             {"val_filter": "subject=c"},
-            "which is 0 of 12 pictures; values of subject: a, b",
+            "which is 0 of 12 images; values of subject: a, b",
         ),
     ],
 )
@@ -86,7 +86,7 @@ def test_faults_are_named(file, fields, message):
         (np.zeros((3, 8)), "expected real magnitudes"),
         (np.zeros((12, 8, 8)), "only zero values"),
         (np.full((12, 8, 8), np.nan), "NaN"),
-        (np.ones((3, 8, 8)), "12 rows for 3 pictures"),
+        (np.ones((3, 8, 8)), "12 rows for 3 images"),
     ],
 )
 def test_arrays_that_are_no_slices_are_refused(file, array, message):
@@ -95,11 +95,11 @@ def test_arrays_that_are_no_slices_are_refused(file, array, message):
         slices.load(path=str(file.parent / "other.npy"))
 
 
-def test_a_table_has_to_be_found(file):
+def test_missing_table_is_refused(file):
     (file.parent / "pairs.csv").rename(file.parent / "first.csv")
     assert len(slices.load(path=str(file)).validation) == 12
     (file.parent / "second.csv").write_text("index\n")
-    with pytest.raises(dataset.DataError, match="2 CSV files lie beside"):
+    with pytest.raises(dataset.DataError, match="2 CSV files next to"):
         slices.load(path=str(file))
     table = str(file.parent / "first.csv")
     assert len(slices.load(path=str(file), table=table).validation) == 12

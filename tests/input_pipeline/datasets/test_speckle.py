@@ -14,7 +14,7 @@ from input_pipeline.physics import scatterers
 SMALL = {"clips": 4, "frames": 8, "size": (24, 30), "val_fraction": 0.5}
 
 
-def pictures(split):
+def images(split):
     return split.read(np.arange(len(split)))["image"]
 
 
@@ -25,16 +25,16 @@ def data():
 
 def test_a_seed_decides_every_pixel(data):
     again, other = speckle.load(**SMALL), speckle.load(**SMALL, seed=1)
-    np.testing.assert_array_equal(pictures(again.train), pictures(data.train))
+    np.testing.assert_array_equal(images(again.train), images(data.train))
     np.testing.assert_array_equal(again.train.table["phase"], data.train.table["phase"])
-    assert (pictures(other.train) != pictures(data.train)).mean() > 0.5
+    assert (images(other.train) != images(data.train)).mean() > 0.5
 
 
-def test_clips_held_back_are_the_same_however_many_are_trained_on(data):
+def test_held_out_clips_do_not_depend_on_the_number_of_clips(data):
     more = speckle.load(**SMALL | {"clips": 8, "val_fraction": 0.25})
     assert data.facts["clips_held_out"] == more.facts["clips_held_out"]
     assert data.facts["clips_held_out"] == ["clip 0", "clip 1"]
-    np.testing.assert_array_equal(pictures(more.validation), pictures(data.validation))
+    np.testing.assert_array_equal(images(more.validation), images(data.validation))
     for column in ("id", "phase", "label"):
         np.testing.assert_array_equal(
             more.validation.table[column], data.validation.table[column]
@@ -44,11 +44,11 @@ def test_clips_held_back_are_the_same_however_many_are_trained_on(data):
 
 
 def test_clips_differ_in_their_tissue(data):
-    first = pictures(data.train)[::8].astype(float)
+    first = images(data.train)[::8].astype(float)
     assert np.abs(first[0] - first[1]).mean() > 10
 
 
-def test_a_record_is_a_frame_and_the_one_after_it(data):
+def test_record_holds_a_frame_and_the_next_frame(data):
     record = data.train[3]
     assert record["image"].shape == (24, 30, 1)
     assert record["image"].dtype == np.uint8
@@ -56,13 +56,13 @@ def test_a_record_is_a_frame_and_the_one_after_it(data):
     assert data.train.read([6, 7])["has_next"].tolist() == [True, False]
 
 
-def test_pictures_are_the_envelope_in_decibels(data):
+def test_images_are_the_envelope_in_decibels(data):
     probe = scatterers.Probe(24, 30)
     for clip in (0, 1):
         _, drawn = speckle.draw_clip(0, clip, 8, 1.5, probe)
         a = np.stack(list(drawn)).astype(np.float64)
         db = np.maximum(20 * np.log10(a / a.max()), -60)
-        found = pictures(data.validation)[8 * clip : 8 * clip + 8, ..., 0]
+        found = images(data.validation)[8 * clip : 8 * clip + 8, ..., 0]
         np.testing.assert_allclose(found, 255 * (db + 60) / 60, atol=0.51)
 
 
@@ -78,7 +78,7 @@ def test_the_phase_is_that_of_the_deformation(data):
     assert table["time"][1] == pytest.approx(0.04)
 
 
-def test_other_labels_and_splits():
+def test_other_labels_and_splits_of_speckle():
     data = speckle.load(**SMALL | {"label": "clip", "split": "time"})
     assert data.train.label_names == [f"clip clip {k}" for k in range(4)]
     assert (len(data.train), len(data.validation)) == (16, 16)
@@ -88,9 +88,9 @@ def test_other_labels_and_splits():
 
 
 def test_pixels_find_the_phase_badly_and_worse_once_the_probe_has_moved():
-    """Median error in cycles of the nearest picture of another clip; by chance, 1/4."""
+    """Median error in cycles of the nearest image of another clip; by chance, 1/4."""
     split = speckle.load(clips=9, size=(32, 40), val_fraction=0.9).validation
-    x = pictures(split)[..., 0] / 255
+    x = images(split)[..., 0] / 255
     clip, phase = np.array(split.table["clip"]), split.table["phase"]
     rng = np.random.default_rng(0)
     shifts = rng.uniform(-0.09, 0.09, (len(x), 2)) * x.shape[1:]
@@ -170,7 +170,7 @@ def test_the_file_is_read_as_a_cine(tmp_path):
     with h5py.File(path) as file:
         a = file["Acq/Amp"][:, 0].astype(np.float64)
     db = np.maximum(20 * np.log10(a / a.max()), -60)[rows]
-    found = pictures(read.train)[..., 0]
+    found = images(read.train)[..., 0]
     np.testing.assert_allclose(found, 255 * (db + 60) / 60, atol=0.51)
 
 
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
         speckle.write_mat(tmp_path / "cine.mat", lines=0)
 
 
-def test_the_command_writes_phases_beside_the_file(tmp_path, monkeypatch, capsys):
+def test_command_writes_a_table_of_phases(tmp_path, monkeypatch, capsys):
     path = tmp_path / "cine.mat"
     fields = ["--frames=2", "--depth=40", "--lines=10", f"--output={path}"]
     monkeypatch.setattr("sys.argv", ["write_cine", *fields])

@@ -34,7 +34,7 @@ def test_who_knows_the_topic_comes_as_close_as_said_and_no_closer(drawn):
         assert bound - 0.05 < cosine(x[half:, 1:], fitted) < bound
 
 
-def test_noise_has_no_part_along_what_is_known(drawn):
+def test_noise_is_orthogonal_to_the_best_prediction(drawn):
     vectors, best, topic = drawn
     rest = vectors[:, 1:] - best[:, 1:] * np.sum(
         vectors[:, 1:] * best[:, 1:], -1, keepdims=True
@@ -44,7 +44,7 @@ def test_noise_has_no_part_along_what_is_known(drawn):
         assert np.linalg.norm(mean) < 0.05
 
 
-def test_a_linear_map_of_the_context_stays_behind(drawn):
+def test_linear_map_of_the_context_is_worse_than_best(drawn):
     vectors, best, _ = drawn
     x = np.concatenate([vectors[:, i : 8 + i] for i in range(3)], -1)[:, :8]
     x, t = x.reshape(-1, 48), vectors[:, 3:11].reshape(-1, 16)
@@ -54,7 +54,7 @@ def test_a_linear_map_of_the_context_stays_behind(drawn):
     assert cosine(linear, t) < cosine(best[:, 3:11].reshape(-1, 16), t) - 0.1
 
 
-def test_records_know_their_best_prediction_and_seeds_decide():
+def test_records_hold_their_best_prediction():
     fields = {"train": 6, "validation": 4, "length": 9, "context": 3, "width": 8}
     data = topics.load(**fields, seed=1)
     same, other = topics.load(**fields, seed=1), topics.load(**fields, seed=2)

@@ -1,4 +1,4 @@
-"""Every kind of picture file comes out upright, over white, whole, 8-bit RGB."""
+"""Every kind of image file comes out upright, over white, whole, 8-bit RGB."""
 
 import os
 
@@ -14,7 +14,7 @@ LIMIT = 10**6
 
 
 def halves(left, right, size=(16, 16)):
-    """A picture of two colors, left and right."""
+    """An image of two colors, left and right."""
     image = Image.new("RGB", size, left)
     image.paste(Image.new("RGB", (size[0] // 2, size[1]), right), (size[0] // 2, 0))
     return image
@@ -28,20 +28,20 @@ def decoded(image, path, size=16, **save):
 @pytest.mark.parametrize(
     "ending", ["png", "bmp", "gif", "tiff", "webp", "ppm", "tga", "jp2", "ico", "jpg"]
 )
-def test_formats(tmp_path, ending):
+def test_decode_reads_all_formats(tmp_path, ending):
     save = {"lossless": True} if ending == "webp" else {}
-    picture = decoded(halves("red", "blue"), tmp_path / f"a.{ending}", **save)
-    assert picture.pixels.shape == (16, 16, 3)
-    assert picture.pixels.dtype == np.uint8
+    image = decoded(halves("red", "blue"), tmp_path / f"a.{ending}", **save)
+    assert image.pixels.shape == (16, 16, 3)
+    assert image.pixels.dtype == np.uint8
     tolerance = 60 if ending == "jpg" else 2
     expected = np.asarray(halves("red", "blue"), int)
-    assert np.abs(picture.pixels[:, [0, 15]] - expected[:, [0, 15]]).max() <= tolerance
+    assert np.abs(image.pixels[:, [0, 15]] - expected[:, [0, 15]]).max() <= tolerance
 
 
-def test_the_name_does_not_matter(tmp_path):
+def test_file_names_do_not_matter(tmp_path):
     halves("red", "blue").save(tmp_path / "a.png")
-    os.rename(tmp_path / "a.png", tmp_path / "picture")
-    assert image_format.decode(tmp_path / "picture", 16, LIMIT).pixels[0, 0, 0] == 255
+    os.rename(tmp_path / "a.png", tmp_path / "image")
+    assert image_format.decode(tmp_path / "image", 16, LIMIT).pixels[0, 0, 0] == 255
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -71,10 +71,10 @@ def test_a_palette_with_one_transparent_color(tmp_path):
 @pytest.mark.parametrize("ending", ["png", "tiff"])
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, ending):
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-    picture = decoded(Image.fromarray(ramp), tmp_path / f"a.{ending}")
+    image = decoded(Image.fromarray(ramp), tmp_path / f"a.{ending}")
     expected = np.rint(ramp / 257.0)
-    np.testing.assert_array_equal(picture.pixels[..., 0], expected)
-    assert picture.gray
+    np.testing.assert_array_equal(image.pixels[..., 0], expected)
+    assert image.gray
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def test_floats_are_scaled(tmp_path, values, expected):
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
-def test_grey_and_bilevel(tmp_path, mode):
-    picture = decoded(halves("black", "white").convert(mode), tmp_path / "a.png")
-    assert picture.gray
-    np.testing.assert_array_equal(picture.pixels[3, [0, 15]], [[0] * 3, [255] * 3])
+def test_gray_and_bilevel_images_become_rgb(tmp_path, mode):
+    image = decoded(halves("black", "white").convert(mode), tmp_path / "a.png")
+    assert image.gray
+    np.testing.assert_array_equal(image.pixels[3, [0, 15]], [[0] * 3, [255] * 3])
 
 
 def test_color_is_not_gray(tmp_path):
     assert not decoded(halves("red", "blue"), tmp_path / "a.png").gray
 
 
-def test_cmyk(tmp_path):
+def test_cmyk_becomes_rgb(tmp_path):
     image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     pixels = decoded(image, tmp_path / "a.tiff").pixels
     np.testing.assert_array_equal(pixels[0, 0], [255, 0, 0])
@@ -116,11 +116,11 @@ def test_exif_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by a quarter clockwise to see it upright
     image = halves("red", "blue", (16, 8))
-    picture = decoded(image, tmp_path / "a.png", exif=exif)
+    result = decoded(image, tmp_path / "a.png", exif=exif)
     upright = np.asarray(image.transpose(Image.Transpose.ROTATE_270))
-    assert (picture.width, picture.height) == (8, 16)
-    np.testing.assert_array_equal(picture.pixels[:, 4:12], upright)
-    assert (picture.pixels[:, :4] == 255).all()
+    assert (result.width, result.height) == (8, 16)
+    np.testing.assert_array_equal(result.pixels[:, 4:12], upright)
+    assert (result.pixels[:, :4] == 255).all()
 
 
 def test_the_first_frame_of_an_animation(tmp_path):
@@ -144,7 +144,7 @@ def test_nothing_is_cropped(tmp_path, shape, inked):
     assert abs(columns.mean() - 15.5) <= 0.5
 
 
-def test_small_pictures_grow(tmp_path):
+def test_small_images_grow(tmp_path):
     pixels = decoded(Image.new("RGB", (1, 1), "red"), tmp_path / "a.png").pixels
     assert (pixels == [255, 0, 0]).all()
 
@@ -162,19 +162,19 @@ def test_too_many_pixels_are_refused_before_unpacking(tmp_path):
     assert image_format.decode(tmp_path / "a.png", 16, 2 * LIMIT).width == 2000
 
 
-def test_postscript_is_never_run(tmp_path):
+def test_postscript_is_refused(tmp_path):
     halves("red", "blue").save(tmp_path / "a.eps")
-    with pytest.raises(image_format.Rejected, match="not a picture"):
+    with pytest.raises(image_format.Rejected, match="not an image"):
         image_format.decode(tmp_path / "a.eps", 16, LIMIT)
 
 
-def test_a_pipe_does_not_hang(tmp_path):
+def test_decode_of_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(image_format.Rejected, match="not a regular file"):
         image_format.decode(tmp_path / "a.png", 16, LIMIT)
 
 
-def test_one_picture_for_a_query(tmp_path):
+def test_decode_prepares_one_image(tmp_path):
     halves("red", "blue").save(tmp_path / "a.png")
     image = image_folder.decode(tmp_path / "a.png", 16)
     np.testing.assert_array_equal(image, np.asarray(halves("red", "blue")))

@@ -1,4 +1,4 @@
-"""Labels of a folder's pictures, and the listing of many."""
+"""Labels of a folder's images, and the listing of many."""
 
 import os
 import pathlib
@@ -9,13 +9,13 @@ import pytest
 
 from input_pipeline import dataset
 from input_pipeline.formats import label_table
-from tests.input_pipeline.picture_folder import both, load, picture, write_labels
+from tests.input_pipeline.image_files import both, load, write_image, write_labels
 
 
 def test_labels_give_codes_names_and_whole_groups(folder):
     rows = [f"{'deep/er/' if k % 2 else ''}{k:02d}.png" for k in range(12)]
     write_labels(
-        folder, [f"{r},animal;animal.{k % 4},mark {k},me" for k, r in enumerate(rows)]
+        folder, [f"{r},animal;animal.{k % 4},logo {k},me" for k, r in enumerate(rows)]
     )
     data = load(folder, val_fraction=0.5)
     assert data.train.label_names == [f"animal.{k}" for k in range(4)]
@@ -29,7 +29,7 @@ def test_labels_give_codes_names_and_whole_groups(folder):
             "animal",
             f"animal.{number % 4}",
         ]
-        assert split.table["name"][row] == f"mark {number}"
+        assert split.table["name"][row] == f"logo {number}"
         assert split.table["source"][row] == "me"
     train, validation = (set(s.table["label"].tolist()) for s in data[:2])
     assert not train & validation
@@ -41,11 +41,11 @@ def test_labels_give_codes_names_and_whole_groups(folder):
     assert data.facts["groups"] == {"train": 2, "validation": 2}
 
 
-def test_labels_above_the_pictures_and_papers_beside_them(tmp_path):
+def test_labels_csv_above_the_images_and_unlisted_files(tmp_path):
     root = tmp_path / "set"
     for k in range(4):
-        picture(root / "images" / f"{k}.png", k)
-    picture(root / "images" / "unlisted.png")
+        write_image(root / "images" / f"{k}.png", k)
+    write_image(root / "images" / "unlisted.png")
     (root / "LICENSE").write_text("free")
     write_labels(
         root, ["0.png,a", "1.PNG,a", "images/2.png,b", "./3.png,b;"], "filename,codes"
@@ -81,9 +81,9 @@ def test_labels_above_the_pictures_and_papers_beside_them(tmp_path):
     ],
 )
 def test_rows_without_a_file_of_their_own(folder, row, reason):
-    picture(folder.parent / "secret.png")
-    picture(folder / "x" / "same.png")
-    picture(folder / "y" / "same.png")
+    write_image(folder.parent / "secret.png")
+    write_image(folder / "x" / "same.png")
+    write_image(folder / "y" / "same.png")
     write_labels(folder, ["00.png,a,,", row])
     data = load(folder, max_rejected=1.0)
     ((_, found),) = data.facts["rejected"]

@@ -1,4 +1,4 @@
-"""Amplitudes to pictures, against formulas in float64 and plain loops."""
+"""Amplitudes to images, against formulas in float64 and plain loops."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_pairs_of_samples_and_of_lines():
     np.testing.assert_allclose(bmode.envelope(lines, "iq_lines"), expected, rtol=1e-6)
 
 
-def test_the_least_whole_number_keeps_its_size():
+def test_envelope_of_the_least_integer_keeps_its_size():
     x = np.full((8, 8), -32768, np.int16)
     assert (bmode.envelope(x, "abs") == 32768).all()
     z = np.full((8, 8), 3 + 4j, np.complex128)
@@ -83,7 +83,7 @@ def test_the_least_whole_number_keeps_its_size():
         (np.full((8, 8), np.nan), "abs"),
     ],
 )
-def test_echoes_are_told_from_amplitudes(x, kind):
+def test_kind_of_envelope_tells_echoes_from_amplitudes(x, kind):
     assert bmode.kind_of_envelope(x) == kind
 
 

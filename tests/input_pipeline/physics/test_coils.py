@@ -8,14 +8,14 @@ from input_pipeline.physics import coils as coils_lib
 from input_pipeline.physics import kspace_masks
 
 
-def picture(*shape, seed=0):
+def image(*shape, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=shape) + 1j * rng.normal(size=shape)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (7, 10), (2, 9, 5)])
 def test_transform_equals_a_sum_over_pixels(shape):
-    x = picture(*shape)
+    x = image(*shape)
     *_, h, w = shape
 
     def matrix(n):
@@ -71,7 +71,7 @@ def test_gaussian_coils_all_have_one_phase():
 
 
 def test_the_root_of_the_sum_of_squares_undoes_the_coils():
-    x = np.abs(picture(16, 12))
+    x = np.abs(image(16, 12))
     s = coils_lib.sensitivities("birdcage", 8, 16, 12)
     root = np.sqrt((np.abs(s * x[None]) ** 2).sum(0))
     np.testing.assert_allclose(root, x, rtol=1e-5)
@@ -89,7 +89,7 @@ def test_a_point_has_its_ghosts_at_width_over_rate():
 
 
 def test_a_mask_keeps_its_share_of_white_energy():
-    k = picture(4, 64, 128, seed=1)
+    k = image(4, 64, 128, seed=1)
     mask = kspace_masks.mask_table("equispaced", 128, 4, 0.08)[0]
     share = np.sum(np.abs(k * mask) ** 2) / np.sum(np.abs(k) ** 2)
     assert share == pytest.approx(39 / 128, rel=0.02)

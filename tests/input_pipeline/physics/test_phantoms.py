@@ -22,7 +22,7 @@ def phantom(seed, near_duplicate=0, height=SIZE, width=SIZE):
     )
 
 
-def test_render_equals_a_loop_over_pixels():
+def test_render_matches_loop_over_pixels():
     made = lib.Ellipses(
         jnp.float32(0.1),
         jnp.array([[0.0, 0.0], [0.2, -0.3], [0.0, 0.0]]),
@@ -52,7 +52,7 @@ def test_a_phantom_depends_on_its_key_alone_and_keys_differ():
     assert np.abs(batch[1] - batch[2]).mean() > 0.05
 
 
-def test_heads_are_what_the_recipe_says():
+def test_phantoms_have_the_documented_proportions():
     for seed in range(40):
         made = draw(jax.random.key(seed))
         axes, value = np.asarray(made.axes), np.asarray(made.value)
@@ -70,9 +70,9 @@ def test_heads_are_what_the_recipe_says():
         dark_or_light = (value[2:] >= 0.1) & (value[2:] <= 0.3)
         dark_or_light |= (value[2:] >= 0.7) & (value[2:] <= 0.9)
         assert dark_or_light.all()
-        picture = phantom(seed)
-        assert picture.min() >= 0
-        assert picture.max() <= 1
+        image = phantom(seed)
+        assert image.min() >= 0
+        assert image.max() <= 1
 
 
 def test_structures_vary_in_number_and_stay_inside_the_head():
@@ -81,13 +81,13 @@ def test_structures_vary_in_number_and_stay_inside_the_head():
         made = draw(jax.random.key(seed))
         counts.add(int((made.axes[2:10, 0] > 0).sum()))
         blank = made._replace(value=made.value.at[2:].set(5.0))
-        picture = np.asarray(render(blank, SIZE, SIZE))
+        image = np.asarray(render(blank, SIZE, SIZE))
         outside = np.asarray(
             render(made._replace(axes=made.axes.at[1:].set(0)), SIZE, SIZE)
         )
         # Nothing is painted where not even the skull is.
         ground = outside <= float(made.ground) + 1e-6
-        np.testing.assert_allclose(picture[ground], float(made.ground), atol=1e-6)
+        np.testing.assert_allclose(image[ground], float(made.ground), atol=1e-6)
     assert counts == {4, 5, 6, 7, 8}
 
 
@@ -102,5 +102,5 @@ def test_twins_differ_in_one_small_ellipse():
         assert (first != second).any()
 
 
-def test_any_shape():
+def test_decode_accepts_any_shape():
     assert phantom(0, 0, 20, 31).shape == (20, 31)

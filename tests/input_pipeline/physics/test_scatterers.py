@@ -35,7 +35,7 @@ def envelope(position, amplitude):
     return np.hypot(*PROBE.echo(position, amplitude))
 
 
-def test_the_echo_equals_the_sum_over_scatterers():
+def test_echo_matches_sum_over_scatterers():
     rng = np.random.default_rng(0)
     position = rng.uniform((2, 2), (30, 38), (20, 2))
     amplitude = rng.standard_normal(20) + 1j * rng.standard_normal(20)

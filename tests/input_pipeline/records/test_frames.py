@@ -23,12 +23,12 @@ def cine(clips=5, frames=8, shuffled=False, **columns):
         }
         | columns
     )
-    pictures = rng.integers(0, 256, (n, 4, 6), np.uint8)
-    pictures[:, 0, 0] = np.arange(n)
+    images = rng.integers(0, 256, (n, 4, 6), np.uint8)
+    images[:, 0, 0] = np.arange(n)
     if shuffled:
         order = rng.permutation(n)
-        table, pictures = table.iloc[order].reset_index(drop=True), pictures[order]
-    return frames_lib.Cine(pictures, table, {"dataset": "made"})
+        table, images = table.iloc[order].reset_index(drop=True), images[order]
+    return frames_lib.Cine(images, table, {"dataset": "made"})
 
 
 def numbers(split):
@@ -80,7 +80,7 @@ def test_time_holds_back_the_end_of_each_clip_and_leaves_a_gap():
     assert fields["has_next"].tolist() == [True] * 4 + [False]
 
 
-def test_clips_are_held_back_by_a_column():
+def test_clips_are_held_out_by_a_column():
     data = frames_lib.split(cine(), val_filter="side=left")
     assert set(data.validation.table["side"]) == {"left"}
     assert set(data.train.table["side"]) == {"right"}
@@ -114,7 +114,7 @@ def test_a_column_of_numbers_is_cut_into_equal_parts_of_the_training_range():
     assert data.facts["with_a_positive"] == 31
 
 
-def test_a_circular_column_goes_round():
+def test_circular_column_wraps_around():
     phase = np.tile([0.0, 0.24, 0.26, 0.99, 1.01, -0.01, 0.5, 0.75], 5)
     data = frames_lib.split(cine(phase=phase), label="phase", bins=4, period=1.0)
     labels = data.train.table["label"][:8]

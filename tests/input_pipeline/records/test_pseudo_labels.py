@@ -20,8 +20,8 @@ def phases(*lengths, seed=0):
     """Still and moving phases by turns, the first still; moving frames are noise."""
     frames = []
     for k, length in enumerate(lengths):
-        picture = noise(length, 100 * seed + k)
-        frames.append(np.repeat(picture[:1], length, 0) if k % 2 == 0 else picture)
+        image = noise(length, 100 * seed + k)
+        frames.append(np.repeat(image[:1], length, 0) if k % 2 == 0 else image)
     return np.concatenate(frames)
 
 
@@ -63,7 +63,7 @@ def mixed():
 
 @pytest.mark.parametrize("window", [1, 3, 5, 41])
 @pytest.mark.parametrize("block", [1, 3 * SIDE**2, 2**24])
-def test_motion_is_that_of_a_plain_loop(window, block, monkeypatch):
+def test_motion_matches_loop(window, block, monkeypatch):
     monkeypatch.setattr(pseudo_labels, "_BLOCK", block)
     frames, clip = mixed()
     found = pseudo_labels.label(frames, clip, window=window, least=2)
@@ -74,7 +74,7 @@ def test_motion_is_that_of_a_plain_loop(window, block, monkeypatch):
 
 
 @pytest.mark.parametrize(("percentile", "least"), [(20.0, 3), (50.0, 2), (70.0, 5)])
-def test_segments_and_labels_are_those_of_a_plain_loop(percentile, least):
+def test_segments_and_labels_match_loop(percentile, least):
     frames, clip = mixed()
     found = pseudo_labels.label(frames, clip, percentile=percentile, least=least)
     measured = np.sort(found.motion[np.isfinite(found.motion)].astype(np.float64))
@@ -115,7 +115,7 @@ def test_still_phases_are_found_to_the_frame():
     assert found.segments == [(0, 0, 4), (0, 18, 19), (1, 30, 32)]
 
 
-def test_a_window_never_mixes_clips():
+def test_smoothing_window_does_not_cross_clips():
     still, moving = np.repeat(noise(1), 10, 0), noise(10, 1)
     frames, clip = np.concatenate([still, moving, still]), np.repeat([0, 1, 2], 10)
     found = pseudo_labels.label(frames, clip, percentile=60)
@@ -143,7 +143,7 @@ def test_ties_at_the_threshold_are_still_whatever_the_window_holds():
 
 
 def reference_case():
-    """Four still phases of two pictures, each a little further from the first."""
+    """Four still phases of two images, each a little further from the first."""
     frames = phases(5, 6, 5, 6, 5, 6, 5)
     near = noise(1)[0]
     rng = np.random.default_rng(5)
@@ -190,7 +190,7 @@ def test_a_smaller_share_of_the_reference_labels_fewer_frames():
     assert 0 < (few == 1).sum() < (many == 1).sum() < (many >= 0).sum()
 
 
-def test_a_segment_as_like_as_another_has_its_label():
+def test_segments_of_equal_similarity_have_one_label():
     frames = np.concatenate([phases(6, 8), phases(6, 8)])
     found = pseudo_labels.label(
         frames, np.repeat([0, 1], 14), window=1, reference=frames[0]
@@ -236,7 +236,7 @@ def test_clips_of_one_frame_have_no_motion_and_no_label():
 
 
 @pytest.mark.parametrize("reference", [None, noise(1)[0]])
-def test_no_segment_is_no_label_and_no_positive(reference):
+def test_no_segments_give_no_labels_and_no_positives(reference):
     found = pseudo_labels.label(
         noise(20), np.zeros(20, int), window=1, least=15, reference=reference
     )
@@ -247,7 +247,7 @@ def test_no_segment_is_no_label_and_no_positive(reference):
     json.dumps(pseudo_labels.facts(found), allow_nan=False)
 
 
-def test_no_frame_at_all_is_no_label():
+def test_no_frames_give_no_labels():
     found = pseudo_labels.label(noise(0), np.zeros(0, int))
     assert len(found.labels) == len(found.motion) == 0
     assert (found.positives, found.labeled) == (0.0, 0.0)
@@ -257,7 +257,7 @@ def test_no_frame_at_all_is_no_label():
     ("labels", "share"),
     [([0, 0, 1, -1, -1], 2 / 3), ([3, 1, 2], 0), ([-1, -1], 0), ([5, 5], 1), ([], 0)],
 )
-def test_positives_are_counted_among_labeled_frames(labels, share):
+def test_positive_share_is_of_labeled_frames(labels, share):
     assert pseudo_labels.positive_share(np.array(labels, int)) == share
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from input_pipeline import dataset, loader
 from input_pipeline.records import windows as windows_lib
+from input_pipeline.records.stored_array import StoredArray, unit_rows
 from tests.input_pipeline import sequences as given
 
 CONTEXT = 3
@@ -18,7 +19,7 @@ def made(bad=()):
     good = np.ones(len(x), bool)
     good[list(bad)] = False
     return windows_lib.Sequences(
-        vectors=windows_lib.Vectors(x),
+        vectors=StoredArray(x),
         order=order,
         article=table["article"].to_numpy()[order] - 100,
         position=table["position"].to_numpy()[order],
@@ -99,7 +100,7 @@ def test_the_pool_holds_every_vector_of_the_articles_held_out(data):
     np.testing.assert_array_equal(there[1], window["target"][0])
 
 
-def test_strangers_are_of_other_articles_on_the_same_side(data):
+def test_cross_article_negatives_are_of_the_same_side(data):
     x, table = given.articles()
     for split in data[:2]:
         labels = split.table["label"]
@@ -114,7 +115,7 @@ def test_strangers_are_of_other_articles_on_the_same_side(data):
                 assert article in labels
 
 
-def test_siblings_are_of_the_same_article_and_not_of_the_window(data):
+def test_same_article_negatives_are_outside_the_window(data):
     x, table = given.articles()
     for split in data[:2]:
         labels, fields = split.table["label"], split.read(np.arange(len(split)))
@@ -155,9 +156,11 @@ def test_splits_can_be_sent_to_another_process(data):
 def test_vectors_in_a_file_are_mapped(tmp_path):
     x, _ = given.articles()
     np.save(tmp_path / "x.npy", x)
-    vectors = windows_lib.Vectors(tmp_path / "x.npy")
+    vectors = StoredArray(tmp_path / "x.npy")
     assert isinstance(vectors.array, np.memmap)
-    np.testing.assert_allclose(vectors.take(np.array([[3, 1]]))[0], unit(x[[3, 1]]))
+    np.testing.assert_allclose(
+        unit_rows(vectors.array, np.array([[3, 1]]))[0], unit(x[[3, 1]])
+    )
 
 
 @pytest.mark.parametrize(

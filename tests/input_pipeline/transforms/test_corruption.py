@@ -64,7 +64,7 @@ def test_one_vector_is_replaced_by_one_of_another_article(both):
     assert changed[whole].any(0).all()
 
 
-def test_what_is_searched_for_stays(both):
+def test_target_is_not_changed(both):
     given, out = both
     np.testing.assert_array_equal(out["view2"], given["target"])
 
@@ -83,20 +83,20 @@ def test_switched_off_nothing_changes():
     np.testing.assert_array_equal(out["view1"], given["context"])
 
 
-def test_a_context_of_one_keeps_its_vector():
+def test_context_of_one_vector_is_not_zeroed():
     given = batch(64, length=1)
     out = corrupted(given, dropout=1.0, span=0.0)
     np.testing.assert_array_equal(out["view1"], given["context"])
 
 
-def test_without_strangers_nothing_is_replaced():
+def test_without_cross_article_negatives_nothing_is_replaced():
     given = batch(32) | {"cross_article_negatives": np.zeros((32, 0, D), np.float32)}
     out = corrupted(given, dropout=0.0, span=1.0)
     np.testing.assert_array_equal(out["view1"], given["context"])
     assert float(out["diag"]["replaced"]) == 0
 
 
-def test_views_are_seen_by_name():
+def test_view_returns_the_named_view():
     given, transform = batch(8), Transform(context=L, width=D, dropout=1.0)
     whole = transform.center(given)["image"]
     np.testing.assert_array_equal(whole, given["context"])
@@ -109,7 +109,7 @@ def test_views_are_seen_by_name():
         transform.view("view3", key, given)
 
 
-def test_pictures_are_between_black_and_white():
+def test_images_are_between_black_and_white():
     given = {k: jnp.asarray(v) for k, v in batch(4).items()}
     transform = Transform(context=L, width=D)
     for seen, rows in ((None, L), (given["target"], 1)):

@@ -138,7 +138,7 @@ def test_fields_left_out_are_off():
     np.testing.assert_allclose(one_view(batch), center, atol=1e-6)
 
 
-def test_center_is_the_whole_picture_resized_and_normalized():
+def test_center_is_the_whole_image_resized_and_normalized():
     batch = batch_of(3)
     got = Transform(size=SIZE, mean=MEAN, std=STD).center(batch)["image"]
     assert got.dtype == jnp.float32
@@ -150,7 +150,7 @@ def test_center_is_the_whole_picture_resized_and_normalized():
     np.testing.assert_allclose(got, expected, atol=1.01 / 255 / min(STD))
 
 
-def test_the_operations_come_in_the_order_of_pillows_recipe():
+def test_operations_match_pillow_in_order():
     batch = batch_of(3)
     got = one_view(batch, grayscale=1, blur=1, blur_sigma=(1, 1), solarize=1, flip=1)
     for image, view in zip(batch["image"], got, strict=True):
@@ -162,7 +162,7 @@ def test_the_operations_come_in_the_order_of_pillows_recipe():
         assert away.max() < 8
 
 
-def test_each_operation_happens_as_often_as_it_says():
+def test_each_operation_has_its_probability():
     batch = batch_of(400)
     center = np.asarray(Transform(**RAW).center(batch)["image"])
     permuted = np.sort(center, -1)
@@ -214,7 +214,7 @@ def test_levels_map_black_and_white_to_any_colors():
     assert abs(np.corrcoef(ends.T)[0, 1]) < 0.15
 
 
-def test_turning_an_operation_on_leaves_other_draws_alone():
+def test_draws_do_not_depend_on_other_operations():
     batch = batch_of(64)
     fields = {"crop_scale": (0.3, 1.0), "crop_ratio": (0.75, 4 / 3)}
     plain = one_view(batch, **fields)
@@ -223,7 +223,7 @@ def test_turning_an_operation_on_leaves_other_draws_alone():
     assert 5 < untouched.sum() < 30
 
 
-def test_degenerate_pictures_give_finite_views(augment):
+def test_degenerate_images_give_finite_views(augment):
     batch = batch_of(8)
     batch["image"][:3] = np.array([0, 128, 255], np.uint8)[:, None, None, None]
     batch["id"][:] = [0, -1, 2**31 - 1, 5, 5, 5, 5, 5]
@@ -234,7 +234,7 @@ def test_degenerate_pictures_give_finite_views(augment):
         assert inside.max() < 1 + 1e-5
 
 
-def test_a_source_of_another_shape_and_size_is_taken():
+def test_source_of_another_shape_is_accepted():
     images = np.zeros((2, 33, 70, 3), np.uint8)
     images[:, :, 35:] = 255
     view = one_view({"image": images, "id": np.arange(2)}, flip=1.0)
@@ -261,7 +261,7 @@ def test_wrong_fields_are_refused(fields, message):
         Transform(view1=fields, **RAW)
 
 
-def test_wrong_pictures_and_normalizations_are_refused():
+def test_wrong_images_and_normalizations_are_refused():
     center = Transform(**RAW).center
     with pytest.raises(ValueError, match="uint8"):
         center({"image": np.zeros((2, 8, 8, 3), np.float32)})
@@ -271,7 +271,7 @@ def test_wrong_pictures_and_normalizations_are_refused():
         Transform(size=0, mean=MEAN, std=STD)
 
 
-def test_pictures_of_views_are_what_was_normalized():
+def test_images_of_views_are_what_was_normalized():
     """Subtracting and dividing is undone: what people see lies in 0..1 again."""
     images = np.random.default_rng(3).integers(0, 256, (4, 24, 24, 3), np.uint8)
     records = {"image": images, "id": np.arange(4, dtype=np.int32)}
@@ -284,5 +284,5 @@ def test_pictures_of_views_are_what_was_normalized():
     plain = fields | {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     expected = Transform(**plain).view("view1", key, records)["image"]
     np.testing.assert_allclose(show(records, seen), expected, atol=1e-5)
-    # A view of nothing but its crop of all is the picture itself.
+    # A view of nothing but its crop of all is the image itself.
     np.testing.assert_allclose(show(records, seen), images / 255, atol=1e-2)

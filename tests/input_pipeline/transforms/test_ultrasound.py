@@ -38,7 +38,7 @@ def drawn(view, name, ids, index=0, key=0):
     return np.array(found)
 
 
-def test_without_any_operation_a_view_is_the_frame():
+def test_view_without_operations_is_the_frame():
     given = batch()
     out = views(given, mean=0.25, std=0.5, channels=3)
     expected = (np.float64(given["image"]) / 255 - 0.25) / 0.5
@@ -76,7 +76,7 @@ def test_brightness_is_changed_by_the_formula(name, value, formula):
         assert np.abs(expected - x[i]).max() > 0.01
 
 
-def test_a_shift_and_a_rotation_are_scipys():
+def test_shift_and_rotation_match_scipy():
     given = batch(6)
     fields = {"shift": 0.2, "rotate": 20.0, "crop": 0.8, "flip": 0.5}
     out = views(given, view1=fields)["view1"][..., 0]
@@ -159,7 +159,7 @@ def test_the_next_frame_has_a_view_of_its_own():
     assert "view3" not in views(given)
 
 
-def test_pictures_undo_the_normalization():
+def test_images_undo_the_normalization():
     given = batch()
     fields = {"mean": 0.3, "std": 0.25, "channels": 3}
     transform = Transform(size=SIZE, **fields)
@@ -195,7 +195,7 @@ def test_fields_out_of_range_are_named(fields, message):
         Transform(**{"size": SIZE, **fields})
 
 
-def test_pictures_in_color_are_no_frames():
+def test_images_in_color_are_no_frames():
     given = batch()
     color = given | {"image": jnp.repeat(given["image"], 3, -1)}
     with pytest.raises(

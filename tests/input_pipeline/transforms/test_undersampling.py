@@ -23,7 +23,7 @@ def fields(**more):
     return {"size": SIZE, "coils": COILS, "snr": 0.0, **VIEWS} | more
 
 
-def heads(n=N, seed=0, first=0):
+def phantoms(n=N, seed=0, first=0):
     index = np.arange(first, first + n)
     columns = np.stack([np.full(n, seed), index, np.zeros(n)], 1)
     return {"phantom": columns.astype(np.uint32), "id": index.astype(np.int32)}
@@ -43,7 +43,7 @@ def photographs(n=N, size=SIZE):
     return {"image": images, "id": np.arange(n, dtype=np.int32)}
 
 
-BATCHES = {"phantom": heads, "kspace": scans, "image": photographs}
+BATCHES = {"phantom": phantoms, "kspace": scans, "image": photographs}
 
 
 def view_function(name, **more):
@@ -91,7 +91,7 @@ def test_a_view_is_transform_mask_and_transform_back(kind, view):
 
 
 def test_coils_see_the_object_and_keep_its_phase():
-    """The whole scan is the picture times the sensitivities, over one number."""
+    """The whole scan is the image times the sensitivities, over one number."""
     batch = photographs()
     gray = batch["image"].mean(-1) / 255
     maps = np.asarray(coils_lib.sensitivities("birdcage", COILS, SIZE, SIZE))
@@ -147,7 +147,7 @@ def noise_of(batch, rng, view, snr):
 
 
 def test_noise_has_the_power_that_was_asked_for():
-    batch, snr = heads(n=16), 2.0
+    batch, snr = phantoms(n=16), 2.0
     k, full, *_, lines = noise_of(batch, KEY, "view1", snr)
     measured = SIZE * lines.sum() * COILS
     # noisy = (full + e) / s with s² = |full + e|² / area; e is orthogonal in the mean.
@@ -159,24 +159,24 @@ def test_noise_has_the_power_that_was_asked_for():
         assert variance == pytest.approx(expected, rel=0.12)
 
 
-def test_the_noise_of_the_two_views_has_nothing_in_common():
+def test_noise_of_the_two_views_is_independent():
     """Noise shared by both views would be a fingerprint that solves the task."""
     same = {"acceleration": 4.0, "center_fraction": 0.08}
     own = fields(view1=same, view2=same, offset=0, rotate=0.0, shift=0.0)
-    clean = jax.jit(Transform(**own).augment)(KEY, heads())
-    noisy = jax.jit(Transform(**own | {"snr": 3.0}).augment)(KEY, heads())
+    clean = jax.jit(Transform(**own).augment)(KEY, phantoms())
+    noisy = jax.jit(Transform(**own | {"snr": 3.0}).augment)(KEY, phantoms())
     np.testing.assert_allclose(clean["view1"], clean["view2"], atol=1e-5)
     rest = [np.ravel(noisy[v] - clean[v]) for v in VIEWS]
     assert min(map(np.std, rest)) > 0.05
     assert abs(np.corrcoef(rest[0], rest[1])[0, 1]) < 0.2
-    again = jax.jit(Transform(**own | {"snr": 3.0}).augment)(KEY, heads())
+    again = jax.jit(Transform(**own | {"snr": 3.0}).augment)(KEY, phantoms())
     np.testing.assert_array_equal(noisy["view1"], again["view1"])
 
 
 def test_training_moves_the_object_and_not_the_mask():
     own = fields(offset=2, rotate=20.0, shift=3.0)
-    made = jax.jit(Transform(**own).augment)(KEY, heads())
-    still = jax.jit(view_function("view1", **own))(KEY, heads())["image"]
+    made = jax.jit(Transform(**own).augment)(KEY, phantoms())
+    still = jax.jit(view_function("view1", **own))(KEY, phantoms())["image"]
     assert np.abs(made["view1"] - still).max() > 0.5
     for view in VIEWS:
         lines = kspace_masks.mask_table("equispaced", SIZE, **VIEWS[view])[2]
@@ -222,10 +222,10 @@ def test_contrast_is_a_power_of_the_magnitude_and_keeps_phase():
     )
 
 
-def test_moves_of_pictures_are_those_of_phantoms():
-    """A drawn head turned and shifted equals its picture turned and shifted."""
-    scanner = mri_scanner.Scanner(size=64, coils=1)
-    batch = heads(n=2)
+def test_moves_of_images_are_those_of_phantoms():
+    """A drawn phantom turned and shifted equals its image turned and shifted."""
+    scanner = Transform(size=64, coils=1)._scanner
+    batch = phantoms(n=2)
     angle, shift = jnp.array([0.2, -0.1]), jnp.array([[3.0, -2.0], [0.0, 4.0]])
     draw = jax.jit(jax.vmap(scanner._phantom))
     drawn = draw(batch["phantom"], angle, shift)
@@ -238,10 +238,10 @@ def test_moves_of_pictures_are_those_of_phantoms():
 
 
 @pytest.mark.parametrize("mask", ["equispaced", "equispaced_fraction"])
-def test_the_true_acceleration_is_told(mask):
+def test_facts_hold_the_achieved_acceleration(mask):
     own = fields(size=128, mask=mask)
     told = Transform(**own).facts()
-    made = jax.jit(Transform(**own).augment)(KEY, heads(n=8))
+    made = jax.jit(Transform(**own).augment)(KEY, phantoms(n=8))
     for i, view in enumerate(VIEWS):
         table = kspace_masks.mask_table(mask, 128, **VIEWS[view])
         true = 128 / table.sum(1)
@@ -259,21 +259,21 @@ def test_the_true_acceleration_is_told(mask):
 def test_root_of_the_sum_of_squares_is_one_channel():
     channels = jax.jit(view_function("view2", offset=0))
     root = jax.jit(view_function("view2", offset=0, combine="rss"))
-    x = as_complex(channels(KEY, heads())["image"])
-    found = root(KEY, heads())["image"]
+    x = as_complex(channels(KEY, phantoms())["image"])
+    found = root(KEY, phantoms())["image"]
     assert found.shape == (N, *Transform(**fields(combine="rss")).input_shape)
     expected = np.sqrt((np.abs(x) ** 2).sum(1))
     np.testing.assert_allclose(found[..., 0], expected, atol=1e-5)
     shown = Transform(**fields()).images
-    seen = channels(KEY, heads())["image"]
+    seen = channels(KEY, phantoms())["image"]
     np.testing.assert_allclose(
-        shown(heads(), seen)[..., 0],
+        shown(phantoms(), seen)[..., 0],
         expected / expected.max((1, 2), keepdims=True),
         atol=1e-5,
     )
 
 
-def test_pictures_of_another_size_are_brought_to_size():
+def test_images_of_another_size_are_brought_to_size():
     see = jax.jit(
         view_function(
             "view1",
@@ -285,20 +285,20 @@ def test_pictures_of_another_size_are_brought_to_size():
 def test_preview_shows_how_each_view_comes_about():
     transform = Transform(**fields(snr=10.0))
     titles = transform.preview_titles
-    shown = dict(zip(titles, jax.jit(transform.preview)(KEY, heads()), strict=True))
+    shown = dict(zip(titles, jax.jit(transform.preview)(KEY, phantoms()), strict=True))
     assert list(titles) == [
         "object", "mask 1", "k-space 1", "zero-filled 1", "mask 2", "k-space 2",
         "zero-filled 2",
     ]  # fmt: skip
-    for title, pictures in shown.items():
-        assert pictures.shape == (N, SIZE, SIZE, 1), title
-        assert 0 <= pictures.min() < pictures.max() <= 1, title
+    for title, images in shown.items():
+        assert images.shape == (N, SIZE, SIZE, 1), title
+        assert 0 <= images.min() < images.max() <= 1, title
     lines = np.asarray(shown["mask 2"])[:, 0, :, 0] > 0
     dark = np.asarray(shown["k-space 2"])[..., 0].max(1) == 0  # [n, w]
     np.testing.assert_array_equal(dark, ~lines)
 
 
-def test_an_empty_picture_has_finite_views():
+def test_an_empty_image_has_finite_views():
     batch = {"image": np.zeros((1, SIZE, SIZE, 3), np.uint8), "id": np.zeros(1, int)}
     made = jax.jit(Transform(**fields(snr=10.0)).augment)(KEY, batch)
     assert all(np.isfinite(made[view]).all() for view in VIEWS)

@@ -1,4 +1,4 @@
-"""Each operation on pictures against Pillow, SciPy or the standard library."""
+"""Each operation on images against Pillow, SciPy or the standard library."""
 
 import colorsys
 import itertools
@@ -15,7 +15,7 @@ from input_pipeline.transforms.ops import color, geometry
 LEVEL = 1 / 255  # Pillow rounds to whole levels after every operation
 
 
-def picture(high=48, wide=48, seed=0):
+def image(high=48, wide=48, seed=0):
     """Uint8 noise over a slope, so that every operation has something to do."""
     rng = np.random.default_rng(seed)
     slope = np.linspace(0, 150, wide)[None, :, None] * np.ones((high, 1, 3))
@@ -46,7 +46,7 @@ def pixels_of(x):
 
 
 def same_pixels(got, expected, levels):
-    """Holds a picture [w, 3, h] against uint8 [h, w, 3] within so many levels."""
+    """Holds an image [w, 3, h] against uint8 [h, w, 3] within so many levels."""
     np.testing.assert_allclose(
         pixels_of(got), np.asarray(expected) / 255, atol=levels * LEVEL
     )
@@ -63,8 +63,8 @@ def same_pixels(got, expected, levels):
         (90, 130, 21, (0, 40, 90, 90)),
     ],
 )
-def test_resample_is_pillows_crop_and_resize(high, wide, size, box):
-    pixels = picture(high, wide)
+def test_resample_matches_pillow_crop_and_resize(high, wide, size, box):
+    pixels = image(high, wide)
     top, left, h, w = box
     crop = Image.fromarray(pixels).crop((left, top, left + w, top + h))
     expected = crop.resize((size, size), Image.Resampling.BILINEAR)
@@ -85,8 +85,8 @@ def test_windows_leave_nothing_out_for_any_crop():
             np.testing.assert_allclose(product(m, x), m @ x, atol=1e-6)
 
 
-def test_gray_is_pillows_luma():
-    pixels = picture()
+def test_gray_matches_pillow_luma():
+    pixels = image()
     got = color.gray(columns_first(pixels))[:, 0].T
     expected = np.asarray(Image.fromarray(pixels).convert("L")) / 255
     np.testing.assert_allclose(got, expected, atol=1.01 * LEVEL)
@@ -98,7 +98,7 @@ ENHANCE = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color]
 @pytest.mark.parametrize("order", itertools.permutations(range(3)))
 @pytest.mark.parametrize("factors", [(1.4, 0.6, 1.2), (0.6, 1.4, 0.8)])
 def test_jitter_follows_pillow_in_every_order(order, factors):
-    pixels = picture()
+    pixels = image()
     expected = Image.fromarray(pixels)
     for op in order:
         expected = ENHANCE[op](expected).enhance(factors[op])
@@ -110,7 +110,7 @@ def test_jitter_follows_pillow_in_every_order(order, factors):
 
 
 def test_orders_of_the_jitter_differ():
-    x = columns_first(picture())
+    x = columns_first(image())
     factors = [np.float32(f) for f in (1.4, 0.6, 1.2, 0.0)]
     seen = [
         jitter(x, np.array(order), *factors)
@@ -120,16 +120,16 @@ def test_orders_of_the_jitter_differ():
         assert np.abs(np.asarray(a) - np.asarray(b)).max() > 2 * LEVEL
 
 
-def test_jitter_without_change_returns_the_picture():
-    x = columns_first(picture())
+def test_jitter_without_change_returns_the_image():
+    x = columns_first(image())
     one = np.float32(1)
     got = jitter(x, np.arange(4), one, one, one, np.float32(0))
     np.testing.assert_allclose(got, x, atol=1e-6)
 
 
 @pytest.mark.parametrize("turns", [-0.5, -0.13, 0.0, 0.1, 0.45])
-def test_hue_is_that_of_hsv(turns):
-    pixels = picture(9, 7)
+def test_hue_matches_hsv(turns):
+    pixels = image(9, 7)
     pixels[0, :4] = [(7, 7, 7), (0, 0, 0), (255, 255, 255), (255, 0, 0)]
 
     def turned(rgb):
@@ -142,7 +142,7 @@ def test_hue_is_that_of_hsv(turns):
 
 
 def test_hue_is_one_of_the_jitters_operations():
-    x = columns_first(picture(9, 7))
+    x = columns_first(image(9, 7))
     factors = [np.float32(f) for f in (1.3, 0.7, 1.2, 0.2)]
     got = jitter(x, np.array([3, 0, 2, 1]), *factors)
     hue_first = turn_hue(x, factors[3])
@@ -150,15 +150,15 @@ def test_hue_is_one_of_the_jitters_operations():
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def test_solarize_is_pillows():
-    pixels = picture()
+def test_solarize_matches_pillow():
+    pixels = image()
     expected = ImageOps.solarize(Image.fromarray(pixels), 128)
     same_pixels(color.solarize(columns_first(pixels), 0.5), expected, 1e-3)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
 def test_blur_is_a_gaussian_close_to_pillows(sigma):
-    pixels = picture(40, 40)
+    pixels = image(40, 40)
     x = columns_first(pixels)
     got = blur(x, np.float32(sigma))
     exact = ndimage.gaussian_filter(
@@ -168,18 +168,18 @@ def test_blur_is_a_gaussian_close_to_pillows(sigma):
     boxes = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma))
     away = np.abs(pixels_of(got) - np.asarray(boxes) / 255) / LEVEL
     assert away.mean() < 1
-    # Where a box filter meets the edge it strays further in a picture of noise.
+    # Where a box filter meets the edge it strays further in an image of noise.
     assert away[6:-6, 6:-6].max() < 3
 
 
 def test_a_blur_that_is_off_changes_no_bit():
-    x = columns_first(picture())
+    x = columns_first(image())
     np.testing.assert_array_equal(blur(x, np.float32(0.0)), x)
 
 
 @pytest.mark.parametrize("degrees", [0.0, 20.0, -75.0])
-def test_rotation_is_scipys(degrees):
-    pixels = picture(31, 31)
+def test_rotation_matches_scipy(degrees):
+    pixels = image(31, 31)
     got = rotate(columns_first(pixels), np.float32(degrees))
     expected = ndimage.rotate(
         np.float64(pixels) / 255, degrees, reshape=False, order=1, mode="nearest"
@@ -188,7 +188,7 @@ def test_rotation_is_scipys(degrees):
 
 
 def test_permuting_channels_reaches_all_six_orders():
-    x = columns_first(picture(5, 5))
+    x = columns_first(image(5, 5))
     seen = [color.permute_channels(x, (i + 0.5) / 6) for i in range(6)]
     expected = [
         np.asarray(x)[:, list(order)] for order in itertools.permutations(range(3))
@@ -248,7 +248,7 @@ def test_a_crop_that_never_fits_becomes_the_centre():
     np.testing.assert_array_equal(tall, [[0, 20, 40, 20]] * 3)
 
 
-def test_min_content_keeps_a_share_of_the_mark():
+def test_min_content_keeps_a_share_of_the_logo():
     image = np.full((64, 64, 3), 250, np.uint8)
     image[4:14, 48:60] = (200, 30, 30)
 
@@ -262,11 +262,11 @@ def test_min_content_keeps_a_share_of_the_mark():
     kept = shares(crops(image, 500, min_content=0.6))
     assert (free < 0.6).mean() > 0.4
     assert (kept < 0.6).mean() < 0.05  # none of ten tries held enough
-    # Where none does, the try with most of the mark is taken.
+    # Where none does, the try with most of the logo is taken.
     most = shares(crops(image, 500, scale=(0.02, 0.02), min_content=0.9))
     assert most.mean() > 3 * shares(crops(image, 500, scale=(0.02, 0.02))).mean()
 
 
-def test_min_content_changes_nothing_on_an_empty_picture():
+def test_min_content_changes_nothing_on_an_empty_image():
     image = np.full((64, 64, 3), 250, np.uint8)
     np.testing.assert_array_equal(crops(image, 20), crops(image, 20, min_content=0.5))

@@ -1,4 +1,4 @@
-"""Folders of pictures that several test files share."""
+"""Folders of images that several test files share."""
 
 from PIL import Image
 
@@ -6,7 +6,7 @@ from input_pipeline import dataset
 from input_pipeline.datasets import image_folder
 
 
-def picture(path, value=0, size=(16, 16)):
+def write_image(path, value=0, size=(16, 16)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (value, 255 - value, 7)).save(path)
 
