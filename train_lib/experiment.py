@@ -21,7 +21,7 @@ from input_pipeline import loader
 from input_pipeline.dataset import Data, Split
 from objectives.common.accumulation import separately
 from objectives.common.objective import Context, Objective, Positives, Tree
-from reporting import history
+from reporting import loop_tags
 from train_lib import optimizers, parts, schedules
 from train_lib.errors import InputError
 from train_lib.parallel import AXIS
@@ -331,7 +331,7 @@ def promised_tags(config: ConfigDict) -> list[str]:
     """Return the tags that the loop and the evaluators of a config will write."""
     tags = list(LOOP_TAGS)
     if config.evaluate.loss_batches:
-        tags += history.LOSS_SIDES
+        tags += loop_tags.LOSS_SIDES
     return tags + [tag for _, tag in evaluator_tags(config)]
 
 

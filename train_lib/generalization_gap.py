@@ -13,7 +13,7 @@ from scipy import stats
 from evaluators.common.metric import LOSS, Metric, MetricType
 from input_pipeline.dataset import Data, Split
 from objectives.common.objective import Objective
-from reporting import history
+from reporting import loop_tags
 from train_lib import parallel, train_step
 from train_lib.errors import InputError
 from train_lib.experiment import Experiment
@@ -51,7 +51,7 @@ def held_out_loss(
             f"devices x {chunks} chunks: their loss is not measured"
         )
         monitor = config.train.monitor
-        if monitor in history.LOSS_SIDES:
+        if monitor in loop_tags.LOSS_SIDES:
             raise InputError(f"config.train.monitor: {reason}; expected another tag")
         logging.warning("%s", reason)
         return lambda state: {}
@@ -119,7 +119,7 @@ def make(
             _metric(held, float(held_chance.mean()), n, LOSS),
             _metric(gap, 0.0, n, GAP),
         )
-        return dict(zip(history.LOSS_SIDES, found, strict=True))
+        return dict(zip(loop_tags.LOSS_SIDES, found, strict=True))
 
     return held_out
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from reporting import history
+from reporting import loop_tags
 from reporting.alarms.common import check as alarm_check
 from reporting.formatting import nearest
 from reporting.gates import validation as gate_validation
@@ -16,7 +16,7 @@ from train_lib.config import ConfigError, Recipe
 from train_lib.experiment import Build, Experiment
 
 # Name of the held-out loss, which no set of evaluators may have.
-LOSS_SET = history.LOSS_GAP.split("/")[1]
+LOSS_SET = loop_tags.LOSS_GAP.split("/")[1]
 
 
 class Rule(NamedTuple):
