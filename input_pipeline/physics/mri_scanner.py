@@ -189,7 +189,7 @@ def _parts(x: jax.Array) -> jax.Array:
 
 
 def _root(x: jax.Array) -> jax.Array:
-    """Return the root of the sum of squares over coils, [n, h, w]; x [n, c, h, 2, w]."""
+    """Return the root of the sum of squares over coils, [n, h, w]."""
     square = jnp.sum(x * x, (1, 3))
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
