@@ -74,7 +74,7 @@ class Scanner:
         return x * _scale(power)[:, None, None, None, None]
 
     def measure(
-        self, rng, batch, index: int, table: np.ndarray, moving: bool
+        self, rng: jax.Array, batch: dict, index: int, table: np.ndarray, moving: bool
     ) -> tuple[jax.Array, jax.Array]:
         """Return zero-filled coil images [n, coils, h, 2, w], and masks [n, w]."""
         rng = jax.random.fold_in(rng, index)
