@@ -154,7 +154,8 @@ def _note_refusal(workdir: str, error: Exception) -> None:
     from reporting import run_dir as files
     from train_lib.lock import WorkdirBusy
 
-    if isinstance(error, WorkdirBusy):  # its report is that of the process at work
+    # The report there belongs to another process, or to another version of this code.
+    if isinstance(error, WorkdirBusy | files.FormatError):
         return
     try:
         files.append_refusal(workdir, getattr(error, "faults", None) or [str(error)])
@@ -261,10 +262,11 @@ def main(argv: list[str], build: Any = None) -> int:
         return commands[arguments.command](arguments, overrides)
     except Exception as error:
         from input_pipeline.dataset import DataError
+        from reporting.run_dir import FormatError
         from train_lib.errors import InputError
 
         paths = FileNotFoundError | NotADirectoryError | PermissionError
-        if isinstance(error, InputError | DataError | paths):
+        if isinstance(error, InputError | DataError | FormatError | paths):
             print(f"main.py: {error}", file=sys.stderr)
             if arguments.command == "train":
                 _note_refusal(arguments.workdir, error)

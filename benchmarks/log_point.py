@@ -79,7 +79,7 @@ def write_run(folder: pathlib.Path, points: int) -> int:
         "train": {"batch_size": 256},
         "schedule": {"name": "cosine"},
     }
-    files.write_json(folder / run_dir.CONFIG, {"config": config})
+    run_dir.write_config(folder, {"config": config})
     files.write_json(folder / run_dir.DATA, {"name": "logos"})
     segment = {"why": "start", "time": 0.0, "from_step": 0, "total_steps": 2 * steps}
     segment["horizon"] = [0, 2 * steps]

@@ -34,7 +34,7 @@ from evaluators.common.frame_measures import (
 from evaluators.common.metric import Metrics, MetricType
 from evaluators.common.protocols import Data, Embed
 from evaluators.metrics.ties import WITHIN, nearly_tied, tied_by_chance
-from evaluators.search import exact as exact_search
+from evaluators.search.scores import largest
 from evaluators.search.temporal import (
     Candidates,
     Frames,
@@ -156,7 +156,7 @@ class Evaluator(EvaluatorBase):
                 "label; set data.label, or labels=False"
             )
         queries = queries.take(
-            embeddings.some_rows(len(queries), self.max_queries, seed)
+            embeddings.sample_rows(len(queries), self.max_queries, seed)
         )
         count = len(queries)
         queries, candidates = with_candidates(queries, gallery, self.window, self.apart)
@@ -178,7 +178,7 @@ class Evaluator(EvaluatorBase):
         measures: list[Measure] = []
         cut_offs = sorted_cut_offs(self.k)
         if self.ssim:
-            chosen = embeddings.some_rows(len(queries), self.ssim, self._seed)
+            chosen = embeddings.sample_rows(len(queries), self.ssim, self._seed)
             measures.append(Likeness(queries, gallery, cut_offs, chosen, self._seed))
         if self.column:
             columns = queries.table[self.column], gallery.table[self.column]
@@ -202,7 +202,7 @@ class Evaluator(EvaluatorBase):
         best = np.empty((len(z), deep), np.float32)
         values: list[list[Values]] = [[] for _ in sample.measures]
         for block, scores in sample.candidates.scores(z, gallery):
-            rows = exact_search.largest(scores, deep)
+            rows = largest(scores, deep)
             best[block] = np.take_along_axis(scores, rows, axis=1)
             near[block] = np.where(np.isfinite(best[block]), rows, -1)
             for measure, parts in zip(sample.measures, values, strict=True):

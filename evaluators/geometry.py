@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Interval
 
-from evaluators.common import embeddings, summary
+from evaluators.common import embeddings
+from evaluators.common.embeddings import unit_rows
 from evaluators.common.evaluator import EvaluatorBase, Examples, no_examples
 from evaluators.common.fields import SplitName
 from evaluators.common.metric import DIAGNOSTIC, Metric, Metrics, MetricType
 from evaluators.common.protocols import Embed
-from evaluators.metrics import ranking
+from evaluators.metrics import intervals
 from evaluators.search import exact as exact_search
 
 TYPES = {
@@ -29,13 +30,11 @@ TYPES = {
     "uniformity": MetricType("diagnostic", "lower"),
     "duplicates": MetricType("diagnostic", "lower"),
 }
-OTHER_VIEW = "view1"
+Array = jax.Array | np.ndarray
 SAME = 1e-6  # cosine distance below which two embeddings count as one
-PARTS = 10  # of the jackknife
-T95 = 2.2621571628  # two-sided 95 % of Student's t with PARTS - 1 degrees of freedom
 
 
-def embedding_std(z: jax.Array) -> jax.Array:
+def embedding_std(z: Array) -> jax.Array:
     """Return the mean over channels of the standard deviation over rows.
 
     1 / sqrt(d) for directions spread evenly, 0 for a collapsed embedding (Chen & He,
@@ -47,7 +46,7 @@ def embedding_std(z: jax.Array) -> jax.Array:
     return jnp.std(z, axis=0).mean()
 
 
-def effective_rank(z: jax.Array) -> jax.Array:
+def effective_rank(z: Array) -> jax.Array:
     """Return exp of the entropy of the normalized singular values of centered rows.
 
     Between 1 and min(n - 1, d); 0 if all rows are equal (Roy & Vetterli, The Effective
@@ -65,7 +64,7 @@ def effective_rank(z: jax.Array) -> jax.Array:
     return jnp.where(real, jnp.exp(entropy), 0.0)
 
 
-def alignment(z1: jax.Array, z2: jax.Array) -> jax.Array:
+def alignment(z1: Array, z2: Array) -> jax.Array:
     """Return |z1 - z2|^2 of pairs that belong together, [n].
 
     Its mean is the alignment of Wang & Isola (2020), 0 best and 2 for
@@ -74,7 +73,7 @@ def alignment(z1: jax.Array, z2: jax.Array) -> jax.Array:
     return jnp.square(z1 - z2).sum(axis=1)
 
 
-def uniformity(z: jax.Array) -> jax.Array:
+def uniformity(z: Array) -> jax.Array:
     """Return log E exp(-2 |z - z'|^2) over pairs of different rows.
 
     Near -4 when spread evenly, 0 when collapsed (Wang & Isola, 2020, section 4.1.2).
@@ -127,14 +126,14 @@ class Evaluator(EvaluatorBase):
 
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         split, seed = getattr(self._data, self.split), self._seed
-        rows = embeddings.some_rows(len(split), self.max_records, seed)
+        rows = embeddings.sample_rows(len(split), self.max_records, seed)
         parts = [(split, rows)]
-        z = _unit(embeddings.embed_required(embed, parts, self.view or None))
-        views = embeddings.embed_parts(embed, parts, OTHER_VIEW)
+        z = unit_rows(embeddings.embed_required(embed, parts, self.view or None))
+        views = embeddings.embed_parts(embed, parts, embeddings.FIRST_VIEW)
         d = z.shape[1]
         span = _span(z)
         spread = _measured(embedding_std, z, seed, d**-0.5)
-        even = _span(_unit(np.random.default_rng(0).standard_normal(z.shape)))
+        even = _span(unit_rows(np.random.default_rng(0).standard_normal(z.shape)))
         metrics = {
             "embedding_std": spread,
             "embedding_std_ratio": Metric(
@@ -151,7 +150,7 @@ class Evaluator(EvaluatorBase):
             "duplicates": _duplicates(z),
         }
         if views is not None:
-            metrics["alignment"] = _alignment(z, _unit(views), seed)
+            metrics["alignment"] = _alignment(z, unit_rows(views), seed)
         metrics = {
             name: metric._replace(**TYPES[name]._asdict())
             for name, metric in metrics.items()
@@ -160,30 +159,22 @@ class Evaluator(EvaluatorBase):
 
 
 def _measured(
-    statistic: Callable, z: np.ndarray, seed: int, chance: float = math.nan
+    statistic: Callable[[Array], jax.Array], z: np.ndarray, seed: int, chance: float
 ) -> Metric:
-    """Return a statistic of rows with its jackknife interval, a tenth left out a time.
+    """Return a statistic of rows with its jackknife interval."""
+    compiled = jax.jit(statistic)
 
-    The bootstrap does not do here: rows drawn twice lower ranks and distances.
-    """
-    statistic = jax.jit(statistic)
-    value = float(statistic(z))
-    if len(z) < 2 * PARTS:
-        return Metric(value, len(z), chance, math.nan, math.nan)
-    order = np.random.default_rng(seed).permutation(len(z))
-    size = len(z) // PARTS
-    parts = [
-        float(statistic(np.delete(z, order[i * size : (i + 1) * size], axis=0)))
-        for i in range(PARTS)
-    ]
-    half = T95 * math.sqrt((PARTS - 1) * np.var(parts))
-    return Metric(value, len(z), chance, value - half, value + half)
+    def measure(rows: np.ndarray) -> float:
+        return float(compiled(rows))
+
+    interval = intervals.jackknife(measure, z, seed)
+    return Metric(measure(z), len(z), chance, *interval)
 
 
 def _alignment(z: np.ndarray, views: np.ndarray, seed: int) -> Metric:
     random_distance = 2 - 2 * float(z.mean(axis=0) @ views.mean(axis=0))
     values, each = np.asarray(alignment(z, views), float), np.arange(len(z))
-    return summary.mean_metric(values, random_distance, each, seed, DIAGNOSTIC)
+    return intervals.mean_metric(values, random_distance, each, seed, DIAGNOSTIC)
 
 
 def _duplicates(z: np.ndarray) -> Metric:
@@ -191,13 +182,11 @@ def _duplicates(z: np.ndarray) -> Metric:
     ids = np.arange(len(z))
     scores, _ = exact_search.top_k(z, z, 1, query_ids=ids, gallery_ids=ids)
     share = float((scores[:, 0] >= 1 - SAME).mean())
-    return Metric(share, len(z), 0.0, *ranking.wilson(share, len(z)))
+    return Metric(share, len(z), 0.0, *intervals.wilson(share, len(z)))
 
 
 def _span(z: np.ndarray) -> np.ndarray:
     """Return rows in their own span; rank and uniformity stay what they are."""
-    return np.linalg.qr(z.T, mode="r").T if z.shape[1] > len(z) else z
-
-
-def _unit(z: np.ndarray) -> np.ndarray:
-    return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+    if z.shape[1] <= len(z):
+        return z
+    return np.asarray(np.linalg.qr(z.T, mode="r")).T

@@ -24,8 +24,6 @@ from evaluators.common.metric import ERROR, Metrics
 from evaluators.common.protocols import Data, Embed
 from evaluators.search import exact as exact_search
 
-QUERY_VIEW = "view1"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluator(EvaluatorBase):
@@ -64,8 +62,8 @@ class Evaluator(EvaluatorBase):
 
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         split, ids = getattr(self._data, self.split), self._ids
-        rows = embeddings.some_rows(len(ids), self.max_queries, self._seed)
-        z = embeddings.embed_parts(embed, [(split, rows)], QUERY_VIEW)
+        rows = embeddings.sample_rows(len(ids), self.max_queries, self._seed)
+        z = embeddings.embed_parts(embed, [(split, rows)], embeddings.FIRST_VIEW)
         if z is None:
             return {}, no_examples
         gallery = embeddings.embed_required(embed, [(split, np.arange(len(ids)))])
@@ -84,7 +82,7 @@ class Evaluator(EvaluatorBase):
             ranks.rank == 1,
             (query, rows),
             seed=self._seed,
-            own=True,
+            includes_itself=True,
         )
         searches = [summary.SearchResult("", values, query, 0, *examples)]
         metrics = summary.summarize_searches(searches, self.tags(), self._seed)

@@ -23,9 +23,9 @@ from evaluators.common.evaluator import (
 from evaluators.common.fields import CutOffs
 from evaluators.common.metric import ERROR, Metric, Metrics, MetricType
 from evaluators.common.protocols import Data, Embed, Split
+from evaluators.metrics.intervals import mean_metric
 from evaluators.search import exact as exact_search
 
-TARGET = "view2"
 COSINE = MetricType("diagnostic", "higher")
 GAP = MetricType("diagnostic", "lower")
 
@@ -96,7 +96,7 @@ class Evaluator(EvaluatorBase):
     def _sample(self) -> _Sample:
         data, seed = self._data, self._seed
         pool, split = data.extra["pool"], data.validation
-        pool_rows = embeddings.some_rows(len(pool), self.pool or len(pool), seed)
+        pool_rows = embeddings.sample_rows(len(pool), self.pool or len(pool), seed)
         vectors = pool.table["vector"][pool_rows]  # rising
         target = split.table["vector"]
         available = np.flatnonzero(np.isin(target, vectors))
@@ -105,7 +105,7 @@ class Evaluator(EvaluatorBase):
                 f"got pool={self.pool}, which holds the target of no window"
             )
         most = self.max_queries or len(available)
-        rows = available[embeddings.some_rows(len(available), most, seed)]
+        rows = available[embeddings.sample_rows(len(available), most, seed)]
         context = split.read(rows[:1])["context"].shape[1]
         return _Sample(
             pool,
@@ -113,25 +113,23 @@ class Evaluator(EvaluatorBase):
             rows,
             np.searchsorted(vectors, target[rows]),
             _context_rows(vectors, target[rows], context),
-            embeddings.some_rows(len(data.train), len(rows), seed),
+            embeddings.sample_rows(len(data.train), len(rows), seed),
         )
 
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         sample, split, seed = self._sample, self._data.validation, self._seed
         parts = [(sample.pool, sample.pool_rows)]
-        pool = embeddings.embed_required(embed, parts, TARGET)
+        pool = embeddings.embed_required(embed, parts, embeddings.TARGET_VIEW)
         q = embeddings.embed_required(embed, [(split, sample.rows)])  # [q, d]
         rank = self._ranks(q, pool)
         n = len(pool) - (sample.context_rows >= 0).sum(1)  # candidates of each query
         groups = split.table["label"][sample.rows]
-        cosine = np.sum(q * pool[sample.target_row], 1, dtype=np.float64)
+        cosine = _cosine(q, pool[sample.target_row])
         metrics = {
-            "cosine": summary.mean_metric(
-                cosine, q @ pool.mean(0), groups, seed, COSINE
-            )
+            "cosine": mean_metric(cosine, q @ pool.mean(0), groups, seed, COSINE)
         }
         for k in sorted_cut_offs(self.k):
-            metrics[f"recall@{k}"] = summary.mean_metric(
+            metrics[f"recall@{k}"] = mean_metric(
                 rank <= k,
                 np.minimum(k, n) / n,
                 groups,
@@ -139,9 +137,7 @@ class Evaluator(EvaluatorBase):
                 summary.recall_type(k),
                 share=True,
             )
-        metrics["mean_rank"] = summary.mean_metric(
-            rank, (n + 1) / 2, groups, seed, ERROR
-        )
+        metrics["mean_rank"] = mean_metric(rank, (n + 1) / 2, groups, seed, ERROR)
         metrics["train_cosine"] = self._train_cosine(embed)
         metrics["gap"] = _difference(metrics["train_cosine"], metrics["cosine"])
         examples = examples_lib.of_search(
@@ -152,8 +148,8 @@ class Evaluator(EvaluatorBase):
             rank == 1,
             (np.arange(len(q)), sample.target_row),
             seed=seed,
-            own=True,
-            without=sample.context_rows,
+            includes_itself=True,
+            excluded=sample.context_rows,
         )
         searches = [summary.SearchResult("", {}, np.arange(len(q)), 0, *examples)]
         return metrics, functools.partial(examples_lib.pick, searches)
@@ -164,25 +160,38 @@ class Evaluator(EvaluatorBase):
         target = self._sample.target_row
         ranks = exact_search.ranks_of(q, pool, query, target)
         exact = q.astype(np.float64)
-        score = np.float32(np.einsum("qd,qd->q", exact, pool[target]))
-        near = np.float32(np.einsum("qd,qld->ql", exact, pool[np.maximum(context, 0)]))
+        score = np.einsum("qd,qd->q", exact, pool[target])
+        score = score.astype(np.float32)
+        near = np.einsum("qd,qld->ql", exact, pool[np.maximum(context, 0)])
+        near = near.astype(np.float32)
         ahead = ((context >= 0) & (near >= score[:, None])).sum(1)
         return ranks.above + ranks.tied - ahead
 
     def _train_cosine(self, embed: Embed) -> Metric:
         train, rows = self._data.train, self._sample.train_rows
         q = embeddings.embed_required(embed, [(train, rows)])
-        t = embeddings.embed_required(embed, [(train, rows)], TARGET)
-        cosine = np.sum(q * t, 1, dtype=np.float64)
+        t = embeddings.embed_required(embed, [(train, rows)], embeddings.TARGET_VIEW)
+        cosine = _cosine(q, t)
         groups = train.table["label"][rows]
-        return summary.mean_metric(cosine, q @ t.mean(0), groups, self._seed, COSINE)
+        return mean_metric(cosine, q @ t.mean(0), groups, self._seed, COSINE)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the cosines of unit vectors [n, d], float64 [n]."""
+    return np.asarray(np.sum(a * b, 1, dtype=np.float64))
 
 
 def _context_rows(vectors: np.ndarray, target: np.ndarray, context: int) -> np.ndarray:
-    """Pool rows of each query's own context, int [q, l]; -1 where not in the pool."""
-    own = target[:, None] - np.arange(1, context + 1)[None, :]
-    row = np.minimum(np.searchsorted(vectors, own), len(vectors) - 1)
-    return np.where(vectors[row] == own, row, -1)
+    """Return the pool rows of each query's context, int [q, l]; -1 where not there.
+
+    Args:
+        vectors: int [n], numbers of the vectors in the pool, rising.
+        target: int [q], number of each query's target.
+        context: Length of a context.
+    """
+    number = target[:, None] - np.arange(1, context + 1)[None, :]
+    row = np.minimum(np.searchsorted(vectors, number), len(vectors) - 1)
+    return np.where(vectors[row] == number, row, -1)
 
 
 def _difference(a: Metric, b: Metric) -> Metric:

@@ -29,6 +29,7 @@ from evaluators.common.metric import (
     MetricType,
 )
 from evaluators.common.protocols import Data, Embed, Split
+from evaluators.metrics.intervals import mean_metric
 from evaluators.search import exact as exact_search
 from losses.triplet import chance_levels
 
@@ -120,7 +121,7 @@ class Evaluator(EvaluatorBase):
 
     @functools.cached_property
     def _anchor_rows(self) -> np.ndarray:
-        return embeddings.some_rows(len(self._ids), self.max_queries, self._seed)
+        return embeddings.sample_rows(len(self._ids), self.max_queries, self._seed)
 
     @functools.cached_property
     def _gallery_sizes(self) -> dict[str, int]:
@@ -157,7 +158,7 @@ class Evaluator(EvaluatorBase):
         levels = chance_levels(q.shape[1], len(k) - 1, self.margin, self.squared)
         each = np.arange(len(q))
         metrics = {
-            name: summary.mean_metric(
+            name: mean_metric(
                 values,
                 levels[name],
                 each,
@@ -254,9 +255,7 @@ class Evaluator(EvaluatorBase):
     ) -> Metric:
         each = np.arange(len(hits))
         chance = 1 / candidates
-        return summary.mean_metric(
-            hits, chance, each, self._seed, metric_type, share=True
-        )
+        return mean_metric(hits, chance, each, self._seed, metric_type, share=True)
 
     def _examples(
         self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray, hits: np.ndarray
@@ -270,7 +269,7 @@ class Evaluator(EvaluatorBase):
             hits,
             (query, rows),
             seed=self._seed,
-            own=True,
+            includes_itself=True,
         )
         searches = [summary.SearchResult("", {}, query, 0, *examples)]
         return functools.partial(examples_lib.pick, searches)

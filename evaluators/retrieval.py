@@ -27,7 +27,7 @@ from evaluators.common.evaluator import (
 from evaluators.common.fields import CutOffs, GalleryName, QueryCount, SplitName
 from evaluators.common.metric import SCORE, Metrics
 from evaluators.common.protocols import Data, Embed, Split
-from evaluators.metrics import ranking
+from evaluators.metrics import chance, ranking
 from evaluators.search import exact as exact_search
 
 
@@ -98,7 +98,7 @@ class Evaluator(EvaluatorBase):
     @functools.cached_property
     def _query_rows(self) -> np.ndarray:
         count = len(getattr(self._data, self.query_split))
-        return embeddings.some_rows(count, self.max_queries, self._seed)
+        return embeddings.sample_rows(count, self.max_queries, self._seed)
 
     @functools.cached_property
     def _queries(self) -> dict[str, np.ndarray]:
@@ -172,26 +172,35 @@ class Evaluator(EvaluatorBase):
             )
         kept, query = np.unique(relevant.query, return_inverse=True)
         query_table, z = embeddings.take(query_table, kept), z[queries[kept]]
-        ids = {"query_ids": query_table["id"], "gallery_ids": gallery_table["id"]}
-        ranks = exact_search.ranks_of(z, gallery, query, relevant.row, **ids)
-        n = relevance_lib.candidate_counts(**ids)
+        query_ids, gallery_ids = query_table["id"], gallery_table["id"]
+        ranks = exact_search.ranks_of(
+            z,
+            gallery,
+            query,
+            relevant.row,
+            query_ids=query_ids,
+            gallery_ids=gallery_ids,
+        )
+        n = relevance_lib.candidate_counts(query_ids, gallery_ids)
         values = summary.rank_figures(ranks, query, n, cut_offs)
         if relevant.ideal is not None and relevant.mean_gain is not None:
-            nearest = exact_search.top_k(z, gallery, cut_offs[-1], **ids)[1]
+            _, nearest = exact_search.top_k(
+                z, gallery, cut_offs[-1], query_ids=query_ids, gallery_ids=gallery_ids
+            )
             gains = relevance_lib.gains_of(query_table, gallery_table, nearest)
             mean_gain = relevant.mean_gain[kept]
             for k in cut_offs:
                 ideal = relevant.ideal[kept, :k]
                 values[f"ndcg@{k}"] = summary.QueryValues(
                     ranking.ndcg(gains[:, :k], ideal),
-                    ranking.ndcg_chance(mean_gain, ideal, n),
+                    chance.ndcg(mean_gain, ideal, n),
                     SCORE,
                 )
         examples = examples_lib.of_search(
             z,
             gallery,
-            query_table["id"],
-            gallery_table["id"],
+            query_ids,
+            gallery_ids,
             np.bincount(query, ranks.rank == 1, minlength=len(kept)) > 0,
             (query, relevant.row),
             seed=self._seed,

@@ -5,8 +5,10 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.special import digamma
 
 from losses.common import soft_histogram
+from losses.common.average_precision import expected_average_precision
 from losses.common.normalize import unit_norm
 
 Pulse = Literal["triangular", "gaussian"]
@@ -101,23 +103,18 @@ def fast_ap(
     return loss, _metrics(lax.stop_gradient(s), positive, candidate, valid, total)
 
 
-def valid_queries(
-    labels: jax.Array, key_labels: jax.Array, columns: jax.Array
-) -> jax.Array:
-    """Returns how many queries have a positive, int; arguments as in `fast_ap`."""
-    positive, _ = _pairs(labels, key_labels, columns)
-    return jnp.sum(jnp.any(positive, 0))
-
-
 def chance(candidates: int, positives: int) -> float:
-    """Returns 1 - E[AP] of a random ranking of M candidates with R positives.
+    """Return 1 - E[AP] of a random ranking.
 
-    E[AP] = ((R - 1) / (M - 1) (M - H_M) + H_M) / M, H_M the harmonic number. FastAP of
-    random embeddings is lower still where many share a bin, and embeddings that are
-    all alike have R / M.
+    FastAP of random embeddings is lower still where many share a bin; embeddings that
+    are all alike have R / M.
+
+    Args:
+        candidates: M.
+        positives: R, in [1, M].
 
     Raises:
-      ValueError: if there are no positives, or more than candidates.
+        ValueError: `positives` is out of range.
     """
     if not 1 <= positives <= candidates:
         raise ValueError(
@@ -125,8 +122,23 @@ def chance(candidates: int, positives: int) -> float:
             "more, and no more than candidates"
         )
     harmonic = sum(1 / i for i in range(1, candidates + 1))
-    rest = (positives - 1) / max(candidates - 1, 1) * (candidates - harmonic)
-    return 1 - (rest + harmonic) / candidates
+    return 1 - expected_average_precision(positives, candidates, harmonic)
+
+
+def batch_chance(positives: jax.Array, candidates: jax.Array) -> jax.Array:
+    """Return `chance` of a batch whose labels are traced.
+
+    Args:
+        positives: R, mean over the queries that have one; 0 if none has.
+        candidates: M of each query.
+
+    Returns:
+        float32 scalar; 1 where no query has a positive.
+    """
+    m = jnp.maximum(candidates, 1.0)
+    harmonic = digamma(m + 1) + jnp.euler_gamma
+    expected = expected_average_precision(positives, m, harmonic)
+    return jnp.where(positives > 0, 1 - expected, 1.0)
 
 
 def _pairs(labels, key_labels, columns) -> tuple[jax.Array, jax.Array]:

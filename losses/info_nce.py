@@ -132,17 +132,6 @@ def chance(candidates: int) -> float:
     return math.log(_at_least_one(candidates))
 
 
-def floor(candidates: int, temperature: float) -> float:
-    """Returns ln(1 + (N - 1) exp(-1 / tau)): positives at cosine 1, the others at 0.
-
-    No embedding of N distinct items gets below by more than O(1 / N), because the
-    mean cosine over pairs is at least -1 / (N - 1). At tau = 1 it is close to
-    chance: compare a loss with both.
-    """
-    _check_temperature(temperature)
-    return math.log1p((_at_least_one(candidates) - 1) * math.exp(-1 / temperature))
-
-
 def _tiles(m: int, key_block_size: int) -> jax.Array:
     """Returns column numbers [tiles, t]; those from m on are padding."""
     width = key_block_size if 0 < key_block_size < m else m

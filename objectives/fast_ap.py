@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Interval
 from jax import lax
-from jax.scipy.special import digamma
 
 from losses import fast_ap as fast_ap_lib
 from losses.common.normalize import unit_norm
@@ -19,7 +18,12 @@ from models.layers.mlp import MLP
 from objectives.common import diagnostics
 from objectives.common.accumulation import in_chunks
 from objectives.common.collectives import gather, mean_over_devices
-from objectives.common.networks import apply_training, gathered_columns
+from objectives.common.networks import (
+    apply_inference,
+    apply_training,
+    gathered_columns,
+    init_keys,
+)
 from objectives.common.objective import (
     Batch,
     Extra,
@@ -107,8 +111,7 @@ class Objective(ObjectiveBase):
         """Return trained parameters, and batch statistics with frozen parameters."""
         x, params, stats = batch["view1"], {}, {}
         for i, (name, network) in enumerate(self._networks.items()):
-            keys = jax.random.split(jax.random.fold_in(rng, i))
-            keys = dict(zip(("params", "dropout"), keys, strict=True))
+            keys = init_keys(jax.random.fold_in(rng, i))
             x, variables = network.init_with_output(keys, x, train=False)
             params[name] = variables["params"]
             stats[name] = variables.get("batch_stats", {})
@@ -151,7 +154,7 @@ class Objective(ObjectiveBase):
         )
         labeled = jnp.sum(key_labels >= 0).astype(jnp.float32)
         metrics = {
-            "train/loss_chance": chance_at_hand(positives, labeled - 1),
+            "train/loss_chance": fast_ap_lib.batch_chance(positives, labeled - 1),
             **diagnostics.similarities(
                 aux.positive_similarity, aux.negative_similarity
             ),
@@ -222,27 +225,9 @@ class Objective(ObjectiveBase):
         self, name: str, params: Params, extra: Extra, x: jax.Array
     ) -> jax.Array:
         """Return the output of a network that uses its running statistics."""
-        variables = {
-            "params": (extra["frozen"] if name in self.frozen else params)[name],
-            "batch_stats": extra["batch_stats"][name],
-        }
-        return self._networks[name].apply(variables, x, train=False)
-
-
-def chance_at_hand(positives: jax.Array, candidates: jax.Array) -> jax.Array:
-    """1 - E[AP] of random lists, from the mean number of positives R a query has.
-
-    `E[AP] = ((R - 1) / (M - 1) (M - H_M) + H_M) / M`, linear in R, so that its mean
-    over queries is that of the mean; 1 where nothing has a positive.
-
-    Args:
-        positives: R, mean over the queries that have one.
-        candidates: M of each query.
-    """
-    m = jnp.maximum(candidates, 1.0)
-    harmonic = digamma(m + 1) + jnp.euler_gamma
-    rest = (positives - 1) / jnp.maximum(m - 1, 1.0) * (m - harmonic)
-    return jnp.where(positives > 0, 1 - (rest + harmonic) / m, 1.0)
+        weights = (extra["frozen"] if name in self.frozen else params)[name]
+        stats = extra["batch_stats"][name]
+        return apply_inference(self._networks[name], weights, stats, x)
 
 
 def _count_positives(

@@ -12,6 +12,7 @@ from annotated_types import Interval
 from jax import lax
 
 from losses import info_nce as info_nce_lib
+from losses.common.weighted_jaccard import weighted_jaccard
 from models.layers.mlp import Predictor, Projector
 from objectives.common import diagnostics
 from objectives.common.accumulation import in_chunks
@@ -186,11 +187,11 @@ class Objective(ObjectiveBase):
             prefix = "partner_" if "partner_codes" in batch else ""
             names = (f"{prefix}codes", f"{prefix}code_weights")
             codes, weights = gather(tuple(batch[k] for k in names), axis_name)
-            anchors = batch["codes"], batch["code_weights"]
+            anchors = batch["codes"][:, None], batch["code_weights"][:, None]
             return {
-                "weights": lambda columns: shared_code_weights(
-                    *anchors, codes[columns], weights[columns]
-                )
+                "weights": lambda columns: weighted_jaccard(
+                    *anchors, codes[columns][None], weights[columns][None]
+                )  # [n, t]
             }
         if self.false_negatives == "mask":
             labels = gather(batch["label"], axis_name)
@@ -220,30 +221,6 @@ def ema_momentum_at(
         return jnp.float32(ema_momentum)
     progress = jnp.clip(step / max(total_steps, 1), 0.0, 1.0)
     return 1.0 - (1.0 - ema_momentum) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
-
-
-def shared_code_weights(
-    codes: jax.Array, weights: jax.Array, other: jax.Array, other_weights: jax.Array
-) -> jax.Array:
-    """Weighted Jaccard of two sets of codes: 1 the same set, 0 nothing shared.
-
-    `s_ij = sum_{c in i and j} v_c / sum_{c in i or j} v_c`, v_c the code's weight, so a
-    rare code says much and a common one little.
-
-    Args:
-        codes: int32 `[n, C]`, -1 where padded; weights: float32 `[n, C]`, 0 there.
-        weights: See `codes`.
-        other: int32 `[m, C]`.
-        other_weights: float32 `[m, C]`.
-
-    Returns:
-        float32 `[n, m]`.
-    """
-    same = codes[:, None, :, None] == other[None, :, None, :]  # [n, m, C, C]
-    same &= (codes >= 0)[:, None, :, None]
-    both = jnp.where(same.any(-1), weights[:, None, :], 0.0).sum(-1)  # [n, m]
-    either = weights.sum(-1)[:, None] + other_weights.sum(-1)[None, :] - both
-    return jnp.where(both > 0, both / jnp.maximum(either, 1e-12), 0.0)
 
 
 def _swap_partners(batch: Batch) -> Batch:

@@ -1,7 +1,7 @@
 """Next-vector prediction: find the vector that follows a context, and point at it."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,11 @@ from losses.common.normalize import unit_norm
 from objectives.common import diagnostics
 from objectives.common.accumulation import in_chunks
 from objectives.common.collectives import gather
-from objectives.common.networks import differing_labels, gathered_columns
+from objectives.common.networks import (
+    apply_inference,
+    differing_labels,
+    gathered_columns,
+)
 from objectives.common.objective import (
     Batch,
     Extra,
@@ -187,10 +191,8 @@ class Objective(ObjectiveBase):
         keys = self._keys(batch, target)  # [m, d]
         q, k = unit_norm(p), keys
         if self.head:
-            variables = {"params": params["head"]}
-            head = _Head(tuple(self.head))
-            q = unit_norm(head.apply(variables, p))
-            k = lax.stop_gradient(unit_norm(head.apply(variables, keys)))
+            q = unit_norm(self._project(params, p))
+            k = lax.stop_gradient(unit_norm(self._project(params, keys)))
         infonce, aux = info_nce_lib.info_nce(
             q,
             k,
@@ -223,10 +225,8 @@ class Objective(ObjectiveBase):
         x = batch["image"]
         if x.ndim == 2:
             return unit_norm(x)
-        p = self._predictor(x.shape[-1]).apply(
-            {"params": params["predictor"]}, x, train=False
-        )
-        return unit_norm(p)
+        predictor = self._predictor(x.shape[-1])
+        return unit_norm(apply_inference(predictor, params["predictor"], {}, x))
 
     def chance(self, global_batch: int) -> float:
         """Return `lambda_con ln m + lambda_ar`: equal candidates and a cosine of 0."""
@@ -255,6 +255,11 @@ class Objective(ObjectiveBase):
             return p, {}
 
         return in_chunks(encode, contexts, rng, self.bound.chunks)[0]
+
+    def _project(self, params: Params, x: jax.Array) -> jax.Array:
+        """Return the output of the head, `[n, d] -> [n, head[-1]]`."""
+        head = _Head(tuple(self.head))
+        return cast(jax.Array, head.apply({"params": params["head"]}, x))
 
     def _keys(self, batch: Batch, target: jax.Array) -> jax.Array:
         """Return targets, then negatives, of all devices, `[devices n (1 + b), d]`."""

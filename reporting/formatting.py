@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 ABSENT = "–"
 
@@ -92,3 +92,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest choice, or an empty string."""
     matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def hint(name: str, choices: Sequence[str]) -> str:
+    """Return `nearest`, or all choices where none is near."""
+    return nearest(name, choices) or f"; choices: {', '.join(choices)}"

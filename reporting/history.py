@@ -3,7 +3,7 @@
 import bisect
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 import pandas as pd
 
@@ -107,10 +107,10 @@ class History:
         self._events.append(event)
         self._by_kind.setdefault(kind, []).append(event)
         if kind == "baseline":
-            name = event.get("baseline", "")
-            label, ceiling = metric_facts.baseline(event)
+            name, ceiling = event.get("baseline", ""), bool(event.get("ceiling"))
+            shown = {"label": event.get("label") or name, "ceiling": ceiling}
             for tag, value in event["metrics"].items():
-                level = as_metric(value) | {"label": label, "ceiling": ceiling}
+                level = as_metric(value) | shown
                 self._baselines.setdefault(tag, {})[name] = level
         if kind not in LIVE:
             return
@@ -158,6 +158,11 @@ class History:
     def tags(self) -> list[str]:
         """Measured tags, in the order in which they were first measured."""
         return [tag for kind, tag in self._by_tag if kind is None]
+
+    @property
+    def batch_tags(self) -> list[str]:
+        """Tags that training logged, in the order in which they were first logged."""
+        return [tag for kind, tag in self._by_tag if kind == "train"]
 
     def named(self, *names: str) -> list[str]:
         """Return measured tags whose last part is a name, in the order of the names."""
@@ -245,7 +250,7 @@ class History:
         """Return the facts that a tag carries, else those that the run lists."""
         events = self._by_tag.get((None, tag))
         carried = metric_facts.of_value(events[-1]["metrics"][tag]) if events else None
-        return carried or self._facts.get(tag) or metric_facts.guess(tag)
+        return carried or self._facts.get(tag) or Facts()
 
     def baselines(self, tag: str) -> dict[str, Metric]:
         """Return the latest measurement of every baseline of a tag, by its name.
@@ -335,11 +340,11 @@ def as_metric(value: Mapping[str, Any] | float | None) -> Metric:
     return metric
 
 
-def is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> TypeGuard[float]:
     """Return whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Return whether a value is a number, infinite ones among them, and not NaN."""
     return isinstance(value, int | float) and not math.isnan(value)

@@ -40,12 +40,18 @@ HISTORY = "history.json"
 CURVES = "curves.csv"
 REPORT = "report"
 
+FORMAT = 2  # of the files of a workdir; other formats are refused
+
 KINDS = ("train", "eval", "baseline", "resume", "alarm", "gate")
 # What a run can be doing, or how it ended; in `heartbeat.json` under "state".
 LIVE_STATES = ("starting", "training", "evaluating", "saving", "reporting")
 FINAL_STATES = (
     "finished", "stopped", "preempted", "diverged", "collapsed", "failed",
 )  # fmt: skip
+
+
+class FormatError(ValueError):
+    """A workdir that another version of this code has written."""
 
 
 class RunDir:
@@ -206,6 +212,13 @@ def read_events(workdir: Path | str) -> list[dict]:
     return events
 
 
+def write_metric_facts(
+    workdir: Path | str, facts: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write `metric_facts.json`: tag to `{kind, better, headline}`."""
+    write_json(Path(workdir) / METRIC_FACTS, facts)
+
+
 def read_metric_facts(workdir: Path | str) -> dict[str, Facts]:
     """Return `metric_facts.json`: facts of the tags that training logs."""
     written = read_json(Path(workdir) / METRIC_FACTS, {}) or {}
@@ -260,9 +273,24 @@ def read_heartbeat(workdir: Path | str) -> dict | None:
     return decoded(beat) if isinstance(beat, dict) else None
 
 
+def write_config(workdir: Path | str, described: Mapping[str, Any]) -> None:
+    """Write `config.json` with the format of the workdir."""
+    write_json(Path(workdir) / CONFIG, {"format": FORMAT} | dict(described))
+
+
 def read_config(workdir: Path | str) -> dict:
-    """`config.json`: `config`, `recipe`, and `difference` {name: [default, here]}."""
-    return read_json(Path(workdir) / CONFIG, {}) or {}
+    """Return `config.json`: `config`, `recipe`, `difference` {name: [default, here]}.
+
+    Raises:
+        FormatError: The workdir is of another format.
+    """
+    described = read_json(Path(workdir) / CONFIG, {}) or {}
+    if described and described.get("format") != FORMAT:
+        raise FormatError(
+            f"got {workdir}, a workdir of format {described.get('format', 1)}; "
+            f"expected {FORMAT}; start a new one with --workdir"
+        )
+    return described
 
 
 def read_data(workdir: Path | str) -> dict:

@@ -19,7 +19,7 @@ from evaluators import next_vector
 from evaluators.baselines import persistence
 from evaluators.baselines.common.baseline import Context as BaselineContext
 from evaluators.common.evaluator import Context
-from evaluators.metrics import ranking
+from evaluators.metrics import intervals
 from input_pipeline import data_checks
 from input_pipeline.datasets import topics
 from losses import fast_ap
@@ -27,6 +27,7 @@ from reporting import report
 from reporting import run_dir as files
 from reporting.alarms.common import check as alarm_check
 from reporting.figures import run_figures
+from tests.reporting import fake
 from tests.train_lib import tiny_run
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -76,9 +77,9 @@ def replay(folder, *, train=(), evaluations=(), baselines=(), data=None):
             "baseline",
             step=0,
             epoch=0,
-            metrics=baseline,
-            baseline=name,
+            metrics=fake.typed(baseline),
             time=0.0,
+            **fake.shown(name),
         )
     for i, values in enumerate(train, 1):
         files.append_event(
@@ -88,8 +89,8 @@ def replay(folder, *, train=(), evaluations=(), baselines=(), data=None):
         last = {"final": True} if i == len(evaluations) else {}
         step = i * max(len(train) // max(len(evaluations), 1), 1)
         files.append_event(
-            folder, "eval", step=step, epoch=step / 10, metrics=values, time=99.0 + i,
-            **last,
+            folder, "eval", step=step, epoch=step / 10, metrics=fake.typed(values),
+            time=99.0 + i, **last,
         )  # fmt: skip
     if data is not None:
         files.write_json(folder / files.DATA, data)
@@ -232,7 +233,7 @@ def test_3_a_cosine_of_100_epochs_in_a_run_of_10(refused, tmp_path):
     assert any("horizon of 100 epochs for a run of 10" in fault for fault in refused)
     # Where a run has come to it all the same, as one that was cut short has.
     fields = {"train": {"batch_size": 128}, "schedule": {"name": "cosine"}}
-    files.write_json(tmp_path / files.CONFIG, {"config": fields})
+    files.write_config(tmp_path, {"config": fields})
     files.append_line(
         tmp_path / files.RESUMES, {"total_steps": 40, "horizon": [0, 400]}
     )
@@ -394,7 +395,7 @@ def test_12_resemblance_that_random_pairs_have_too(tmp_path):
 
 
 def test_13_none_of_ten_is_no_result(tmp_path):
-    low, high = ranking.wilson(0.0, 10)
+    low, high = intervals.wilson(0.0, 10)
     missed = {"eval/codes/recall@100": score(0.0, 10, 0.0009, low, high)}
     seen = replay(tmp_path, evaluations=[missed])["zero_recall"]["seen"]
     assert "0 in 10 queries: with 95 % confidence the true value is below 0.278" in seen

@@ -63,7 +63,9 @@ def _audit(run: Run, fresh: TrainState, kind: str) -> dict:
     if kind == "label":
         return audit
     codes, pairs = split.table["codes"], (anchors[social], drawn[social])
-    audit["common"] = label_information.common_only(codes, split.code_names, *pairs)
+    audit["common"] = label_information.common_codes_only(
+        codes, split.code_names, *pairs
+    )
     lowest = _lowest(config, split, partners, (anchors, drawn), rng)
     chance = run.objective.chance(config.train.batch_size)
     return audit | {
@@ -111,7 +113,9 @@ def _lowest(
     size = config.train.batch_size
     separate = config.train.negatives == "per_chunk"
     candidates = size // config.train.grad_cache_chunks if separate else size
-    odds = label_information.Odds(split.table["codes"], split.table["code_weights"])
+    distribution = label_information.PartnerDistribution(
+        split.table["codes"], split.table["code_weights"]
+    )
     rows = np.stack(
         [rng.permutation(len(split))[:candidates] for _ in range(BATCHES)]
     )  # [b, N]
@@ -123,7 +127,7 @@ def _lowest(
         for a, k in ways
     ]
     chance = math.log(candidates)
-    hard = label_information.hard_lower_bound(odds, *pairs, candidates)
+    hard = label_information.hard_lower_bound(distribution, *pairs, candidates)
     value = float(np.mean(soft))
     return {
         "candidates": candidates,

@@ -9,7 +9,7 @@ import numpy as np
 
 from reporting import budget
 from reporting import run_dir as files
-from reporting.alarms import training as training_alarms
+from reporting.alarms import loss as loss_alarms
 from reporting.alarms.common import check as alarm_check
 from reporting.gates import decisions
 from train_lib.run_setup import Run
@@ -85,12 +85,12 @@ def forecast(run: Run, writer: Writer) -> str:
 
 def _check_finite(run: Run, steps, fetched, writer: Writer) -> None:
     for step, metrics in zip(steps, fetched, strict=True):
-        for tag in training_alarms.CHECKED:
+        for tag in loss_alarms.CHECKED:
             if math.isfinite(metrics[tag]):
                 continue
             kept = max(run.checkpoints.steps(), default=None)
             where = f"step {kept}" if kept is not None else "none was saved yet"
-            finding = training_alarms.describe_not_finite(
+            finding = loss_alarms.describe_not_finite(
                 tag,
                 float(metrics[tag]),
                 step,

@@ -107,11 +107,7 @@ def _of_file(experiment: Experiment, path: str, shapes: Mapping) -> dict[str, Tr
             "file of weights"
         )
     if not (folder / f"{name}.py").is_file():
-        known = sorted(
-            file.stem
-            for file in folder.glob("*.py")
-            if file.stem not in ("assign", "torch_checkpoint")
-        )
+        known = sorted(file.stem for file in folder.glob("*.py"))
         raise InputError(
             f"config.model.init_from: got a file for {config.model.name!r}, which "
             f"starts from a run's workdir alone; files are read for {', '.join(known)}"

@@ -25,7 +25,7 @@ from reporting.page import data_sections
 from train_lib import parallel, pretrained, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import ConfigError, Recipe, difference
-from train_lib.experiment import Experiment, peak_learning_rate
+from train_lib.experiment import LOOP_TAGS, Experiment, peak_learning_rate
 from train_lib.progress import Progress
 from train_lib.schedules import Horizon
 
@@ -115,7 +115,7 @@ def write_config(recipe: Recipe, workdir: pathlib.Path) -> None:
         "overrides": difference(recipe.config, recipe.variant),
         "learning_rate": peak_learning_rate(recipe.config),
     }
-    files.write_json(workdir / files.CONFIG, described)
+    files.write_config(workdir, described)
 
 
 def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:
@@ -181,6 +181,7 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
     horizon = find_horizon(workdir, total, extend, granted)
     schedule = experiment.schedule(epoch_steps, horizon)
     objective = experiment.objective(horizon.end)
+    files.write_metric_facts(workdir, LOOP_TAGS | objective.metric_facts())
     step = train_step.make_train_step(
         objective,
         experiment.optimizer(schedule),

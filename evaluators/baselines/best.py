@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evaluators.baselines.common.baseline import BaselineBase, Context
-from evaluators.baselines.common.windows import TARGET, unit_rows
+from evaluators.common.embeddings import TARGET_VIEW, unit_rows
 from evaluators.common.protocols import Embed, Split
 
 
@@ -27,7 +27,7 @@ def _embed(
     split: Split, rows: np.ndarray, view: str | None = None, **changes: Any
 ) -> np.ndarray:
     del changes
-    name = "target" if view == TARGET else "best"
+    name = "target" if view == TARGET_VIEW else "best"
     fields = split.read(rows)
     if name not in fields:
         raise ValueError(

@@ -10,8 +10,8 @@ from evaluators.baselines.common.windows import (
     BLOCK_ROWS,
     predicted_by,
     read_blocks,
-    unit_rows,
 )
+from evaluators.common.embeddings import unit_rows
 from evaluators.common.protocols import Embed, Split
 
 DECAYS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

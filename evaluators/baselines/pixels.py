@@ -17,17 +17,17 @@ BLANK = 1e-3  # length below which an image holds nothing but rounding
 class Baseline(BaselineBase):
     """Averages of an image over size x size squares, without its background.
 
-      z = (ground - A x A^T) / |...|, A the averages over `size` equal parts of a side
+      z = (background - A x A^T) / |...|, A averages `size` parts of a side
 
     Attributes:
         size: Side of the square that an image is shrunk to.
-        ground: Brightness of the background, which counts for nothing: 1 for logos on
-            white. Two logos are then compared by their ink and not by the paper.
+        background: Brightness that is 0 in the embedding: 1 for logos on white, which
+            are then compared by their ink and not by the paper.
     """
 
     label: ClassVar[str] = "raw pixels"
     size: Annotated[int, Interval(ge=1, le=4096)] = 32
-    ground: Annotated[float, Interval(ge=0, le=1)] = 1.0
+    background: Annotated[float, Interval(ge=0, le=1)] = 1.0
 
     def fit(self, context: Context) -> Embed:
         """Return the embed function.
@@ -42,10 +42,10 @@ class Baseline(BaselineBase):
             chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
             return np.concatenate(
                 [
-                    _ink(
+                    _foreground(
                         context.images(split, chunk, view, **changes),
                         self.size,
-                        self.ground,
+                        self.background,
                     )
                     for chunk in chunks
                 ]
@@ -54,7 +54,7 @@ class Baseline(BaselineBase):
         return embed
 
 
-def _ink(images: np.ndarray, size: int, ground: float) -> np.ndarray:
+def _foreground(images: np.ndarray, size: int, background: float) -> np.ndarray:
     """Return unit vectors [m, size * size * c] of images [m, h, w, c]."""
     m, h, w, c = images.shape
     scale = 255.0 if images.dtype == np.uint8 else 1.0
@@ -62,13 +62,13 @@ def _ink(images: np.ndarray, size: int, ground: float) -> np.ndarray:
     across = np.kron(_averages(w, size).T, np.eye(c, dtype=np.float32))
     x = images.reshape(m * h, w * c).astype(np.float32) @ across  # [m * h, size * c]
     x = _averages(h, size) @ x.reshape(m, h, -1)  # [m, size, size * c]
-    z = (ground - x / scale).reshape(m, -1)
+    z = (background - x / scale).reshape(m, -1)
     norm = np.linalg.norm(z, axis=1, keepdims=True)
     return np.where(norm > BLANK, z / np.maximum(norm, BLANK), 0).astype(np.float32)
 
 
 def _averages(side: int, size: int) -> np.ndarray:
-    """Return [size, side]: each part's share of every pixel, `size` equal parts."""
+    """Return the weights of pixels in `size` equal parts of a side, [size, side]."""
     edges = np.linspace(0, side, size + 1)
     first, last = edges[:-1, None], edges[1:, None]
     pixel = np.arange(side)[None, :]

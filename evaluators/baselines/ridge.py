@@ -10,8 +10,8 @@ from evaluators.baselines.common.windows import (
     BLOCK_ROWS,
     predicted_by,
     read_blocks,
-    unit_rows,
 )
+from evaluators.common.embeddings import unit_rows
 from evaluators.common.protocols import Embed, Split
 
 # Penalties tried, as a share of the mean square of an input, and the share of training

@@ -1,4 +1,4 @@
-"""A split's columns and embeddings, one after another, on disk where they are large."""
+"""Columns and embeddings of splits, joined; on disk where they are large."""
 
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ from evaluators.common.fields import GalleryName
 from evaluators.common.protocols import Data, Embed, Split
 
 CHUNK = 4096  # records an embed call
-IN_MEMORY = 2**30  # bytes; beyond that embeddings go to a temporary file
+MAX_IN_MEMORY = 2**30  # bytes; larger embeddings go to a temporary file
+FIRST_VIEW = "view1"  # of a record
+TARGET_VIEW = "view2"  # of a record, or the vector that follows a window
 COLUMNS = ("id", "label", "codes", "code_weights")
 
 
@@ -39,7 +41,7 @@ def embed_parts(
             if block is None:
                 return None
             if not filled:
-                out = _room((total, block.shape[1]))
+                out = _allocate((total, block.shape[1]))
             out[filled : filled + len(block)] = block
             filled += len(block)
     return out
@@ -71,24 +73,32 @@ def columns(splits: Sequence, *more: str) -> dict[str, np.ndarray]:
         splits: Of one dataset.
         more: Names of further columns.
 
+    Returns:
+        One array a column, with codes padded to the widest split.
+
     Raises:
-        ValueError: If a split lacks a column; lists those there are.
+        ValueError: If a split lacks a column; lists the columns.
     """
     joined = {}
     for name in (*COLUMNS, *more):
         for split in splits:
             if name not in split.table:
                 raise ValueError(
-                    f"the data has no column {name!r}; choices: "
+                    f"got data without a column {name!r}; choices: "
                     f"{', '.join(sorted(split.table))}"
                 )
         parts = [np.asarray(split.table[name]) for split in splits]
         if parts[0].ndim == 2:
             fill = -1 if name == "codes" else 0
             width = max(part.shape[1] for part in parts)
-            parts = [_widened(part, width, fill) for part in parts]
+            parts = [_padded(part, width, fill) for part in parts]
         joined[name] = np.concatenate(parts)
     return joined
+
+
+def unit_rows(x: np.ndarray) -> np.ndarray:
+    """Return rows [n, d] scaled to unit norm; rows of zeros stay."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def take(table: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -96,21 +106,21 @@ def take(table: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray
     return {name: column[rows] for name, column in table.items()}
 
 
-def some_rows(count: int, most: int, seed: int) -> np.ndarray:
+def sample_rows(count: int, most: int, seed: int) -> np.ndarray:
     """Return up to `most` of the rows 0..count-1, drawn by seed, in rising order."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])
 
 
-def _room(shape: tuple[int, int]) -> np.ndarray:
-    if 4 * shape[0] * shape[1] <= IN_MEMORY:
+def _allocate(shape: tuple[int, int]) -> np.ndarray:
+    if 4 * shape[0] * shape[1] <= MAX_IN_MEMORY:
         return np.empty(shape, np.float32)
-    # The file has no name: it goes when the array goes.
+    # The file has no name: it is deleted with the array.
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 
-def _widened(column: np.ndarray, width: int, fill: int) -> np.ndarray:
+def _padded(column: np.ndarray, width: int, fill: int) -> np.ndarray:
     pad = ((0, 0), (0, width - column.shape[1]))
     return np.pad(column, pad, constant_values=fill)

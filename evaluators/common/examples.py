@@ -1,4 +1,4 @@
-"""Queries with their neighbors, for people to look at."""
+"""Queries with their nearest neighbors, to be shown in reports."""
 
 from itertools import chain, zip_longest
 
@@ -7,7 +7,7 @@ import numpy as np
 from evaluators.common.summary import SearchResult
 from evaluators.search import exact as exact_search
 
-KEPT = 32  # right ones a search, and as many wrong ones
+KEPT = 32  # examples a search with a relevant first neighbor, and as many without
 SHOWN = 10  # neighbors of each
 
 
@@ -20,8 +20,8 @@ def of_search(
     relevant: tuple[np.ndarray, np.ndarray],
     *,
     seed: int,
-    own: bool = False,
-    without: np.ndarray | None = None,
+    includes_itself: bool = False,
+    excluded: np.ndarray | None = None,
 ) -> tuple[list[dict], list[dict]]:
     """Return examples with a relevant first neighbor, and others.
 
@@ -30,22 +30,26 @@ def of_search(
         gallery: [n, d].
         query_ids: [q].
         gallery_ids: [n].
-        right: bool [q].
-        relevant: Queries and gallery rows that belong together, [m] each.
-        seed: Of the choice.
-        own: Whether the record with the query's id is a candidate.
-        without: Gallery rows that are no candidates of a query, [q, l]; -1 for none.
+        right: bool [q], whether the first neighbor is relevant.
+        relevant: Queries and gallery rows that belong together, int [m] each.
+        seed: Random seed of the sampled queries.
+        includes_itself: Whether the record with the query's id is a candidate.
+        excluded: int [q, l], gallery rows that are no candidates of a query; -1 for
+            none.
     """
-    if without is None:
-        without = np.zeros((len(z), 0), np.int64)
+    if excluded is None:
+        excluded = np.zeros((len(z), 0), np.int64)
     keys = relevant[0].astype(np.int64) * len(gallery) + relevant[1]
     order = np.random.default_rng(seed).permutation(len(right))
     sides = []
     for side in (True, False):
         rows = np.sort(order[right[order] == side][:KEPT])
-        ids = {} if own else {"query_ids": query_ids[rows]}
         scores, near = exact_search.top_k(
-            z[rows], gallery, SHOWN + without.shape[1], gallery_ids=gallery_ids, **ids
+            z[rows],
+            gallery,
+            SHOWN + excluded.shape[1],
+            query_ids=None if includes_itself else query_ids[rows],
+            gallery_ids=gallery_ids,
         )
         hits = np.isin(rows[:, None] * len(gallery) + near, keys) & (near >= 0)
         sides.append([])
@@ -53,7 +57,7 @@ def of_search(
             shown = [
                 {"id": int(gallery_ids[j]), "score": float(s), "relevant": bool(hit)}
                 for j, s, hit in zip(*columns, strict=True)
-                if j >= 0 and j not in without[row]
+                if j >= 0 and j not in excluded[row]
             ][:SHOWN]
             query = int(query_ids[row])
             sides[-1].append({"query": query, "neighbors": shown, "right": side})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+import operator
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -14,12 +15,17 @@ GalleryName = Literal["train", "validation", "all"]
 CutOffs = tuple[Annotated[int, Interval(ge=1, le=65_536)], ...]
 QueryCount = Annotated[int, Interval(ge=1, le=1_000_000)]
 
-# Bound of annotated_types -> (symbol, whether a value keeps it).
 _BOUNDS = {
-    "gt": (">", lambda value, bound: value > bound),
-    "ge": (">=", lambda value, bound: value >= bound),
-    "lt": ("<", lambda value, bound: value < bound),
-    "le": ("<=", lambda value, bound: value <= bound),
+    "gt": (">", operator.gt),
+    "ge": (">=", operator.ge),
+    "lt": ("<", operator.lt),
+    "le": ("<=", operator.le),
+}
+_TYPES = {
+    int: (numbers.Integral, "an integer"),
+    float: (numbers.Real, "a number"),
+    bool: (bool, "True or False"),
+    str: (str, "text"),
 }
 
 
@@ -48,35 +54,35 @@ def _violations(value: Any, hint: Any) -> Iterator[str]:
     """Yield what a value should have been, where it breaks its annotation."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        yield from _violations(value, arguments[0])
-        yield from _bound_violations(value, arguments)
+        wrong_type = list(_violations(value, arguments[0]))
+        yield from wrong_type or _bound_violations(value, arguments)
     elif origin is Literal:
         if value not in arguments:
             yield f"choices: {', '.join(map(repr, arguments))}"
     elif origin is tuple:
+        if not isinstance(value, tuple | list):
+            yield "expected a tuple"
+            return
         for item in value:
             yield from _violations(item, arguments[0])
-    elif origin is None and hint in (int, float, bool, str):
-        kinds = {int: numbers.Integral, float: numbers.Real}
-        right = isinstance(value, kinds.get(hint, hint))
-        if not right or (isinstance(value, bool) and hint is not bool):
-            yield f"expected {_type_name(hint)}"
+    elif origin is None and hint in _TYPES:
+        kind, noun = _TYPES[hint]
+        is_bool = isinstance(value, bool) and hint is not bool
+        if not isinstance(value, kind) or is_bool or value != value:
+            yield f"expected {noun}"
     elif origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             yield "expected a mapping"
 
 
-def _bound_violations(value: Any, arguments: tuple) -> Iterator[str]:
-    intervals = [a for a in arguments[1:] if isinstance(a, annotated_types.Interval)]
-    singles = [a for a in arguments[1:] if not isinstance(a, annotated_types.Interval)]
-    for constraint in (*(c for interval in intervals for c in interval), *singles):
-        for name, (symbol, keeps) in _BOUNDS.items():
-            bound = getattr(constraint, name, None)
-            if bound is not None and not keeps(value, bound):
-                kind = _type_name(arguments[0])
-                yield f"expected {kind} {symbol} {bound}"
-
-
-def _type_name(hint: Any) -> str:
-    names = {int: "an integer", float: "a number", bool: "True or False", str: "text"}
-    return names.get(hint, "a value")
+def _bound_violations(value: Any, arguments: tuple[Any, ...]) -> Iterator[str]:
+    """Yield the first bound of `Annotated[type, *bounds]` that a value breaks."""
+    kind, bounds = arguments[0], []
+    for metadata in arguments[1:]:
+        is_group = isinstance(metadata, annotated_types.GroupedMetadata)
+        bounds += list(metadata) if is_group else [metadata]
+    for bound in bounds:
+        for name, (symbol, holds) in _BOUNDS.items():
+            limit = getattr(bound, name, None)
+            if limit is not None and not holds(value, limit):
+                yield f"expected {_TYPES[kind][1]} {symbol} {limit}"

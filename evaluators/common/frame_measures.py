@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from evaluators.common.metric import ERROR, HEADLINE, Metric, MetricType
-from evaluators.common.summary import mean_metric, recall_type
-from evaluators.metrics import column_error, ranking
+from evaluators.common.summary import recall_type
+from evaluators.metrics import chance, column_error, ranking
+from evaluators.metrics.intervals import mean_metric, median_metric
 from evaluators.metrics.structural_similarity import check_sides, mean_ssim
 from evaluators.search.temporal import Frames
 
@@ -45,8 +46,9 @@ class Figure(NamedTuple):
         """
         groups = groups[self.queries]
         if self.statistic == "median":
-            median = column_error.median(self.values, float(self.chance), groups, seed)
-            return Metric(*median[:5], *self.type)
+            return median_metric(
+                self.values, float(self.chance), groups, seed, self.type
+            )
         share = self.statistic == "share"
         return mean_metric(
             self.values, self.chance, groups, seed, self.type, share=share
@@ -130,9 +132,9 @@ class Likeness:
 
     def figures(self, values: Values) -> dict[str, Figure]:
         """Return ssim@k."""
-        chance = np.array([self._chance[int(i)] for i in self._chosen])
+        level = np.array([self._chance[int(i)] for i in self._chosen])
         return {
-            name: Figure(ssim[self._chosen], chance, self._chosen, SSIM)
+            name: Figure(ssim[self._chosen], level, self._chosen, SSIM)
             for name, ssim in values.items()
         }
 
@@ -191,9 +193,9 @@ class ColumnErrors:
         """Return error, a median, and error_mean."""
         queries = np.flatnonzero(np.isfinite(self._mean))
         error = values["error"][queries]
-        chance = np.array(self.chance)
+        level = np.array(self.chance)
         return {
-            "error": Figure(error, chance, queries, ERROR, "median"),
+            "error": Figure(error, level, queries, ERROR, "median"),
             "error_mean": Figure(error, self._mean[queries], queries, ERROR),
         }
 
@@ -252,7 +254,7 @@ class LabelRanks:
         figures = {
             f"recall@{k}": Figure(
                 values[f"recall@{k}"][queries],
-                ranking.recall_at_chance(n, r, k),
+                chance.recall_at(n, r, k),
                 queries,
                 recall_type(k),
                 "share",
@@ -261,7 +263,7 @@ class LabelRanks:
         }
         figures["map"] = Figure(
             values["map"][queries],
-            ranking.average_precision_chance(n, r),
+            chance.average_precision(n, r),
             queries,
             HEADLINE,
             "share",

@@ -1,18 +1,19 @@
-"""What positives made from codes can teach at most, known before anything is trained.
+"""Information in labels and codes, measured before training.
 
-Pure functions of columns and drawn pairs: how near positives are to a network that
-learned nothing of them, the lowest loss that labels allow, and how much pairs share.
+Pure functions of columns and drawn pairs: how near positives are in an untrained
+embedding, the lowest loss that codes allow, and how many pairs share common codes only.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from evaluators.common import relevance
-from evaluators.metrics import ranking
+from evaluators.metrics.intervals import wilson
 
-COMMON = 0.05  # share of the records from which on a code is common
-LISTED = 5  # common codes that are named
+COMMON = 0.05  # share of the records above which a code is common
+LISTED = 5  # common codes that are listed
 
 
 def nearness(
@@ -21,20 +22,23 @@ def nearness(
     """Return how often an anchor's positive is nearer to it than another record.
 
     Args:
-        anchor: Unit-norm embeddings [m, d].
-        positive: Of the partner that was drawn for each, [m, d].
-        other: Of a record that was drawn at random for each, [m, d].
+        anchor: [m, d], unit-norm embeddings.
+        positive: [m, d], of the partner that was drawn for each.
+        other: [m, d], of a record that was drawn at random for each.
 
     Returns:
         `value` in [0, 1] with ties as one half, `n`, `chance` .5, Wilson's 95 %
         interval `low` and `high`, and the mean cosines `positive` and `random`.
+
+    Raises:
+        ValueError: If there is no pair.
     """
     if not len(anchor):
         raise ValueError("got no pair; expected one or more")
     near = np.einsum("md,md->m", anchor, positive, dtype=np.float64)
     far = np.einsum("md,md->m", anchor, other, dtype=np.float64)
     value = float((np.sign(near - far) + 1).mean() / 2)
-    low, high = ranking.wilson(value, len(near))
+    low, high = wilson(value, len(near))
     return {
         "value": value,
         "n": len(near),
@@ -46,15 +50,19 @@ def nearness(
     }
 
 
-class Odds:
-    """How likely each partner is, when it is drawn through the codes of an anchor.
+class PartnerDistribution:
+    """Probability of each partner that is drawn through the codes of an anchor.
 
-    The code is drawn among those that another record carries, in proportion to its
-    weight, the partner uniformly among the other carriers; who shares none is its own.
+    The code is drawn among those that another record has, in proportion to its weight,
+    the partner uniformly among the other records with that code. An anchor that shares
+    no code with any record is its own partner.
 
     Args:
-        codes: Int [n, C], each code once a record, -1 where padded.
-        weights: Float [n, C], 0 where padded.
+        codes: int [n, C], each code once a record, -1 where padded.
+        weights: float [n, C], 0 where padded.
+
+    Attributes:
+        is_single: bool [n], whether a record shares no code with any other.
     """
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray):
@@ -63,111 +71,129 @@ class Odds:
         shared = (codes >= 0) & (counts[codes] > 1)
         weights = np.where(shared, weights, 0.0).astype(np.float64)
         total = weights.sum(1, keepdims=True)
-        self.alone = total[:, 0] <= 0  # bool [n]
+        self.is_single = total[:, 0] <= 0
         self._codes, n = np.where(weights > 0, codes, -1), len(codes)
-        # Of each single other carrier of a code, [n, C].
+        # Probability of each single other record with a code, [n, C].
         others = np.maximum(counts[codes] - 1, 1)
-        self._each = weights / np.where(total > 0, total, 1.0) / others
-        # A record is drawn by all that carry one of its codes, but by itself.
-        drawn = np.bincount(codes[shared], self._each[shared], minlength=len(counts))
-        by_others = np.where(shared, drawn[codes] - self._each, 0.0).sum(1)
-        self._any = (by_others + self.alone) / n
+        self._by_code = weights / np.where(total > 0, total, 1.0) / others
+        # A record is drawn by all that have one of its codes, except by itself.
+        by_code = self._by_code
+        drawn = np.bincount(codes[shared], by_code[shared], minlength=len(counts))
+        by_others = np.where(shared, drawn[codes] - by_code, 0.0).sum(1)
+        self._marginal = (by_others + self.is_single) / n
 
-    def given(self, anchors: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    def conditional(self, anchors: np.ndarray, partners: np.ndarray) -> np.ndarray:
         """Return P(partner | anchor) of pairs of rows, float64 [m]."""
-        own, theirs = self._codes[anchors], self._codes[partners]
-        same = (own[:, :, None] == theirs[:, None, :]) & (own >= 0)[:, :, None]
-        odds = (self._each[anchors] * same.any(2)).sum(1)
-        return np.where(anchors == partners, self.alone[anchors], odds)
+        codes, partner_codes = self._codes[anchors], self._codes[partners]
+        same = codes[:, :, None] == partner_codes[:, None, :]  # [m, C, C]
+        same &= (codes >= 0)[:, :, None]
+        probability = (self._by_code[anchors] * same.any(2)).sum(1)
+        return np.where(anchors == partners, self.is_single[anchors], probability)
 
     def ratio(self, anchors: np.ndarray, partners: np.ndarray) -> np.ndarray:
         """Return P(partner | anchor) / P(partner), [m]; anchors are equally likely."""
-        return self.given(anchors, partners) / self._any[partners]
+        return self.conditional(anchors, partners) / self._marginal[partners]
 
 
 def hard_lower_bound(
-    odds: Odds, anchors: np.ndarray, partners: np.ndarray, candidates: int
+    distribution: PartnerDistribution,
+    anchors: np.ndarray,
+    partners: np.ndarray,
+    candidates: int,
 ) -> float:
     """Return the lowest InfoNCE of one positive that shares codes and nothing else.
 
-    L = E ln(1 + (N - 1) / r(a, k)), r = P(k | a) / P(k): a critic that knows r, among
-    N - 1 keys of other anchors, whose mean r is 1. C equal classes give
-    ln(1 + (N - 1) / C), and ln N - L is what the codes tell.
+    L = E ln(1 + (N - 1) / r(a, k)), r = P(k | a) / P(k): of a critic that knows r,
+    among N - 1 keys of other anchors, whose mean r is 1. C equal classes give
+    ln(1 + (N - 1) / C), and ln N - L is the information in the codes.
 
     Args:
-        odds: Of the records.
-        anchors: Rows [m].
-        partners: Rows [m] that were drawn for them.
+        distribution: Of the records.
+        anchors: int [m], rows.
+        partners: int [m], rows that were drawn for them.
         candidates: N.
 
     Returns:
-        Nats, 0 to ln N and a little.
+        Nats, from 0 to slightly above ln N.
     """
-    return float(np.log1p((candidates - 1) / odds.ratio(anchors, partners)).mean())
+    ratio = distribution.ratio(anchors, partners)
+    return float(np.log1p((candidates - 1) / ratio).mean())
 
 
-def soft_lower_bound(table: Mapping, anchors: np.ndarray, keys: np.ndarray) -> float:
+def soft_lower_bound(
+    table: Mapping[str, Any], anchors: np.ndarray, keys: np.ndarray
+) -> float:
     """Return the lowest cross-entropy with targets in proportion to shared codes.
 
     It is the mean entropy of the targets: each anchor's weighted Jaccard similarities
-    to all keys of its batch, over their sum. No network comes below.
+    to all keys of its batch, divided by their sum.
 
     Args:
         table: Columns "codes" and "code_weights", [n, C].
-        anchors: Rows [b, m], m of each of b batches.
-        keys: Rows [b, N], all keys of those batches.
+        anchors: int [b, m], rows, m of each of b batches.
+        keys: int [b, N], rows, all keys of those batches.
 
     Returns:
         Nats, 0 to ln N; an anchor that shares nothing with any key counts as 0.
     """
     columns = {name: np.asarray(table[name]) for name in ("codes", "code_weights")}
     entropies = []
-    for mine, theirs in zip(anchors, keys, strict=True):
-        sides = [{k: v[rows] for k, v in columns.items()} for rows in (mine, theirs)]
-        share = relevance.similarity(*sides)  # [m, N]
-        total = share.sum(1, keepdims=True)
-        share = np.divide(share, total, out=np.zeros_like(share), where=total > 0)
-        logs = np.log(share, out=np.zeros_like(share), where=share > 0)
-        entropies.append(-(share * logs).sum(1))
+    for anchor_rows, key_rows in zip(anchors, keys, strict=True):
+        anchor_table, key_table = (
+            {name: column[rows] for name, column in columns.items()}
+            for rows in (anchor_rows, key_rows)
+        )
+        p = relevance.similarity(anchor_table, key_table)  # [m, N]
+        total = p.sum(1, keepdims=True)
+        p = np.divide(p, total, out=np.zeros_like(p), where=total > 0)
+        log_p = np.log(p, out=np.zeros_like(p), where=p > 0)
+        entropies.append(-(p * log_p).sum(1))
     return float(np.mean(entropies))
 
 
-def common_only(
+def common_codes_only(
     codes: np.ndarray,
     names: list[str],
     anchors: np.ndarray,
     partners: np.ndarray,
     *,
     common: float = COMMON,
-) -> dict:
+) -> dict[str, Any]:
     """Return how many pairs share common codes and no other.
 
     Args:
-        codes: Int [n, C] of all records, -1 where padded.
-        names: Of the codes.
-        anchors: Rows [m].
-        partners: Rows [m], each another record than its anchor.
+        codes: int [n, C] of all records, -1 where padded.
+        names: Names of the codes.
+        anchors: int [m], rows.
+        partners: int [m], rows, each another record than its anchor.
         common: Share of the records above which a code is common.
 
     Returns:
-        `value`, the share of such pairs; `n`; `above`, what counts as common; `codes`,
-        the common codes that most pairs share, `{name, pairs, records}` with shares.
+        `value`, the share of such pairs; `n`; `above`, the share above which a code is
+        common; `codes`, the common codes that most pairs share, with their shares as
+        `{name, pairs, records}`.
     """
     codes = np.asarray(codes)
-    carried = np.bincount(codes[codes >= 0], minlength=len(names)) / len(codes)
-    own, theirs = codes[anchors], codes[partners]
-    shared = (own[:, :, None] == theirs[:, None, :]).any(2) & (own >= 0)  # [m, C]
-    usual = carried[own] > common
-    only = shared.any(1) & ~(shared & ~usual).any(1)
-    seen = np.bincount(own[shared & usual], minlength=len(names)) / max(len(own), 1)
-    first = np.argsort(-seen, kind="stable")[:LISTED]
+    frequency = np.bincount(codes[codes >= 0], minlength=len(names)) / len(codes)
+    anchor_codes, partner_codes = codes[anchors], codes[partners]
+    same = (anchor_codes[:, :, None] == partner_codes[:, None, :]).any(2)
+    shared = same & (anchor_codes >= 0)  # [m, C]
+    is_common = frequency[anchor_codes] > common
+    only_common = shared.any(1) & ~(shared & ~is_common).any(1)
+    count = np.bincount(anchor_codes[shared & is_common], minlength=len(names))
+    share = count / max(len(anchor_codes), 1)
+    most_shared = np.argsort(-share, kind="stable")[:LISTED]
     return {
-        "value": float(only.mean()) if len(only) else 0.0,
-        "n": len(only),
+        "value": float(only_common.mean()) if len(only_common) else 0.0,
+        "n": len(only_common),
         "above": common,
         "codes": [
-            {"name": names[c], "pairs": float(seen[c]), "records": float(carried[c])}
-            for c in first.tolist()
-            if seen[c]
+            {
+                "name": names[c],
+                "pairs": float(share[c]),
+                "records": float(frequency[c]),
+            }
+            for c in most_shared.tolist()
+            if share[c]
         ],
     }

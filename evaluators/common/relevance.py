@@ -1,12 +1,15 @@
 """Which gallery records are relevant to which query, in bounded memory."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-BLOCK_ROWS = 8192
-BLOCK = 64
+GALLERY_BLOCK = 8192  # gallery rows in memory at once
+QUERY_BLOCK = 64  # queries in memory at once
 ROUNDING = 1e-9  # sums of weights in another order
+
+Table = Mapping[str, Any]  # columns by name
 
 
 class Relevance(NamedTuple):
@@ -25,11 +28,40 @@ class Relevance(NamedTuple):
     mean_gain: np.ndarray | None = None
 
 
-def same_label(queries: dict, gallery: dict) -> Relevance:
-    """Pair records that share a label; -1 is no label, and own ids are left out.
+class CodeSets(NamedTuple):
+    """Sets of weighted codes, one a record.
+
+    Attributes:
+        codes: int [n, C], each code once a record, -1 where padded.
+        weights: float64 [n, C], 0 where padded.
+    """
+
+    codes: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, table: Table) -> "CodeSets":
+        """Return the sets of the columns `codes` and `code_weights`."""
+        codes = np.asarray(table["codes"])
+        order = np.argsort(codes, axis=1, kind="stable")
+        codes = np.take_along_axis(codes, order, axis=1)
+        weights = np.asarray(table["code_weights"], float)
+        weights = np.take_along_axis(weights, order, axis=1)
+        repeat = np.zeros(codes.shape, bool)
+        repeat[:, 1:] = codes[:, 1:] == codes[:, :-1]
+        codes = np.where(repeat, -1, codes)
+        return cls(codes, np.where(codes < 0, 0.0, weights))
+
+    def take(self, rows: np.ndarray | slice) -> "CodeSets":
+        """Return the sets of chosen records."""
+        return CodeSets(self.codes[rows], self.weights[rows])
+
+
+def same_label(queries: Table, gallery: Table) -> Relevance:
+    """Pair records that share a label, but no record with itself.
 
     Args:
-        queries: Columns "id" and "label" of the queries, [q].
+        queries: Columns "id" and "label" of the queries, [q]; label -1 for none.
         gallery: The same of the gallery, [n].
     """
     labels = gallery["label"]
@@ -44,7 +76,7 @@ def same_label(queries: dict, gallery: dict) -> Relevance:
     return Relevance(query[other], row[other])
 
 
-def shared_codes(queries: dict, gallery: dict, threshold: float, k: int) -> Relevance:
+def shared_codes(queries: Table, gallery: Table, threshold: float, k: int) -> Relevance:
     """Pair records whose weighted Jaccard similarity of codes reaches a threshold.
 
     Args:
@@ -53,82 +85,74 @@ def shared_codes(queries: dict, gallery: dict, threshold: float, k: int) -> Rele
         threshold: In (0, 1].
         k: Gains to keep for the ideal ranking.
     """
-    sides = [_weights(table) for table in (queries, gallery)]
+    query_sets, gallery_sets = CodeSets.of(queries), CodeSets.of(gallery)
     ideal = np.zeros((len(queries["id"]), k))
     total = np.zeros(len(ideal))
-    found = []
-    for start in range(0, len(gallery["id"]), BLOCK_ROWS):
-        gallery_block = slice(start, start + BLOCK_ROWS)
-        for at in range(0, len(ideal), BLOCK):
-            block = slice(at, at + BLOCK)
-            gain = _jaccard(sides[0], block, sides[1], gallery_block)  # [b, t]
+    pairs = []
+    for start in range(0, len(gallery["id"]), GALLERY_BLOCK):
+        gallery_block = slice(start, start + GALLERY_BLOCK)
+        for first in range(0, len(ideal), QUERY_BLOCK):
+            block = slice(first, first + QUERY_BLOCK)
+            gain = _pairwise_similarity(
+                query_sets.take(block), gallery_sets.take(gallery_block)
+            )  # [b, t]
             gain[queries["id"][block, None] == gallery["id"][None, gallery_block]] = 0
             total[block] += gain.sum(axis=1)
             both = np.concatenate([ideal[block], gain], axis=1)
             ideal[block] = -np.partition(-both, k - 1, axis=1)[:, :k]
             query, row = np.nonzero(gain >= threshold - ROUNDING)
-            found.append((query + at, row + start))
-    query, row = (np.concatenate(side) for side in zip(*found, strict=True))
+            pairs.append((query + first, row + start))
+    query, row = (np.concatenate(side) for side in zip(*pairs, strict=True))
     candidates = candidate_counts(queries["id"], gallery["id"])
     mean = total / np.maximum(candidates, 1)
     return Relevance(query, row, -np.sort(-ideal, axis=1), mean)
 
 
 def candidate_counts(query_ids: np.ndarray, gallery_ids: np.ndarray) -> np.ndarray:
-    """Return how many gallery records have another id than each query, [q]."""
+    """Return how many gallery records have another id than each query, int [q]."""
     ids = np.sort(gallery_ids)
-    own = np.searchsorted(ids, query_ids, "right") - np.searchsorted(ids, query_ids)
-    return len(ids) - own
+    first, last = (np.searchsorted(ids, query_ids, side) for side in ("left", "right"))
+    return len(ids) - (last - first)
 
 
-def gains_of(queries: dict, gallery: dict, rows: np.ndarray) -> np.ndarray:
-    """Return the weighted Jaccard similarity to chosen rows [q, k]; 0 where row is -1.
+def gains_of(queries: Table, gallery: Table, rows: np.ndarray) -> np.ndarray:
+    """Return the similarity of each query to chosen gallery rows, [q, k].
 
-    J = (weight of shared codes) / (weight of all codes that either carries), so that
-    sharing a code which every second mark carries counts for little.
+    Args:
+        queries: Columns "codes" and "code_weights" of the queries, [q, C].
+        gallery: The same of the gallery, [n, C].
+        rows: int [q, k], gallery rows; -1 for none, which counts as 0.
     """
-    (codes, weights), (their_codes, their_weights) = map(_weights, (queries, gallery))
-    same = codes[:, None, :, None] == their_codes[rows][:, :, None, :]  # [q, k, C, C]
-    shared = (same.any(axis=3) * weights[:, None, :]).sum(axis=2)
-    union = weights.sum(axis=1)[:, None] + their_weights[rows].sum(axis=2) - shared
+    left, right = CodeSets.of(queries), CodeSets.of(gallery).take(rows)
+    same = left.codes[:, None, :, None] == right.codes[:, :, None, :]  # [q, k, C, C]
+    shared = (same.any(axis=3) * left.weights[:, None, :]).sum(axis=2)
+    union = left.weights.sum(axis=1)[:, None] + right.weights.sum(axis=2) - shared
     return np.where(rows < 0, 0.0, _ratio(shared, union))
 
 
-def similarity(queries: dict, gallery: dict) -> np.ndarray:
-    """Return the weighted Jaccard similarity of all pairs, [q, n]; see gains_of."""
-    everything = slice(None)
-    sides = [_weights(table) for table in (queries, gallery)]
-    return _jaccard(sides[0], everything, sides[1], everything)
+def similarity(queries: Table, gallery: Table) -> np.ndarray:
+    """Return the weighted Jaccard similarity of all pairs, [q, n].
+
+    Args:
+        queries: Columns "codes" and "code_weights" of the queries, [q, C].
+        gallery: The same of the gallery, [n, C].
+    """
+    return _pairwise_similarity(CodeSets.of(queries), CodeSets.of(gallery))
 
 
-def _weights(table: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes and weights [n, C], each code once a record, weight 0 elsewhere."""
-    codes = np.asarray(table["codes"])
-    order = np.argsort(codes, axis=1, kind="stable")
-    codes = np.take_along_axis(codes, order, axis=1)
-    weights = np.take_along_axis(
-        np.asarray(table["code_weights"], float), order, axis=1
-    )
-    repeat = np.zeros(codes.shape, bool)
-    repeat[:, 1:] = codes[:, 1:] == codes[:, :-1]
-    codes = np.where(repeat, -1, codes)
-    return codes, np.where(codes < 0, 0.0, weights)
-
-
-def _jaccard(
-    left: tuple, block: slice, right: tuple, gallery_block: slice
-) -> np.ndarray:
-    """Return weighted Jaccard similarities [b, t]; see gains_of."""
-    codes, weights = left[0][block], left[1][block]
-    their_codes, their_weights = right[0][gallery_block], right[1][gallery_block]
-    names, index = np.unique(codes, return_inverse=True)
-    table = np.zeros((len(codes), len(names) + 1))  # the last column: not carried
-    np.put_along_axis(table, index.reshape(codes.shape), weights, axis=1)
-    at = np.minimum(np.searchsorted(names, their_codes), len(names) - 1)
-    known = (names[at] == their_codes) & (their_weights > 0)
-    at = np.where(known, at, len(names))
-    shared = sum(table[:, column] for column in at.T)
-    union = weights.sum(1)[:, None] + their_weights.sum(1)[None, :] - shared
+def _pairwise_similarity(left: CodeSets, right: CodeSets) -> np.ndarray:
+    """Return the weighted Jaccard similarities of all pairs, [b, t]."""
+    names, index = np.unique(left.codes, return_inverse=True)
+    # Weight of each name in each left set; the last column is for codes without a name.
+    table = np.zeros((len(left.codes), len(names) + 1))
+    np.put_along_axis(table, index.reshape(left.codes.shape), left.weights, axis=1)
+    column = np.minimum(np.searchsorted(names, right.codes), len(names) - 1)
+    is_named = (names[column] == right.codes) & (right.weights > 0)
+    column = np.where(is_named, column, len(names))
+    shared = np.zeros((len(left.codes), len(right.codes)))
+    for position in column.T:
+        shared = shared + table[:, position]
+    union = left.weights.sum(1)[:, None] + right.weights.sum(1)[None, :] - shared
     return _ratio(shared, union)
 
 

@@ -13,8 +13,9 @@ from evaluators.common.metric import (
     Metrics,
     MetricType,
 )
-from evaluators.metrics import ranking
-from evaluators.search.exact import Ranks
+from evaluators.metrics import chance, ranking
+from evaluators.metrics.intervals import mean_metric
+from evaluators.search.scores import Ranks
 
 
 class QueryValues(NamedTuple):
@@ -78,26 +79,26 @@ def rank_figures(
     for at in k:
         figures[f"recall@{at}"] = QueryValues(
             ranking.recall_at(ranks.rank, query, q, at),
-            ranking.recall_at_chance(n, r, at),
+            chance.recall_at(n, r, at),
             recall_type(at),
         )
         figures[f"precision@{at}"] = QueryValues(
             ranking.precision_at(ranks.rank, query, q, at),
-            ranking.precision_at_chance(n, r, at),
+            chance.precision_at(n, r, at),
             SCORE,
         )
     figures["map"] = QueryValues(
         ranking.average_precision(ranks.rank, query, q),
-        ranking.average_precision_chance(n, r),
+        chance.average_precision(n, r),
         HEADLINE,
     )
     figures["map_at_r"] = QueryValues(
-        ranking.map_at_r(ranks.rank, query, q), ranking.map_at_r_chance(n, r), SCORE
+        ranking.map_at_r(ranks.rank, query, q), chance.map_at_r(n, r), SCORE
     )
     worst = ranking.worst_ranks(ranks.above, ranks.tied, query)
     figures["nar"] = QueryValues(
         ranking.normalized_average_rank(worst, query, q, n),
-        ranking.normalized_average_rank_chance(n, r),
+        chance.normalized_average_rank(n, r),
         ERROR,
     )
     return figures
@@ -125,38 +126,17 @@ def summarize_searches(
     for name in names:
         figures = [s.values[name] for s in searches]
         values = np.concatenate([figure.values for figure in figures])
-        chance = np.concatenate([figure.chance for figure in figures])
-        summary = ranking.summarize(
-            values, chance, groups, strata, seed, share=figures[0].share
+        levels = np.concatenate([figure.chance for figure in figures])
+        metrics[name] = mean_metric(
+            values,
+            levels,
+            groups,
+            seed,
+            figures[0].type,
+            share=figures[0].share,
+            strata=strata,
         )
-        metrics[name] = Metric(*summary, *figures[0].type)
     return metrics
-
-
-def mean_metric(
-    values: np.ndarray,
-    chance: np.ndarray | float,
-    groups: np.ndarray,
-    seed: int,
-    metric_type: MetricType,
-    *,
-    share: bool = False,
-) -> Metric:
-    """Return the mean over queries as a metric.
-
-    Args:
-        values: [q].
-        chance: [q], or one level for all.
-        groups: int [q]; values of one group are not independent.
-        seed: Random seed of the bootstrap.
-        metric_type: Kind and direction.
-        share: Whether values lie between 0 and 1.
-    """
-    values = np.asarray(values, float)
-    chances = np.broadcast_to(np.asarray(chance, float), values.shape)
-    strata = np.zeros(len(values), int)
-    summary = ranking.summarize(values, chances, groups, strata, seed, share=share)
-    return Metric(*summary, *metric_type)
 
 
 def count_metric(value: int, n: int) -> Metric:

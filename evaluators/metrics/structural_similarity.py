@@ -1,5 +1,7 @@
 """Structural similarity (SSIM; Wang et al., 2004) of stored frames."""
 
+from typing import Any
+
 import numpy as np
 from skimage.metrics import structural_similarity
 
@@ -27,4 +29,5 @@ def mean_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """
     side = min(a.shape)
     window = min(WINDOW, side - 1 + side % 2)
-    return float(structural_similarity(a, b, win_size=window, data_range=255))
+    ssim: Any = structural_similarity(a, b, win_size=window, data_range=255)
+    return float(ssim)

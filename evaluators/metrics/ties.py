@@ -1,10 +1,10 @@
-"""Scores that lie too close to each other to be ranked by."""
+"""Scores that are too close to each other to rank records by."""
 
 import numpy as np
 from jax.scipy.stats import norm
 
-WITHIN = 0.02  # cosine; closer scores than this do not tell records apart
-DRAWS = 64  # of the best scores of each query, for chance
+WITHIN = 0.02  # cosine; closer scores do not tell records apart
+DRAWS = 64  # draws of the best scores of each query, for chance
 
 
 def leading(scores: np.ndarray, within: float = WITHIN) -> np.ndarray:
@@ -18,14 +18,14 @@ def leading(scores: np.ndarray, within: float = WITHIN) -> np.ndarray:
 
 
 def nearly_tied(scores: np.ndarray, within: float = WITHIN) -> np.ndarray:
-    """Return whether all scores of a query lie that close, and are several, bool [q].
+    """Return whether a query has several scores, all that close, bool [q].
 
     Args:
         scores: As in `leading`, at least one of a query finite.
-        within: The same.
+        within: As in `leading`.
     """
-    listed = np.isfinite(scores).sum(axis=1)
-    return (listed > 1) & (leading(scores, within) == listed)
+    count = np.isfinite(scores).sum(axis=1)
+    return (count > 1) & (leading(scores, within) == count)
 
 
 def tied_by_chance(
@@ -33,16 +33,17 @@ def tied_by_chance(
 ) -> np.ndarray:
     """Return the share of ties among the k best of directions spread evenly, [q].
 
-    Cosines of such are normal with standard deviation 1 / sqrt(d), for large d. The
-    largest of n uniform numbers is U^(1/n), and each next the largest of those below
-    (Devroye, Non-Uniform Random Variate Generation, 1986, section V.3.1).
+    Their cosines are normal with standard deviation 1 / sqrt(d), for large d. The
+    largest of n uniform numbers is U^(1/n), and each next the largest of those below.
 
     Args:
-        candidates: Of each query, int [q].
-        k: Scores that are looked at.
+        candidates: int [q], candidates of each query.
+        k: Scores that are compared.
         d: Width of the embeddings.
-        seed: Of the draws.
+        seed: Random seed of the draws.
         within: As in `leading`.
+
+    Source: Devroye, Non-Uniform Random Variate Generation, 1986, section V.3.1.
     """
     n = candidates[:, None] - np.arange(k)[None, :]  # [q, k], 0 or less past the last
     drawn = np.random.default_rng(seed).uniform(size=(DRAWS, *n.shape))

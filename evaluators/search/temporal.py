@@ -1,4 +1,4 @@
-"""Frames of clips, and which of them a query may find."""
+"""Frames of clips, and which of them are candidates of a query."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from evaluators.common import embeddings
-from evaluators.common.protocols import Embed
-from evaluators.search import exact as exact_search
+from evaluators.common.protocols import Embed, Split
+from evaluators.search.scores import GALLERY_BLOCK, inner_products
 
-BLOCK = 64  # queries whose scores with the whole gallery are in memory at once
+QUERY_BLOCK = 64  # queries whose scores with the whole gallery are in memory at once
 ROUNDING = 1e-9  # seconds: times are multiples of 1 / rate only up to rounding
 LISTED = 20  # values named in a message
 
@@ -19,21 +19,21 @@ class Frames:
     """Frames of some splits.
 
     Attributes:
-        splits: Of one dataset.
-        rows: int [m], of the splits one after another.
+        splits: Splits of one dataset.
+        rows: int [m], rows of the joined splits.
         table: Columns of the frames, [m] each.
     """
 
-    splits: Sequence
+    splits: Sequence[Split]
     rows: np.ndarray
     table: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, splits: Sequence, only: str, *columns: str) -> "Frames":
+    def of(cls, splits: Sequence[Split], only: str, *columns: str) -> "Frames":
         """Return frames in order of their ids.
 
         Args:
-            splits: Of one dataset.
+            splits: Splits of one dataset.
             only: "column=value,value", the frames to keep; "" for all.
             columns: Names of further columns of the table; "" for none.
 
@@ -48,8 +48,8 @@ class Frames:
             rows = rows[np.isin(table[name], _values(table[name], values))[rows]]
         if not len(rows):
             raise ValueError(
-                f"got only={only!r}, which no frame of a split is that is asked for; "
-                f"choices there: {_listed(table[name]) if only else 'none'}"
+                f"got only={only!r}, which no frame of the chosen splits matches; "
+                f"choices: {_listed(table[name]) if only else 'none'}"
             )
         return cls(splits, rows, embeddings.take(table, rows))
 
@@ -62,38 +62,44 @@ class Frames:
         return Frames(self.splits, self.rows[places], table)
 
     def embed(self, embed: Embed, view: str | None) -> np.ndarray | None:
-        """Return their embeddings [m, d]; None where embed cannot make views."""
+        """Return their embeddings [m, d]; None where there is no such view."""
         rows = np.sort(self.rows)
-        parts = [(split, rows[own] - first) for split, first, own in self._parts(rows)]
+        parts = [
+            (split, rows[mask] - first) for split, first, mask in self._parts(rows)
+        ]
         z = embeddings.embed_parts(embed, parts, view)
         if z is None or np.array_equal(rows, self.rows):
             return z
         return z[np.searchsorted(rows, self.rows)]
 
     def read(self, places: np.ndarray) -> np.ndarray:
-        """Return stored frames, uint8 [k, h, w]."""
-        rows = self.rows[places]
-        found: dict[int, np.ndarray] = {}
-        for split, first, own in self._parts(rows):
-            frames = split.read(rows[own] - first)["image"][..., 0]
-            found |= zip(np.flatnonzero(own).tolist(), frames, strict=True)
-        return np.stack([found[i] for i in range(len(rows))])
+        """Return stored frames, uint8 [k, h, w].
 
-    def _parts(self, rows: np.ndarray) -> Iterator[tuple]:
-        """Yield each split, its first row, and which of rows are its, bool [k]."""
+        Args:
+            places: int [k], positions in this object.
+        """
+        rows = self.rows[places]
+        images: dict[int, np.ndarray] = {}
+        for split, first, mask in self._parts(rows):
+            stored = split.read(rows[mask] - first)["image"][..., 0]
+            images |= zip(np.flatnonzero(mask).tolist(), stored, strict=True)
+        return np.stack([images[i] for i in range(len(rows))])
+
+    def _parts(self, rows: np.ndarray) -> Iterator[tuple[Split, int, np.ndarray]]:
+        """Yield each split, its first row, and which of rows are in it, bool [k]."""
         first = 0
         for split in self.splits:
-            own = (rows >= first) & (rows < first + len(split))
-            if own.any():
-                yield split, first, own
+            mask = (rows >= first) & (rows < first + len(split))
+            if mask.any():
+                yield split, first, mask
             first += len(split)
 
 
 class Candidates:
-    """Which gallery frames a query may find.
+    """Which gallery frames are candidates of a query.
 
-    None of its own clip that is `window` seconds away or less, such as itself, or whose
-    distance in time is not known; and none with its value in the column `apart`.
+    Excluded are frames of its clip that are `window` seconds away or less, itself among
+    them, or whose time is missing, and frames with its value in the column `apart`.
 
     Args:
         queries: Columns "clip" and "time" of the queries, and `apart`, [q].
@@ -109,19 +115,19 @@ class Candidates:
         self._window = window
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yield the queries in groups that are worked on together, int [b]."""
+        """Yield the queries in groups that are searched together, int [b]."""
         rows = np.arange(len(self._time[0]))
-        yield from (rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK))
+        yield from (rows[i : i + QUERY_BLOCK] for i in range(0, len(rows), QUERY_BLOCK))
 
     def mask(self, block: np.ndarray) -> np.ndarray:
         """Return whether each gallery frame is a candidate, bool [b, n]."""
-        out = _equal(self._clip, block)
+        excluded = _equal(self._clip, block)
         if self._window >= 0:
-            then, now = self._time[0][block, None], self._time[1][None, :]
-            out &= ~(np.abs(then - now) > self._window + ROUNDING)
+            query_time, time = self._time[0][block, None], self._time[1][None, :]
+            excluded &= ~(np.abs(query_time - time) > self._window + ROUNDING)
         if self._apart is not None:
-            out |= _equal(self._apart, block)
-        return ~out
+            excluded |= _equal(self._apart, block)
+        return ~excluded
 
     def counts(self) -> np.ndarray:
         """Return how many candidates each query has, int [q]."""
@@ -139,20 +145,17 @@ class Candidates:
         Raises:
             ValueError: If a value is not finite.
         """
-        tiles = [
-            slice(i, i + exact_search.BLOCK_ROWS)
-            for i in range(0, len(gallery), exact_search.BLOCK_ROWS)
-        ]
+        starts = range(0, len(gallery), GALLERY_BLOCK)
         for block in self.blocks():
             scores = np.concatenate(
                 [
-                    exact_search.inner_products(z[block], gallery[gallery_block])
-                    for gallery_block in tiles
+                    inner_products(z[block], gallery[start : start + GALLERY_BLOCK])
+                    for start in starts
                 ],
                 axis=1,
             )
             if not np.isfinite(scores).all():
-                raise ValueError("got embeddings that hold values not finite")
+                raise ValueError("got embeddings with values that are not finite")
             yield block, np.where(self.mask(block), scores, -np.inf)
 
 
@@ -161,8 +164,14 @@ def with_candidates(
 ) -> tuple[Frames, Candidates]:
     """Return the queries that have a candidate, and the candidates.
 
+    Args:
+        queries: Frames that are searched from.
+        gallery: Frames that are searched.
+        window: As in `Candidates`.
+        apart: As in `Candidates`.
+
     Raises:
-        ValueError: If none has; says which field leaves them without.
+        ValueError: If no query has one; names the field that excludes them.
     """
     fields = window, apart
     counts = Candidates(queries.table, gallery.table, *fields).counts()
@@ -177,19 +186,19 @@ def with_candidates(
 
 
 def _at_fault(queries: Frames, gallery: Frames, window: float, apart: str) -> str:
-    """Say which field, changed alone, would leave queries a candidate."""
-    changed = {
+    """Return a phrase on the field whose change alone would give a candidate."""
+    changes = {
         "window leaves out all": (0.0, apart),
         "apart leaves out all": (window, ""),
         "window leaves out all, and so does apart": (0.0, ""),
     }
-    for said, fields in changed.items():
+    for phrase, fields in changes.items():
         if Candidates(queries.table, gallery.table, *fields).counts().any():
-            return said
+            return phrase
     return "there is none but the query itself"
 
 
-def check_only(splits: Sequence, only: str) -> None:
+def check_only(splits: Sequence[Split], only: str) -> None:
     """Raise ValueError unless each value that `only` names is in one of the splits."""
     name, words = _parsed(only)
     if not only:
@@ -214,7 +223,7 @@ def _parsed(only: str) -> tuple[str, list[str]]:
 
 
 def _values(column: np.ndarray, words: list[str]) -> list:
-    """Words as values of a column; nan, which no frame has, for what is no number."""
+    """Return words as values of a column; nan, which equals none, for non-numbers."""
     if column.dtype.kind not in "fiu":
         return words
     return [_number(word) for word in words]
@@ -234,7 +243,7 @@ def _listed(column: np.ndarray) -> str:
 
 
 def _numbered(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two columns with each distinct value as a number; what is missing is one too."""
+    """Return two columns with each distinct value, a missing one too, as a number."""
     code = np.unique(np.concatenate([left, right]), return_inverse=True)[1]
     return code[: len(left)], code[len(left) :]
 

@@ -55,7 +55,7 @@ class Transform(TransformBase):
 
     view_class: ClassVar = ImageView
     # Images on white, compared by their ink.
-    baselines: ClassVar = {"pixels": {"size": 32, "ground": 1.0}}
+    baselines: ClassVar = {"pixels": {"size": 32, "background": 1.0}}
     preview_titles: ClassVar = ("record", "view 1", "view 2")
 
     size: Annotated[int, Interval(ge=1, le=4096)]

@@ -78,7 +78,7 @@ class Transform(TransformBase):
     view_class: ClassVar = UltrasoundView
     view_names: ClassVar = ("view1", "view2", "moved")
     # Gray images, most of them dark.
-    baselines: ClassVar = {"pixels": {"size": 32, "ground": 0.0}}
+    baselines: ClassVar = {"pixels": {"size": 32, "background": 0.0}}
     preview_titles: ClassVar = ("frame", "view 1", "view 2", "next frame", "moved")
 
     size: tuple[_Side, _Side]

@@ -74,7 +74,7 @@ class Transform(TransformBase):
 
     view_class: ClassVar = MaskView
     # Zero-filled images, most of them dark.
-    baselines: ClassVar = {"pixels": {"size": 64, "ground": 0.0}}
+    baselines: ClassVar = {"pixels": {"size": 64, "background": 0.0}}
     preview_titles: ClassVar = (
         "object", "mask 1", "k-space 1", "zero-filled 1", "mask 2", "k-space 2",
         "zero-filled 2",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from models.efficientnet import B0
-from models.pretrained import assign
+from models.pretrained.common import assign
 
 Tree = Any
 
@@ -119,7 +119,7 @@ def load(path: str, variables: Tree) -> Tree:
     gray picture then gives what three equal channels gave.
 
     Args:
-        path: What `weights.read` reads, of torchvision's or timm's EfficientNet or of
+        path: What `assign.read` reads, of torchvision's or timm's EfficientNet or of
             Hugging Face's EfficientNetModel or EfficientNetForImageClassification.
         variables: Of the model, of any width and depth.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from models.pretrained import assign as assign_lib
+from models.pretrained.common import assign as assign_lib
 
 Tree = Any
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from models.pretrained import assign
+from models.pretrained.common import assign
 
 Tree = Any
 
@@ -21,7 +21,7 @@ def load(path: str, variables: Tree) -> Tree:
     a gray picture then gives what three equal channels gave.
 
     Args:
-        path: What `weights.read` reads, of torchvision's or timm's ResNet or of Hugging
+        path: What `assign.read` reads, of torchvision's or timm's ResNet or of Hugging
             Face's ResNetModel or ResNetForImageClassification.
         variables: Of the model.
 

@@ -86,14 +86,17 @@ class PerChunk:
         step: jax.Array | int,
     ) -> LossOutput:
         """Return the mean loss over chunks, and the state after the last one."""
-        parts = jax.tree.map(lambda x: x.reshape(self.chunks, -1, *x.shape[1:]), batch)
+        batch = jax.tree.map(lambda x: x.reshape(self.chunks, -1, *x.shape[1:]), batch)
 
         def body(extra, chunk):
-            value, (extra, metrics) = self.objective.loss(params, extra, *chunk, step)
+            records, key = chunk
+            value, (extra, metrics) = self.objective.loss(
+                params, extra, records, key, step
+            )
             return extra, (value, metrics)
 
         keys = jax.random.split(rng, self.chunks)
-        extra, outputs = lax.scan(jax.checkpoint(body), extra, (parts, keys))
+        extra, outputs = lax.scan(jax.checkpoint(body), extra, (batch, keys))
         value, metrics = jax.tree.map(lambda x: x.mean(0), outputs)
         return value, (extra, metrics)
 

@@ -28,6 +28,19 @@ def apply_training(
     return output, new.get("batch_stats", stats)
 
 
+def apply_inference(
+    module: nn.Module, params: Params, stats: Tree, x: jax.Array
+) -> Tree:
+    """Return the output of a network that uses its running statistics."""
+    return module.apply({"params": params, "batch_stats": stats}, x, train=False)
+
+
+def init_keys(rng: jax.Array) -> dict[str, jax.Array]:
+    """Return the keys by which a network starts."""
+    params, dropout = jax.random.split(rng)
+    return {"params": params, "dropout": dropout}
+
+
 class Encoder(nn.Module):
     """Backbone and projector in one tree of parameters."""
 
@@ -58,9 +71,8 @@ class PredictingNetwork:
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Params, Extra]:
         """Return parameters and batch statistics of encoder and predictor."""
-        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
         (_, z), encoder = self.encoder.init_with_output(
-            keys, batch["view1"], train=False
+            init_keys(rng), batch["view1"], train=False
         )
         head_keys = {"params": jax.random.fold_in(rng, 2)}
         predictor = self.predictor.init(head_keys, z, train=False)
@@ -91,11 +103,8 @@ class PredictingNetwork:
 
     def embed(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
         """Return unit-norm embeddings of `batch["image"]`, from running statistics."""
-        variables = {
-            "params": params["encoder"],
-            "batch_stats": extra["batch_stats"]["encoder"],
-        }
-        h, z = self.encoder.apply(variables, batch["image"], train=False)
+        stats = extra["batch_stats"]["encoder"]
+        h, z = apply_inference(self.encoder, params["encoder"], stats, batch["image"])
         return unit_norm(self.embedded(h, z))
 
 
@@ -115,8 +124,7 @@ class PairNetwork:
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Params, Extra]:
         """Return parameters and batch statistics of the network."""
-        keys = dict(zip(("params", "dropout"), jax.random.split(rng), strict=True))
-        variables = self.backbone.init(keys, batch["view1"], train=False)
+        variables = self.backbone.init(init_keys(rng), batch["view1"], train=False)
         return variables["params"], {"batch_stats": variables.get("batch_stats", {})}
 
     def encode(
@@ -144,9 +152,8 @@ class PairNetwork:
 
     def embed(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
         """Return unit-norm embeddings of `batch["image"]`, from running statistics."""
-        variables = {"params": params, **extra}
-        h = self.backbone.apply(variables, batch["image"], train=False)
-        return unit_norm(h)
+        stats = extra["batch_stats"]
+        return unit_norm(apply_inference(self.backbone, params, stats, batch["image"]))
 
 
 def gathered_columns(n: int, axis_name: str | None) -> jax.Array:

@@ -7,7 +7,6 @@ from reporting import history, metric_facts
 from reporting.alarms.common.rule import (
     FEW_QUERIES,
     JUDGING,
-    SETTLING,
     Finding,
     Findings,
     Run,
@@ -36,13 +35,13 @@ def not_above_baseline(run: Run, *, judging: float = JUDGING) -> Findings:
         return
     metrics = {tag: m for tag, m in run.history.metrics().items() if _has_value(m)}
     sets = [(tags, ()) for tags in metric_facts.headlines_by_set(metrics).values()]
-    sets += [([tag], (COPY,)) for tag, _ in _named(run, "cosine")]
+    sets += [([tag], (COPY,)) for tag, _ in run.evaluated("cosine")]
     for tags, only in sets:
         unbeaten = _unbeaten([metrics[tag] for tag in tags], only)
         if unbeaten:
             yield Finding(
                 tags[0],
-                _evaluated_at(run),
+                run.evaluated_at,
                 f"{tags[0]} is {number(metrics[tags[0]]['value'])}, not above the "
                 f"interval of {' or '.join(unbeaten)}: for this task training has "
                 "added nothing yet.",
@@ -92,7 +91,7 @@ def saturated(run: Run, *, perfect: float = 0.999, solved: float = 0.97) -> Find
         seen += f", and without training: {', '.join(easy)}" if easy else ""
         yield Finding(
             tag,
-            _evaluated_at(run),
+            run.evaluated_at,
             f"{seen}: the task is too easy to tell good embeddings from bad ones.",
             "Use a larger gallery or harder queries.",
         )
@@ -120,63 +119,11 @@ def below_chance(
             continue
         yield Finding(
             tag,
-            _evaluated_at(run),
+            run.evaluated_at,
             f"{tag} is {measured(metric)}, below its chance level {number(chance)}: "
             "most likely the ranking is reversed.",
             "Check the sign of similarities, and that a loss over ranks starts at the "
             "nearest key.",
-        )
-
-
-@alarm(shows="directions of embeddings are far from evenly spread")
-def low_uniformity(
-    run: Run, *, share: float = 0.2, settling: float = SETTLING
-) -> Findings:
-    """Find embeddings that are all near each other, even where their spread is normal.
-
-    Args:
-        run: The run.
-        share: Share of the uniformity of directions spread evenly.
-        settling: Share of the run in which embeddings are not judged.
-    """
-    if run.progress < settling:
-        return
-    for tag, metric in _named(run, "uniformity"):
-        even = metric["chance"]  # of directions spread evenly, negative
-        if even is None or metric["value"] <= share * even:
-            continue
-        yield Finding(
-            tag,
-            _evaluated_at(run),
-            f"Embeddings are concentrated: {tag} is {number(metric['value'])} where "
-            f"directions spread evenly have {number(even)} and one point has 0.",
-            "Take more negatives, a lower temperature or a lower learning rate.",
-        )
-
-
-@alarm(shows="a record is as far from its view as from random records")
-def views_not_aligned(
-    run: Run, *, share: float = 0.9, judging: float = JUDGING
-) -> Findings:
-    """Find views of a record that lie no nearer to it than random records do.
-
-    Args:
-        run: The run.
-        share: Share of the distance of random records.
-        judging: Share of the run after which views are judged.
-    """
-    if run.progress < judging:
-        return
-    for tag, metric in _named(run, "alignment"):
-        distance = metric["chance"]
-        if not distance or metric["value"] < share * distance:
-            continue
-        yield Finding(
-            tag,
-            _evaluated_at(run),
-            f"A record and its view are {number(metric['value'])} apart ({tag}), "
-            f"random records {number(distance)}: the views are not recognized.",
-            "Look at the views with `preview`; weaker augmentation may be needed.",
         )
 
 
@@ -197,7 +144,7 @@ def zero_recall(run: Run, *, few: int = FEW_QUERIES) -> Findings:
             continue
         yield Finding(
             tag,
-            _evaluated_at(run),
+            run.evaluated_at,
             f"{tag} is 0 in {count(n)} queries: with 95 % confidence the true value is "
             f"below {number(metric['high'])} (chance {number(metric['chance'])}).",
             "So few queries say little; evaluate on more."
@@ -219,7 +166,7 @@ def few_queries(run: Run, *, few: int = FEW_QUERIES) -> Findings:
         if n and n < few and metric["value"]:
             yield Finding(
                 tag,
-                _evaluated_at(run),
+                run.evaluated_at,
                 f"{tag} is {measured(metric)}: so few queries say little.",
                 "Hold out more records, or do not report the score as a result.",
             )
@@ -233,7 +180,7 @@ def near_ties(run: Run, *, share: float = 0.9) -> Findings:
         run: The run.
         share: Share of queries that may have such neighbors.
     """
-    for tag, metric in _named(run, "near_ties"):
+    for tag, metric in run.evaluated("near_ties"):
         if metric["value"] > share:
             level = metric["chance"]
             even = (
@@ -243,7 +190,7 @@ def near_ties(run: Run, *, share: float = 0.9) -> Findings:
             )
             yield Finding(
                 tag,
-                _evaluated_at(run),
+                run.evaluated_at,
                 f"{percent(metric['value'])} of the queries have neighbors whose "
                 f"scores are nearly tied{even}: their order says little.",
                 "Train longer, or look at how the embeddings spread.",
@@ -265,7 +212,7 @@ def ssim_at_chance(run: Run, *, above: float = 0.05) -> Findings:
         for tag, metric in run.history.metrics().items()
         if metric["kind"] in ("score", "error") and _has_value(metric)
     }
-    for tag, metric in _named(run, "ssim@1"):
+    for tag, metric in run.evaluated("ssim@1"):
         chance = metric["chance"]
         if chance is None or metric["value"] - chance >= above:
             continue
@@ -273,32 +220,12 @@ def ssim_at_chance(run: Run, *, above: float = 0.05) -> Findings:
             continue
         yield Finding(
             tag,
-            _evaluated_at(run),
+            run.evaluated_at,
             f"{tag} is {number(metric['value'])} where random pairs have "
             f"{number(chance)}: an SSIM so near to theirs says nothing of the "
             "embeddings.",
             "Judge by a column or by labels.",
         )
-
-
-@alarm(shows="records have the embedding of another record")
-def duplicates(run: Run, *, share: float = 0.01) -> Findings:
-    """Find records whose embedding is that of another.
-
-    Args:
-        run: The run.
-        share: Share of records that may have one.
-    """
-    for tag, metric in _named(run, "duplicates"):
-        if metric["value"] > share:
-            yield Finding(
-                tag,
-                _evaluated_at(run),
-                f"{percent(metric['value'])} of the records have the embedding of "
-                "another: the data holds duplicates, which are found without having "
-                "learned anything.",
-                "Take them out.",
-            )
 
 
 @alarm(shows="training records are better than as many held-out ones")
@@ -311,14 +238,14 @@ def generalization_gap(run: Run, *, gap: float = 0.1) -> Findings:
         run: The run.
         gap: Difference between training and evaluation.
     """
-    for tag, metric in _named(run, "gap"):
+    for tag, metric in run.evaluated("gap"):
         low = metric["low"] if metric["low"] is not None else metric["value"]
         if metric["value"] <= gap or low <= 0:
             continue
         unit = " of the loss's chance level" if tag == history.LOSS_GAP else ""
         yield Finding(
             tag,
-            _evaluated_at(run),
+            run.evaluated_at,
             f"{tag} is {measured(metric)}: training records are so much{unit} "
             "better than as many held-out ones.",
             "Stop earlier, take a smaller network, stronger augmentation or more data, "
@@ -326,22 +253,8 @@ def generalization_gap(run: Run, *, gap: float = 0.1) -> Findings:
         )
 
 
-def _evaluated_at(run: Run) -> int:
-    """Return the step of the latest evaluation; 0 before the first."""
-    last = run.history.last("eval")
-    return last["step"] if last else 0
-
-
 def _has_value(metric: Mapping[str, Any]) -> bool:
     return history.is_finite(metric["value"])
-
-
-def _named(run: Run, name: str) -> Iterator[tuple[str, Metric]]:
-    """Yield evaluated metrics of a name with a value."""
-    for tag in run.history.named(name):
-        metric = run.history.metrics()[tag]
-        if tag.startswith("eval/") and _has_value(metric):
-            yield tag, metric
 
 
 def _scores(run: Run) -> Iterator[tuple[str, Metric]]:

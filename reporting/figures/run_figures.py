@@ -163,13 +163,11 @@ def _most_telling(metrics: Mapping[str, Metric], tags: Sequence[str]) -> list[st
 
 
 def embedding_tags(history: History) -> list[str]:
-    """Return the diagnostics of training, and of sets that have nothing else."""
+    """Return the directed metrics of sets that have nothing but diagnostics."""
     metrics = history.metrics()
     sets: dict[str, list[str]] = {}
     for tag, metric in metrics.items():
         place = tag.split("/")
-        if place[0] == "diag" and metric["chance"] is not None:
-            sets.setdefault("", []).append(tag)
         if place[0] == "eval" and metric["better"]:
             sets.setdefault(place[1], []).append(tag)
     return [

@@ -61,10 +61,11 @@ def training(history: History) -> list[Figure]:
     sides = [tag for tag in SIDES if tag in metrics]
     tags = [
         tag
-        for tag, metric in metrics.items()
-        if tag.startswith("train/") and tag != LOSS
-        if metric["chance"] is not None
+        for tag in history.batch_tags
+        if tag != LOSS and metrics[tag]["chance"] is not None
     ]
+    # What has no direction describes batches, and comes last.
+    tags.sort(key=lambda tag: not metrics[tag]["better"])
     panels = [_both_sides(history, sides)] if sides else []
     rest = tags[: PANELS - len(panels)]
     return panels + [style.metric_panel(history, tag) for tag in rest]

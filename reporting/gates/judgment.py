@@ -62,32 +62,6 @@ def complete(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"epoch": spec["at"]} | spec
 
 
-def judge(
-    gates: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    over: bool = True,
-) -> dict[str, dict]:
-    """Judges gates on measured values.
-
-    Args:
-      gates: name to gate, free of faults.
-      metrics: tag to metric, as `History.metrics` gives.
-      over: whether the gates' time has come; before that they are neither passed nor
-        failed.
-
-    Returns:
-      `{name: {passed, required, metric, op, value, low, high, n, bound, at, note}}`:
-      what was measured with its interval and sample size, the number it had to reach,
-      and the judgment in words; `passed` is None where the time has not come.
-    """
-    judged = {}
-    for name, spec in gates.items():
-        spec = complete(spec)
-        measured = metrics.get(spec["metric"]) or history_lib.as_metric(None)
-        judged[name] = _judge_one(spec, [measured], over)
-    return judged
-
-
 def judge_run(gates: Mapping[str, Any], history: History) -> dict[str, dict]:
     """Judges gates on a run's history, each with what was known when it was due.
 
@@ -96,8 +70,11 @@ def judge_run(gates: Mapping[str, Any], history: History) -> dict[str, dict]:
       history: the run's events; what was decided of a gate before is in it.
 
     Returns:
-      As `judge`, and in each gate `epoch` and `step` of the judgment, `history`, all
-      judgments so far, and `action`, what followed from the last.
+      `{name: {passed, required, metric, op, value, low, high, n, bound, at, note,
+      epoch, step, history, action}}`: what was measured with its interval and sample
+      size, the number it had to reach, and the judgment in words; `passed` is None if
+      the time has not come. `epoch` and `step` are of the judgment, `history` has all
+      judgments so far, `action` is what followed from the last.
     """
     judged, over = {}, history.finished
     for name, spec in gates.items():

@@ -1,12 +1,11 @@
 """Faults in the gates of a config, found before any data is read."""
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from reporting.formatting import number
+from reporting.formatting import hint, number
 from reporting.gates import decisions
 from reporting.gates.judgment import DEFAULTS, NEEDED, OPERATORS, RUN, complete
 from reporting.run_dir import RunDir
@@ -48,7 +47,7 @@ def check(
             if metric not in tags:
                 faults.append(
                     f"{name}.metric: nothing in this run measures {metric!r}"
-                    f"{_nearest(metric, tags)}"
+                    f"{hint(metric, tags)}"
                 )
             else:
                 faults += [
@@ -65,7 +64,7 @@ def _key_faults(spec: Mapping[str, Any]) -> list[str]:
     faults = [f"needs {key!r}" for key in NEEDED if spec.get(key) is None]
     for key in spec:
         if key not in known:
-            faults.append(f"unknown key {key!r}{_nearest(key, known)}")
+            faults.append(f"unknown key {key!r}{hint(key, known)}")
     return faults
 
 
@@ -178,17 +177,10 @@ def _run_faults(folder: str, tag: str) -> list[str]:
     if not known:
         return [f"{folder} holds no run; expected the --workdir of one"]
     if tag not in known:
-        return [f"the run in {folder} has not measured {tag}{_nearest(tag, [*known])}"]
+        return [f"the run in {folder} has not measured {tag}{hint(tag, [*known])}"]
     return []
 
 
 def _is_number(value: Any) -> bool:
     number_like = isinstance(value, int | float) and not isinstance(value, bool)
     return number_like and math.isfinite(value)
-
-
-def _nearest(word: str, choices: list[str]) -> str:
-    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
-    if near:
-        return f"; did you mean {' or '.join(map(repr, near))}?"
-    return f"; choices: {', '.join(choices)}"

@@ -157,48 +157,54 @@ def _alarms(report: Mapping) -> Section:
 
 
 def about_metrics(metrics: Mapping[str, dict]) -> Section:
-    """The latest measurements with their intervals, chance levels and baselines."""
-    left_out = {t: m for t, m in metrics.items() if t.endswith("left_out")}
-    known = {t: m for t, m in metrics.items() if t not in left_out}
-    scored = {t: m for t, m in known.items() if m["n"] is not None}
+    """Return the latest measurements with intervals, chance levels and baselines."""
     section = Section("Metrics")
-    if scored:
-        labels = {
-            name: baseline["label"]
-            for metric in scored.values()
-            for name, baseline in metric["baselines"].items()
-        }
-        names = sorted(labels)
-        header = ["metric", "value", "95 % interval", "n", "chance"]
-        header += [labels[name] for name in names] + ["lift"]
-        rows = [_metric_row(tag, metric, names) for tag, metric in scored.items()]
-        section.tables.append(Table(header, rows, cards=True))
+    evaluated = {tag: m for tag, m in metrics.items() if m["n"] is not None}
+    judged = {tag: m for tag, m in evaluated.items() if m["better"]}
+    if judged:
+        section.tables.append(_metric_table(judged))
         section.text.append(
             "Lift is a score over its higher baseline, or over chance without one."
         )
     else:
         section.text.append("No evaluation has been made yet.")
-    lost = [
-        f"{tag.split('/')[1]} {count(m['value'])} of {count(m['n'])}"
-        for tag, m in left_out.items()
-        if m["value"]
+    counts = [
+        [tag.removeprefix("eval/"), number(m["value"]), count(m["n"])]
+        for tag, m in evaluated.items()
+        if tag not in judged
     ]
-    if lost:
-        said = "Queries left out, having no relevant record: "
-        section.text.append(f"{said}{'; '.join(lost)}.")
-    others = [
+    if counts:
+        header = ["of queries and records", "value", "n"]
+        section.tables.append(Table(header, counts))
+    levels = {f"{tag}_chance" for tag in metrics}
+    logged = [
         [tag, number(m["value"]), number(m["chance"])]
-        for tag, m in known.items()
-        if tag not in scored and not tag.endswith("_chance")
+        for tag, m in metrics.items()
+        if tag not in evaluated and tag not in levels
     ]
-    if others:
-        section.tables.append(Table(["last logged", "value", "chance"], others))
+    if logged:
+        section.tables.append(Table(["last logged", "value", "chance"], logged))
     return section
 
 
+def _metric_table(metrics: Mapping[str, dict]) -> Table:
+    """Return a row a metric; a column a baseline."""
+    labels = {
+        name: baseline["label"]
+        for metric in metrics.values()
+        for name, baseline in metric["baselines"].items()
+    }
+    names = sorted(labels)
+    header = ["metric", "value", "95 % interval", "n", "chance"]
+    header += [labels[name] for name in names] + ["lift"]
+    rows = [_metric_row(tag, metric, names) for tag, metric in metrics.items()]
+    return Table(header, rows, cards=True)
+
+
 def _metric_row(tag: str, metric: Mapping, baselines: Iterable[str]) -> list[str]:
+    lower = " (lower is better)" if metric["better"] == "lower" else ""
     row = [
-        tag.removeprefix("eval/") + _direction(metric),
+        tag.removeprefix("eval/") + lower,
         number(metric["value"]),
         interval(metric["low"], metric["high"]),
         count(metric["n"]),
@@ -211,13 +217,6 @@ def _metric_row(tag: str, metric: Mapping, baselines: Iterable[str]) -> list[str
         row.append(number(baseline.get("value")) + extent)
     times = metric["lift"]
     return [*row, ABSENT if times is None else f"{number(times)} ×"]
-
-
-def _direction(metric: Mapping) -> str:
-    """Return what a reader has to know of a metric of which less is better."""
-    if metric["kind"] == "error":
-        return " (0 is best)"
-    return " (lower is better)" if metric["better"] == "lower" else ""
 
 
 def _curves(pictures: Figures) -> Section:

@@ -5,41 +5,13 @@ from sklearn.metrics import average_precision_score
 
 from evaluators import frames
 from evaluators.common import frame_measures
-from evaluators.metrics import column_error, ranking, ties
+from evaluators.common.metric import ERROR
+from evaluators.metrics import intervals
 from evaluators.metrics import structural_similarity as similarity
 from evaluators.search import temporal
-from input_pipeline.dataset import Data, Split
-from tests.evaluators.stand_in import build, full_tags, unit
-
-RATE = 25  # frames a second
-
-
-def clips(rng, lengths, *, first_id=0, prefix="c", labels=4, side=9, **columns):
-    """Clips of random frames, ids in no order, some without label or angle."""
-    n = sum(lengths)
-    clip = np.repeat(np.arange(len(lengths)), lengths)
-    frame = np.concatenate([np.arange(length) for length in lengths])
-    angle = rng.uniform(-20, 20, n)
-    angle[rng.random(n) < 0.15] = np.nan
-    table = {
-        "id": rng.permutation(n).astype(np.int64) + first_id,
-        "label": rng.integers(-1, labels, n).astype(np.int32),
-        "codes": np.full((n, 1), -1, np.int32),
-        "code_weights": np.zeros((n, 1), np.float32),
-        "name": [f"clip {c}, frame {f}" for c, f in zip(clip, frame, strict=True)],
-        "clip": [f"{prefix}{c}" for c in clip],
-        "frame": frame.astype(np.int64),
-        "time": frame / RATE,
-        "condition": ["slow" if c % 2 else "fast" for c in clip],
-        "trial": (clip % 3).astype(np.float64),
-        "angle": angle,
-        "phase": rng.random(n),
-    }
-    source = [
-        {"image": rng.integers(0, 256, (side, side + 3, 1), dtype=np.uint8)}
-        for _ in range(n)
-    ]
-    return Split(source, table | columns, ["a", "b", "c", "d"], [])
+from input_pipeline.dataset import Data
+from tests.evaluators.clips import RATE, clips
+from tests.evaluators.small_data import build, full_tags, unit
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +39,19 @@ def column(splits, name):
     return np.concatenate([np.asarray(split.table[name]) for split in splits])
 
 
-def slowly(data, queries, gallery, z, k, *, window=0.0, apart="", column_="angle",
-           period=0.0, keep=lambda split, row: True):  # fmt: skip
+def metrics_by_loops(
+    data,
+    queries,
+    gallery,
+    z,
+    k,
+    *,
+    window=0.0,
+    apart="",
+    column_="angle",
+    period=0.0,
+    keep=lambda split, row: True,
+):
     """The evaluator's figures as loops over queries and sorted lists."""
     held = [
         (split, row)
@@ -144,14 +127,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_loops(data, z, case):
+def test_metrics_match_loops(data, z, case):
     fields = {"column": "angle", "k": (1, 4), "labels": True, "ties": 0.5} | CASES[case]
     evaluator = build(frames, data, **fields)
     found = evaluator.run(embed_by_id(z)).metrics
     assert set(found) == full_tags(evaluator)
     queries = getattr(data, fields.get("query_split", "validation"))
     everything = "gallery_split" in fields
-    out = slowly(
+    out = metrics_by_loops(
         data, queries, [data.train, data.validation] if everything else [queries], z,
         fields["k"], window=fields.get("window", 0.0), apart=fields.get("apart", ""),
         column_=fields["column"], period=fields.get("period", 0.0),
@@ -187,8 +170,8 @@ def test_equals_loops(data, z, case):
         assert metric.low <= metric.value <= metric.high, tag
 
 
-def test_chance_is_what_random_embeddings_score(data, monkeypatch):
-    monkeypatch.setattr(ranking, "RESAMPLES", 2)  # no interval is looked at
+def test_random_embeddings_score_at_chance(data, monkeypatch):
+    monkeypatch.setattr(intervals, "RESAMPLES", 2)  # no interval is looked at
     rng = np.random.default_rng(3)
     fields = {"column": "phase", "period": 1.0, "labels": True, "k": (1, 5)}
     evaluator = build(
@@ -213,46 +196,8 @@ def test_chance_is_what_random_embeddings_score(data, monkeypatch):
     assert abs(np.mean(off["e/ssim@5"])) < 0.01
 
 
-def test_edges_of_the_window():
-    rng = np.random.default_rng(0)
-    one = clips(rng, (12,))
-    queries = temporal.Frames.of([one], "", "frame")
-    found = {}
-    for window in (0.0, 1 / RATE, 0.2, 0.2 - 1e-6):
-        mask = temporal.Candidates(queries.table, queries.table, window, "").mask(
-            np.arange(12)
-        )
-        frame = queries.table["frame"]
-        apart = np.abs(frame[:, None] - frame[None, :])
-        found[window] = apart[mask].min(), (apart[~mask]).max()
-    assert found == {0.0: (1, 0), 1 / RATE: (2, 1), 0.2: (6, 5), 0.2 - 1e-6: (5, 4)}
-
-
-def test_frames_of_unknown_time_are_no_candidates_in_their_clip():
-    time = np.array([0.0, np.nan, 2.0, 0.0, np.nan])
-    one = clips(np.random.default_rng(0), (3, 2), time=time)
-    table = {name: np.asarray(values) for name, values in one.table.items()}
-    mask = temporal.Candidates(table, table, 0.5, "").mask(np.arange(5))
-    assert mask.astype(int).tolist() == [
-        [0, 0, 1, 1, 1],
-        [0, 0, 0, 1, 1],
-        [1, 0, 0, 1, 1],
-        [1, 1, 1, 0, 0],
-        [1, 1, 1, 0, 0],
-    ]
-
-
-def test_missing_values_count_as_one_value_apart():
-    trial = np.array([0.0, np.nan, np.nan, 1.0])
-    one = clips(np.random.default_rng(0), (1, 1, 1, 1), trial=trial)
-    table = {name: np.asarray(values) for name, values in one.table.items()}
-    mask = temporal.Candidates(table, table, 0.0, "trial").mask(np.arange(4))
-    different = np.array([[0, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]])
-    np.testing.assert_array_equal(mask, different.astype(bool))
-
-
 @pytest.mark.parametrize("only", ["condition=slow", "trial=0,2", "clip=c0,c3"])
-def test_only_some_frames_are_asked_for_and_found(data, z, only):
+def test_only_restricts_queries_and_gallery(data, z, only):
     name, values = only.split("=")
 
     def keep(split, row):
@@ -263,13 +208,13 @@ def test_only_some_frames_are_asked_for_and_found(data, z, only):
     fields = {"only": only, "k": (1, 3), "column": "angle", "ssim": 0}
     found = build(frames, data, **fields).run(embed_by_id(z)).metrics
     split = data.validation
-    out = slowly(data, split, [split], z, (1, 3), keep=keep)
+    out = metrics_by_loops(data, split, [split], z, (1, 3), keep=keep)
     assert found["e/error_mean"].value == pytest.approx(np.mean(out["error"]))
     assert found["e/near_ties"].n == len(out["n"])
     assert "e/ssim@1" not in found
 
 
-def test_ties_go_to_the_smaller_id_and_equal_embeddings_are_nearly_tied(data):
+def test_equal_embeddings_are_tied_and_ordered_by_id(data):
     same = np.ones((83, 3), np.float32) / np.float32(3**0.5)
     fields = {"column": "phase", "window": 0.1, "ssim": 0, "k": (1, 5)}
     evaluator = build(frames, data, **fields)
@@ -282,7 +227,7 @@ def test_ties_go_to_the_smaller_id_and_equal_embeddings_are_nearly_tied(data):
         assert example["query"] not in near
 
 
-def test_queries_seen_in_a_view_never_find_themselves(data, z):
+def test_queries_in_a_view_respect_apart(data, z):
     fields = {"query_view": "moved", "column": "angle", "apart": "condition"}
     evaluator = build(frames, data, **fields)
     seen = []
@@ -301,7 +246,7 @@ def test_queries_seen_in_a_view_never_find_themselves(data, z):
     assert evaluator.run(lambda split, rows, view: None).metrics == {}
 
 
-def test_examples_are_judged_by_label_or_by_column(data, z):
+def test_examples_are_judged_by_label_or_column(data, z):
     table = data.validation.table
     of = {
         name: dict(zip(table["id"].tolist(), table[name].tolist(), strict=True))
@@ -328,7 +273,7 @@ def test_examples_are_judged_by_label_or_by_column(data, z):
         assert len({e["right"] for e in examples}) == (2 if fields else 1)
 
 
-def test_a_perfect_embedding_of_the_phase(data):
+def test_phase_embedding_has_small_error(data):
     rng = np.random.default_rng(0)
     split = clips(rng, (30, 30))
     turn = 2 * np.pi * split.table["phase"]
@@ -341,7 +286,7 @@ def test_a_perfect_embedding_of_the_phase(data):
     assert found["e/error"].chance == pytest.approx(0.25, abs=0.02)
 
 
-def test_few_candidates_and_few_queries(data, z):
+def test_fewer_candidates_than_k_and_sampled_queries(data, z):
     rng = np.random.default_rng(0)
     few = clips(rng, (2, 1))
     one = Data(few, few, {})
@@ -378,45 +323,16 @@ def test_queries_without_a_candidate_are_left_out(z):
     assert found["e/near_ties"].n == 5
 
 
-def test_frames_of_one_clip_are_no_independent_queries():
+def test_intervals_draw_whole_clips():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(5), 40)
     errors = np.repeat(rng.normal(10, 3, 5), 40) + rng.normal(0, 0.1, 200)
-    metric = column_error.median(errors, 20.0, groups, 0)
-    alone = column_error.median(errors, 20.0, np.arange(200), 0)
+    metric = intervals.median_metric(errors, 20.0, groups, 0, ERROR)
+    alone = intervals.median_metric(errors, 20.0, np.arange(200), 0, ERROR)
     assert metric.value == pytest.approx(np.median(errors))
     assert metric.high - metric.low > 2 * (alone.high - alone.low)
     clip = {"clip": np.array(["x"] * 30), "id": np.arange(30), "time": np.arange(30.0)}
     np.testing.assert_array_equal(frames._groups(clip), np.arange(30) // 3)
-
-
-def test_weighted_medians_are_those_of_the_repeated_values():
-    rng = np.random.default_rng(0)
-    values = np.sort(rng.integers(0, 9, 7).astype(float))
-    times = rng.integers(0, 4, (50, 7)) + np.eye(7, dtype=int)[rng.integers(0, 7, 50)]
-    expected = [np.median(np.repeat(values, t)) for t in times]
-    np.testing.assert_allclose(column_error._weighted_medians(values, times), expected)
-
-
-def test_circular_difference():
-    a, b = np.array([0.05, 359.0, 10.0, np.nan]), np.array([0.95, 2.0, -350.0, 1.0])
-    np.testing.assert_allclose(
-        [
-            column_error.difference(a[:1], b[:1], 1.0)[0],
-            *column_error.difference(a, b, 360.0),
-        ],
-        [0.1, 0.9, 3.0, 0.0, np.nan],
-    )
-    assert column_error.difference(a[1], b[1], 0.0) == 357.0
-
-
-@pytest.mark.parametrize(("side", "window"), [(3, 3), (4, 3), (6, 5), (7, 7), (12, 7)])
-def test_ssim_of_small_frames(side, window):
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 256, (2, side, side + 5), dtype=np.uint8)
-    expected = structural_similarity(a, b, win_size=window, data_range=255)
-    assert similarity.mean_ssim(a, b) == expected
-    assert similarity.mean_ssim(a, a) == 1.0
 
 
 def test_ssim_of_random_candidates_is_measured_once(data, z, monkeypatch):
@@ -435,23 +351,11 @@ def test_ssim_of_random_candidates_is_measured_once(data, z, monkeypatch):
     assert len(calls) == 150
 
 
-def test_scores_nearly_tied():
-    nan = -np.inf
-    scores = np.array(
-        [[0.9, 0.89, 0.885], [0.9, 0.89, 0.5], [0.9, 0.88, nan], [1, nan, nan]]
-    )
-    assert ties.leading(scores).tolist() == [3, 2, 2, 1]
-    assert ties.nearly_tied(scores).tolist() == [True, False, True, False]
-    assert ties.nearly_tied(scores, 0.001).tolist() == [False] * 4
-
-
-def test_blocks_of_queries_and_tiles_of_the_gallery_change_nothing(
-    data, z, monkeypatch
-):
+def test_block_sizes_change_nothing(data, z, monkeypatch):
     fields = {"column": "angle", "labels": True, "window": 0.1, "ssim": 9}
     whole = build(frames, data, **fields).run(embed_by_id(z)).metrics
-    monkeypatch.setattr(temporal, "BLOCK", 5)
-    monkeypatch.setattr(temporal.exact_search, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(temporal, "QUERY_BLOCK", 5)
+    monkeypatch.setattr(temporal, "GALLERY_BLOCK", 7)
     parts = build(frames, data, **fields).run(embed_by_id(z)).metrics
     for tag, metric in whole.items():
         np.testing.assert_allclose(metric[:5], parts[tag][:5], rtol=1e-12, err_msg=tag)
@@ -459,7 +363,7 @@ def test_blocks_of_queries_and_tiles_of_the_gallery_change_nothing(
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"window": -0.5}, "got window=-0.5"),
         ({"period": 1.0}, "without a column"),
@@ -468,13 +372,13 @@ def test_blocks_of_queries_and_tiles_of_the_gallery_change_nothing(
         ({"k": (0,)}, "got k="),
         ({"ssim": -1}, "got ssim=-1"),
         ({"gallery_split": "test"}, "choices: 'train', 'validation', 'all'"),
-        ({"column": "angel"}, "no column 'angel'; choices: angle, clip"),
+        ({"column": "angel"}, "without a column 'angel'; choices: angle, clip"),
         ({"column": "condition"}, "choices: id, label, frame, time, trial, angle"),
-        ({"apart": "side"}, "no column 'side'"),
+        ({"apart": "side"}, "without a column 'side'"),
         ({"only": "slow"}, "expected the name of a column and its values"),
         ({"only": "condition=slow,run"}, "condition 'run'; choices: fast, slow"),
         ({"only": "trial=x"}, "no frame has trial 'x'; choices: 0.0, 1.0, 2.0"),
-        ({"only": "clip=t0"}, "which no frame of a split is"),
+        ({"only": "clip=t0"}, "which no frame of the chosen splits"),
         ({"window": -1, "only": "clip=c1"}, "window leaves out all"),
         ({"apart": "condition", "only": "condition=slow"}, "apart leaves out all"),
         (
@@ -483,12 +387,12 @@ def test_blocks_of_queries_and_tiles_of_the_gallery_change_nothing(
         ),
     ],
 )  # fmt: skip
-def test_wrong_fields_are_answered_with_what_there_is(data, fields, said):
-    with pytest.raises(ValueError, match=said):
+def test_wrong_field_is_named_with_its_choices(data, fields, message):
+    with pytest.raises(ValueError, match=message):
         build(frames, data, **fields)
 
 
-def test_data_that_cannot_be_measured(data):
+def test_unsuitable_data_is_named(data):
     rng = np.random.default_rng(0)
     none = clips(rng, (5, 5), label=np.full(10, -1, np.int32))
     with pytest.raises(
@@ -504,21 +408,3 @@ def test_data_that_cannot_be_measured(data):
     evaluator = build(frames, data)
     with pytest.raises(ValueError, match="not finite"):
         evaluator.run(lambda split, rows, view: np.full((len(rows), 2), np.nan))
-
-
-@pytest.mark.parametrize(("d", "n", "k"), [(2048, 300, 10), (256, 60, 2), (64, 7, 10)])
-def test_ties_by_chance_are_those_of_even_directions(d, n, k):
-    rng, tied = np.random.default_rng(0), []
-    for _ in range(8):
-        gallery, queries = (rng.standard_normal((m, d)) for m in (n, 100))
-        for x in (gallery, queries):
-            x /= np.linalg.norm(x, axis=1, keepdims=True)
-        best = -np.sort(-(queries @ gallery.T), axis=1)[:, :k]
-        tied.append([row[0] - row[-1] <= ties.WITHIN for row in best])
-    expected = ties.tied_by_chance(np.full(100, n), k, d, seed=0)
-    assert expected.shape == (100,)
-    assert expected.mean() == pytest.approx(np.mean(tied), abs=0.03)
-
-
-def test_one_candidate_ties_with_nothing():
-    assert ties.tied_by_chance(np.array([1, 2]), 5, 4096, seed=0)[0] == 0

@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
 
 from evaluators import next_vector
-from evaluators.baselines import exponential_average, fitted_average, ridge
 from input_pipeline.datasets import topics
-from tests.evaluators.stand_in import build, fit_baseline
+from tests.evaluators.small_data import build, fit_baseline
 
 CONTEXT = 3
 
@@ -30,7 +28,7 @@ def figures(data, embed, **fields):
     }
 
 
-def test_figures_are_those_of_a_loop(data):
+def test_metrics_match_loops(data):
     embed = fit_baseline("persistence")
     found = figures(data, embed, k=(1, 5))
     pool, windows = data.extra["pool"], data.validation
@@ -72,7 +70,7 @@ def test_random_predictions_are_at_chance(data):
     assert found["cosine"].value == pytest.approx(found["cosine"].chance, abs=0.15)
 
 
-def test_embeddings_that_are_all_alike_find_nothing(data):
+def test_collapsed_embeddings_have_zero_recall(data):
     def embed(split, rows, view=None, **_):
         del split, view
         return np.full((len(rows), 8), 8**-0.5, np.float32)
@@ -82,7 +80,7 @@ def test_embeddings_that_are_all_alike_find_nothing(data):
     assert found["recall@50"].value == 0
 
 
-def test_the_gap_is_what_training_windows_have_more(data):
+def test_gap_is_the_difference_to_training_windows(data):
     def embed(split, rows, view=None, **_):
         fields = split.read(rows)
         if view == "view2" or split is data.train:
@@ -95,7 +93,7 @@ def test_the_gap_is_what_training_windows_have_more(data):
     assert found["gap"].low < found["gap"].value < found["gap"].high
 
 
-def test_a_smaller_pool_is_easier(data):
+def test_recall_is_higher_in_a_smaller_pool(data):
     embed = fit_baseline("persistence")
     small, whole = figures(data, embed, pool=20), figures(data, embed)
     assert small["recall@5"].chance > whole["recall@5"].chance
@@ -103,7 +101,7 @@ def test_a_smaller_pool_is_easier(data):
     assert small["recall@5"].value > whole["recall@5"].value
 
 
-def test_examples_leave_the_querys_own_context_out(data):
+def test_examples_exclude_the_context_of_the_query(data):
     one = evaluator(data)
     examples = one.run(fit_baseline("persistence")).examples(12)
     assert len(examples) == 12
@@ -130,66 +128,7 @@ def test_examples_leave_the_querys_own_context_out(data):
             assert neighbor["relevant"] == (at == place)
 
 
-def windows(data):
-    fields = data.train.read(np.arange(len(data.train)))
-    return np.float64(fields["context"]), np.float64(fields["target"])
-
-
-def test_weights_are_those_of_least_squares(data):
-    x, t = windows(data)
-    columns = np.moveaxis(x, 1, -1).reshape(-1, CONTEXT)  # a row for each number
-    expected, *_ = np.linalg.lstsq(columns, t.reshape(-1), rcond=None)
-    np.testing.assert_allclose(
-        fitted_average.fit_weights(data.train), expected, rtol=1e-6
-    )
-
-
-def test_the_mean_that_fades_ranks_the_next_vectors_best(data):
-    x, t = windows(data)
-    place = data.train.table["vector"]
-    scores = {}
-    for r in exponential_average.DECAYS:
-        p = sum(r ** (CONTEXT - 1 - j) * x[:, j] for j in range(CONTEXT))
-        found = []
-        for i in range(len(x)):
-            candidates = [
-                j for j in range(len(x)) if not 1 <= place[i] - place[j] <= CONTEXT
-            ]
-            ahead = sum(p[i] @ t[j] >= p[i] @ t[i] for j in candidates)
-            found.append(1 / ahead)
-        scores[r] = np.mean(found)
-    assert len(set(scores.values())) > 3
-    assert exponential_average.fit_decay(data.train) == max(scores, key=scores.get)
-
-
-def test_ridge_is_scikit_learns(data, monkeypatch):
-    monkeypatch.setattr(ridge, "PENALTIES", (0.01,))
-    x, t = windows(data)
-    flat = x.reshape(len(x), -1)
-    level = 0.01 * np.mean(np.sum(flat * flat, 0))
-    model = Ridge(alpha=level).fit(flat, t)
-    found = ridge.fit_ridge(data.train)
-    np.testing.assert_allclose(found[:-1], model.coef_.T, atol=2e-3)
-    np.testing.assert_allclose(found[-1], model.intercept_, atol=2e-3)
-
-
-def test_what_is_known_to_be_best_is_the_best(data):
-    scores = {
-        name: figures(data, fit_baseline(name, data))["cosine"].value
-        for name in (
-            "persistence",
-            "mean",
-            "fitted_average",
-            "exponential_average",
-            "ridge",
-            "best",
-        )  # fmt: skip
-    }
-    assert max(scores, key=scores.get) == "best"
-    assert scores["fitted_average"] >= max(scores["persistence"], scores["mean"]) - 0.01
-
-
-def test_faults_are_named(data):
+def test_wrong_fields_and_data_are_named(data):
     with pytest.raises(ValueError, match="without a pool"):
         evaluator(data._replace(extra={}))
     with pytest.raises(ValueError, match="pool"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluators import pairs
-from tests.evaluators.stand_in import Data, Split, build, full_tags, unit
+from tests.evaluators.small_data import Data, Split, build, full_tags, unit
 
 N, MORE, NEAR_DUPLICATES, D = 12, 30, 3, 6
 
@@ -54,7 +54,7 @@ FIELDS = {"prefix": "p", "seed": 0, "margin": 0.4}
 
 
 @pytest.mark.parametrize("squared", [False, True])
-def test_figures_equal_loops_over_all_pairs(data, squared):
+def test_metrics_match_loops_over_all_pairs(data, squared):
     evaluator = build(pairs, data, squared=squared, **FIELDS)
     found = evaluator.run(embed).metrics
     q = embed(data.validation, np.arange(N), "view1").astype(float)
@@ -89,7 +89,7 @@ def test_figures_equal_loops_over_all_pairs(data, squared):
     assert found["p/triplet_loss"].chance == pytest.approx(0.4)
 
 
-def test_larger_galleries_hold_the_smaller_ones(data):
+def test_recall_in_larger_galleries_matches_loops(data):
     evaluator = build(pairs, data, galleries=(20, N + MORE), **FIELDS)
     found = evaluator.run(embed).metrics
     q = embed(data.validation, np.arange(N), "view1").astype(float)
@@ -107,7 +107,7 @@ def test_larger_galleries_hold_the_smaller_ones(data):
     assert ids & set(data.extra["distractors"].table["id"].tolist())
 
 
-def test_twins_are_the_only_rivals_among_near_duplicates(data):
+def test_recall_among_near_duplicates_matches_loops(data):
     found = build(pairs, data, near_duplicates=True, **FIELDS).run(embed).metrics
     q = embed(data.validation, np.arange(N), "view1").astype(float)
     near_duplicates = data.extra["near_duplicates"]
@@ -124,7 +124,7 @@ def test_twins_are_the_only_rivals_among_near_duplicates(data):
     assert metric.chance == 1 / (1 + NEAR_DUPLICATES)
 
 
-def test_anchors_are_measured_under_each_condition(data):
+def test_recall_under_each_condition(data):
     evaluator = build(pairs, data, conditions={"snr": (0.3, 4.0, 50.0)}, **FIELDS)
     found = evaluator.run(embed).metrics
     curve = [found[f"p/snr_{s}/recall@1"].value for s in ("0.3", "4", "50")]
@@ -132,7 +132,7 @@ def test_anchors_are_measured_under_each_condition(data):
     assert curve[1] == found["p/recall@1"].value
 
 
-def test_promises_are_kept(data):
+def test_tags_match_the_metrics_of_a_run(data):
     fields = {
         "galleries": (20,), "near_duplicates": True, "conditions": {"snr": (2.5, 4.0)},
         "margin": 0.3,
@@ -141,7 +141,7 @@ def test_promises_are_kept(data):
     assert set(evaluator.run(embed).metrics) == full_tags(evaluator)
 
 
-def test_collapsed_embeddings_find_nothing(data):
+def test_collapsed_embeddings_have_zero_recall(data):
     same = unit(np.ones(D))
     found = (
         build(pairs, data, galleries=(20,), near_duplicates=True, **FIELDS)
@@ -154,7 +154,7 @@ def test_collapsed_embeddings_find_nothing(data):
     assert found["p/triplet_loss"].value == pytest.approx(0.4)
 
 
-def test_perfect_embeddings_find_everything(data):
+def test_perfect_embeddings_have_full_recall(data):
     found = (
         build(pairs, data, **FIELDS)
         .run(lambda split, rows, view=None: np.eye(N, dtype=np.float32)[rows])
@@ -166,13 +166,13 @@ def test_perfect_embeddings_find_everything(data):
     assert found["p/triplet_loss"].value == found["p/violations"].value == 0
 
 
-def test_some_anchors_are_drawn_by_seed(data):
+def test_max_queries_samples_anchors(data):
     found = build(pairs, data, max_queries=5, **FIELDS).run(embed).metrics
     assert found["p/recall@1"].n == 5
     assert found["p/recall@1"].chance == pytest.approx(1 / N)
 
 
-def test_faults_are_named(data):
+def test_wrong_fields_and_data_are_named(data):
     with pytest.raises(ValueError, match="margin=0"):
         build(pairs, data, margin=0)
     with pytest.raises(ValueError, match="gallery of 99 with 12 validation records"):

@@ -7,8 +7,16 @@ import pytest
 from evaluators import retrieval
 from evaluators.common import embeddings
 from evaluators.common import relevance as relevance_lib
-from evaluators.metrics import ranking
-from tests.evaluators.stand_in import Data, Split, build, embed, full_tags, split, unit
+from evaluators.metrics import intervals
+from tests.evaluators.small_data import (
+    Data,
+    Split,
+    build,
+    embed,
+    full_tags,
+    split,
+    unit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,7 @@ def jaccard(a, i, b, j):
     return shared / union if union else 0.0
 
 
-def slowly(data, queries, gallery, k, relevance, threshold=0.5, pair=None):
+def metrics_by_loops(data, queries, gallery, k, relevance, threshold=0.5, pair=None):
     """The evaluator as a loop over queries and sorted lists."""
     q, asked = flat(data, [queries])
     g, held = flat(data, gallery)
@@ -78,13 +86,13 @@ def slowly(data, queries, gallery, k, relevance, threshold=0.5, pair=None):
 
 @pytest.mark.parametrize("relevance", ["label", "codes"])
 @pytest.mark.parametrize("gallery", ["validation", "all"])
-def test_equals_loops(data, relevance, gallery):
+def test_metrics_match_loops(data, relevance, gallery):
     fields = {"relevance": relevance, "gallery_split": gallery, "k": (1, 3)}
     evaluator = build(retrieval, data, prefix="eval/x", seed=0, **fields)
     found = evaluator.run(embed).metrics
     names = ["train", "validation"] if gallery == "all" else [gallery]
     for k in (1, 3):
-        expected, left_out = slowly(data, "validation", names, k, relevance)
+        expected, left_out = metrics_by_loops(data, "validation", names, k, relevance)
         for name in ("recall", "precision", *(["ndcg"] * (relevance == "codes"))):
             metric = found[f"eval/x/{name}@{k}"]
             assert metric.value == pytest.approx(expected[name]), name
@@ -95,7 +103,7 @@ def test_equals_loops(data, relevance, gallery):
     assert set(found) == set(full_tags(evaluator))
 
 
-def test_every_figure_has_chance_and_interval(data):
+def test_every_metric_has_chance_and_interval(data):
     fields = {"relevance": "codes", "threshold": 0.3}
     found = build(retrieval, data, **fields).run(embed).metrics
     for tag, metric in found.items():
@@ -104,8 +112,8 @@ def test_every_figure_has_chance_and_interval(data):
             assert metric.low <= metric.value <= metric.high, tag
 
 
-def test_random_embeddings_score_about_chance(data, monkeypatch):
-    monkeypatch.setattr(ranking, "RESAMPLES", 2)  # no interval is looked at
+def test_random_embeddings_score_at_chance(data, monkeypatch):
+    monkeypatch.setattr(intervals, "RESAMPLES", 2)  # no interval is looked at
     rng = np.random.default_rng(5)
     evaluator = build(
         retrieval,
@@ -127,13 +135,13 @@ def test_random_embeddings_score_about_chance(data, monkeypatch):
         assert abs(off.mean()) < 4 * off.std() / runs**0.5, tag
 
 
-def test_across_sources(data):
+def test_cross_source_metrics_match_loops(data):
     fields = {"cross": "source", "gallery_split": "all", "k": (1, 2)}
     evaluator = build(retrieval, data, **fields)
     found = evaluator.run(embed).metrics
     values, left_out = [], 0
     for pair in ((a, b) for a in "abc" for b in "abc" if a != b):
-        expected, out = slowly(
+        expected, out = metrics_by_loops(
             data, "validation", ["train", "validation"], 1, "label", pair=pair
         )
         name = "e/{}_to_{}/recall@1".format(*pair)
@@ -145,7 +153,7 @@ def test_across_sources(data):
     assert set(full_tags(evaluator)) < set(found)
 
 
-def test_never_itself_and_perfect_when_labels_are_the_embedding():
+def test_label_embedding_is_perfect_and_no_query_finds_itself():
     rng = np.random.default_rng(0)
     z = unit(np.eye(5)[rng.permutation(np.repeat(np.arange(5), 4))])
     table = {
@@ -164,7 +172,7 @@ def test_never_itself_and_perfect_when_labels_are_the_embedding():
         assert example["query"] not in [n["id"] for n in example["neighbors"]]
 
 
-def test_collapse_is_worst_in_nar_whatever_the_ids():
+def test_collapsed_embedding_has_nar_above_chance():
     rng = np.random.default_rng(0)
     one = split(rng, 30, labels=5)
     one = dataclasses.replace(one, z=np.ones_like(one.z) / 8**0.5)
@@ -174,7 +182,7 @@ def test_collapse_is_worst_in_nar_whatever_the_ids():
     assert found["e/nar"].value > 1.5 * found["e/nar"].chance
 
 
-def test_no_query_has_anything_relevant(data):
+def test_queries_without_relevant_records_are_left_out(data):
     table = data.validation.table | {"label": np.full(40, -1, np.int32)}
     bare = Data(data.train, dataclasses.replace(data.validation, table=table), {})
     evaluator = build(retrieval, bare)
@@ -185,7 +193,7 @@ def test_no_query_has_anything_relevant(data):
     assert evaluator.run(embed).examples(3) == []
 
 
-def test_runs_are_repeated_exactly(data):
+def test_runs_are_reproducible_by_seed(data):
     fields = {"relevance": "codes", "max_queries": 15}
     first, second = (
         build(retrieval, data, prefix="e", seed=4, **fields) for _ in range(2)
@@ -196,7 +204,7 @@ def test_runs_are_repeated_exactly(data):
     assert str(other.run(embed).metrics) != str(first.run(embed).metrics)
 
 
-def test_examples_mix_right_and_wrong(data):
+def test_examples_alternate_right_and_wrong(data):
     evaluator = build(retrieval, data, gallery_split="all")
     examples = evaluator.run(embed).examples(6)
     assert [e["right"] for e in examples].count(True) == 3
@@ -210,11 +218,11 @@ def test_examples_mix_right_and_wrong(data):
     json.dumps(examples)
 
 
-def test_shared_codes_in_tiles(data, monkeypatch):
+def test_shared_codes_do_not_depend_on_block_sizes(data, monkeypatch):
     tables = [embeddings.columns([s]) for s in (data.validation, data.train)]
     whole = relevance_lib.shared_codes(*tables, 0.2, 3)
-    monkeypatch.setattr(relevance_lib, "BLOCK_ROWS", 7)
-    monkeypatch.setattr(relevance_lib, "BLOCK", 3)
+    monkeypatch.setattr(relevance_lib, "GALLERY_BLOCK", 7)
+    monkeypatch.setattr(relevance_lib, "QUERY_BLOCK", 3)
     tiled = relevance_lib.shared_codes(*tables, 0.2, 3)
     pairs = [
         set(zip(r.query.tolist(), r.row.tolist(), strict=True)) for r in (whole, tiled)
@@ -224,10 +232,10 @@ def test_shared_codes_in_tiles(data, monkeypatch):
     np.testing.assert_allclose(whole.mean_gain, tiled.mean_gain)
 
 
-def test_large_embeddings_go_to_disk(data, monkeypatch):
+def test_embeddings_on_disk_give_the_same_metrics(data, monkeypatch):
     evaluator = build(retrieval, data, gallery_split="all")
     expected = evaluator.run(embed).metrics
-    monkeypatch.setattr(embeddings, "IN_MEMORY", 100)
+    monkeypatch.setattr(embeddings, "MAX_IN_MEMORY", 100)
     monkeypatch.setattr(embeddings, "CHUNK", 9)
     assert isinstance(
         embeddings.embed_parts(embed, [(data.train, np.arange(60))]), np.memmap
@@ -235,9 +243,9 @@ def test_large_embeddings_go_to_disk(data, monkeypatch):
     assert str(evaluator.run(embed).metrics) == str(expected)
 
 
-def test_queries_need_not_be_in_the_gallery(data):
+def test_queries_outside_the_gallery(data):
     evaluator = build(retrieval, data, gallery_split="train", k=(1,))
-    expected, _ = slowly(data, "validation", ["train"], 1, "label")
+    expected, _ = metrics_by_loops(data, "validation", ["train"], 1, "label")
     assert evaluator.run(embed).metrics["e/recall@1"].value == pytest.approx(
         expected["recall"]
     )
@@ -256,18 +264,18 @@ def test_queries_need_not_be_in_the_gallery(data):
         ({"cross": "artist"}, "source"),
     ],
 )
-def test_faults_name_the_choices(data, fields, message):
+def test_wrong_field_is_named_with_its_range(data, fields, message):
     with pytest.raises(ValueError, match=message):
         build(retrieval, data, **fields)
 
 
-def test_one_source_cannot_be_crossed():
+def test_cross_needs_two_sources():
     one = split(np.random.default_rng(0), 9, artists=("a",))
     with pytest.raises(ValueError, match="one value"):
         build(retrieval, Data(one, one, {}), cross="source")
 
 
-def test_hits_of_independent_queries_get_wilsons_interval():
+def test_recall_of_independent_queries_has_wilson_interval():
     one = split(np.random.default_rng(0), 30)
     table = one.table | {"label": np.repeat(np.arange(15), 2).astype(np.int32)}
     one = dataclasses.replace(one, table=table)
@@ -276,10 +284,10 @@ def test_hits_of_independent_queries_get_wilsons_interval():
     )
     evaluator = build(retrieval, Data(one, query, {}), gallery_split="train", k=(5,))
     found = evaluator.run(embed).metrics["e/recall@5"]
-    assert (found.low, found.high) == ranking.wilson(found.value, 15)
+    assert (found.low, found.high) == intervals.wilson(found.value, 15)
 
 
-def test_queries_and_gallery_may_be_seen_in_different_views(data):
+def test_queries_and_gallery_in_different_views(data):
     """Embeddings that know a record in one view alone find nothing across views."""
     rng = np.random.default_rng(3)
     z = {

@@ -146,7 +146,8 @@ def test_queries_of_several_devices_share_the_ranking_of_all():
         keys = jax.lax.all_gather(x, "d", tiled=True)
         key_labels = jax.lax.all_gather(labels, "d", tiled=True)
         own = jax.lax.axis_index("d") * x.shape[0] + jnp.arange(x.shape[0])
-        count = jax.lax.pmean(lib.valid_queries(labels, key_labels, own), "d")
+        has_positive = (labels[:, None] == key_labels[None, :]).sum(1) > 1
+        count = jax.lax.pmean(jnp.sum(has_positive), "d")
         value, _ = lib.fast_ap(x, keys, labels, key_labels, own, count=count)
         return value
 
@@ -254,3 +255,13 @@ def test_work_does_not_grow_with_pairs_times_bins():
 
     more, tables, pairs = 990, n * 990, n * n * 990
     assert numbers(10 + more) - numbers(10) < 120 * tables < pairs
+
+
+@pytest.mark.parametrize(("candidates", "positives"), [(1, 1), (7, 3), (511, 1)])
+def test_batch_chance_equals_chance(candidates, positives):
+    value = lib.batch_chance(jnp.float32(positives), jnp.float32(candidates))
+    assert float(value) == pytest.approx(lib.chance(candidates, positives), abs=2e-5)
+
+
+def test_batch_chance_is_1_without_positives():
+    assert float(lib.batch_chance(jnp.float32(0), jnp.float32(9))) == 1

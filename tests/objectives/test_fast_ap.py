@@ -99,13 +99,6 @@ def test_chance_is_that_of_random_lists_of_the_labels_at_hand(started):
     assert float(metrics["train/loss_chance"]) == pytest.approx(exact, abs=1e-5)
 
 
-@pytest.mark.parametrize(("candidates", "positives"), [(1, 1), (7, 3), (511, 1)])
-def test_chance_at_hand_is_the_losses_own(candidates, positives):
-    found = fast_ap.chance_at_hand(jnp.float32(positives), jnp.float32(candidates))
-    exact = loss_lib.chance(candidates, positives)
-    assert float(found) == pytest.approx(exact, abs=2e-5)
-
-
 def test_views_are_positives_of_each_other_and_of_nothing_else():
     method, given = objective(relevance="views"), batch()
     params, extra = jax.jit(method.init)(jax.random.key(0), given)

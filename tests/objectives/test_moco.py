@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from losses.common.normalize import unit_norm
+from losses.common.weighted_jaccard import weighted_jaccard
 from models.layers.mlp import Predictor, Projector
 from objectives import moco
 from objectives.common.accumulation import in_chunks
@@ -131,23 +132,6 @@ def test_momentum_runs_from_its_first_value_to_one():
     assert float(moco.ema_momentum_at(70, M0, STEPS, "constant")) == pytest.approx(M0)
 
 
-def test_shared_code_weights_against_sets():
-    rng = np.random.default_rng(3)
-    value = rng.uniform(0.01, 1.0, 6)
-    sets = [set(rng.choice(6, rng.integers(0, 4), replace=False)) for _ in range(9)]
-    codes = np.full((9, 3), -1, np.int32)
-    weights = np.zeros((9, 3), np.float32)
-    for i, s in enumerate(sets):
-        codes[i, : len(s)] = list(s)
-        weights[i, : len(s)] = value[list(s)]
-    found = moco.shared_code_weights(codes, weights, codes[:5], weights[:5])
-    for i, a in enumerate(sets):
-        for j, b in enumerate(sets[:5]):
-            either = sum(value[list(a | b)]) or 1.0
-            expected = sum(value[list(a & b)]) / either
-            np.testing.assert_allclose(found[i, j], expected, rtol=1e-5, atol=1e-7)
-
-
 def test_code_positives_are_the_targets_of_the_cross_entropy(started, similarities):
     _, batch, params, extra, *_ = started
     objective = build(positives="codes")
@@ -155,10 +139,9 @@ def test_code_positives_are_the_targets_of_the_cross_entropy(started, similariti
     (loss, _), grads = grad_fn(
         params, extra, batch, jax.random.PRNGKey(1), jnp.int32(30)
     )
-    jaccard = np.asarray(
-        moco.shared_code_weights(
-            *(batch[k] for k in ("codes", "code_weights", "codes", "code_weights"))
-        )
+    codes, weights = batch["codes"], batch["code_weights"]
+    jaccard = weighted_jaccard(
+        codes[:, None], weights[:, None], codes[None], weights[None], np
     )
     targets = jaccard / jaccard.sum(1, keepdims=True)
     np.testing.assert_allclose(loss, formula(similarities, targets), rtol=1e-4)

@@ -2,12 +2,29 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 
 from reporting import run_dir
 
+SCORE = re.compile("(recall|precision|map|accuracy)")
+HEADLINES = ("recall@1", "accuracy", "map")
+KINDS = {
+    "nar": ("error", "lower"),
+    "error": ("error", "lower"),
+    "cosine": ("diagnostic", "higher"),
+    "ssim@1": ("diagnostic", "higher"),
+    "effective_rank": ("diagnostic", "higher"),
+    "held_out": ("loss", "lower"),
+}
+LABELS = {
+    "pixels": "raw pixels",
+    "untrained": "untrained network",
+    "persistence": "copy of the last vector",
+    "best": "best possible",
+}
 CHANCE = 4.436  # 4 τ ln N at τ .2, N 256
 STEPS_AN_EPOCH = 10
 GATES = {
@@ -37,6 +54,31 @@ def metric(value, n=400, chance=0.02, spread=0.04):
     return {"value": value, "n": n, "chance": chance, "low": low, "high": high}
 
 
+def typed(metrics):
+    """Metrics with the facts that evaluators write."""
+    return {
+        tag: value | facts(tag) if isinstance(value, dict) else value
+        for tag, value in metrics.items()
+    }
+
+
+def facts(tag):
+    name = tag.rpartition("/")[2]
+    kind, better = KINDS.get(name, ("diagnostic", ""))
+    if SCORE.match(name):
+        kind, better = "score", "higher"
+    return {"kind": kind, "better": better, "headline": name in HEADLINES}
+
+
+def shown(name):
+    """The fields of a baseline's event."""
+    return {
+        "baseline": name,
+        "label": LABELS.get(name, name),
+        "ceiling": name == "best",
+    }
+
+
 def train_event(folder, step, loss, **metrics):
     tags = {
         "train/loss": loss,
@@ -64,14 +106,18 @@ def evaluation(folder, kind, step, brand, **fields):
         kind,
         step=step,
         epoch=step / STEPS_AN_EPOCH,
-        metrics={
-            "eval/brand/recall@1": metric(brand),
-            "eval/brand/recall@10": metric(min(brand * 1.5, 1.0), chance=0.2),
-            "eval/brand/nar": metric(0.5 - brand / 2, chance=0.5),
-            "eval/brand/noto_to_twemoji/recall@1": metric(brand),
-            "eval/brand/left_out": metric(12.0, 412, math.nan, 0.0),
-            "eval/geometry/effective_rank": metric(40.0, chance=math.nan, spread=1.0),
-        },
+        metrics=typed(
+            {
+                "eval/brand/recall@1": metric(brand),
+                "eval/brand/recall@10": metric(min(brand * 1.5, 1.0), chance=0.2),
+                "eval/brand/nar": metric(0.5 - brand / 2, chance=0.5),
+                "eval/brand/noto_to_twemoji/recall@1": metric(brand),
+                "eval/brand/left_out": metric(12.0, 412, math.nan, 0.0),
+                "eval/geometry/effective_rank": metric(
+                    40.0, chance=math.nan, spread=1.0
+                ),
+            }
+        ),
         time=1000.5 + step,
         **fields,
     )
@@ -88,10 +134,10 @@ def make(folder, *, epochs=10, final=True, brand=0.9, pixels=0.3, state="finishe
         "schedule": {"name": "cosine"},
     }
     difference = {"train.epochs": [30.0, 10.0]}
-    run_dir.write_json(
-        folder / run_dir.CONFIG,
-        {"config": config, "recipe": "configs/x.py:smoke", "difference": difference},
-    )
+    described = {"config": config, "recipe": "configs/x.py:smoke"}
+    run_dir.write_config(folder, described | {"difference": difference})
+    loss = {"kind": "loss", "better": "lower"}
+    run_dir.write_metric_facts(folder, {"train/loss": loss})
     facts = {"name": "logos", "rejected": {"truncated": 2, "not an image": 1}}
     run_dir.write_json(folder / run_dir.DATA, facts | {"training_records": 1234567})
     run_dir.write_json(folder / run_dir.ENVIRONMENT, {"python": "3.12", "devices": 1})
@@ -106,8 +152,8 @@ def make(folder, *, epochs=10, final=True, brand=0.9, pixels=0.3, state="finishe
         "unreadable_checkpoints": [],
     }
     run_dir.append_line(folder / run_dir.RESUMES, segment)
-    evaluation(folder, "baseline", 0, pixels, baseline="pixels")
-    evaluation(folder, "baseline", 0, 0.1, baseline="untrained")
+    evaluation(folder, "baseline", 0, pixels, **shown("pixels"))
+    evaluation(folder, "baseline", 0, 0.1, **shown("untrained"))
     for step in range(1, epochs * STEPS_AN_EPOCH + 1):
         train_event(folder, step, CHANCE * (0.5 + 0.5 * math.exp(-step / 20)))
         if step % (2 * STEPS_AN_EPOCH) == 0:

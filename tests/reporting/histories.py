@@ -21,7 +21,9 @@ def events(losses=(), *, tag=None, values=(), kind="train", every=10, **beside):
 
 def event(kind, step, metrics, **fields):
     base = {"kind": kind, "step": step, "epoch": step / 10, "time": float(step)}
-    return base | fields | {"metrics": metrics}
+    if "baseline" in fields:
+        fields |= fake.shown(fields["baseline"])
+    return base | fields | {"metrics": fake.typed(metrics)}
 
 
 def names(history, **fields):

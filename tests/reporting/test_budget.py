@@ -29,7 +29,8 @@ def run(steps, *, every=20, evaluation=7.0, wait=0.05, first=9.0, final=False, a
         ends = final and step == steps
         if step % every == 0 or ends:
             now += evaluation
-            scores = {RECALL: step / 200}
+            facts = {"kind": "score", "better": "higher"}
+            scores = {RECALL: {"value": step / 200} | facts}
             last = {"final": True} if ends else {}
             stamp |= {"kind": "eval", "time": now, "metrics": scores}
             events.append(stamp | last)

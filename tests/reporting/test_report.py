@@ -124,7 +124,7 @@ def test_both_texts_say_what_matters_and_verdict_first(good, kind):
     text = Page(text).text if kind == "html" else text
     said = [
         "PASS", "all 2 required gates passed", "0.900 is > 0.300", "None stands",
-        "0.860 … 0.940", "3.00 ×", "brand 12 of 412", "2 of the 3 queries shown",
+        "0.860 … 0.940", "3.00 ×", "left_out", "2 of the 3 queries shown",
         "1,234,567", "rejected.truncated", "train.epochs", "never retrieves itself",
         "1,551", "python",
     ]  # fmt: skip

@@ -139,3 +139,46 @@ def test_gallery_reads_back(tmp_path):
     assert [q["query"] for q in queries] == [0, 1, 2]
     assert sorted(pictures) == list(range(12))
     assert pictures[3].shape == (32, 32, 3)
+
+
+def test_workdir_of_another_format_is_refused(tmp_path):
+    run_dir.write_config(tmp_path, {"config": {"seed": 3}})
+    assert run_dir.read_config(tmp_path)["config"] == {"seed": 3}
+    for other, named in (({"config": {}}, 1), ({"config": {}, "format": 9}, 9)):
+        run_dir.write_json(tmp_path / run_dir.CONFIG, other)
+        with pytest.raises(run_dir.FormatError, match=f"of format {named}; expected"):
+            run_dir.read_config(tmp_path)
+
+
+def test_run_dir_reads_a_file_again_only_where_it_has_changed(tmp_path, monkeypatch):
+    run_dir.write_json(tmp_path / run_dir.DATA, {"name": "a"})
+    reads = []
+    read = run_dir.read_data
+    monkeypatch.setattr(run_dir, "read_data", lambda p: reads.append(p) or read(p))
+    run = run_dir.RunDir(tmp_path)
+    assert [run.data["name"] for _ in range(3)] == ["a"] * 3
+    assert len(reads) == 1
+    run_dir.write_json(tmp_path / run_dir.DATA, {"name": "b"})
+    assert run.data["name"] == "b"
+
+
+def test_facts_of_a_metric_come_with_it_or_from_the_list_of_the_run(tmp_path):
+    loss = {"kind": "loss", "better": "lower"}
+    run_dir.write_metric_facts(tmp_path, {"train/loss": loss})
+    append(tmp_path, "train", 1, metrics={"train/loss": 1.0, "train/x": 2.0})
+    score = {"value": 0.5, "kind": "score", "better": "higher", "headline": True}
+    append(tmp_path, "eval", 1, metrics={"eval/a/anything": score})
+    run = run_dir.RunDir(tmp_path)
+    assert run.facts("train/loss") == ("loss", "lower", False)
+    assert run.facts("train/x") == ("diagnostic", "", False)
+    assert run.facts("eval/a/anything") == ("score", "higher", True)
+
+
+def test_appended_events_are_those_of_the_file(tmp_path):
+    append(tmp_path, "train", 1, metrics={"train/loss": 1.0})
+    run = run_dir.RunDir(tmp_path)
+    run.append_event("train", step=2, epoch=0.2, metrics={"train/loss": float("nan")})
+    run.append_event("resume", step=1, epoch=0.1)
+    again = run_dir.RunDir(tmp_path).history
+    assert [e["step"] for e in run.history.events] == [1, 1]
+    assert run.history.events == again.events

@@ -37,7 +37,7 @@ def save_run(experiment, folder):
     """Write a workdir with a checkpoint of a state; return the state."""
     state = first_state(experiment)
     described = {"config": files.plain(experiment.config)}
-    files.write_json(folder / files.CONFIG, described)
+    files.write_config(folder, described)
     checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
     checkpoints.save(3, state, {}, {}, best=None)
     checkpoints.close()

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from evaluators.common.embeddings import TARGET_VIEW, unit_rows
 from evaluators.common.protocols import Embed, Split
 
 BLOCK_ROWS = 4096  # windows read at a time
-TARGET = "view2"
 
 Predict = Callable[[np.ndarray], np.ndarray]  # [n, l, d] -> [n, d]
 
@@ -22,11 +22,6 @@ def read_blocks(
         yield fields["context"], fields["target"]
 
 
-def unit_rows(x: np.ndarray) -> np.ndarray:
-    """Return rows [n, d] scaled to unit norm; rows of zeros stay."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
-
 def predicted_by(predict: Predict) -> Embed:
     """Return the embed function of a prediction from contexts.
 
@@ -38,7 +33,7 @@ def predicted_by(predict: Predict) -> Embed:
     ) -> np.ndarray:
         del changes
         fields = split.read(rows)
-        if view == TARGET:
+        if view == TARGET_VIEW:
             return unit_rows(fields["target"])
         return unit_rows(predict(fields["context"])).astype(np.float32)
 

@@ -7,14 +7,13 @@ means that going on is pointless.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reporting.alarms.common import registry
-from reporting.alarms.common.rule import Run
+from reporting.alarms.common.rule import Run, rules
 from reporting.history import Event, History
 from reporting.run_dir import RunDir
 
 Alarm = dict[str, Any]
 
-RULES = registry.rules()
+RULES = rules()
 NAMES = tuple(RULES)
 # Alarms that end a run unless `config.alarms.stop` says otherwise.
 STOPS = tuple(name for name, rule in RULES.items() if rule.severity == "stop")

@@ -1,11 +1,14 @@
 """What an alarm is, what its rule looks at, and how it enters the registry."""
 
+import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from reporting.history import History
+from reporting.history import History, Metric, is_finite
 
 Severity = Literal["warn", "stop"]
 
@@ -66,6 +69,19 @@ class Run:
             return 1.0
         return self.history.step / self.total_steps
 
+    @property
+    def evaluated_at(self) -> int:
+        """Step of the latest evaluation; 0 before the first."""
+        last = self.history.last("eval")
+        return last["step"] if last else 0
+
+    def evaluated(self, name: str) -> Iterator[tuple[str, Metric]]:
+        """Yield the evaluated metrics of a name that have a value."""
+        for tag in self.history.named(name):
+            metric = self.history.metrics()[tag]
+            if tag.startswith("eval/") and is_finite(metric["value"]):
+                yield tag, metric
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -102,6 +118,7 @@ class Rule:
         }
 
 
+FOLDER = Path(__file__).parents[1]  # of the modules that register alarms
 REGISTRY: dict[str, Rule] = {}
 Find = TypeVar("Find", bound=Callable[..., Findings])
 
@@ -123,3 +140,28 @@ def alarm(*, severity: Severity = "warn", shows: str) -> Callable[[Find], Find]:
         return find
 
     return register
+
+
+def rules() -> dict[str, Rule]:
+    """Return name to rule, ordered by module and place in it."""
+    for module in pkgutil.iter_modules([str(FOLDER)]):
+        if not module.ispkg:
+            importlib.import_module(f"reporting.alarms.{module.name}")
+    return dict(
+        sorted(
+            REGISTRY.items(),
+            key=lambda item: (
+                item[1].find.__module__,
+                item[1].find.__code__.co_firstlineno,
+            ),
+        )
+    )
+
+
+def docs_table() -> str:
+    """Return the alarms as a Markdown table: name, what it shows, limits, severity."""
+    rows = ["| alarm | raised where | limits | by default |", "|---|---|---|---|"]
+    for rule in rules().values():
+        limits = ", ".join(f"`{k}={v:g}`" for k, v in rule.limits.items())
+        rows.append(f"| `{rule.name}` | {rule.shows} | {limits} | {rule.severity} |")
+    return "\n".join(rows)

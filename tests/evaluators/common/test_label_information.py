@@ -1,4 +1,4 @@
-"""What labels can teach, against plain loops and closed forms."""
+"""Information in labels and codes against plain loops and closed forms."""
 
 import math
 
@@ -35,11 +35,13 @@ def random_split(n=40, kinds=9, width=4, seed=0):
     return split_of(codes)
 
 
-def odds_of(split):
-    return label_information.Odds(split.table["codes"], split.table["code_weights"])
+def distribution_of(split):
+    return label_information.PartnerDistribution(
+        split.table["codes"], split.table["code_weights"]
+    )
 
 
-def given_by_loops(split):
+def conditional_by_loops(split):
     """P(partner | anchor), [n, n], as the loader's docstring says."""
     codes, weights = split.table["codes"], split.table["code_weights"]
     carriers = {
@@ -62,15 +64,15 @@ def given_by_loops(split):
     return table
 
 
-def test_odds_are_those_of_the_loader():
+def test_partner_distribution_matches_the_sampler():
     split = random_split()
-    expected = given_by_loops(split)
+    expected = conditional_by_loops(split)
     n = len(split)
     anchors, partners = np.divmod(np.arange(n * n), n)
-    found = odds_of(split).given(anchors, partners).reshape(n, n)
+    found = distribution_of(split).conditional(anchors, partners).reshape(n, n)
     np.testing.assert_allclose(found, expected, atol=1e-12)
     np.testing.assert_allclose(found.sum(1), 1.0)
-    ratio = odds_of(split).ratio(anchors, partners).reshape(n, n)
+    ratio = distribution_of(split).ratio(anchors, partners).reshape(n, n)
     np.testing.assert_allclose(ratio, expected / expected.mean(0), atol=1e-9)
     # And the loader draws with them.
     draws = loader.PositivePairSampler(split, 0)
@@ -84,18 +86,18 @@ def test_odds_are_those_of_the_loader():
 @pytest.mark.parametrize(
     ("classes", "size", "candidates"), [(16, 200, 256), (4, 500, 64)]
 )
-def test_equal_classes_have_the_closed_form(classes, size, candidates):
+def test_hard_lower_bound_of_equal_classes(classes, size, candidates):
     split = split_of(np.repeat(np.arange(classes), size)[:, None])
     anchors = np.arange(len(split))
     partners = loader.PositivePairSampler(split, 0).draw(anchors, 0)
     found = label_information.hard_lower_bound(
-        odds_of(split), anchors, partners, candidates
+        distribution_of(split), anchors, partners, candidates
     )
     expected = math.log(1 + (candidates - 1) / classes)
     assert found == pytest.approx(expected, rel=0.005)
 
 
-def test_a_simulated_batch_comes_to_the_same():
+def test_soft_lower_bound_matches_simulated_batches():
     # Positives that share a class alone: the best critic knows the class and no more.
     rng = np.random.default_rng(0)
     losses = []
@@ -110,7 +112,7 @@ def test_a_simulated_batch_comes_to_the_same():
     assert soft == pytest.approx(math.log(1 + 255 / 16), abs=0.05)
 
 
-def test_soft_floor_is_the_mean_entropy_of_the_targets():
+def test_soft_lower_bound_is_the_mean_entropy_of_the_targets():
     split = random_split(seed=1)
     codes = [set(row[row >= 0].tolist()) for row in split.table["codes"]]
     weight = {}
@@ -135,24 +137,24 @@ def test_soft_floor_is_the_mean_entropy_of_the_targets():
     assert found == pytest.approx(np.mean(entropies), abs=1e-6)
 
 
-def test_codes_of_one_record_each_leave_nothing_open():
+def test_lower_bounds_of_unique_codes():
     split = split_of(np.arange(30)[:, None])
     rows = np.arange(30)
-    odds = odds_of(split)
-    assert odds.alone.all()
+    distribution = distribution_of(split)
+    assert distribution.is_single.all()
     assert label_information.soft_lower_bound(split.table, rows[None], rows[None]) == 0
-    assert label_information.hard_lower_bound(odds, rows, rows, 16) == pytest.approx(
-        math.log(1 + 15 / 30)
-    )
+    assert label_information.hard_lower_bound(
+        distribution, rows, rows, 16
+    ) == pytest.approx(math.log(1 + 15 / 30))
 
 
-def test_one_code_for_all_teaches_nothing():
+def test_lower_bounds_of_a_single_code_are_chance():
     split = split_of(np.zeros((200, 1)))
     rows = np.arange(200)
     partners = loader.PositivePairSampler(split, 0).draw(rows, 0)
-    odds = odds_of(split)
+    distribution = distribution_of(split)
     assert label_information.hard_lower_bound(
-        odds, rows, partners, 64
+        distribution, rows, partners, 64
     ) == pytest.approx(math.log(64), abs=0.01)
     soft = label_information.soft_lower_bound(
         split.table, rows[None, :64], partners[None, :64]
@@ -160,7 +162,7 @@ def test_one_code_for_all_teaches_nothing():
     assert soft == pytest.approx(math.log(64))
 
 
-def test_nearness_counts_ties_half_and_knows_chance():
+def test_nearness_counts_ties_half_and_random_pairs_at_chance():
     one, two = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     anchor = np.tile(one, (4, 1))
     positive, other = np.stack([one, one, two, two]), np.stack([two, one, one, two])
@@ -177,19 +179,19 @@ def test_nearness_counts_ties_half_and_knows_chance():
         label_information.nearness(z[0][:0], z[1][:0], z[2][:0])
 
 
-def test_pairs_that_share_common_codes_alone():
+def test_common_codes_only_counts_pairs_without_rare_codes():
     # Code 0 is carried by all, 1 and 2 by two records of 40 each.
     codes = np.full((40, 2), -1)
     codes[:, 0] = 0
     codes[:2, 1], codes[2:4, 1] = 1, 2
     anchors, partners = np.array([0, 0, 2, 10]), np.array([1, 9, 3, 11])
-    found = label_information.common_only(
+    found = label_information.common_codes_only(
         codes, ["a", "b", "c"], anchors, partners, common=0.1
     )
     assert found["value"] == 0.5
     assert found["n"] == 4
     assert found["codes"] == [{"name": "a", "pairs": 1.0, "records": 1.0}]
-    rare = label_information.common_only(
+    rare = label_information.common_codes_only(
         codes, ["a", "b", "c"], anchors, partners, common=1.0
     )
     assert (rare["value"], rare["codes"]) == (0.0, [])

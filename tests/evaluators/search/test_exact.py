@@ -1,9 +1,13 @@
+"""Exact search against sorting and counting everything."""
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from evaluators.search import exact as exact_search
 from evaluators.search import pruning
+from evaluators.search import scores as scores_lib
+from tests.evaluators.search.random_search import random_search
 
 BF16, F32 = jnp.bfloat16, jnp.float32
 
@@ -22,27 +26,6 @@ def brute(q, g, k, query_ids, gallery_ids):
     return scores, rows
 
 
-def make(kind, n, q, d, seed=0):
-    rng = np.random.default_rng(seed)
-    g = rng.standard_normal((n, d)).astype(np.float32)
-    if kind == "near_duplicates":  # each record twice, far apart
-        g[n // 2 :] = g[: n - n // 2]
-    elif kind == "whole":  # few different scores
-        g = rng.integers(-2, 3, (n, d)).astype(np.float32)
-    elif kind == "collapsed":
-        g[:] = g[0]
-    elif kind == "narrow":  # bfloat16 cannot tell them apart, float32 can
-        g = (1 + 1e-4 * g).astype(np.float32)
-    elif kind == "sorted":  # near ones side by side, better ones later
-        g = g[np.argsort(g[:, 0])]
-        g[:, 1:] *= 0.01
-    elif kind == "scaled":  # norms of all sizes
-        g *= np.exp(3 * rng.standard_normal((n, 1))).astype(np.float32)
-    ids = rng.permutation(n) + 1000
-    rows = rng.choice(n, q, replace=False)
-    return g[rows], g, ids[rows], ids
-
-
 KINDS = (
     "random",
     "near_duplicates",
@@ -56,9 +39,9 @@ KINDS = (
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtypes", [(F32,), (BF16, F32)], ids=["float32", "bfloat16"])
-def test_top_k_equals_sorting_everything(kind, dtypes, monkeypatch):
+def test_top_k_matches_sorting_everything(kind, dtypes, monkeypatch):
     monkeypatch.setattr(pruning, "dtypes", lambda: dtypes)
-    q, g, query_ids, ids = make(kind, 1100, 7, 8)
+    q, g, query_ids, ids = random_search(kind, 1100, 7, 8)
     expected = brute(q, g, 6, query_ids, ids)
     for gallery_block in (100, 256, 512, 5000):  # dense, then three times pruned
         found = exact_search.top_k(
@@ -68,42 +51,13 @@ def test_top_k_equals_sorting_everything(kind, dtypes, monkeypatch):
         np.testing.assert_array_equal(found[0], expected[0])
 
 
-@pytest.mark.parametrize("kind", ["random", "sorted", "near_duplicates"])
-def test_pruning_settles_what_is_not_degenerate(kind):
-    q, g, query_ids, ids = make(kind, 2000, 9, 8)
-    search = exact_search._Search.of(q, g, query_ids, ids, 512)
-    assert pruning.worthwhile(search, 10)
-    *_, left = pruning.top_k(search, 10)
-    assert not len(left)
-
-
-def test_pruning_gives_up_what_it_cannot_tell_apart():
-    q, g, query_ids, ids = make("collapsed", 9000, 4, 8)
-    search = exact_search._Search.of(q, g, query_ids, ids, 8192)
-    *_, left = pruning.top_k(search, 1)
-    np.testing.assert_array_equal(left, np.arange(4))
-
-
-def test_rough_scores_stay_within_the_bound():
-    q, g, query_ids, ids = make("scaled", 512, 16, 64)
-    exact = q.astype(float) @ g.astype(float).T
-    search = exact_search._Search.of(q, g, None, None, 512)
-    for dtype in (BF16, F32):
-        pool = pruning._Pool(search, np.arange(16), 1, dtype)
-        rows, norms = pruning._rounded(g, pool.queries.dtype)
-        rough, _ = pruning._score(pool.queries, rows, 512)
-        error = np.abs(np.asarray(rough).reshape(16, 512) - exact).max(axis=1)
-        doubt = np.asarray(norms, float) @ pool.doubt / 2
-        assert (error <= doubt).all()
-        assert (error > doubt / 1000).all()  # and the bound is not idle
-
-
-def test_block_of_queries_does_not_matter(monkeypatch):
-    q, g, query_ids, ids = make("near_duplicates", 700, 11, 8)
+def test_query_block_size_changes_nothing(monkeypatch):
+    q, g, query_ids, ids = random_search("near_duplicates", 700, 11, 8)
     whole = exact_search.top_k(
         q, g, 5, query_ids=query_ids, gallery_ids=ids, gallery_block=256
     )
-    monkeypatch.setattr(exact_search, "BLOCK", 4)
+    for module in (exact_search, scores_lib):
+        monkeypatch.setattr(module, "QUERY_BLOCK", 4)
     parts = exact_search.top_k(
         q, g, 5, query_ids=query_ids, gallery_ids=ids, gallery_block=256
     )
@@ -111,7 +65,7 @@ def test_block_of_queries_does_not_matter(monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-def test_ties_across_tile_borders_go_by_id_and_without_ids_by_row():
+def test_ties_across_gallery_blocks_go_to_smaller_id_or_row():
     g = np.ones((600, 4), np.float32)
     _, rows = exact_search.top_k(g[:2], g, 3, gallery_block=200)
     np.testing.assert_array_equal(rows, [[0, 1, 2]] * 2)
@@ -135,7 +89,7 @@ def test_fewer_candidates_than_k():
 
 
 def test_gallery_on_disk(tmp_path):
-    q, g, _, ids = make("random", 1500, 5, 8)
+    q, g, _, ids = random_search("random", 1500, 5, 8)
     np.save(tmp_path / "g.npy", g)
     disk = np.load(tmp_path / "g.npy", mmap_mode="r")
     for gallery_block in (64, 512):
@@ -148,29 +102,10 @@ def test_gallery_on_disk(tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
-def test_groups_are_opened_alike_on_any_backend():
-    scores, hits = jnp.arange(6 * 4.0).reshape(6, 4), np.array([2, 3, 5])
-    opened = np.asarray(pruning._open_groups(scores, hits))
-    np.testing.assert_array_equal(opened, np.asarray(scores)[hits])
-    np.testing.assert_array_equal(pruning._gathered(scores, hits), opened)
-
-
-def test_a_ragged_tile_has_maxima_of_real_records_only():
-    q = -np.ones((2, 4), np.float32)
-    g = np.ones((80, 4), np.float32)  # every score is -4: a made-up zero would win
-    search = exact_search._Search.of(q, g, None, None, 80)
-    pool = pruning._Pool(search, np.arange(2), 1, F32)
-    (*_, count, _, (_, maxima)) = next(pruning._calls(search, [pool]))
-    assert count == 80
-    np.testing.assert_array_equal(maxima, [[-4, -4, -4]] * 2)
-    _, maxima = pruning._score(pool.queries, np.ones((96, 4), np.float32), 64)
-    np.testing.assert_array_equal(maxima, [[-4, -4, -np.inf]] * 2)
-
-
 @pytest.mark.parametrize("kind", ["random", "near_duplicates", "whole", "collapsed"])
 @pytest.mark.parametrize("each", [2, 40])  # counted one by one, and sorted
-def test_ranks_equal_counting_everything(kind, each):
-    q, g, query_ids, ids = make(kind, 300, 6, 8)
+def test_ranks_match_counting_everything(kind, each):
+    q, g, query_ids, ids = random_search(kind, 300, 6, 8)
     rng = np.random.default_rng(1)
     query, row = (rng.integers(0, n, 6 * each) for n in (6, 300))
     other = query_ids[query] != ids[row]
@@ -196,7 +131,7 @@ def test_ranks_equal_counting_everything(kind, each):
 
 
 def test_ranks_agree_with_top_k():
-    q, g, query_ids, ids = make("near_duplicates", 500, 5, 8)
+    q, g, query_ids, ids = random_search("near_duplicates", 500, 5, 8)
     _, rows = exact_search.top_k(q, g, 500, query_ids=query_ids, gallery_ids=ids)
     query, place = np.nonzero(rows >= 0)
     found = exact_search.ranks_of(
@@ -205,25 +140,25 @@ def test_ranks_agree_with_top_k():
     np.testing.assert_array_equal(found.rank, place + 1)
 
 
-def test_faults_are_named():
+def test_wrong_arguments_are_named():
     g, ids = np.ones((4, 2), np.float32), np.arange(4)
     with pytest.raises(ValueError, match=r"\(4, 3\)"):
         exact_search.top_k(np.ones((4, 3)), g, 1)
-    with pytest.raises(ValueError, match="k is 0"):
+    with pytest.raises(ValueError, match="k=0"):
         exact_search.top_k(g, g, 0)
-    with pytest.raises(ValueError, match="gallery_block is 0"):
+    with pytest.raises(ValueError, match="gallery_block=0"):
         exact_search.top_k(g, g, 1, gallery_block=0)
-    with pytest.raises(ValueError, match="query_ids need"):
+    with pytest.raises(ValueError, match="query_ids without"):
         exact_search.top_k(g, g, 1, query_ids=ids)
     with pytest.raises(ValueError, match="gallery_ids"):
         exact_search.top_k(g, g, 1, gallery_ids=ids[:2])
     bad = g.copy()
     bad[1, 1] = np.nan
-    with pytest.raises(ValueError, match="queries hold"):
+    with pytest.raises(ValueError, match="got queries"):
         exact_search.top_k(bad, g, 1)
     with pytest.raises(ValueError, match="gallery rows"):
         exact_search.top_k(g, bad, 1)
     with pytest.raises(ValueError, match="its own id"):
         exact_search.ranks_of(g, g, ids, ids, query_ids=ids, gallery_ids=ids)
-    with pytest.raises(ValueError, match="rows 0..3"):
+    with pytest.raises(ValueError, match=r"expected 0\.\.3"):
         exact_search.ranks_of(g, g, [0], [4])

@@ -6,7 +6,7 @@ import pytest
 
 from reporting import run_dir
 from reporting.alarms.common import check as alarm_check
-from reporting.alarms.common import registry
+from reporting.alarms.common import rule as rule_lib
 from reporting.history import History
 from tests.reporting import fake
 from tests.reporting.histories import CHANCE, event, events, names
@@ -193,10 +193,10 @@ def test_a_learning_rate_that_jumps_at_a_resume_is_told():
 
 def test_alarms_are_the_functions_of_the_folder():
     assert alarm_check.STOPS == ("not_finite", "collapse", "no_positives")
-    for name, rule in registry.rules().items():
+    for name, rule in rule_lib.rules().items():
         assert rule.find.__name__ == name
         assert rule.shows
-        assert f"| `{name}` | {rule.shows} |" in registry.docs_table()
+        assert f"| `{name}` | {rule.shows} |" in rule_lib.docs_table()
     assert alarm_check.RULES["near_chance"].limits == {"share": 0.05, "points": 10}
 
 

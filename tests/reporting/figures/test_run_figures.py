@@ -27,11 +27,11 @@ def events():
         "eval/hard/snr_5/d_pos": 0.1,  # no score
     }
     common = {"step": 5, "epoch": 1.0, "time": 0.0}
-    live = {tag: metric(value) for tag, value in tags.items()}
-    baseline = {tag: metric(value / 2) for tag, value in tags.items()}
+    live = fake.typed({tag: metric(value) for tag, value in tags.items()})
+    baseline = fake.typed({tag: metric(value / 2) for tag, value in tags.items()})
     return History(
         [
-            common | {"kind": "baseline", "baseline": "pixels", "metrics": baseline},
+            common | {"kind": "baseline", "metrics": baseline} | fake.shown("pixels"),
             common | {"kind": "eval", "metrics": live},
         ]
     )
@@ -64,13 +64,13 @@ def test_runs_without_conditions_have_no_such_figure():
 
 def test_the_cosine_of_an_evaluation_is_drawn_and_that_of_training_is_not():
     common = {"epoch": 1.0, "time": 0.0, "step": 1}
+    tags = {f"eval/next/{name}": fake.metric(0.5) for name in ("cosine", "recall@1")}
     events = [
         common | {"kind": "train", "metrics": {"train/cosine": 0.4}},
-        common | {"kind": "eval", "metrics": {"eval/next/cosine": fake.metric(0.5)}},
+        common | {"kind": "eval", "metrics": fake.typed(tags)},
     ]
-    assert run_figures.evaluation_sets(History(events)) == {
-        "next": ["eval/next/cosine"]
-    }
+    sets = run_figures.evaluation_sets(History(events))
+    assert sets == {"next": ["eval/next/recall@1", "eval/next/cosine"]}
 
 
 def pseudo_labels(**more):

@@ -47,7 +47,7 @@ def test_good_specs_have_no_fault_as_dicts_and_in_a_config(spec):
         gate_validation.check(ConfigDict({"g": spec}).lock(), TAGS, baselines=BASELINES)
         == []
     )
-    assert len(fake.GATES) == len(judgment.judge(ConfigDict(fake.GATES), {}))
+    assert len(fake.GATES) == len(judgment.judge_run(ConfigDict(fake.GATES), History()))
 
 
 def test_faults_name_the_field_and_what_there_is():
@@ -111,9 +111,20 @@ def measured(value, low=None, high=None, chance=0.1, pixels=(0.3, 0.25, 0.35)):
     }
 
 
+def judge(spec, metrics):
+    """A gate as it is judged at the end of a run that measured these metrics."""
+    stamp = {"step": 10, "epoch": 1.0, "time": 0.0}
+    levels = {tag: metric["baselines"]["pixels"] for tag, metric in metrics.items()}
+    events = [
+        stamp | {"kind": "baseline", "baseline": "pixels", "metrics": levels},
+        stamp | {"kind": "eval", "final": True, "metrics": metrics},
+    ]
+    return judgment.judge_run({"g": spec}, History(events))["g"]
+
+
 def passed(value, op=">=", metric=None, **spec):
     spec = {"metric": "m", "op": op, "value": value} | spec
-    return judgment.judge({"g": spec}, metric or measured(0.5))["g"]["passed"]
+    return judge(spec, metric or measured(0.5))["passed"]
 
 
 def test_operators_at_their_bound():
@@ -152,18 +163,22 @@ def test_outside_interval_asks_for_intervals_that_do_not_touch():
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_what_was_not_measured_does_not_pass(value):
-    gate = judgment.judge({"g": {"metric": "m", "value": 0.1}}, measured(value))["g"]
+    gate = judge({"metric": "m", "value": 0.1}, measured(value))
     assert gate["passed"] is False
     assert "had to be >= 0.100" in gate["note"]
-    absent = judgment.judge({"g": {"metric": "other", "value": 0.1}}, {})["g"]
+    absent = judge({"metric": "other", "value": 0.1}, {})
     assert absent["passed"] is False
     assert "was not measured" in absent["note"]
 
 
 def test_judgment_holds_what_the_report_shows():
     spec = {"metric": "m", "op": "<=", "value": "chance", "times": 0.7}
-    gate = judgment.judge({"g": spec}, measured(0.06))["g"]
+    gate = judge(spec, measured(0.06))
     assert gate == {
+        "epoch": 1.0,
+        "step": 10,
+        "history": [],
+        "action": "",
         "passed": True,
         "required": True,
         "metric": "m",
@@ -247,7 +262,7 @@ def test_stable_asks_for_the_last_measurements_in_a_row():
 def test_change_against_a_level_and_against_another_run(tmp_path):
     metric = measured(0.35, pixels=(0.2, 0.1, 0.3))
     spec = {"metric": "m", "value": "baseline:pixels", "plus": 0.1}
-    gate = judgment.judge({"g": spec}, metric)["g"]
+    gate = judge(spec, metric)
     assert gate["passed"]
     assert gate["bound"] == pytest.approx(0.3)
     assert gate["note"] == "0.350 is >= 0.300 (baseline of pixels +0.1)"

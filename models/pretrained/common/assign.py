@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from models.pretrained import torch_checkpoint
+from models.pretrained.common import torch_checkpoint
 
 Tree = Any
 LISTED = 10  # names of each kind in an error

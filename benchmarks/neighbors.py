@@ -26,7 +26,9 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--key_block_size", type=int, default=exact_search.WIDE_TILE)
+    parser.add_argument(
+        "--gallery_block", type=int, default=exact_search.TOP_K_GALLERY_BLOCK
+    )
     parser.add_argument("--required", type=float, default=0.8)
     args = parser.parse_args()
 
@@ -42,7 +44,7 @@ def main() -> int:
 
     def ours():
         return exact_search.top_k(
-            queries, gallery, args.k, key_block_size=args.key_block_size
+            queries, gallery, args.k, gallery_block=args.gallery_block
         )
 
     def theirs():

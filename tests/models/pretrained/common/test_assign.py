@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from models.pretrained import assign as assign_lib
+from models.pretrained.common import assign as assign_lib
 from tests.models import published
 
 HEADS = ("fc",)

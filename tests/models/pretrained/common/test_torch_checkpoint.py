@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from models.pretrained import torch_checkpoint
+from models.pretrained.common import torch_checkpoint
 from tests.models import published
 
 

@@ -1,0 +1,178 @@
+"""Alarms on the loss and the gradient."""
+
+import math
+import statistics
+from collections import deque
+from dataclasses import dataclass, field
+
+from reporting import history
+from reporting.alarms.common.rule import POINTS, Finding, Findings, Run, alarm
+from reporting.formatting import count, number
+from reporting.history import Measurement
+
+CHECKED = (history.LOSS, "train/grad_norm")  # values that have to be finite
+
+
+@alarm(severity="stop", shows="the loss or the gradient norm is NaN or infinite")
+def not_finite(run: Run) -> Findings:
+    """Find a loss or a gradient norm that is NaN or infinite."""
+    for tag in CHECKED:
+        point = run.history.first_not_finite(tag)
+        if point is not None:
+            yield describe_not_finite(tag, point.value, point.step)
+
+
+def describe_not_finite(
+    tag: str, value: float | None, step: int, checkpoint: str = ""
+) -> Finding:
+    """Return the finding on a value that is not finite.
+
+    Args:
+        tag: What was measured.
+        value: NaN or infinity.
+        step: The step of it.
+        checkpoint: A sentence on the last checkpoint, where known.
+    """
+    return Finding(
+        tag,
+        step,
+        f"{tag} is {number(value)} at step {count(step)}.{checkpoint and ' '}"
+        f"{checkpoint}",
+        "Lower the learning rate (optimizer.learning_rate), lengthen the warm-up, or "
+        "clip the gradient (optimizer.clip_norm).",
+    )
+
+
+@alarm(shows="the loss has not left its chance level")
+def near_chance(run: Run, *, share: float = 0.05, points: int = POINTS) -> Findings:
+    """Find a loss that stays at the level of random embeddings.
+
+    Args:
+        run: The run.
+        share: Distance from chance, as a share of the loss's reach.
+        points: Logged points for which it has to last.
+    """
+    losses = _losses(run, points)
+    if len(losses) < points:
+        return
+    bounds = run.history.points(history.LOSS_LOWER_BOUND, "train", 1)
+    for value, chance in ((point.value, point.chance) for point in losses):
+        reach = chance - bounds[0].value if bounds else abs(chance) or 1
+        if not value >= chance - share * reach:
+            return
+    first, last = losses[0], losses[-1]
+    yield Finding(
+        history.LOSS,
+        last.step,
+        f"The loss ({number(last.value)}) has not left its chance level "
+        f"({number(last.chance)}) from step {count(first.step)} to "
+        f"{count(last.step)}: nothing is being learned.",
+        "See with `preview` whether positives look alike, then raise the learning "
+        "rate or lower the temperature.",
+    )
+
+
+@dataclass
+class LowestMean:
+    """The lowest mean of consecutive losses, and the latest."""
+
+    points: int
+    means: int = field(default=0, repr=False)
+    best: float = field(default=math.inf, repr=False)
+    best_step: int = field(default=0, repr=False)
+    now: float = field(default=math.nan, repr=False)
+    _window: deque[float] = field(default_factory=deque, repr=False)
+
+    def add(self, point: Measurement) -> None:
+        """Take one loss."""
+        if not _is_loss(point):
+            return
+        self._window.append(float(point.value or 0.0))
+        if len(self._window) > self.points:
+            self._window.popleft()
+        if len(self._window) == self.points:
+            self.means += 1
+            self.now = sum(self._window) / self.points
+            if self.now < self.best:
+                self.best, self.best_step = self.now, point.step
+
+
+@alarm(shows="the loss rises again after its best")
+def loss_rising(run: Run, *, share: float = 0.02, points: int = POINTS) -> Findings:
+    """Find a loss that has turned around.
+
+    Args:
+        run: The run.
+        share: Rise above its best, as a share of the chance level.
+        points: Logged points of a mean.
+    """
+    lowest = run.history.fold(history.LOSS, "train", LowestMean(points))
+    if lowest.means <= points:
+        return
+    last = _losses(run, 1)
+    if not last or lowest.now - lowest.best <= share * abs(last[0].chance):
+        return
+    yield Finding(
+        history.LOSS,
+        last[0].step,
+        f"The loss has risen from {number(lowest.best)} at step "
+        f"{count(lowest.best_step)} to {number(lowest.now)} (means of {points} "
+        "points).",
+        "The learning rate is too high for this stage; let it fall over the run or "
+        "lower its peak.",
+    )
+
+
+@dataclass
+class LastSpike:
+    """The latest loss that lay far above the median of those before it."""
+
+    share: float
+    points: int
+    spike: Measurement | None = field(default=None, repr=False)
+    usual: float = field(default=math.nan, repr=False)
+    _window: deque[float] = field(default_factory=deque, repr=False)
+
+    def add(self, point: Measurement) -> None:
+        """Take one loss."""
+        if not _is_loss(point):
+            return
+        value = float(point.value or 0.0)
+        if len(self._window) == self.points:
+            usual = statistics.median(self._window)
+            if value - usual > self.share * (abs(point.chance or 0.0) or 1):
+                self.spike, self.usual = point, usual
+            self._window.popleft()
+        self._window.append(value)
+
+
+@alarm(shows="the loss jumped far above the losses before it")
+def loss_spike(run: Run, *, share: float = 0.25, points: int = POINTS) -> Findings:
+    """Find a loss far above those before it.
+
+    Args:
+        run: The run.
+        share: Height above their median, as a share of the chance level.
+        points: Logged points of the median.
+    """
+    last = run.history.fold(history.LOSS, "train", LastSpike(share, points))
+    if last.spike is not None:
+        yield Finding(
+            history.LOSS,
+            last.spike.step,
+            f"The loss jumped to {number(last.spike.value)} at step "
+            f"{count(last.spike.step)}; the median of {points} points before was "
+            f"{number(last.usual)}.",
+            "Clip the gradient with optimizer.clip_norm, lower the peak of the "
+            "learning rate, or look for odd records.",
+        )
+
+
+def _is_loss(point: Measurement) -> bool:
+    return history.is_number(point.value) and history.is_number(point.chance)
+
+
+def _losses(run: Run, last: int) -> list[Measurement]:
+    """Return the latest losses that have a chance level."""
+    rows = run.history.points(history.LOSS, "train", last)
+    return [row for row in rows if _is_loss(row)]

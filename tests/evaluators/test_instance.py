@@ -1,0 +1,67 @@
+"""Instance retrieval against loops over all records."""
+
+import numpy as np
+import pytest
+
+from evaluators import instance
+from tests.evaluators.small_data import Data, build, embed, full_tags, split
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return Data(split(rng, 50), split(rng, 40, first_id=50), {})
+
+
+def test_metrics_match_loops(data):
+    evaluator = build(instance, data, prefix="i", seed=0, split="train")
+    found = evaluator.run(embed).metrics
+    z, g = embed(data.train, np.arange(50), "view1"), data.train.z
+    scores = z.astype(float) @ g.astype(float).T
+    ranks = [1 + sum(line > line[i]) for i, line in enumerate(scores)]
+    assert 1 < np.mean(ranks) < 5
+    for k in (1, 10):
+        metric = found[f"i/recall@{k}"]
+        assert metric.value == np.mean([r <= k for r in ranks])
+        assert metric.chance == pytest.approx(k / 50)
+    assert found["i/mean_rank"].value == np.mean(ranks)
+    assert found["i/mean_rank"].chance == 25.5
+    assert found["i/nar"].value == pytest.approx((np.mean(ranks) - 1) / 50)
+    assert set(found) == full_tags(evaluator)
+
+
+def test_perfect_embedding_finds_every_source(data):
+    evaluator = build(instance, data, prefix="i", seed=0, max_queries=12)
+    found = evaluator.run(lambda split, rows, view: split.z[rows])
+    assert found.metrics["i/recall@1"].value == 1
+    assert found.metrics["i/recall@1"].n == 12
+    mean_rank = found.metrics["i/mean_rank"]
+    assert tuple(mean_rank) == (1, 12, 20.5, 1, 1, "error", "lower", False)
+    for example in found.examples(5):
+        assert example["right"]
+        near = example["neighbors"]
+        assert near[0]["id"] == example["query"]
+        assert [n["relevant"] for n in near] == [True] + [False] * 9
+
+
+def test_embedding_without_views_gives_no_metric(data):
+    evaluation = build(instance, data).run(
+        lambda split, rows, view=None: None if view else embed(split, rows)
+    )
+    assert evaluation.metrics == {}
+    assert evaluation.examples(3) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"split": "all"}, "choices: 'train', 'validation'"),
+        ({"k": (1.5,)}, "an integer"),
+        ({"max_queries": 0}, ">= 1"),
+    ],
+)
+def test_wrong_field_is_named_with_its_range(data, fields, message):
+    with pytest.raises(ValueError, match=message):
+        build(instance, data, **fields)
+    with pytest.raises(ValueError, match=message):
+        instance.Evaluator(**fields)
