@@ -313,3 +313,19 @@ def nested_section(annotation: Any) -> type | None:
         (c for c in candidates if isinstance(c, type) and dataclasses.is_dataclass(c)),
         None,
     )
+
+
+def fields_below(annotation: Any, key: str) -> dict[str, Field]:
+    """Return the fields of a field that is a section, as far as they are declared.
+
+    Args:
+        annotation: Type of the field: a dataclass, or a mapping from any key to values
+            of one type.
+        key: Name of the field below that is asked for.
+    """
+    if (nested := nested_section(annotation)) is not None:
+        return signature_fields(nested)
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Mapping and len(arguments) == 2:
+        return {key: Field(arguments[1], REQUIRED)}
+    return {}
