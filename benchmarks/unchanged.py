@@ -2,7 +2,7 @@
 
     python -m benchmarks.unchanged record --checkout=BEFORE --output=before.json
     python -m benchmarks.unchanged record --output=after.json
-    python -m benchmarks.unchanged compare before.json after.json --tags=renames.json
+    python -m benchmarks.unchanged compare before.json after.json
 
 `record` trains the smoke variant of every recipe and the first 100 steps of the default
 recipe in a checkout, with the current interpreter, and keeps all logged metrics but
@@ -22,6 +22,14 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEFAULT, STEPS = "moco_effnet", 100
+# Parts of tags that older checkouts spell differently; the longest come first.
+RENAMES = {
+    "train/loss_floor": "train/loss_lower_bound",
+    "train/target_momentum": "train/ema_momentum",
+    "eval/loss/held_back": "eval/loss/held_out",
+    "twins": "near_duplicates",
+    "floor": "baseline",
+}
 FIELDS = {"value", "n", "chance", "low", "high"}
 RUNS = {
     f"{recipe}:smoke": [f"--config=configs/{recipe}.py:smoke"]
@@ -131,9 +139,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         json.loads(pathlib.Path(path).read_text())
         for path in (arguments.before, arguments.after)
     )
-    renames = {"floor": "baseline"}
+    renames = dict(RENAMES)
     if arguments.tags:
-        renames |= json.loads(pathlib.Path(arguments.tags).read_text())
+        more = json.loads(pathlib.Path(arguments.tags).read_text())
+        renames = more | renames
     differing, values = [], 0
     for name in sorted(before.keys() | after.keys()):
         sides = [_flat(side.get(name), renames) for side in (before, after)]
