@@ -104,7 +104,7 @@ class Evaluator(EvaluatorBase):
     def _queries(self) -> dict[str, np.ndarray]:
         split = getattr(self._data, self.query_split)
         table = embeddings.columns([split], *self._more_columns())
-        return embeddings.take(table, self._query_rows)
+        return embeddings.take_rows(table, self._query_rows)
 
     def _more_columns(self) -> tuple[str, ...]:
         return (self.cross,) if self.cross else ()
@@ -117,10 +117,11 @@ class Evaluator(EvaluatorBase):
         z = self._query_embeddings(embed, gallery)  # [q, d]
         if z is None:
             return {}, no_examples
-        searches = [
-            self._search(name, queries, rows, z, gallery)
-            for name, queries, rows in self._searches()
-        ]
+        searches, examples = [], []
+        for name, queries, rows in self._searches():
+            search, of_search = self._search(name, queries, rows, z, gallery)
+            searches.append(search)
+            examples.append(of_search)
         names, first = self._figure_names(), f"recall@{min(self.k)}"
         metrics = summary.summarize_searches(searches, names, self._seed)
         for search in searches if self.cross else ():
@@ -129,7 +130,7 @@ class Evaluator(EvaluatorBase):
         left_out = sum(search.left_out for search in searches)
         count = sum(len(search.groups) for search in searches) + left_out
         metrics["left_out"] = summary.count_metric(left_out, count)
-        return metrics, functools.partial(examples_lib.pick, searches)
+        return metrics, functools.partial(examples_lib.pick, examples)
 
     def _query_embeddings(self, embed: Embed, gallery: np.ndarray) -> np.ndarray | None:
         query_split, first = getattr(self._data, self.query_split), 0
@@ -158,10 +159,10 @@ class Evaluator(EvaluatorBase):
         rows: np.ndarray,
         z: np.ndarray,
         gallery: np.ndarray,
-    ) -> summary.SearchResult:
+    ) -> tuple[summary.SearchResult, examples_lib.ExampleLists]:
         """Rank some gallery rows for some queries."""
-        query_table = embeddings.take(self._queries, queries)
-        gallery_table = embeddings.take(self._gallery, rows)
+        query_table = embeddings.take_rows(self._queries, queries)
+        gallery_table = embeddings.take_rows(self._gallery, rows)
         gallery = gallery if len(rows) == len(gallery) else gallery[rows]
         cut_offs = sorted_cut_offs(self.k)
         if self.relevance == "label":
@@ -171,7 +172,7 @@ class Evaluator(EvaluatorBase):
                 query_table, gallery_table, self.threshold, cut_offs[-1]
             )
         kept, query = np.unique(relevant.query, return_inverse=True)
-        query_table, z = embeddings.take(query_table, kept), z[queries[kept]]
+        query_table, z = embeddings.take_rows(query_table, kept), z[queries[kept]]
         query_ids, gallery_ids = query_table["id"], gallery_table["id"]
         ranks = exact_search.ranks_of(
             z,
@@ -209,4 +210,4 @@ class Evaluator(EvaluatorBase):
         label = query_table["label"]
         groups = np.where(label >= 0, label, -1 - queries[kept])
         left_out = len(queries) - len(kept)
-        return summary.SearchResult(name, values, groups, left_out, *examples)
+        return summary.SearchResult(name, values, groups, left_out), examples
