@@ -125,8 +125,8 @@ class Evaluator(EvaluatorBase):
         names, first = self._figure_names(), f"recall@{min(self.k)}"
         metrics = summary.summarize_searches(searches, names, self._seed)
         for search in searches if self.cross else ():
-            of_pair = summary.summarize_searches([search], [first], self._seed)
-            metrics |= {f"{search.name}/{name}": m for name, m in of_pair.items()}
+            recall = summary.summarize_searches([search], [first], self._seed)[first]
+            metrics[f"{search.name}/{first}"] = recall._replace(headline=False)
         left_out = sum(search.left_out for search in searches)
         count = sum(len(search.groups) for search in searches) + left_out
         metrics["left_out"] = summary.count_metric(left_out, count)
@@ -189,14 +189,8 @@ class Evaluator(EvaluatorBase):
                 z, gallery, cut_offs[-1], query_ids=query_ids, gallery_ids=gallery_ids
             )
             gains = relevance_lib.gains_of(query_table, gallery_table, nearest)
-            mean_gain = relevant.mean_gain[kept]
-            for k in cut_offs:
-                ideal = relevant.ideal[kept, :k]
-                values[f"ndcg@{k}"] = summary.QueryValues(
-                    ranking.ndcg(gains[:, :k], ideal),
-                    chance.ndcg(mean_gain, ideal, n),
-                    SCORE,
-                )
+            ideal, mean_gain = relevant.ideal[kept], relevant.mean_gain[kept]
+            values |= _gain_figures(gains, ideal, mean_gain, n, cut_offs)
         examples = examples_lib.of_search(
             z,
             gallery,
@@ -211,3 +205,28 @@ class Evaluator(EvaluatorBase):
         groups = np.where(label >= 0, label, -1 - queries[kept])
         left_out = len(queries) - len(kept)
         return summary.SearchResult(name, values, groups, left_out), examples
+
+
+def _gain_figures(
+    gains: np.ndarray,
+    ideal: np.ndarray,
+    mean_gain: np.ndarray,
+    n: np.ndarray,
+    k: tuple[int, ...],
+) -> dict[str, summary.QueryValues]:
+    """Return ndcg@k.
+
+    Args:
+        gains: [q, max(k)], of the nearest records, best first.
+        ideal: [q, max(k)], the largest gains among the candidates, falling.
+        mean_gain: [q], over all candidates.
+        n: int [q], candidates.
+        k: Cut-offs.
+    """
+    figures = {}
+    for at in k:
+        best = np.ascontiguousarray(ideal[:, :at])
+        figures[f"ndcg@{at}"] = summary.QueryValues(
+            ranking.ndcg(gains[:, :at], best), chance.ndcg(mean_gain, best, n), SCORE
+        )
+    return figures
