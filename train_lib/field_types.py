@@ -51,7 +51,9 @@ def fits(value: Any, annotation: Any) -> bool:
     if kind in (tuple, list, collections.abc.Sequence):
         return _fits_sequence(value, arguments)
     if isinstance(kind, type) and issubclass(kind, Mapping):
-        return isinstance(value, ConfigDict | Mapping)
+        if not isinstance(value, ConfigDict | Mapping):
+            return False
+        return not arguments or all(fits(v, arguments[1]) for v in value.values())
     return True
 
 
