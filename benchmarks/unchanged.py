@@ -22,6 +22,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEFAULT, STEPS = "moco_effnet", 100
+FIELDS = {"value", "n", "chance", "low", "high"}
 RUNS = {
     f"{recipe}:smoke": [f"--config=configs/{recipe}.py:smoke"]
     for recipe in (
@@ -157,7 +158,8 @@ def _flat(run: dict | None, renames: dict[str, str]) -> dict[tuple, str]:
             for old, new in renames.items():
                 tag = tag.replace(old, new)
             fields = value if isinstance(value, dict) else {"value": value}
-            for field, number in fields.items():
+            for field in FIELDS & fields.keys():
+                number = fields[field]
                 if isinstance(number, int | float):
                     place = (kind, event["step"], nth, tag, field)
                     flat[place] = float(number).hex()

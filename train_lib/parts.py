@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Interval
 
+from reporting.alarms.common import check as alarm_check
 from reporting.formatting import nearest
 
 
@@ -176,7 +177,7 @@ class Alarms:
         ignore: Names of the alarms that are not raised.
     """
 
-    stop: tuple[str, ...] = ("not_finite", "collapse", "no_positives")
+    stop: tuple[str, ...] = alarm_check.STOPS
     ignore: tuple[str, ...] = ()
 
 
