@@ -32,7 +32,7 @@ class ArrayError(dataset.DataError):
 
 
 class Stored(NamedTuple):
-    """An array in an open file, with its axes as they lie there, slowest first.
+    """An array in an open file, with its axes in the order of the file, slowest first.
 
     Attributes:
         name: Path of the array in the file.
