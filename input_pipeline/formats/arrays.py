@@ -1,6 +1,6 @@
 """Arrays in HDF5, MATLAB, npz and npy files, read piece by piece.
 
-Nothing is unpickled, and nothing is read that lies outside of the file.
+Objects are never unpickled, and links to other files are not followed.
 """
 
 import contextlib
