@@ -20,6 +20,7 @@ from evaluators.common import examples as examples_lib
 from evaluators.common.evaluator import EvaluatorBase, Examples
 from evaluators.common.fields import QueryCount
 from evaluators.common.metric import (
+    DISTANCE,
     ERROR,
     HEADLINE,
     LOSS,
@@ -34,7 +35,7 @@ from evaluators.search import exact as exact_search
 from losses.triplet import chance_levels
 
 TYPES = {
-    "d_pos": MetricType("distance", "lower"),
+    "d_pos": DISTANCE,
     "d_neg": MetricType("distance", "higher"),
     "d_nearest": MetricType("distance", "higher"),
     "violations": ERROR,

@@ -29,7 +29,7 @@ ALLOWED = {
         "numpy", "pandas", "matplotlib", "jinja2", "PIL", "tabulate", "absl",
     },
     "train_lib": {
-        "numpy", "annotated_types", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
+        "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
         "clu", "tensorboard", "pandas", "scipy", "losses", "models", "objectives",
         "input_pipeline", "evaluators", "reporting", "annotated_types",
     },
@@ -57,7 +57,7 @@ def allowed(name, folder):
 
 # Longest chain of imports in folders that are deeper than `DEEPEST`.
 DEEPEST = 5
-DEEPER = {"train_lib": 10, "reporting": 10}
+DEEPER = {"reporting": 10}
 
 
 @functools.cache

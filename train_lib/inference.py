@@ -1,26 +1,20 @@
 """A trained network at work: embedding folders, searching for one record."""
 
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
-from ml_collections import ConfigDict
 
 from evaluators.baselines.common.baseline import Images
 from evaluators.metrics import ties
 from evaluators.search import exact as exact_search
 from input_pipeline import dataset as records
-from objectives.common.objective import Objective
-from reporting import run_dir as files
 from reporting.figures import result_sheet as drawing
 from reporting.page import search_table
-from train_lib import evaluation, parallel, train_step
-from train_lib.checkpoints import Checkpoints, Restored
+from train_lib import evaluation, parallel, restoration
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
-from train_lib.schedules import Horizon
 
 LISTED = 20  # files named that were left out
 OWN = "id:"  # of a query that is a record of the run
@@ -57,77 +51,14 @@ def restore(
     Raises:
         InputError: No run, or no such checkpoint.
     """
-    experiment, objective, found = _read(workdir, checkpoint, build)
+    experiment, objective, found = restoration.read_run(workdir, checkpoint, build)
     mesh = parallel.make_mesh()
-    network_input = experiment.network_input(mesh)
-    bind = experiment.embed(objective, network_input)
+    network_input = evaluation.network_input(experiment, mesh)
+    bind = evaluation.make_embed(experiment, objective, network_input)
     variables = parallel.put_state((found.state.params, found.state.extra), mesh)
-    images = experiment.images(network_input)
+    images = evaluation.make_images(experiment, network_input)
     folder = pathlib.Path(workdir)
     return Network(experiment, folder, found.step, bind(*variables), images)
-
-
-def read_state(
-    workdir: str, build: Build = Experiment.from_config
-) -> tuple[ConfigDict, train_step.TrainState]:
-    """Config and newest state of a run, on the host.
-
-    Raises:
-        InputError: No run, or no checkpoint.
-    """
-    experiment, _, found = _read(workdir, "latest", build)
-    return experiment.config, found.state
-
-
-def _read(
-    workdir: str, checkpoint: str, build: Build
-) -> tuple[Experiment, Objective, Restored]:
-    folder = pathlib.Path(workdir)
-    described = files.read_config(folder)
-    if not described:
-        raise InputError(
-            f"got {workdir} without a {files.CONFIG}; expected the workdir of a run"
-        )
-    config = _tuples(ConfigDict(described["config"]))
-    experiment = build(config)
-    objective = experiment.objective(1, axis_name=None)
-    tx = experiment.optimizer(experiment.schedule(1, Horizon(0, 1)))
-    batch = experiment.example_batch()
-    shapes = jax.eval_shape(
-        lambda: train_step.init_state(objective, tx, config.seed, batch)
-    )
-    checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
-    found = checkpoints.restore(shapes, _step(checkpoints, shapes, checkpoint))
-    checkpoints.close()
-    if found is None:
-        raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
-    return experiment, objective, found
-
-
-def _tuples(config: ConfigDict) -> ConfigDict:
-    """JSON has no tuples; Linen fields and views expect them."""
-    with config.ignore_type():
-        for key, value in config.items():
-            if isinstance(value, ConfigDict):
-                _tuples(value)
-            elif isinstance(value, list):
-                config[key] = tuple(value)
-    return config
-
-
-def _step(checkpoints: Checkpoints, shapes: Any, wanted: str) -> int | None:
-    steps = checkpoints.steps()
-    if wanted == "latest":
-        return None
-    if wanted == "best" and steps:
-        best = checkpoints.restore(shapes).host["best_step"]
-        return best if best in steps else None
-    if not wanted.isdigit() or int(wanted) not in steps:
-        raise InputError(
-            f"got --checkpoint={wanted}; choices: latest, best, "
-            f"{', '.join(map(str, steps))}"
-        )
-    return int(wanted)
 
 
 def _write(network: Network, splits: list, folder: pathlib.Path, view: str = "") -> int:

@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from train_lib.schedules import Schedule
-
 
 def named(params: Any, patterns: tuple[str, ...]) -> Any:
     """Which parameters one of the patterns names: a tree of bools.
@@ -34,7 +32,7 @@ def decay_mask(params: Any, no_decay: tuple[str, ...]) -> Any:
 
 
 def scale_by_rates(
-    schedule: Schedule, steady: float, constant: tuple[str, ...]
+    schedule: optax.Schedule, steady: float, constant: tuple[str, ...]
 ) -> optax.GradientTransformation:
     """Minus the learning rate times an update, at a steady rate for some parameters.
 
@@ -66,7 +64,7 @@ def scale_by_rates(
 
 
 def lars(
-    schedule: Schedule,
+    schedule: optax.Schedule,
     *,
     weight_decay: float,
     momentum: float,
@@ -103,7 +101,7 @@ def lars(
 def make_optimizer(
     *,
     name: Literal["adamw", "lars", "sgd"],
-    schedule: Schedule,
+    schedule: optax.Schedule,
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     b2: float = 0.999,

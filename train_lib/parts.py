@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 from annotated_types import Interval
 
 from reporting.formatting import nearest
-from train_lib import optimizers, schedules
 
 
 class Kind(NamedTuple):
@@ -264,14 +263,12 @@ def section_fields(section: str, values: Mapping[str, Any]) -> dict[str, Field]:
         return signature_fields(FIXED[section])
     if section == "optimizer":
         given = frozenset({"schedule", "steady", "name"})
-        return signature_fields(optimizers.make_optimizer, given) | signature_fields(
-            OptimizerExtras
-        )
+        make = load_module("train_lib", "optimizers").make_optimizer
+        return signature_fields(make, given) | signature_fields(OptimizerExtras)
     if section == "schedule":
         given = frozenset({"peak", "horizon", "warmup_steps", "epoch_steps", "name"})
-        return signature_fields(schedules.make_schedule, given) | signature_fields(
-            ScheduleExtras
-        )
+        make = load_module("train_lib", "schedules").make_schedule
+        return signature_fields(make, given) | signature_fields(ScheduleExtras)
     kind = "evaluator" if section.startswith("evaluate.sets.") else section
     return part_fields(kind, values.get("name", ""))
 
