@@ -83,8 +83,8 @@ class Evaluator(EvaluatorBase):
     squared: bool = False
     galleries: tuple[Annotated[int, Interval(ge=-1, le=100_000_000)], ...] = ()
     near_duplicates: bool = False
-    conditions: Mapping[str, tuple[float, ...]] = dataclasses.field(
-        default_factory=dict
+    conditions: Mapping[str, tuple[Annotated[float, Interval(gt=0, le=1e6)], ...]] = (
+        dataclasses.field(default_factory=dict)
     )
     max_queries: QueryCount = 1000
 

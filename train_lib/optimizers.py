@@ -1,11 +1,12 @@
 """Optimizers: AdamW, LARS and SGD, with weight decay masked by parameter name."""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Interval
 
 
 def named(params: Any, patterns: tuple[str, ...]) -> Any:
@@ -102,10 +103,10 @@ def make_optimizer(
     *,
     name: Literal["adamw", "lars", "sgd"],
     schedule: optax.Schedule,
-    weight_decay: float = 0.0,
-    momentum: float = 0.9,
-    b2: float = 0.999,
-    clip_norm: float = 0.0,
+    weight_decay: Annotated[float, Interval(ge=0, le=1e3)] = 0.0,
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
+    b2: Annotated[float, Interval(ge=0, lt=1)] = 0.999,
+    clip_norm: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
     no_decay: tuple[str, ...] = (),
     steady: float = 0.0,
     constant: tuple[str, ...] = (),

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Interval
 
+from reporting.alarms.common import check as alarm_check
 from reporting.formatting import nearest
 
 
@@ -176,7 +177,7 @@ class Alarms:
         ignore: Names of the alarms that are not raised.
     """
 
-    stop: tuple[str, ...] = ("not_finite", "collapse", "no_positives")
+    stop: tuple[str, ...] = alarm_check.STOPS
     ignore: tuple[str, ...] = ()
 
 
@@ -313,3 +314,19 @@ def nested_section(annotation: Any) -> type | None:
         (c for c in candidates if isinstance(c, type) and dataclasses.is_dataclass(c)),
         None,
     )
+
+
+def fields_below(annotation: Any, key: str) -> dict[str, Field]:
+    """Return the fields of a field that is a section, as far as they are declared.
+
+    Args:
+        annotation: Type of the field: a dataclass, or a mapping from any key to values
+            of one type.
+        key: Name of the field below that is asked for.
+    """
+    if (nested := nested_section(annotation)) is not None:
+        return signature_fields(nested)
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Mapping and len(arguments) == 2:
+        return {key: Field(arguments[1], REQUIRED)}
+    return {}

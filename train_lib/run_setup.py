@@ -20,7 +20,7 @@ from reporting.page import data_sections
 from train_lib import evaluation, generalization_gap, parallel, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import ConfigError, Recipe, difference
-from train_lib.experiment import LOOP_TAGS, Experiment, peak_learning_rate
+from train_lib.experiment import Experiment, peak_learning_rate
 from train_lib.progress import Progress
 from train_lib.run import RestoredRun, Run
 from train_lib.schedules import Horizon
@@ -134,7 +134,7 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
     horizon = find_horizon(workdir, total, extend, granted)
     schedule = experiment.schedule(epoch_steps, horizon)
     objective = experiment.objective(horizon.end)
-    files.write_metric_facts(workdir, LOOP_TAGS | objective.metric_facts())
+    files.write_metric_facts(workdir, experiment.metric_facts())
     step = train_step.make_train_step(
         objective,
         experiment.optimizer(schedule),
