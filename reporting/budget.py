@@ -61,8 +61,8 @@ def forecast(
 ) -> dict:
     """Speed, what bounds it, time and cost to the horizon and to each gate.
 
-    Steps to come take what those since the last start took, evaluations to come the
-    median of those made; before the first, what the untrained network's took.
+    Steps to come are as long as those since the last start, evaluations as the median
+    of those made; before the first, as that of the untrained network.
 
     Args:
       history: the run's events.
@@ -73,16 +73,14 @@ def forecast(
       warmup_epochs: where a gate `at="warmup"` falls due.
       price_per_hour: price of an hour in any currency; 0 where unknown.
       gates: name to `{metric, at, ...}`, from a config or as judged.
-      began: seconds since 1970 at the first start; the first event's time by default.
+      began: seconds since 1970 at the first start; else the first event's.
       unit: what a record is called.
 
     Returns:
-      `examples_per_sec`, `seconds_per_step`, `input_wait` in [0, 1], `bound` ("input"
-      or "compute"), `evaluation_seconds`, `evaluations_left`, `hours_spent`,
-      `hours_left`, `hours_total`, `price_per_hour`, `cost_spent`, `cost_left`,
-      `cost_total`, `steps_left`, `total_steps`, `unit`, `early` (whether the speed is
-      from a first point, which holds compilation), and `gates` {name: {`judged`,
-      `epoch`, `hours`, `hours_left`, `cost`}}. What is not known is None.
+      Speed (`examples_per_sec`, `seconds_per_step`, `early`), what bounds it
+      (`input_wait`, `bound`), hours and costs `_spent`, `_left` and `_total`, what is
+      left of steps and evaluations, and `gates` {name: {`judged`, `epoch`, `hours`,
+      `hours_left`, `cost`}}. What is not known is None.
     """
     speed, events = _speed(history, batch_size), history.events
     over, step = history.finished, history.step
@@ -97,26 +95,38 @@ def forecast(
         spent=timeline.clock(events, began)[-1] if events else 0.0,
         over=over,
     )
-    left, price = ahead.seconds_to(ahead.total), price_per_hour or 0.0
+    return (
+        speed
+        | _lengths(ahead, price_per_hour)
+        | {
+            "unit": unit,
+            "evaluation_seconds": ahead.evaluation,
+            "evaluations_left": ahead.evaluations_to(ahead.total),
+            "steps_left": None if ahead.total is None else max(ahead.total - step, 0),
+            "total_steps": ahead.total,
+            "gates": {
+                name: _gate_time(
+                    dict(gate.items()), history, ahead, price_per_hour, began
+                )
+                for name, gate in (gates or {}).items()
+                if hasattr(gate, "items")
+            },
+        }
+    )
+
+
+def _lengths(ahead: Plan, price: float) -> dict[str, float | None]:
+    """Return hours and costs of what is done, of what is left, and of both."""
+    left = ahead.seconds_to(ahead.total)
     times = {
         "spent": ahead.spent,
         "left": left,
         "total": None if left is None else ahead.spent + left,
     }
-    return speed | {
-        "unit": unit,
-        "evaluation_seconds": ahead.evaluation,
-        "evaluations_left": ahead.evaluations_to(ahead.total),
-        "steps_left": None if ahead.total is None else max(ahead.total - step, 0),
-        "total_steps": ahead.total,
+    return {
         "price_per_hour": price,
         **{f"hours_{name}": _hours(seconds) for name, seconds in times.items()},
         **{f"cost_{name}": _cost(seconds, price) for name, seconds in times.items()},
-        "gates": {
-            name: _gate_time(dict(gate.items()), history, ahead, price, began)
-            for name, gate in (gates or {}).items()
-            if hasattr(gate, "items")
-        },
     }
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from reporting import report
-from reporting.formatting import ABSENT, count, duration, interval, number
+from reporting import content
+from reporting.formatting import number
 from reporting.gates.judgment import DEFAULTS
 from reporting.history import is_finite
-from reporting.page.parts import Table
+from reporting.page import comparison_tables
 from reporting.run_dir import RunDir
 
 Columns = Sequence[Mapping[str, Any]]
@@ -43,7 +43,7 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
                 f"got {folder}, which holds no run; expected a --workdir of one"
             )
         configs.append(_flat(run.config))
-        reports.append(report.assemble(run))
+        reports.append(content.assemble(run))
     runs = [
         {
             "name": str(folder),
@@ -78,83 +78,13 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
 
 def table(found: Mapping[str, Any]) -> str:
     """A comparison as Markdown tables."""
-    parts = [_grid(one.header, one.rows) for one in tables(found).values()]
-    parts += [f"{said}." for said in disagreements(found)]
+    parts = [
+        _grid(one.header, one.rows) for one in comparison_tables.tables(found).values()
+    ]
+    parts += [f"{said}." for said in comparison_tables.disagreements(found)]
     if found["metrics"]:
-        parts.append(star(found))
+        parts.append(comparison_tables.star(found))
     return "\n\n".join(parts)
-
-
-def star(found: Mapping[str, Any]) -> str:
-    """What the star in the metrics means."""
-    first = short_names(found)[0]
-    return (
-        f"A star: the 95 % interval does not touch that of {first}, whose baselines "
-        "these are."
-    )
-
-
-def tables(found: Mapping[str, Any]) -> dict[str, Table]:
-    """The tables of a comparison: "Runs", "Config", "Gates", "Metrics", as far as any.
-
-    Args:
-      found: what `compare` gives.
-    """
-    names = short_names(found)
-    rows = [
-        [
-            name,
-            run["recipe"],
-            run["verdict"],
-            str(run["exit_code"]),
-            count(run["step"]),
-            duration(run["seconds"]),
-        ]
-        for name, run in zip(names, found["runs"], strict=True)
-    ]
-    header = ["run", "recipe", "verdict", "exit", "step", "time"]
-    parts = {"Runs": Table(header, rows, cards=True)}
-    if found["config"]:
-        rows = [[field, *map(_said, v)] for field, v in found["config"].items()]
-        parts["Config"] = Table(["config", *names], rows, cards=True)
-    if found["gates"]:
-        rows = [[name, *map(_gate, gates)] for name, gates in found["gates"].items()]
-        parts["Gates"] = Table(["gate", *names], rows, cards=True)
-    if found["metrics"]:
-        firsts = [metrics[0] or {} for metrics in found["metrics"].values()]
-        baselines = {
-            name: baseline["label"]
-            for metric in firsts
-            for name, baseline in metric.get("baselines", {}).items()
-        }
-        rows = [
-            [
-                tag.removeprefix("eval/"),
-                *map(_metric, metrics),
-                *(_baseline(metrics[0], name) for name in baselines),
-            ]
-            for tag, metrics in found["metrics"].items()
-        ]
-        header = ["metric", *names, *baselines.values()]
-        parts["Metrics"] = Table(header, rows, cards=True)
-    return parts
-
-
-def short_names(found: Mapping[str, Any]) -> list[str]:
-    """What the runs are called: last parts of paths where they tell them apart."""
-    names = [run["name"] for run in found["runs"]]
-    last = [Path(name).resolve().name for name in names]
-    return last if len(set(last)) == len(names) else names
-
-
-def disagreements(found: Mapping[str, Any]) -> list[str]:
-    """A sentence for each gate whose threshold is not the same in all runs."""
-    names = short_names(found)
-    return [
-        f"One criterion with different thresholds: {gate} is "
-        + ", ".join(f"{t} in {n}" for n, t in zip(names, words, strict=True) if t)
-        for gate, words in found["thresholds"].items()
-    ]
 
 
 def _thresholds(
@@ -205,29 +135,6 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def _said(value: Any) -> str:
-    return ABSENT if value is None else str(value)
-
-
-def _gate(gate: Mapping | None) -> str:
-    if gate is None:
-        return ABSENT
-    word = {True: "passed", False: "FAILED", None: "waits"}[gate["passed"]]
-    return f"{word}: {number(gate['value'])} {gate['op']} {number(gate['bound'])}"
-
-
-def _metric(metric: Mapping | None) -> str:
-    if metric is None:
-        return ABSENT
-    extent = interval(metric["low"], metric["high"])
-    extent = "" if extent == ABSENT else f" ({extent})"
-    return f"{number(metric['value'])}{extent}{' *' if metric['apart'] else ''}"
-
-
-def _baseline(metric: Mapping | None, name: str) -> str:
-    return number((metric or {}).get("baselines", {}).get(name, {}).get("value"))
 
 
 def _grid(header: list[str], rows: list[list]) -> str:

@@ -1,4 +1,4 @@
-"""Text and JSON files that survive a kill.
+"""Text, JSON and event files that survive a kill.
 
 Everything is UTF-8. JSON is strict: what is not finite is written as the words `nan`,
 `inf` and `-inf`, which `decoded` turns back into floats.
@@ -7,11 +7,15 @@ Everything is UTF-8. JSON is strict: what is not finite is written as the words 
 import json
 import math
 import os
+import time as time_lib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from absl import logging
+
+METRICS, FIGURES = "metrics.jsonl", "figures"
+KINDS = ("train", "eval", "baseline", "resume", "alarm", "gate")
 
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -109,3 +113,64 @@ def decoded(value: Any) -> Any:
     if isinstance(value, str):
         return _WORDS.get(value, value)
     return value
+
+
+def append_event(
+    workdir: Path | str,
+    kind: str,
+    *,
+    step: int,
+    epoch: float,
+    metrics: Mapping | None = None,
+    time: float | None = None,
+    **fields: Any,
+) -> dict:
+    """Appends one line to `metrics.jsonl`.
+
+    Args:
+      workdir: the run's directory.
+      kind: one of `KINDS`.
+      step: steps done when the line was written; for `resume`, the step resumed from.
+      epoch: epochs done, fractional.
+      metrics: tag to number or to `Metric`.
+      time: seconds since 1970; now by default.
+      **fields: what the kind carries besides: `baseline="pixels"`, `final=True`, an
+        alarm's `name`, `severity`, `message`, `tag`.
+
+    Returns:
+      The event, as `read_events` will give it back.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"got event kind {kind!r}, expected one of {', '.join(KINDS)}")
+    event = {
+        "kind": kind,
+        "step": int(step),
+        "epoch": float(epoch),
+        "time": time_lib.time() if time is None else float(time),
+        **fields,
+        "metrics": dict(metrics or {}),
+    }
+    append_line(Path(workdir) / METRICS, event)
+    return _decoded(plain(event))
+
+
+def read_events(workdir: Path | str) -> list[dict]:
+    """The history that holds: lines in order, without those that a resume made void.
+
+    After a `resume` line at step k, earlier lines beyond step k describe work that was
+    lost and done again, so they are dropped; the `resume` line itself stays.
+    """
+    events: list[dict] = []
+    for event in read_lines(Path(workdir) / METRICS):
+        if event.get("kind") not in KINDS or not isinstance(event.get("step"), int):
+            continue
+        if event["kind"] == "resume":
+            events = [past for past in events if past["step"] <= event["step"]]
+        events.append(_decoded(event))
+    return events
+
+
+def _decoded(event: dict) -> dict:
+    metrics = event.get("metrics")
+    metrics = metrics if isinstance(metrics, dict) else {}
+    return {**event, "metrics": decoded(metrics)}

@@ -7,9 +7,6 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 import pandas as pd
 
-from reporting import metric_facts
-from reporting.metric_facts import Facts
-
 # One line of metrics.jsonl: kind, step, epoch, time, metrics, and fields of its kind.
 Event = Mapping[str, Any]
 # A measured value as a dict: PARTS, and "baselines" where it is the latest of its tag.
@@ -18,14 +15,31 @@ Metric = dict[str, Any]
 # Kinds of event that measure the network in training.
 LIVE = ("train", "eval")
 PARTS = ("value", "n", "chance", "low", "high")
-LOSS, LOSS_CHANCE = "train/loss", "train/loss_chance"
-LOSS_LOWER_BOUND = "train/loss_lower_bound"
-# A step's loss of training records and of as many held-out ones, and their difference.
-LOSS_TRAINED, LOSS_HELD_OUT, LOSS_GAP = LOSS_SIDES = (
-    "eval/loss/train", "eval/loss/held_out", "eval/loss/gap",
-)  # fmt: skip
 # Epochs are fractions of steps; two that differ by less are the same.
 EPOCH_TOLERANCE = 1e-9
+
+
+class Facts(NamedTuple):
+    """Facts of a metric.
+
+    Attributes:
+        kind: "score" in [0, 1], "error", "loss", "distance" or "diagnostic".
+        better: "higher", "lower", or "" where neither is better.
+        headline: Whether it speaks for its set.
+    """
+
+    kind: str = "diagnostic"
+    better: str = ""
+    headline: bool = False
+
+
+def facts_of(value: Any) -> Facts | None:
+    """Return the facts that a metric carries, or None where it carries none."""
+    if not isinstance(value, Mapping) or "kind" not in value:
+        return None
+    return Facts(
+        str(value["kind"]), str(value.get("better", "")), bool(value.get("headline"))
+    )
 
 
 class Measurement(NamedTuple):
@@ -72,18 +86,13 @@ class History:
         for event in events:
             self.append(event)
 
-    @classmethod
-    def of(cls, events: "History | Iterable[Event]") -> "History":
-        """Return a history as it is, or one of a list of events."""
-        return events if isinstance(events, History) else cls(events)
-
     def _clear(self) -> None:
-        self._events: list[Event] = []
+        self.events: list[Event] = []  # in order
         self._by_kind: dict[str, list[Event]] = {}
         # (kind, tag) to events that measured the tag; kind None stands for all of LIVE.
         self._by_tag: dict[tuple[str | None, str], list[Event]] = {}
         self._first_not_finite: dict[str, Event] = {}
-        self._baselines: dict[str, dict[str, Metric]] = {}
+        self.all_baselines: dict[str, dict[str, Metric]] = {}
         self._furthest: tuple[int, float] = (0, 0.0)
         self._last_trained = -1
         self._folds: dict[Hashable, _Folding] = {}
@@ -97,21 +106,21 @@ class History:
         """
         kind, step = event["kind"], event["step"]
         if kind == "resume" and step < self._furthest[0]:
-            kept = [past for past in self._events if past["step"] <= step]
+            kept = [past for past in self.events if past["step"] <= step]
             self._clear()
             for past in kept:
                 self.append(past)
         self._metrics = None
-        if not self._events or step > self._furthest[0]:
+        if not self.events or step > self._furthest[0]:
             self._furthest = step, event["epoch"]
-        self._events.append(event)
+        self.events.append(event)
         self._by_kind.setdefault(kind, []).append(event)
         if kind == "baseline":
             name, ceiling = event.get("baseline", ""), bool(event.get("ceiling"))
             shown = {"label": event.get("label") or name, "ceiling": ceiling}
             for tag, value in event["metrics"].items():
                 level = as_metric(value) | shown
-                self._baselines.setdefault(tag, {})[name] = level
+                self.all_baselines.setdefault(tag, {})[name] = level
         if kind not in LIVE:
             return
         for tag, value in event["metrics"].items():
@@ -121,11 +130,6 @@ class History:
                 self._first_not_finite.setdefault(tag, event)
         if kind == "train":
             self._last_trained = max(self._last_trained, step)
-
-    @property
-    def events(self) -> list[Event]:
-        """All events in order."""
-        return self._events
 
     def of_kind(self, kind: str) -> list[Event]:
         """Return the events of a kind in order."""
@@ -249,7 +253,7 @@ class History:
     def facts(self, tag: str) -> Facts:
         """Return the facts that a tag carries, else those that the run lists."""
         events = self._by_tag.get((None, tag))
-        carried = metric_facts.of_value(events[-1]["metrics"][tag]) if events else None
+        carried = facts_of(events[-1]["metrics"][tag]) if events else None
         return carried or self._facts.get(tag) or Facts()
 
     def baselines(self, tag: str) -> dict[str, Metric]:
@@ -259,11 +263,7 @@ class History:
             `{name: {value, n, chance, low, high, label, ceiling}}`: `label` is the name
             in reports, `ceiling` whether it is the best that is possible.
         """
-        return self._baselines.get(tag, {})
-
-    def all_baselines(self) -> dict[str, dict[str, Metric]]:
-        """Return `baselines` of every tag that has any."""
-        return self._baselines
+        return self.all_baselines.get(tag, {})
 
     def latest(self, tag: str) -> Metric | None:
         """Return the latest measurement of a tag, as in `metrics`, or None."""

@@ -11,23 +11,26 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from reporting import metric_facts
+from reporting import files
 from reporting.files import (
+    append_event,
     append_line,
     decoded,
-    plain,
+    read_events,
     read_json,
     read_lines,
     write_json,
 )
-from reporting.history import Event, History
-from reporting.metric_facts import Facts
+from reporting.history import Event, Facts, History, facts_of
+
+# What else writes and reads a workdir, so that one import is enough.
+METRICS, FIGURES, KINDS = files.METRICS, files.FIGURES, files.KINDS
+plain = files.plain
 
 CONFIG = "config.json"
 DATA = "data.json"
 AUDIT = "label_audit.json"
 ENVIRONMENT = "environment.json"
-METRICS = "metrics.jsonl"
 METRIC_FACTS = "metric_facts.json"
 RESUMES = "resumes.jsonl"
 REFUSALS = "refusals.jsonl"
@@ -35,14 +38,12 @@ HEARTBEAT = "heartbeat.json"
 EXAMPLES = "examples.json"
 THUMBNAILS = "thumbnails.npz"
 CHECKPOINTS = "checkpoints"
-FIGURES = "figures"
 HISTORY = "history.json"
 CURVES = "curves.csv"
 REPORT = "report"
 
 FORMAT = 2  # of the files of a workdir; other formats are refused
 
-KINDS = ("train", "eval", "baseline", "resume", "alarm", "gate")
 # What a run can be doing, or how it ended; in `heartbeat.json` under "state".
 LIVE_STATES = ("starting", "training", "evaluating", "saving", "reporting")
 FINAL_STATES = (
@@ -157,61 +158,6 @@ class RunDir:
         return stamped[1]
 
 
-def append_event(
-    workdir: Path | str,
-    kind: str,
-    *,
-    step: int,
-    epoch: float,
-    metrics: Mapping | None = None,
-    time: float | None = None,
-    **fields: Any,
-) -> dict:
-    """Appends one line to `metrics.jsonl`.
-
-    Args:
-      workdir: the run's directory.
-      kind: one of `KINDS`.
-      step: steps done when the line was written; for `resume`, the step resumed from.
-      epoch: epochs done, fractional.
-      metrics: tag to number or to `Metric`.
-      time: seconds since 1970; now by default.
-      **fields: what the kind carries besides: `baseline="pixels"`, `final=True`, an
-        alarm's `name`, `severity`, `message`, `tag`.
-
-    Returns:
-      The event, as `read_events` will give it back.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"got event kind {kind!r}, expected one of {', '.join(KINDS)}")
-    event = {
-        "kind": kind,
-        "step": int(step),
-        "epoch": float(epoch),
-        "time": clock.time() if time is None else float(time),
-        **fields,
-        "metrics": dict(metrics or {}),
-    }
-    append_line(Path(workdir) / METRICS, event)
-    return _decoded(plain(event))
-
-
-def read_events(workdir: Path | str) -> list[dict]:
-    """The history that holds: lines in order, without those that a resume made void.
-
-    After a `resume` line at step k, earlier lines beyond step k describe work that was
-    lost and done again, so they are dropped; the `resume` line itself stays.
-    """
-    events: list[dict] = []
-    for event in read_lines(Path(workdir) / METRICS):
-        if event.get("kind") not in KINDS or not isinstance(event.get("step"), int):
-            continue
-        if event["kind"] == "resume":
-            events = [past for past in events if past["step"] <= event["step"]]
-        events.append(_decoded(event))
-    return events
-
-
 def write_metric_facts(
     workdir: Path | str, facts: Mapping[str, Mapping[str, Any]]
 ) -> None:
@@ -222,7 +168,7 @@ def write_metric_facts(
 def read_metric_facts(workdir: Path | str) -> dict[str, Facts]:
     """Return `metric_facts.json`: facts of the tags that training logs."""
     written = read_json(Path(workdir) / METRIC_FACTS, {}) or {}
-    found = {tag: metric_facts.of_value(value) for tag, value in written.items()}
+    found = {tag: facts_of(value) for tag, value in written.items()}
     return {tag: facts for tag, facts in found.items() if facts is not None}
 
 
@@ -352,9 +298,3 @@ def checkpoint_steps(workdir: Path | str) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
-
-
-def _decoded(event: dict) -> dict:
-    metrics = event.get("metrics")
-    metrics = metrics if isinstance(metrics, dict) else {}
-    return {**event, "metrics": decoded(metrics)}

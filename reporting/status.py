@@ -6,11 +6,12 @@ import time as clock
 from collections.abc import Mapping
 from pathlib import Path
 
-from reporting import budget, metric_facts, run_dir, timeline
+from reporting import budget, headlines, run_dir, timeline
 from reporting.alarms.common import check as alarm_check
 from reporting.formatting import ABSENT, count, duration, measured, number
 from reporting.gates import judgment
-from reporting.history import LOSS, History, is_finite
+from reporting.history import History, is_finite
+from reporting.loop_tags import LOSS
 from reporting.run_dir import RunDir
 
 SILENT_AFTER = 300.0  # seconds; compiling a large network takes a minute or two
@@ -88,7 +89,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "eta_seconds": eta,
         "examples_per_sec": beat.get("examples_per_sec"),
         "loss": metrics.get(LOSS),
-        "evaluation": {tag: metrics[tag] for tag in metric_facts.scores(metrics)},
+        "evaluation": {tag: metrics[tag] for tag in headlines.scores(metrics)},
         "gates": judged,
         "budget": told,
         "next_gate": _next_gate(history, judged, told, epoch),
@@ -111,7 +112,7 @@ def render(said: Mapping) -> str:
             f", chance {number(loss['chance'])}" if loss["chance"] is not None else ""
         )
         rows.append(("loss", number(loss["value"]) + versus))
-    for tag in metric_facts.headlines(said["evaluation"]):
+    for tag in headlines.headlines(said["evaluation"]):
         metric = said["evaluation"][tag]
         rows.append((tag.removeprefix("eval/"), _with_levels(metric)))
     rows.append(("next gate", _gate(said)))

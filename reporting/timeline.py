@@ -9,7 +9,6 @@ import numpy as np
 from reporting.history import LIVE, Event, History, is_finite
 
 INPUT_BOUND = 0.2  # share of the time spent waiting for data
-SPEED, INPUT_WAIT = "perf/examples_per_sec", "perf/input_wait"
 UNTRAINED = "untrained"
 TREND, LEAST_TREND = 5, 3  # measurements that a line is fitted to
 

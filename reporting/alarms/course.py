@@ -4,11 +4,9 @@ import math
 import statistics
 from typing import Any
 
-from reporting import history, timeline
+from reporting import history, loop_tags, timeline
 from reporting.alarms.common.rule import POINTS, Finding, Findings, Run, alarm
 from reporting.formatting import count, number, percent
-
-RATE = "train/lr"
 
 
 @alarm(shows="the learning-rate schedule does not end when the run does")
@@ -29,7 +27,7 @@ def schedule_horizon(run: Run, *, share: float = 0.02) -> Findings:
     else:
         what = f"the last {percent(1 - horizon / total)} run at its end value."
     advice = "Let the schedule's horizon be the run's length."
-    yield Finding(RATE, run.history.step, lead + what, advice)
+    yield Finding(loop_tags.RATE, run.history.step, lead + what, advice)
 
 
 @alarm(shows="the learning rate after a resume is not the one before it")
@@ -41,14 +39,14 @@ def lr_jump(run: Run, *, times: float = 2.0) -> Findings:
         times: Ratio of the rates.
     """
     for resume in run.history.of_kind("resume"):
-        before, after = run.history.around(RATE, resume["step"])
+        before, after = run.history.around(loop_tags.RATE, resume["step"])
         if before is None or after is None:
             continue
         old, new = float(before.value or 0.0), float(after.value or 0.0)
         if max(old, new) <= times * max(min(old, new), 0.0):
             continue
         yield Finding(
-            RATE,
+            loop_tags.RATE,
             after.step,
             f"The run went on at step {count(resume['step'])} with a learning rate of "
             f"{number(new)}, {number(old)} before.",
@@ -85,7 +83,7 @@ def input_bound(
         share: Share of the time spent waiting.
         points: Logged points of the median.
     """
-    tag = timeline.INPUT_WAIT
+    tag = loop_tags.INPUT_WAIT
     # The first point holds compilation and the filling of buffers.
     rows = run.history.points(tag, "train", points + 1)[1:]
     waits = [float(row.value) for row in rows if history.is_number(row.value)]
@@ -93,7 +91,7 @@ def input_bound(
         return
     speeds = [
         float(row.value)
-        for row in run.history.points(timeline.SPEED, "train", points)
+        for row in run.history.points(loop_tags.SPEED, "train", points)
         if history.is_number(row.value)
     ]
     seen = f"{percent(wait)} of the time goes by waiting for data"

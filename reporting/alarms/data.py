@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reporting import history
+from reporting import loop_tags
 from reporting.alarms.common.rule import POINTS, Finding, Findings, Run, alarm
 from reporting.formatting import count, number, percent, plural
 from reporting.page.data_sections import ENCODERS
@@ -62,7 +62,7 @@ def weak_labels(
     if reasons:
         text = "; ".join(reasons)
         seen = f"{text[0].upper()}{text[1:]}."
-        yield Finding(history.LOSS, 0, seen, _LABEL_ADVICE)
+        yield Finding(loop_tags.LOSS, 0, seen, _LABEL_ADVICE)
 
 
 @alarm(shows="the loss no longer falls and is near the lowest that its labels allow")
@@ -86,8 +86,8 @@ def label_ceiling(
     lowest = run.audit.get("lowest") or {}
     if not lowest.get("share", 0.0) > lowest_loss:
         return
-    losses = run.history.points(history.LOSS, "train", 2 * points)
-    bounds = run.history.points(history.LOSS_LOWER_BOUND, "train", 1)
+    losses = run.history.points(loop_tags.LOSS, "train", 2 * points)
+    bounds = run.history.points(loop_tags.LOSS_LOWER_BOUND, "train", 1)
     if len(losses) < 2 * points or not bounds:
         return
     values = [float(point.value or 0.0) for point in losses]
@@ -99,7 +99,7 @@ def label_ceiling(
     if now - least > near * reach or before - now > flat * reach:
         return
     yield Finding(
-        history.LOSS,
+        loop_tags.LOSS,
         last.step,
         f"The loss ({number(now)}) no longer falls, and the lowest that shared codes "
         f"allow is {number(least)} (chance {number(last.chance)}): these labels have "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reporting import history, metric_facts
+from reporting import headlines, history, loop_tags
 from reporting.alarms.common.rule import (
     FEW_QUERIES,
     JUDGING,
@@ -34,7 +34,7 @@ def not_above_baseline(run: Run, *, judging: float = JUDGING) -> Findings:
     if run.progress < judging:
         return
     metrics = {tag: m for tag, m in run.history.metrics().items() if _has_value(m)}
-    sets = [(tags, ()) for tags in metric_facts.headlines_by_set(metrics).values()]
+    sets = [(tags, ()) for tags in headlines.headlines_by_set(metrics).values()]
     sets += [([tag], (COPY,)) for tag, _ in run.evaluated("cosine")]
     for tags, only in sets:
         unbeaten = _unbeaten([metrics[tag] for tag in tags], only)
@@ -242,7 +242,7 @@ def generalization_gap(run: Run, *, gap: float = 0.1) -> Findings:
         low = metric["low"] if metric["low"] is not None else metric["value"]
         if metric["value"] <= gap or low <= 0:
             continue
-        unit = " of the loss's chance level" if tag == history.LOSS_GAP else ""
+        unit = " of the loss's chance level" if tag == loop_tags.LOSS_GAP else ""
         yield Finding(
             tag,
             run.evaluated_at,
@@ -267,7 +267,7 @@ def _scores(run: Run) -> Iterator[tuple[str, Metric]]:
 def _headlines(run: Run) -> list[tuple[str, Metric]]:
     """Return a headline score for each set."""
     scores = dict(_scores(run))
-    return [(tag, scores[tag]) for tag in metric_facts.headlines(scores)]
+    return [(tag, scores[tag]) for tag in headlines.headlines(scores)]
 
 
 def _asks_harder(run: Run, tag: str, solved: float) -> bool:
@@ -277,7 +277,7 @@ def _asks_harder(run: Run, tag: str, solved: float) -> bool:
         other != tag
         and other.rpartition("/")[2] == score
         and not any(_reaches(baseline, solved) for baseline in baselines.values())
-        for other, baselines in run.history.all_baselines().items()
+        for other, baselines in run.history.all_baselines.items()
     )
 
 

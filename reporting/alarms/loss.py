@@ -5,12 +5,12 @@ import statistics
 from collections import deque
 from dataclasses import dataclass, field
 
-from reporting import history
+from reporting import history, loop_tags
 from reporting.alarms.common.rule import POINTS, Finding, Findings, Run, alarm
 from reporting.formatting import count, number
 from reporting.history import Measurement
 
-CHECKED = (history.LOSS, "train/grad_norm")  # values that have to be finite
+CHECKED = (loop_tags.LOSS, "train/grad_norm")  # values that have to be finite
 
 
 @alarm(severity="stop", shows="the loss or the gradient norm is NaN or infinite")
@@ -55,14 +55,14 @@ def near_chance(run: Run, *, share: float = 0.05, points: int = POINTS) -> Findi
     losses = _losses(run, points)
     if len(losses) < points:
         return
-    bounds = run.history.points(history.LOSS_LOWER_BOUND, "train", 1)
+    bounds = run.history.points(loop_tags.LOSS_LOWER_BOUND, "train", 1)
     for value, chance in ((point.value, point.chance) for point in losses):
         reach = chance - bounds[0].value if bounds else abs(chance) or 1
         if not value >= chance - share * reach:
             return
     first, last = losses[0], losses[-1]
     yield Finding(
-        history.LOSS,
+        loop_tags.LOSS,
         last.step,
         f"The loss ({number(last.value)}) has not left its chance level "
         f"({number(last.chance)}) from step {count(first.step)} to "
@@ -106,14 +106,14 @@ def loss_rising(run: Run, *, share: float = 0.02, points: int = POINTS) -> Findi
         share: Rise above its best, as a share of the chance level.
         points: Logged points of a mean.
     """
-    lowest = run.history.fold(history.LOSS, "train", LowestMean(points))
+    lowest = run.history.fold(loop_tags.LOSS, "train", LowestMean(points))
     if lowest.means <= points:
         return
     last = _losses(run, 1)
     if not last or lowest.now - lowest.best <= share * abs(last[0].chance):
         return
     yield Finding(
-        history.LOSS,
+        loop_tags.LOSS,
         last[0].step,
         f"The loss has risen from {number(lowest.best)} at step "
         f"{count(lowest.best_step)} to {number(lowest.now)} (means of {points} "
@@ -155,10 +155,10 @@ def loss_spike(run: Run, *, share: float = 0.25, points: int = POINTS) -> Findin
         share: Height above their median, as a share of the chance level.
         points: Logged points of the median.
     """
-    last = run.history.fold(history.LOSS, "train", LastSpike(share, points))
+    last = run.history.fold(loop_tags.LOSS, "train", LastSpike(share, points))
     if last.spike is not None:
         yield Finding(
-            history.LOSS,
+            loop_tags.LOSS,
             last.spike.step,
             f"The loss jumped to {number(last.spike.value)} at step "
             f"{count(last.spike.step)}; the median of {points} points before was "
@@ -174,5 +174,5 @@ def _is_loss(point: Measurement) -> bool:
 
 def _losses(run: Run, last: int) -> list[Measurement]:
     """Return the latest losses that have a chance level."""
-    rows = run.history.points(history.LOSS, "train", last)
+    rows = run.history.points(loop_tags.LOSS, "train", last)
     return [row for row in rows if _is_loss(row)]

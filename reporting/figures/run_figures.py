@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from reporting import run_dir, timeline
+from reporting import loop_tags, run_dir, timeline
 from reporting.figures import style
 from reporting.figures import training as training_figures
 from reporting.figures.style import BLUE, GRAY, PANELS, Figures
@@ -49,7 +49,7 @@ def _draw(
         yield f"conditions-{name}", conditions(history, fields)
     if tags := embedding_tags(history)[:PANELS]:
         yield "embeddings", [style.metric_panel(history, tag) for tag in tags]
-    limits = {timeline.SPEED: None, timeline.INPUT_WAIT: timeline.INPUT_BOUND}
+    limits = {loop_tags.SPEED: None, loop_tags.INPUT_WAIT: timeline.INPUT_BOUND}
     speeds = [
         style.metric_panel(history, tag, limit)
         for tag, limit in limits.items()

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import run_dir
+from reporting import files
 from reporting.formatting import number
 from reporting.history import History, Metric, is_finite
 
@@ -85,7 +85,7 @@ def save(folder: Path | str, drawn: Iterable[tuple[str, Sequence[Figure]]]) -> F
             written[name] = []
             for panel, place in zip(panels, numbers, strict=True):
                 stem = f"{name}-{place}" if place else name
-                path = Path(folder) / run_dir.FIGURES / f"{stem}.svg"
+                path = Path(folder) / files.FIGURES / f"{stem}.svg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 buffer = io.BytesIO()
                 panel.savefig(buffer, format="svg", metadata={"Date": None})

@@ -4,17 +4,12 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
+from reporting import loop_tags
 from reporting.figures import style
 from reporting.figures.style import BLUE, GREEN, ORANGE, PANELS, WIDE_PANEL
-from reporting.history import (
-    LOSS,
-    LOSS_HELD_OUT,
-    LOSS_LOWER_BOUND,
-    LOSS_TRAINED,
-    History,
-)
+from reporting.history import History
+from reporting.loop_tags import LOSS, LOSS_HELD_OUT, LOSS_LOWER_BOUND, LOSS_TRAINED
 
-RATE = "train/lr"
 # The same loss of training records and of as many held-out ones.
 SIDES = {
     LOSS_TRAINED: ("training records", BLUE, "-"),
@@ -40,7 +35,7 @@ def loss(history: History, starts: Mapping[int, str] | None = None) -> list[Figu
         style.mark_level(axis, lowest["value"], "lower bound", GREEN, "-.")
     style.mark_failures(axis, frame)
     panels = [(figure, axis)]
-    rate = history.series(RATE, "train")
+    rate = history.series(loop_tags.RATE, "train")
     if len(rate):
         figure, (axis,) = style.panel("Learning rate", WIDE_PANEL)
         x, y = style.thinned(rate["step"], rate["value"])

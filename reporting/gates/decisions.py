@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from reporting.formatting import number
 from reporting.gates import judgment as gating
+from reporting.gates.judgment import Decision
 from reporting.history import EPOCH_TOLERANCE, History, is_finite
 from reporting.run_dir import RunDir
 
@@ -26,24 +27,6 @@ class Action(NamedTuple):
     kind: str
     epochs: float = 0.0
     config: str = ""
-
-
-class Decision(NamedTuple):
-    """What a run does because of a gate.
-
-    Attributes:
-      gate: its name.
-      kind: "stop" or "switch".
-      config: the recipe that follows, with its variant; "" for none.
-      passed: whether the gate was passed.
-      note: its judgment in words.
-    """
-
-    gate: str
-    kind: str
-    config: str
-    passed: bool
-    note: str
 
 
 def parse(text: str) -> list[Action]:

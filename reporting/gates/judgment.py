@@ -9,10 +9,10 @@ examples;
 
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from reporting import files
 from reporting import history as history_lib
-from reporting import run_dir
 from reporting.formatting import count, interval, number, plural
 from reporting.history import History, is_finite
 
@@ -37,6 +37,24 @@ DEFAULTS = {
 }
 NEEDED = ("metric", "value")
 RUN = "run:"
+
+
+class Decision(NamedTuple):
+    """What a run does because of a gate.
+
+    Attributes:
+      gate: its name.
+      kind: "stop" or "switch".
+      config: the recipe that follows, with its variant; "" for none.
+      passed: whether the gate was passed.
+      note: its judgment in words.
+    """
+
+    gate: str
+    kind: str
+    config: str
+    passed: bool
+    note: str
 
 
 def of_config(fields: Mapping[str, Any]) -> dict[str, dict]:
@@ -185,7 +203,7 @@ def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
     if value == "chance":
         level = history_lib.as_metric(measured.get("chance"))
     elif isinstance(value, str) and value.startswith(RUN):
-        other = run_dir.RunDir(value.removeprefix(RUN)).history
+        other = History(files.read_events(value.removeprefix(RUN)))
         level = history_lib.as_metric(other.latest(spec["metric"]))
     elif isinstance(value, str):
         baseline = (measured.get("baselines") or {}).get(

@@ -7,10 +7,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting import compare, metric_facts, report
+from reporting import headlines
 from reporting.figures import style as style_lib
 from reporting.formatting import number
-from reporting.history import LOSS, History
+from reporting.history import History
+from reporting.loop_tags import LOSS
+from reporting.page import comparison_tables, render
 from reporting.page.parts import Section
 from reporting.run_dir import RunDir
 
@@ -39,7 +41,7 @@ def write(
     Returns:
       The path of `compare.html`.
     """
-    output, names = Path(output), compare.short_names(found)
+    output, names = Path(output), comparison_tables.short_names(found)
     histories = (RunDir(folder).history for folder in folders)
     runs = dict(zip(names, histories, strict=True))
     figures = style_lib.save(output, _draw(runs))
@@ -47,21 +49,21 @@ def write(
         "loss": "Loss of each run, its chance level dotted in the same color.",
         "metrics": "One score a set, with 95 % intervals; chance dotted.",
     }
-    tables = compare.tables(found)
+    tables = comparison_tables.tables(found)
     parts = [Section("Runs", tables=[tables.pop("Runs")])]
     for title, table in tables.items():
         parts.append(Section(title, tables=[table]))
         if title == "Gates":
             parts[-1].items = [
-                ("wait", f"{said}.") for said in compare.disagreements(found)
+                ("wait", f"{said}.") for said in comparison_tables.disagreements(found)
             ]
         if title == "Metrics":
-            parts[-1].text.append(compare.star(found))
+            parts[-1].text.append(comparison_tables.star(found))
     drawn = [(captions[name], paths) for name, paths in figures.items()]
     text = [] if drawn else ["Nothing has been logged yet."]
     parts.insert(1, Section("Curves", text, figures=drawn))
     title = f"{', '.join(names[:-1])} and {names[-1]}"
-    report.render(output, {"title": title, "sections": parts}, "compare")
+    render.render(output, {"title": title, "sections": parts}, "compare")
     return output / "compare.html"
 
 
@@ -104,7 +106,7 @@ def scores(runs: Mapping[str, History]) -> list[Figure]:
     metrics: dict[str, dict] = {}
     for history in runs.values():
         metrics = history.metrics() | metrics
-    tags = metric_facts.headlines(metrics)
+    tags = headlines.headlines(metrics)
     figures = []
     for tag in tags:
         figure, (axis,) = style_lib.panel(tag.removeprefix("eval/"))

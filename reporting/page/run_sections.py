@@ -7,7 +7,8 @@ from typing import Any
 
 from reporting import timeline
 from reporting.formatting import ABSENT, count, duration, number, percent, plural
-from reporting.history import LOSS_CHANCE, History, is_finite
+from reporting.history import History, is_finite
+from reporting.loop_tags import LOSS_CHANCE
 from reporting.page.parts import Section, Table, as_text, facts
 
 SEED = "seed"

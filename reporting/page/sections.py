@@ -7,7 +7,8 @@ from typing import Any
 from reporting.figures import result_sheet
 from reporting.figures.style import Figures
 from reporting.formatting import ABSENT, count, interval, number, percent
-from reporting.history import LIVE, LOSS, LOSS_HELD_OUT, as_metric, is_finite
+from reporting.history import LIVE, as_metric, is_finite
+from reporting.loop_tags import LOSS, LOSS_HELD_OUT
 from reporting.page import data_sections, run_sections
 from reporting.page.parts import Section, Table, as_text, facts
 from reporting.run_dir import RunDir

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reporting import report, run_dir
+from reporting import run_dir
 from reporting.files import decoded, read_json, write_json
 from reporting.formatting import ABSENT, count, duration, number, plural
-from reporting.history import LOSS, LOSS_CHANCE, is_finite
-from reporting.page import sections
+from reporting.history import is_finite
+from reporting.loop_tags import LOSS, LOSS_CHANCE
+from reporting.page import render, sections
 from reporting.page.parts import Section, Table, as_text, flat
 
 SETTINGS = ("model", "objective", "optimizer", "schedule", "train")
@@ -75,7 +76,7 @@ def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
         "folder": folder.resolve().name,
         "sections": parts,
     }
-    report.render(folder, page)
+    render.render(folder, page)
     write_json(folder / f"{run_dir.REPORT}.json", whole)
     return whole
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from reporting.formatting import count, number, plural
 from reporting.gates import judgment as gating
-from reporting.gates.decisions import Decision
+from reporting.gates.judgment import Decision
 from reporting.history import History
 
 PASS, FAIL, DIVERGED, UNFINISHED = "PASS", "FAIL", "DIVERGED", "UNFINISHED"

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 import main
+from reporting import content as content_lib
 from reporting import report, run_dir, timeline
 from reporting.alarms.common import check as alarm_check
 from reporting.figures import result_sheet
 from reporting.figures import training as training_figures
-from reporting.page import sections
+from reporting.page import render, sections
 from tests.reporting import fake
 
 
@@ -183,7 +184,7 @@ def test_same_files_give_the_same_report(good):
 
 def assemble(folder):
     """The report's content without its pictures, which take seconds."""
-    return report.assemble(run_dir.RunDir(folder))
+    return content_lib.assemble(run_dir.RunDir(folder))
 
 
 def test_failed_gate(tmp_path):
@@ -314,10 +315,10 @@ def test_evaluations_are_a_table_of_what_gates_look_at(good):
 def write_words(folder):
     """Writes a report without its figures, which take seconds."""
     run = run_dir.RunDir(folder)
-    result = report.assemble(run)
+    result = content_lib.assemble(run)
     parts = sections.build(run, result, {})
     page = {"report": result, "title": "x", "folder": "x", "sections": parts}
-    report.render(folder, page)
+    render.render(folder, page)
     return result
 
 

@@ -40,7 +40,9 @@ def check(
     Returns:
         Alarms, those that should stop the run first.
     """
-    run, limits = Run(History.of(history), **context), limits or {}
+    if not isinstance(history, History):
+        history = History(history)
+    run, limits = Run(history, **context), limits or {}
     alarms = [
         rule.describe(finding, rule.name in stop)
         for rule in RULES.values()

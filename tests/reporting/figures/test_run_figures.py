@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.colors import to_hex
 
+from reporting import content as content_lib
 from reporting import report, run_dir
 from reporting.figures import motion as motion_figures
 from reporting.figures import run_figures
@@ -177,7 +178,7 @@ def test_a_report_shows_pseudo_labels_beside_the_data(tmp_path):
 def test_a_report_says_that_no_label_has_a_positive(tmp_path):
     found = pseudo_labels(positives=0.0, labeled=0.0, segments=[], labels=0)
     run = run_dir.RunDir(tmp_path)
-    content = report.assemble(run) | {"data": {"pseudo_labels": found}}
+    content = content_lib.assemble(run) | {"data": {"pseudo_labels": found}}
     built = sections.build(run, content, {})
     section = next(s for s in built if s.title == "Pseudo-labels")
     assert [tone for tone, _ in section.items] == ["bad"]
@@ -189,5 +190,5 @@ def test_a_report_says_that_no_label_has_a_positive(tmp_path):
 def test_runs_without_pseudo_labels_have_no_such_figure(tmp_path):
     assert motion_figures.write(tmp_path, {"name": "logos"}) == {}
     run = run_dir.RunDir(tmp_path)
-    built = sections.build(run, report.assemble(run), {})
+    built = sections.build(run, content_lib.assemble(run), {})
     assert "Pseudo-labels" not in [section.title for section in built]

@@ -1,34 +1,7 @@
-"""What is true of a metric whatever its value: kind, direction, headline or not.
-
-Evaluators write these facts with every metric. Those of tags that training logs stand
-in `metric_facts.json` of the workdir.
-"""
+"""Choosing metrics by their facts: scores, and headlines of sets."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-
-
-class Facts(NamedTuple):
-    """Facts of a metric.
-
-    Attributes:
-        kind: "score" in [0, 1], "error", "loss", "distance" or "diagnostic".
-        better: "higher", "lower", or "" where neither is better.
-        headline: Whether it speaks for its set.
-    """
-
-    kind: str = "diagnostic"
-    better: str = ""
-    headline: bool = False
-
-
-def of_value(value: Any) -> Facts | None:
-    """Return the facts that a metric carries, or None where it carries none."""
-    if not isinstance(value, Mapping) or "kind" not in value:
-        return None
-    return Facts(
-        str(value["kind"]), str(value.get("better", "")), bool(value.get("headline"))
-    )
+from typing import Any
 
 
 def headlines_by_set(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
