@@ -185,8 +185,8 @@ def _gate_time(
     else:
         step = ahead.due(gate)
         left = ahead.seconds_to(step)
-        known = step is not None and ahead.epoch_steps
-        epoch = step / ahead.epoch_steps if known else None
+        steps = ahead.epoch_steps
+        epoch = step / steps if step is not None and steps else None
         seconds = None if left is None else ahead.spent + left
     return {
         "judged": when is not None,
@@ -208,4 +208,4 @@ def _hours(seconds: float | None) -> float | None:
 
 
 def _cost(seconds: float | None, price: float) -> float | None:
-    return _hours(seconds) * price if seconds is not None and price else None
+    return seconds / 3600 * price if seconds is not None and price else None

@@ -120,11 +120,20 @@ def _held_against(metrics: list[dict | None]) -> list[dict | None]:
         if metric is None:
             marked.append(None)
             continue
-        ends = [m and m.get(end) for m in (first, metric) for end in ("low", "high")]
-        known = all(is_finite(end) for end in ends)
-        apart = known and (ends[3] < ends[0] or ends[2] > ends[1])
-        marked.append(metric | {"apart": apart})
+        marked.append(metric | {"apart": first is not None and _apart(first, metric)})
     return marked
+
+
+def _apart(first: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
+    """Return whether two intervals are known and do not touch."""
+    (low, high), (other_low, other_high) = (
+        [m.get(end) for end in ("low", "high")] for m in (first, metric)
+    )
+    if not (is_finite(low) and is_finite(high)):
+        return False
+    if not (is_finite(other_low) and is_finite(other_high)):
+        return False
+    return other_high < low or other_low > high
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

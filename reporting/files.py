@@ -22,10 +22,9 @@ _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 def plain(value: Any) -> Any:
     """The same value in terms of JSON: dicts, lists, strings, numbers, None."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        value = value._asdict()
-    if hasattr(value, "to_dict"):  # ConfigDict
-        value = value.to_dict()
+    for convert in ("_asdict", "to_dict"):  # a NamedTuple, a ConfigDict
+        if hasattr(value, convert):
+            value = getattr(value, convert)()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -268,7 +268,8 @@ def write_examples(
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{THUMBNAILS}.{os.getpid()}.tmp"
     with open(draft, "wb") as file:
-        np.savez_compressed(file, **{str(int(k)): v for k, v in pictures.items()})
+        arrays: dict[str, Any] = {str(int(k)): v for k, v in pictures.items()}
+        np.savez_compressed(file, **arrays)
     os.replace(draft, folder / THUMBNAILS)
     write_json(folder / EXAMPLES, queries)
 

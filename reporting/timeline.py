@@ -45,7 +45,8 @@ class Plan:
         if step is None or (self.pace is None and not self.over):
             return None
         training = max(step - self.step, 0) * (self.pace or 0.0)
-        return training + self.evaluations_to(step) * (self.evaluation or 0.0)
+        evaluations = self.evaluations_to(step) or 0
+        return training + evaluations * (self.evaluation or 0.0)
 
     def due(self, gate: Mapping) -> int | None:
         """The step after which a gate is judged."""

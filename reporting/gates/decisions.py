@@ -119,7 +119,7 @@ def standing(
             continue
         if event.get("at") == "end" and event["step"] < (total_steps or 0):
             continue
-        spec = gates.get(event.get("name"))
+        spec = gates.get(event.get("name", ""))
         if spec is not None and asked(spec) == event.get("asked"):
             found.append(
                 Decision(
@@ -153,14 +153,16 @@ def asked(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _due_by(gates: Mapping[str, Mapping], history: History) -> dict[str, Mapping]:
     """Return the gates of an epoch that has come, less those that are settled."""
     last = {event["name"]: event for event in history.of_kind("gate")}
-    found = {}
+    due = {}
     for name, spec in gates.items():
-        past = last.get(name, {})
-        when = past.get("until") if past.get("action") == "extend" else spec["epoch"]
-        settled = name in last and past.get("action") != "extend"
-        if when != "end" and not settled and history.epoch >= when - EPOCH_TOLERANCE:
-            found[name] = spec
-    return found
+        past, when = last.get(name), spec["epoch"]
+        if past is not None:
+            if past.get("action") != "extend":
+                continue
+            when = past["until"]
+        if when != "end" and history.epoch >= when - EPOCH_TOLERANCE:
+            due[name] = spec
+    return due
 
 
 def _pending(spec: Mapping, known: Mapping, history: History) -> bool:

@@ -178,7 +178,7 @@ def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
     if not is_finite(value):
         said = "was not measured" if value is None else f"is {number(value)}"
         return result | {"note": f"{tag} {said}; it had to be {words}"}
-    if not is_finite(bound):
+    if level is None or not is_finite(bound):
         return result | {"note": f"{spec['value']!r} was not measured for {tag}"}
     held = [
         is_finite(m["value"]) and OPERATORS[op](m["value"], bound) for m in measured

@@ -132,7 +132,8 @@ def scores(runs: Mapping[str, History]) -> list[Figure]:
 def style(runs: Iterable[str], name: str) -> tuple[str, Any, str]:
     """Color, dash and mark of a run, the same in every figure."""
     place = list(runs).index(name) % len(STYLES)
-    return *STYLES[place], MARKS[place]
+    color, dash = STYLES[place]
+    return str(color), dash, MARKS[place]
 
 
 def _chance(axis: Axes, levels: Any, color: str) -> None:

@@ -47,12 +47,12 @@ class Section:
         return self.title.lower().replace(" ", "-")
 
 
-def facts(given: Mapping[str, Any], missing: str) -> dict[str, list]:
-    """Fields of a section that lists facts by name, or says what is missing."""
+def facts(title: str, given: Mapping[str, Any], missing: str) -> Section:
+    """Return a section that lists facts by name, or a sentence where there are none."""
     if not given:
-        return {"text": [missing]}
+        return Section(title, [missing])
     rows = [[name, text] for name, text in flat(given)]
-    return {"tables": [Table(["", "value"], rows)]}
+    return Section(title, tables=[Table(["", "value"], rows)])
 
 
 def flat(given: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

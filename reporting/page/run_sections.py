@@ -138,7 +138,7 @@ def about_segments(segments: Sequence[Mapping]) -> Section:
 
 def about_environment(versions: Mapping[str, Any]) -> Section:
     """Versions and devices."""
-    return Section("Environment", **facts(versions, "It was not noted."))
+    return facts("Environment", versions, "It was not noted.")
 
 
 def about_reproduction(

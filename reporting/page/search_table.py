@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tabulate import tabulate
 
@@ -72,7 +73,7 @@ def _filled(value: object) -> bool:
     return value not in (None, "", "nan", [])
 
 
-def _cell(column: str, value: object) -> str:
+def _cell(column: str, value: Any) -> str:
     if not _filled(value):
         return ""
     if column == "score":

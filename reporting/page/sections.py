@@ -279,7 +279,7 @@ def _gallery(folder: Path | str, pictures: Figures) -> Section:
 def about_data(given: Mapping[str, Any]) -> Section:
     """What the run read."""
     left = data_sections.without_told(given)
-    section = Section("Data", **facts(left, "data.json is missing: no data was read."))
+    section = facts("Data", left, "data.json is missing: no data was read.")
     section.text += data_sections.about_split(given)
     return section
 

@@ -66,7 +66,7 @@ def _followed(history: History, decision: Decision | None) -> str:
 
 
 def _unfinished(history: History, heartbeat: Mapping | None) -> str:
-    state = (heartbeat or {}).get("state")
+    state = (heartbeat or {}).get("state") or ""
     total = (heartbeat or {}).get("total_steps")
     ways = {
         "preempted": "The run was preempted and saved",
