@@ -56,7 +56,7 @@ def facts(title: str, given: Mapping[str, Any], missing: str) -> Section:
 
 
 def flat(given: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Yields dotted names with their values as text."""
+    """Yield dotted names with their values as text."""
     for key, item in given.items():
         name = f"{prefix}{key}"
         if isinstance(item, Mapping) and item:
@@ -66,7 +66,7 @@ def flat(given: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]
 
 
 def as_text(value: Any) -> str:
-    """A plain value as a cell of a table."""
+    """Return a plain value as a cell of a table."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return str(value)
     if isinstance(value, int):
