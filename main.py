@@ -139,12 +139,17 @@ def _prepare_jax() -> None:
 
 def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     _prepare_jax()
-    from train_lib import stages
+    from train_lib import stages, trainer
 
     workdir = pathlib.Path(arguments.workdir)
     train = stages.train if len(arguments.config) > 1 else stages.train_recipe
     return train(
-        arguments.config, overrides, workdir, arguments.extend, **arguments.options
+        arguments.config,
+        overrides,
+        workdir,
+        trainer.train,
+        arguments.extend,
+        **arguments.options,
     )
 
 

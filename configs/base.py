@@ -18,7 +18,6 @@ def get_config() -> ConfigDict:
     # The learning rate ends where the run ends.
     config.schedule.epochs = config.train.get_oneway_ref("epochs")
     config.evaluate = {"sets": {}}
-    config.alarms = {"stop": ("not_finite", "collapse", "no_positives"), "ignore": ()}
     config.gates = {}
     return config
 

@@ -31,7 +31,7 @@ from evaluators.common.frame_measures import (
     Measure,
     Values,
 )
-from evaluators.common.metric import Metrics, MetricType
+from evaluators.common.metric import DIAGNOSTIC, Metrics
 from evaluators.common.protocols import Data, Embed
 from evaluators.metrics.ties import WITHIN, nearly_tied, tied_by_chance
 from evaluators.search.scores import largest
@@ -43,7 +43,6 @@ from evaluators.search.temporal import (
 )
 
 STRETCHES = 10  # parts of a single clip, for intervals
-NEAR_TIES = MetricType("diagnostic", "lower")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +225,7 @@ class Evaluator(EvaluatorBase):
         counts = self._sample.candidates.counts()
         chance = tied_by_chance(counts, depth, width, self._seed, self.ties)
         tied = nearly_tied(best[:, :depth], self.ties) * 1.0
-        return Figure(tied, chance, np.arange(len(best)), NEAR_TIES, "share")
+        return Figure(tied, chance, np.arange(len(best)), DIAGNOSTIC, "share")
 
     def _metrics(self, figures: dict[str, Figure]) -> Metrics:
         sample = self._sample

@@ -21,12 +21,17 @@ from evaluators.common.evaluator import (
     sorted_cut_offs,
 )
 from evaluators.common.fields import CutOffs
-from evaluators.common.metric import ERROR, Metric, Metrics, MetricType
+from evaluators.common.metric import (
+    ERROR,
+    SIMILARITY,
+    Metric,
+    Metrics,
+    MetricType,
+)
 from evaluators.common.protocols import Data, Embed, Split
 from evaluators.metrics.intervals import mean_metric
 from evaluators.search import exact as exact_search
 
-COSINE = MetricType("diagnostic", "higher")
 GAP = MetricType("diagnostic", "lower")
 
 
@@ -126,7 +131,7 @@ class Evaluator(EvaluatorBase):
         groups = split.table["label"][sample.rows]
         cosine = _cosine(q, pool[sample.target_row])
         metrics = {
-            "cosine": mean_metric(cosine, q @ pool.mean(0), groups, seed, COSINE)
+            "cosine": mean_metric(cosine, q @ pool.mean(0), groups, seed, SIMILARITY)
         }
         for k in sorted_cut_offs(self.k):
             metrics[f"recall@{k}"] = mean_metric(
@@ -173,7 +178,7 @@ class Evaluator(EvaluatorBase):
         t = embeddings.embed_required(embed, [(train, rows)], embeddings.TARGET_VIEW)
         cosine = _cosine(q, t)
         groups = train.table["label"][rows]
-        return mean_metric(cosine, q @ t.mean(0), groups, self._seed, COSINE)
+        return mean_metric(cosine, q @ t.mean(0), groups, self._seed, SIMILARITY)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from evaluators.common import examples as examples_lib
 from evaluators.common.evaluator import EvaluatorBase, Examples
 from evaluators.common.fields import QueryCount
 from evaluators.common.metric import (
+    DISTANCE,
     ERROR,
     HEADLINE,
     LOSS,
@@ -34,7 +35,7 @@ from evaluators.search import exact as exact_search
 from losses.triplet import chance_levels
 
 TYPES = {
-    "d_pos": MetricType("distance", "lower"),
+    "d_pos": DISTANCE,
     "d_neg": MetricType("distance", "higher"),
     "d_nearest": MetricType("distance", "higher"),
     "violations": ERROR,
@@ -82,8 +83,8 @@ class Evaluator(EvaluatorBase):
     squared: bool = False
     galleries: tuple[Annotated[int, Interval(ge=-1, le=100_000_000)], ...] = ()
     near_duplicates: bool = False
-    conditions: Mapping[str, tuple[float, ...]] = dataclasses.field(
-        default_factory=dict
+    conditions: Mapping[str, tuple[Annotated[float, Interval(gt=0, le=1e6)], ...]] = (
+        dataclasses.field(default_factory=dict)
     )
     max_queries: QueryCount = 1000
 

@@ -113,7 +113,7 @@ def read_batches(
 class _Reader:
     """Step and rows -> batch."""
 
-    def __init__(self, split, seed: int, steps: int, positives: str):
+    def __init__(self, split: dataset.Split, seed: int, steps: int, positives: str):
         self._split, self._steps = split, steps
         self._partners = (
             PositivePairSampler(split, seed) if positives == "codes" else None
@@ -134,7 +134,7 @@ class _Reader:
 class _InOrder:
     """Number of a batch -> (batch, valid)."""
 
-    def __init__(self, split, batch_size: int):
+    def __init__(self, split: dataset.Split, batch_size: int):
         self._split, self._size = split, batch_size
 
     def __call__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -1,6 +1,6 @@
-"""FastAP: average precision of the ranking of a batch, with soft ties inside bins."""
+"""FastAP: average precision of the ranking of a batch, with ties inside soft bins."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +11,21 @@ from losses.common import soft_histogram
 from losses.common.average_precision import expected_average_precision
 from losses.common.normalize import unit_norm
 
-Pulse = Literal["triangular", "gaussian"]
+Pulse: TypeAlias = Literal["triangular", "gaussian"]
 
-_NOTHING = 1e-9  # pairs in all bins so far; the tail of a Gaussian is no candidate
+# A sum of pairs up to here is 0: the tail of a Gaussian is no candidate.
+_NO_PAIR = 1e-9
 
 
 class FastAPMetrics(NamedTuple):
-    """What one batch showed beside the loss; all scalars.
+    """Metrics of one batch; all scalars.
 
     Attributes:
-      valid: share of the queries that have a positive; the others count in nothing.
-      positives: mean number of positives of a valid query.
-      candidates: mean number of candidates of a query.
-      positive_similarity: mean cosine of the pairs that share a label.
-      negative_similarity: mean cosine of the pairs that do not.
+        valid: Share of the queries that have a positive; only these count.
+        positives: Mean number of positives of a valid query.
+        candidates: Mean number of candidates of a query.
+        positive_similarity: Mean cosine of the pairs that share a label.
+        negative_similarity: Mean cosine of the pairs that do not.
     """
 
     valid: jax.Array
@@ -46,38 +47,38 @@ def fast_ap(
     sigma: float = 0.05,
     count: jax.Array | None = None,
 ) -> tuple[jax.Array, FastAPMetrics]:
-    """Computes 1 - FastAP of local queries in the ranking of all keys.
+    """Return 1 - FastAP of local queries in the ranking of all keys.
 
     The squared distances 2 - 2 cos of a query i fall into bins l = 0 .. b from near to
     far. With h+ and h the histograms of its positives and of all its candidates, H+
-    and H their running sums, and R_i its positives,
+    and H their running sums, and R_i the number of its positives,
 
-      FastAP_i = 1 / R_i sum_l h+_l H+_l / H_l,   L = mean_i (1 - FastAP_i)
+    `FastAP_i = 1 / R_i sum_l h+_l H+_l / H_l`, `L = mean_i (1 - FastAP_i)`
 
     over the queries with R_i > 0. With triangular bins time and memory are those of the
     matrix of cosines, whatever b is. The gradient reaches `x` and `keys`.
 
     Args:
-      x: [n, d] queries, any length; normalized here, in float32 at least.
-      keys: [m, d] what is ranked, likewise; under several devices those of all.
-      labels: int [n], the class of each query; negative for none.
-      key_labels: int [m], likewise. A key without a class is no candidate.
-      columns: int [n], the key that is the query itself, which is no candidate.
-      bins: b, 1 or more. Pairs in one bin tie, so that few bins rank coarsely; many
-        bins that hold less than a pair have gradients that point nowhere. 10 to 25
-        suit a batch of 256, 100 one of 1,024.
-      pulse: "triangular" shares a pair between the two nearest bins, as the paper has
-        it; "gaussian" among all, exp(-(cos - c_l)^2 / 2 sigma^2) over its sum.
-      sigma: of the Gaussian, in units of the cosine; one bin is 2 / b wide.
-      count: what the sum over queries is divided by, or None for the valid queries
-        here. Under several devices the mean of `valid_queries` over devices makes the
-        mean of the devices' losses that of all queries.
+        x: `[n, d]` queries of any length; normalized here, in float32 or wider.
+        keys: `[m, d]` ranked keys, likewise; with several devices those of all.
+        labels: int `[n]`, the class of each query; negative for none.
+        key_labels: int `[m]`, likewise. A key without a class is no candidate.
+        columns: int `[n]`, the key that is the query itself, which is no candidate.
+        bins: b, 1 or more. Pairs in one bin tie, so that few bins rank coarsely; the
+            gradients of many bins with less than a pair each are noise. 10 to 25 suit a
+            batch of 256, 100 one of 1,024.
+        pulse: "triangular" shares a pair between the two nearest bins, as in the paper;
+            "gaussian" among all, exp(-(cos - c_l)^2 / 2 sigma^2) over its sum.
+        sigma: Width of the Gaussian, in units of the cosine; one bin is 2 / b wide.
+        count: Divisor of the sum over queries, or None for the number of valid queries.
+            With several devices, the mean of these numbers over devices makes the mean
+            of the devices' losses that of all queries.
 
     Returns:
-      The scalar loss, 0 without a valid query, and its `FastAPMetrics`.
+        The scalar loss, 0 without a valid query, and its `FastAPMetrics`.
 
     Raises:
-      ValueError: on shapes that do not fit, or a field out of range.
+        ValueError: Shapes do not fit, or a field is out of range.
 
     Source: Cakir et al., "Deep metric learning to rank", CVPR 2019, eq. 4 to 9.
     """
@@ -87,16 +88,16 @@ def fast_ap(
     s = jnp.matmul(keys, x.T, precision=lax.Precision.HIGHEST)  # [m, n]
     positive, candidate = _pairs(labels, key_labels, columns)  # bool [m, n]
     place = (1 - s) * (bins / 2)  # in bins, 0 at cosine 1 and b at -1
-    # The nearest first: walked the other way, the ranking would be optimized reversed.
+    # Bins start with the nearest keys; the other order would reverse the ranking.
     shape = (
         soft_histogram.Triangular(bins)
         if pulse == "triangular"
         else soft_histogram.Gaussian(bins, sigma * bins / 2)
     )
-    near, every = soft_histogram.histograms(shape, place, positive, candidate)
+    h_positive, h_all = soft_histogram.histograms(shape, place, positive, candidate)
     total = jnp.sum(positive, 0).astype(dtype)  # R, [n]
     valid = total > 0
-    ap = _precision(near, every) / jnp.maximum(total, 1)
+    ap = _average_precision(h_positive, h_all) / jnp.maximum(total, 1)
     if count is None:
         count = jnp.sum(valid)
     loss = jnp.sum(jnp.where(valid, 1 - ap, 0)) / jnp.maximum(count, 1)
@@ -141,22 +142,30 @@ def batch_chance(positives: jax.Array, candidates: jax.Array) -> jax.Array:
     return jnp.where(positives > 0, 1 - expected, 1.0)
 
 
-def _pairs(labels, key_labels, columns) -> tuple[jax.Array, jax.Array]:
-    """Returns which keys are positives of a query, and which candidates, [m, n]."""
+def _pairs(
+    labels: jax.Array, key_labels: jax.Array, columns: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return which keys are positives of a query, and which candidates, [m, n]."""
     other = columns[None, :] != jnp.arange(key_labels.shape[0])[:, None]
     candidate = other & (key_labels >= 0)[:, None]
     return candidate & (labels[None, :] == key_labels[:, None]), candidate
 
 
-def _precision(near: jax.Array, every: jax.Array) -> jax.Array:
-    """Returns sum_l h+_l H+_l / H_l, [n]; bins before the first candidate hold 0."""
-    above, below = jnp.cumsum(near, 0), jnp.cumsum(every, 0)
-    filled = below > _NOTHING
-    share = jnp.where(filled, above / jnp.where(filled, below, 1), 0)
-    return jnp.sum(near * share, 0)
+def _average_precision(h_positive: jax.Array, h_all: jax.Array) -> jax.Array:
+    """Return sum_l h+_l H+_l / H_l, [n]; bins before the first candidate hold 0."""
+    sum_positive, sum_all = jnp.cumsum(h_positive, 0), jnp.cumsum(h_all, 0)
+    filled = sum_all > _NO_PAIR
+    precision = jnp.where(filled, sum_positive / jnp.where(filled, sum_all, 1), 0)
+    return jnp.sum(h_positive * precision, 0)
 
 
-def _metrics(s, positive, candidate, valid, total) -> FastAPMetrics:
+def _metrics(
+    s: jax.Array,
+    positive: jax.Array,
+    candidate: jax.Array,
+    valid: jax.Array,
+    total: jax.Array,
+) -> FastAPMetrics:
     negative = candidate & ~positive
 
     def mean(mask):
@@ -171,24 +180,35 @@ def _metrics(s, positive, candidate, valid, total) -> FastAPMetrics:
     )
 
 
-def _check(x, keys, labels, key_labels, columns, bins, pulse, sigma) -> None:
+def _check(
+    x: jax.Array,
+    keys: jax.Array,
+    labels: jax.Array,
+    key_labels: jax.Array,
+    columns: jax.Array,
+    bins: int,
+    pulse: str,
+    sigma: float,
+) -> None:
     if x.ndim != 2 or keys.ndim != 2 or x.shape[1] != keys.shape[1]:
         raise ValueError(
-            f"x [n, d] and keys [m, d] expected, got {x.shape}, {keys.shape}"
+            f"got x {x.shape} and keys {keys.shape}; expected [n, d] and [m, d]"
         )
     n, m = x.shape[0], keys.shape[0]
     if 0 in (n, m):
-        raise ValueError(f"x and keys must not be empty, got {x.shape}, {keys.shape}")
-    expected = {"labels": (labels, n), "key_labels": (key_labels, m)}
-    for name, (array, size) in (expected | {"columns": (columns, n)}).items():
+        raise ValueError(f"got x {x.shape} and keys {keys.shape}; expected rows")
+    integers = {
+        "labels": (labels, n), "key_labels": (key_labels, m), "columns": (columns, n)
+    }  # fmt: skip
+    for name, (array, size) in integers.items():
         if array.shape != (size,) or not jnp.issubdtype(array.dtype, jnp.integer):
             raise ValueError(
-                f"{name} must be integers of shape {(size,)}, got "
-                f"{array.dtype} {array.shape}"
+                f"got {name} {array.dtype} {array.shape}; expected integers of shape "
+                f"{(size,)}"
             )
     if bins < 1:
-        raise ValueError(f"bins must be 1 or more, got {bins}")
+        raise ValueError(f"got bins {bins}; expected 1 or more")
     if pulse not in get_args(Pulse):
         raise ValueError(f"got pulse {pulse!r}; choices: {', '.join(get_args(Pulse))}")
     if pulse == "gaussian" and not sigma > 0:
-        raise ValueError(f"sigma must be above 0, got {sigma}")
+        raise ValueError(f"got sigma {sigma}; expected above 0")

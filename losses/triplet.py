@@ -2,28 +2,28 @@
 
 import math
 from statistics import NormalDist
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Mining = Literal["random", "all", "semi_hard", "batch_hard"]
+Mining: TypeAlias = Literal["random", "all", "semi_hard", "batch_hard"]
 
-_TINY = 1e-12  # below this a squared distance is 0, and so is its root's gradient
+_TINY = 1e-12  # a squared distance below is 0, with a gradient of 0
 
 
 class TripletMetrics(NamedTuple):
-    """What one batch showed beside the loss; all scalars.
+    """Metrics of one batch; all scalars.
 
     Attributes:
-      positive_distance: mean distance of anchors to their positives.
-      negative_distance: mean distance to the negatives that were mined.
-      violations: share of the mined triplets with d_an - d_ap < margin; with the soft
-        margin, of those with d_an < d_ap.
-      accuracy: share of anchors whose positive is nearer than every negative. A tie
-        is a miss, so collapsed embeddings score 0.
-      candidates: mean number of keys an anchor was compared with, positive included.
+        positive_distance: Mean distance of anchors to their positives.
+        negative_distance: Mean distance to the mined negatives.
+        violations: Share of the mined triplets with d_an - d_ap < margin; with the soft
+            margin, with d_an < d_ap.
+        accuracy: Share of anchors whose positive is nearer than every negative. A tie
+            is a miss, so that collapsed embeddings score 0.
+        candidates: Mean number of keys an anchor is compared with, positive included.
     """
 
     positive_distance: jax.Array
@@ -44,33 +44,33 @@ def triplet(
     mask: jax.Array | None = None,
     rng: jax.Array | None = None,
 ) -> tuple[jax.Array, TripletMetrics]:
-    """Computes the triplet loss of local anchors against all keys.
+    """Return the triplet loss of local anchors against all keys.
 
     With d_ij = |q_i - k_j| (or its square), p the positive of i and n its negative,
 
-      L = mean_i f(d_ip - d_in),   f(x) = max(x + margin, 0), or softplus(x)
+    `L = mean_i f(d_ip - d_in)`, f(x) = max(x + margin, 0) or softplus(x)
 
     Args:
-      q: [n, d] anchors, as they are: normalize before if distances are to lie in
-        [0, 2] (squared: [0, 4]).
-      k: [m, d] keys, positives and negatives of all anchors.
-      positives: int [n], the column of each anchor's positive.
-      margin: above 0, in units of d; None is the soft margin.
-      squared: take d_ij^2 for d_ij, as FaceNet does.
-      mining: which negatives an anchor meets. "batch_hard": the nearest.
-        "semi_hard": the nearest that is farther than the positive, or the farthest
-        where none is. "random": one drawn with `rng`. "all": every one, and the mean
-        is over all triplets, so that solved ones shrink the gradient.
-      mask: bool [n, m], True where a key may be a negative. The positive never is.
-      rng: key, needed by "random" alone.
+        q: `[n, d]` anchors, not normalized here: normalize them before if distances are
+            to lie in [0, 2] (squared: [0, 4]).
+        k: `[m, d]` keys, positives and negatives of all anchors.
+        positives: int `[n]`, the column of each anchor's positive.
+        margin: Above 0, in units of d; None for the soft margin.
+        squared: Use d_ij^2 for d_ij, as FaceNet does.
+        mining: Which negatives an anchor is compared with. "batch_hard": the nearest.
+            "semi_hard": the nearest that is farther than the positive, or the farthest
+            if none is. "random": one drawn with `rng`. "all": every negative; the mean
+            is over all triplets, so that triplets without loss reduce the gradient.
+        mask: bool `[n, m]`, True where a key may be a negative. The positive never is.
+        rng: Random key, required by "random" alone.
 
     Returns:
-      The scalar loss, and its `TripletMetrics`. An anchor without any negative counts
-      as loss 0 and in no metric.
+        The scalar loss and its `TripletMetrics`. An anchor without negatives has loss 0
+        and counts in no metric.
 
     Raises:
-      ValueError: on shapes that do not fit, a margin out of range, an unknown way of
-        mining, or "random" without `rng`.
+        ValueError: Shapes do not fit, the margin is out of range, the mining is
+            unknown, or "random" has no `rng`.
 
     Source: Schroff et al., "FaceNet", arXiv 1503.03832, eq. 2 and section 3.2; Hermans
     et al., "In defense of the triplet loss", arXiv 1703.07737, eq. 5.
@@ -79,62 +79,62 @@ def triplet(
     n, m = q.shape[0], k.shape[0]
     dtype = jnp.promote_types(q.dtype, jnp.float32)
     d = _distances(q.astype(dtype), k.astype(dtype), squared)  # [n, m]
-    own = positives[:, None] == jnp.arange(m)[None, :]  # [n, m]
-    allowed = ~own if mask is None else ~own & mask
+    is_positive = positives[:, None] == jnp.arange(m)[None, :]  # [n, m]
+    allowed = ~is_positive if mask is None else ~is_positive & mask
     d_ap = jnp.take_along_axis(d, positives[:, None], 1)  # [n, 1]
     share = _mined(lax.stop_gradient(d), d_ap, allowed, mining, rng).astype(dtype)
-    over = d_ap - d  # [n, m]
-    cost = jax.nn.softplus(over) if margin is None else jax.nn.relu(over + margin)
+    excess = d_ap - d  # [n, m]
+    cost = jax.nn.softplus(excess) if margin is None else jax.nn.relu(excess + margin)
     rows = jnp.sum(share, 1)  # [n], 1 or 0
     loss = jnp.sum(jnp.where(share > 0, share * cost, 0)) / n
-    d, over, share = map(lax.stop_gradient, (d, over, share))
-    real = jnp.maximum(jnp.sum(rows), 1)
+    d, excess, share = map(lax.stop_gradient, (d, excess, share))
+    count = jnp.maximum(jnp.sum(rows), 1)
     nearest = jnp.min(jnp.where(allowed, d, jnp.inf), 1)
-    some = allowed.any(1)
+    has_negative = allowed.any(1)
     return loss, TripletMetrics(
-        positive_distance=jnp.sum(jnp.where(some, d_ap[:, 0], 0)) / real,
-        negative_distance=jnp.sum(share * d) / real,
-        violations=jnp.sum(share * (over > -(margin or 0.0))) / real,
-        accuracy=jnp.sum(some & (d_ap[:, 0] < nearest)) / real,
+        positive_distance=jnp.sum(jnp.where(has_negative, d_ap[:, 0], 0)) / count,
+        negative_distance=jnp.sum(share * d) / count,
+        violations=jnp.sum(share * (excess > -(margin or 0.0))) / count,
+        accuracy=jnp.sum(has_negative & (d_ap[:, 0] < nearest)) / count,
         candidates=1 + jnp.mean(jnp.sum(allowed, 1, dtype=dtype)),
     )
 
 
 def chance(margin: float | None) -> float:
-    """Returns the loss of embeddings that are all the same: the margin, or ln 2."""
+    """Return the loss of equal embeddings: the margin, or ln 2 for the soft margin."""
     return math.log(2) if margin is None else margin
 
 
 def chance_levels(
     d: int, others: int, margin: float | None, squared: bool
 ) -> dict[str, float]:
-    """Returns what directions spread evenly have, where a positive is a random record.
+    """Return the levels of uniformly distributed directions with random positives.
 
-    Distances of such are normal with mean sqrt(2) and standard deviation 1 / sqrt(2 d),
-    squared ones with 2 and 2 / sqrt(d), for large d. Losses have the margin instead,
-    that of embeddings that are all alike.
+    Their distances are normal with mean sqrt(2) and standard deviation 1 / sqrt(2 d),
+    squared ones with 2 and 2 / sqrt(d), for large d. The level of a loss is that of
+    equal embeddings instead, see `chance`.
 
     Args:
-      d: width of the embeddings.
-      others: negatives of an anchor, 1 or more.
-      margin: of the loss; None is the soft margin.
-      squared: whether distances are squared.
+        d: Width of the embeddings.
+        others: Number of negatives of an anchor, 1 or more.
+        margin: Margin of the loss; None for the soft margin.
+        squared: Whether distances are squared.
 
     Returns:
-      Means `d_pos`, `d_neg`, `d_nearest`; shares `violations` of all negatives and
-      `hard_violations` of the nearest alone; `triplet_loss` and `hard_loss`.
+        Means `d_pos`, `d_neg`, `d_nearest`; shares `violations` of all negatives and
+        `hard_violations` of the nearest alone; `triplet_loss` and `hard_loss`.
     """
     mean, std = (2.0, 2 / d**0.5) if squared else (2**0.5, (2 * d) ** -0.5)
     # The mean of the largest of n normal numbers, after Blom (1958).
-    most = NormalDist().inv_cdf((others - 0.375) / (others + 0.25))
-    nearest = max(mean - std * most, 0.0)
-    wanted, below = margin or 0.0, NormalDist(sigma=std).cdf
+    largest = NormalDist().inv_cdf((others - 0.375) / (others + 0.25))
+    nearest = max(mean - std * largest, 0.0)
+    threshold, cdf = margin or 0.0, NormalDist(sigma=std).cdf
     return {
         "d_pos": mean,
         "d_neg": mean,
         "d_nearest": nearest,
-        "violations": below(wanted / 2**0.5),
-        "hard_violations": below(mean - nearest + wanted),
+        "violations": cdf(threshold / 2**0.5),
+        "hard_violations": cdf(mean - nearest + threshold),
         "triplet_loss": chance(margin),
         "hard_loss": chance(margin),
     }
@@ -143,20 +143,20 @@ def chance_levels(
 def mined_levels(
     d: int, others: int, margin: float | None, squared: bool, mining: Mining
 ) -> dict[str, float]:
-    """Returns `chance_levels` of the metrics of a batch, by how negatives are mined.
+    """Return the levels of `chance_levels` for the mined negatives of a batch.
 
-    The nearest negative that is farther than the positive is, on average, about as far
-    as any: it is taken for one, and each such triplet for a violation.
+    With "semi_hard", the nearest negative that is farther than the positive is, on
+    average, about as far as any negative; each such triplet counts as a violation.
 
     Args:
-      d: width of the embeddings.
-      others: negatives of an anchor, 1 or more.
-      margin: as in `triplet`.
-      squared: as in `triplet`.
-      mining: as in `triplet`.
+        d: Width of the embeddings.
+        others: Number of negatives of an anchor, 1 or more.
+        margin: As in `triplet`.
+        squared: As in `triplet`.
+        mining: As in `triplet`.
 
     Returns:
-      `d_pos`, `d_neg`, `violations` and `accuracy`.
+        `d_pos`, `d_neg`, `violations` and `accuracy`.
     """
     levels = chance_levels(d, others, margin, squared)
     negative, violations = levels["d_neg"], levels["violations"]
@@ -174,51 +174,66 @@ def mined_levels(
 
 
 def _distances(q: jax.Array, k: jax.Array, squared: bool) -> jax.Array:
-    """Returns |q_i - k_j| or its square, [n, m], with a gradient of 0 at 0."""
-    # By differences would be n * m * d numbers; the product loses digits only where
-    # records nearly coincide, hence the full precision.
+    """Return |q_i - k_j| or its square, [n, m], with a gradient of 0 at 0."""
+    # Differences would need n * m * d numbers. The product loses digits where records
+    # nearly coincide, hence the full precision.
     product = jnp.matmul(q, k.T, precision=lax.Precision.HIGHEST)
     norms = jnp.sum(q * q, 1)[:, None] + jnp.sum(k * k, 1)[None, :]
     square = jnp.maximum(norms - 2 * product, 0)
     if squared:
         return square
-    apart = square > _TINY
-    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)
+    positive = square > _TINY
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
-def _mined(d, d_ap, allowed, mining: str, rng) -> jax.Array:
-    """Returns each key's share in its anchor's loss, [n, m]; rows sum to 1 or 0."""
+def _mined(
+    d: jax.Array,
+    d_ap: jax.Array,
+    allowed: jax.Array,
+    mining: str,
+    rng: jax.Array | None,
+) -> jax.Array:
+    """Return each key's share in its anchor's loss, [n, m]; rows sum to 1 or 0."""
     if mining == "all":
         return allowed / jnp.maximum(jnp.sum(allowed, 1, keepdims=True), 1)
     if mining == "random":
+        assert rng is not None
         score = jax.random.uniform(rng, d.shape)
     elif mining == "batch_hard":
         score = -d
     else:
         farther = allowed & (d > d_ap)
-        # Those nearer than the positive come after all that are farther.
+        # Negatives nearer than the positive rank after all that are farther.
         score = jnp.where(farther, -d, d - 2 * jnp.max(d) - 1)
     column = jnp.argmax(jnp.where(allowed, score, -jnp.inf), 1)  # [n]
     chosen = column[:, None] == jnp.arange(d.shape[1])[None, :]
     return chosen & allowed
 
 
-def _check(q, k, positives, margin, mining, mask, rng) -> None:
+def _check(
+    q: jax.Array,
+    k: jax.Array,
+    positives: jax.Array,
+    margin: float | None,
+    mining: str,
+    mask: jax.Array | None,
+    rng: jax.Array | None,
+) -> None:
     if q.ndim != 2 or k.ndim != 2 or q.shape[1] != k.shape[1]:
-        raise ValueError(f"q [n, d] and k [m, d] expected, got {q.shape}, {k.shape}")
+        raise ValueError(f"got q {q.shape} and k {k.shape}; expected [n, d] and [m, d]")
     n, m = q.shape[0], k.shape[0]
     if positives.shape != (n,) or not jnp.issubdtype(positives.dtype, jnp.integer):
         raise ValueError(
-            f"positives must be integers of shape {(n,)}, got "
-            f"{positives.dtype} {positives.shape}"
+            f"got positives {positives.dtype} {positives.shape}; expected integers of "
+            f"shape {(n,)}"
         )
     if margin is not None and not margin > 0:
-        raise ValueError(f"margin must be above 0, or None for soft, got {margin}")
+        raise ValueError(f"got margin {margin}; expected above 0, or None for soft")
     if mining not in get_args(Mining):
         raise ValueError(
             f"got mining {mining!r}; choices: {', '.join(get_args(Mining))}"
         )
     if mask is not None and mask.shape != (n, m):
-        raise ValueError(f"mask must have shape {(n, m)}, got {mask.shape}")
+        raise ValueError(f"got mask {mask.shape}; expected {(n, m)}")
     if mining == "random" and rng is None:
-        raise ValueError("mining 'random' needs rng, a key")
+        raise ValueError("got no rng; expected a random key for mining 'random'")

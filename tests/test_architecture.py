@@ -57,7 +57,7 @@ def allowed(name, folder):
 
 # Longest chain of imports in folders that are deeper than `DEEPEST`.
 DEEPEST = 5
-DEEPER = {"train_lib": 10, "reporting": 10}
+DEEPER = {"reporting": 10}
 
 
 @functools.cache

@@ -260,8 +260,7 @@ def field_of(config: ConfigDict, name: str) -> parts.Field:
                 break
             if i == len(path) - 1:
                 return fields[part]
-            nested = parts.nested_section(fields[part].annotation)
-            fields = parts.signature_fields(nested) if nested else {}
+            fields = parts.fields_below(fields[part].annotation, path[i + 1])
     return parts.SEED if name == "seed" else parts.Field(Any, None)
 
 

@@ -2,21 +2,25 @@
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from evaluators.baselines.common.baseline import Images
 from evaluators.common.evaluator import Evaluation, EvaluatorBase
 from evaluators.common.metric import Metrics
 from evaluators.common.protocols import Embed
 from input_pipeline import loader
-from objectives.common.objective import Objective
+from input_pipeline.dataset import Split
+from objectives.common.objective import Objective, Tree
 from reporting import run_dir as files
 from train_lib import parallel
+from train_lib.experiment import Experiment
 
+BindEmbed: TypeAlias = Callable[[Tree, Tree], Embed]
 # Columns that no view and no network looks at.
 UNSEEN = ("label", "codes", "code_weights")
 # Queries are drawn with a key of their own, so that every evaluation sees the same.
@@ -48,19 +52,30 @@ class NetworkInput:
         return self._compiled[name](self._key, batch)
 
 
+def network_input(experiment: Experiment, mesh: Mesh) -> NetworkInput:
+    """Return the function from batches to what the network sees of them."""
+
+    def select(view: str | None, changes: Mapping[str, Any]) -> Callable:
+        changed = experiment.transform.changed(view, **changes)
+        if view is None:
+            return lambda rng, batch: changed.center(batch)
+        return lambda rng, batch: changed.view(view, rng, batch)
+
+    return NetworkInput(select, mesh, experiment.config.seed)
+
+
 def make_embed(
-    objective: Objective, network_input: NetworkInput, *, batch_size: int, threads: int
-) -> Callable[[Any, Any], Embed]:
-    """Builds `bind(params, extra) -> embed(split, rows, view, **changes)`.
+    experiment: Experiment, objective: Objective, network_input: NetworkInput
+) -> BindEmbed:
+    """Return `bind(params, extra)`, which returns an embed function.
 
     Args:
+        experiment: Parts of the run.
         objective: Method whose `embed` is used.
         network_input: What the network sees of a batch.
-        batch_size: Records at a time; the last batch is padded.
-        threads: Of the reader.
 
     Returns:
-        `bind`; the network is compiled once, however often it is bound.
+        The function; the network is compiled once, however often it is bound.
     """
 
     def encode(variables, image):
@@ -74,25 +89,24 @@ def make_embed(
                 placed = parallel.put_batch(batch, network_input.mesh)
                 return compiled((params, extra), network_input(placed, view, **changes))
 
-            return _over_batches(of_batch, split, rows, batch_size, threads)
+            return _over_batches(experiment.config, of_batch, split, rows)
 
         return embed
 
     return bind
 
 
-def make_images(
-    show: Callable, network_input: NetworkInput, *, batch_size: int, threads: int
-) -> Images:
-    """Builds `(split, rows, view, **changes) -> [m, s, s, c]`, what people can look at.
+def make_images(experiment: Experiment, network_input: NetworkInput) -> Images:
+    """Return the function that shows what is embedded of records.
 
     Args:
-        show: `(batch, input or None) -> pictures`; None for records as they are.
+        experiment: Parts of the run.
         network_input: As in `make_embed`, so that what is shown is what is embedded.
-        batch_size: Records at a time.
-        threads: Of the reader.
+
+    Returns:
+        `images(split, rows, view=None, **changes)`, [m, s, s, c] uint8 or in 0..1.
     """
-    show = jax.jit(show)
+    show = jax.jit(experiment.transform.images)
 
     def images(split, rows: np.ndarray, view: str | None = None, **changes):
         def of_batch(batch):
@@ -101,18 +115,23 @@ def make_images(
                 placed, None if view is None else network_input(placed, view, **changes)
             )
 
-        return _over_batches(of_batch, split, rows, batch_size, threads)
+        return _over_batches(experiment.config, of_batch, split, rows)
 
     return images
 
 
 def _over_batches(
-    function: Callable, split: Any, rows: np.ndarray, batch_size: int, threads: int
+    config: ConfigDict,
+    function: Callable[[dict], jax.Array],
+    split: Split,
+    rows: np.ndarray,
 ) -> np.ndarray:
-    """What a function of batches gives for some rows of a split, in their order."""
+    """Return what a function of batches gives for rows of a split, in their order."""
     parts = []
     batches = loader.read_batches(
-        split.take(rows), batch_size=batch_size, threads=threads
+        split.take(rows),
+        batch_size=config.evaluate.batch_size,
+        threads=config.train.threads,
     )
     for batch, valid in batches:
         needed = {k: v for k, v in batch.items() if k not in UNSEEN}

@@ -12,26 +12,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from absl import logging
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from evaluators.baselines.common.baseline import BaselineBase
 from evaluators.common.evaluator import Context as EvaluatorContext
 from evaluators.common.evaluator import EvaluatorBase
-from evaluators.common.protocols import Embed
 from input_pipeline import loader
 from input_pipeline.dataset import Data, Split
 from objectives.common.accumulation import separately
 from objectives.common.objective import Context, Objective, Positives, Tree
-from train_lib import (
-    evaluation,
-    generalization_gap,
-    optimizers,
-    parts,
-    schedules,
-    train_step,
-)
+from reporting import loop_tags
+from train_lib import optimizers, parts, schedules
 from train_lib.errors import InputError
 from train_lib.parallel import AXIS
 from train_lib.schedules import Horizon
@@ -244,35 +235,6 @@ class Experiment:
 
     # Evaluation
 
-    def network_input(self, mesh: Mesh) -> evaluation.NetworkInput:
-        """Return the function from batches to what the network sees of them."""
-
-        def select(view: str | None, changes: Mapping[str, Any]) -> Callable:
-            changed = self.transform.changed(view, **changes)
-            if view is None:
-                return lambda rng, batch: changed.center(batch)
-            return lambda rng, batch: changed.view(view, rng, batch)
-
-        return evaluation.NetworkInput(select, mesh, self.config.seed)
-
-    def embed(
-        self, objective: Objective, network_input: evaluation.NetworkInput
-    ) -> Callable[[Tree, Tree], Embed]:
-        """Return the function that binds parameters to an embed function."""
-        return evaluation.make_embed(objective, network_input, **self._reading)
-
-    def images(self, network_input: evaluation.NetworkInput) -> evaluation.Images:
-        """Return the function that shows what is embedded of records."""
-        show = self.transform.images
-        return evaluation.make_images(show, network_input, **self._reading)
-
-    @property
-    def _reading(self) -> dict[str, int]:
-        return {
-            "batch_size": self.config.evaluate.batch_size,
-            "threads": self.config.train.threads,
-        }
-
     def baseline(self, name: str) -> BaselineBase:
         """Return a baseline with the fields that the transform gives it."""
         return parts.find("baseline", name)(**self.transform.baselines.get(name, {}))
@@ -296,48 +258,6 @@ class Experiment:
             except ValueError as error:
                 raise InputError(f"config.evaluate.sets.{name}: {error}") from None
         return evaluators
-
-    def held_out_loss(
-        self, data: Data, objective: Objective, mesh: Mesh
-    ) -> generalization_gap.HeldOutLoss:
-        """Return the function that measures the loss of held-out records and its gap.
-
-        The function returns nothing if too few records are held out for a batch.
-
-        Raises:
-            InputError: Too few are held out, and the best step depends on their loss.
-        """
-        batches = self.config.evaluate.loss_batches
-        if not batches:
-            return lambda state: {}
-        sides = generalization_gap.alike(data, self.config.seed)
-        chunks, largest = (
-            self.config.train.grad_cache_chunks,
-            self.config.train.batch_size,
-        )
-        records = min(map(len, sides))
-        size = generalization_gap.batch_size(records, largest, mesh.size * chunks)
-        if size < 2:
-            reason = (
-                f"{records} records are held out, too few for a batch of {mesh.size} "
-                f"devices x {chunks} chunks: their loss is not measured"
-            )
-            monitor = self.config.train.monitor
-            if monitor in generalization_gap.promises(batches):
-                raise InputError(
-                    f"config.train.monitor: {reason}; expected another tag"
-                )
-            logging.warning("%s", reason)
-            return lambda state: {}
-        return generalization_gap.make(
-            train_step.make_measure(objective, self.transform.augment, AXIS),
-            mesh,
-            sides,
-            self.batches,
-            objective.chance,
-            size=size,
-            batches=batches,
-        )
 
     def metric_facts(self) -> dict[str, dict[str, str]]:
         """Return kind and direction of what the loop and the method log, by tag."""
@@ -409,7 +329,9 @@ def check_part(config: ConfigDict, section: str) -> None:
 
 def promised_tags(config: ConfigDict) -> list[str]:
     """Return the tags that the loop and the evaluators of a config will write."""
-    tags = [*LOOP_TAGS, *generalization_gap.promises(config.evaluate.loss_batches)]
+    tags = list(LOOP_TAGS)
+    if config.evaluate.loss_batches:
+        tags += loop_tags.LOSS_SIDES
     return tags + [tag for _, tag in evaluator_tags(config)]
 
 

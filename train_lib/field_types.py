@@ -51,7 +51,9 @@ def fits(value: Any, annotation: Any) -> bool:
     if kind in (tuple, list, collections.abc.Sequence):
         return _fits_sequence(value, arguments)
     if isinstance(kind, type) and issubclass(kind, Mapping):
-        return isinstance(value, ConfigDict | Mapping)
+        if not isinstance(value, ConfigDict | Mapping):
+            return False
+        return not arguments or all(fits(v, arguments[1]) for v in value.values())
     return True
 
 
@@ -118,22 +120,28 @@ def _limits(rules: list) -> str:
     low = next((rule for rule in rules if isinstance(rule, at.Gt | at.Ge)), None)
     high = next((rule for rule in rules if isinstance(rule, at.Lt | at.Le)), None)
     if isinstance(low, at.Ge) and isinstance(high, at.Le):
-        return f"from {low.ge} to {high.le}"
+        return f"from {_number(low.ge)} to {_number(high.le)}"
     words = []
     if isinstance(low, at.Gt):
-        words.append(f"above {low.gt}")
+        words.append(f"above {_number(low.gt)}")
     elif isinstance(low, at.Ge):
-        words.append(f"of at least {low.ge}")
+        words.append(f"of at least {_number(low.ge)}")
     if isinstance(high, at.Lt):
-        words.append(f"below {high.lt}")
+        words.append(f"below {_number(high.lt)}")
     elif isinstance(high, at.Le):
-        words.append(f"of at most {high.le}")
+        words.append(f"of at most {_number(high.le)}")
     words += [
         f"of at least {rule.min_length} items"
         for rule in rules
         if isinstance(rule, at.MinLen) and rule.min_length
     ]
     return " and ".join(words)
+
+
+def _number(value: Any) -> str:
+    """Return a limit as people write it, without a trailing .0."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+    return str(int(value)) if whole else str(value)
 
 
 def parse(text: str, annotation: Any, default: Any) -> tuple[Any, str | None]:

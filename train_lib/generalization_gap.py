@@ -6,23 +6,64 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 from scipy import stats
 
 from evaluators.common.metric import LOSS, Metric, MetricType
 from input_pipeline.dataset import Data, Split
+from objectives.common.objective import Objective
 from reporting import loop_tags
-from train_lib import parallel
+from train_lib import parallel, train_step
+from train_lib.errors import InputError
+from train_lib.experiment import Experiment
+from train_lib.parallel import AXIS
 from train_lib.train_step import TrainState
 
 HeldOutLoss: TypeAlias = Callable[[TrainState], dict[str, Metric]]
 GAP = MetricType("diagnostic", "lower")
-SET = loop_tags.LOSS_GAP.split("/")[1]  # the name that no set of evaluators may have
 
 
-def promises(batches: int) -> list[str]:
-    """Tags of what `make` builds."""
-    return list(loop_tags.LOSS_SIDES) if batches else []
+def held_out_loss(
+    experiment: Experiment, data: Data, objective: Objective, mesh: Mesh
+) -> HeldOutLoss:
+    """Return the function that measures the loss of held-out records and its gap.
+
+    The function returns nothing if too few records are held out for a batch.
+
+    Raises:
+        InputError: Too few are held out, and the best step depends on their loss.
+    """
+    config = experiment.config
+    batches = config.evaluate.loss_batches
+    if not batches:
+        return lambda state: {}
+    sides = alike(data, config.seed)
+    chunks, largest = (
+        config.train.grad_cache_chunks,
+        config.train.batch_size,
+    )
+    records = min(map(len, sides))
+    size = batch_size(records, largest, mesh.size * chunks)
+    if size < 2:
+        reason = (
+            f"{records} records are held out, too few for a batch of {mesh.size} "
+            f"devices x {chunks} chunks: their loss is not measured"
+        )
+        monitor = config.train.monitor
+        if monitor in loop_tags.LOSS_SIDES:
+            raise InputError(f"config.train.monitor: {reason}; expected another tag")
+        logging.warning("%s", reason)
+        return lambda state: {}
+    return make(
+        train_step.make_measure(objective, experiment.transform.augment, AXIS),
+        mesh,
+        sides,
+        experiment.batches,
+        objective.chance,
+        size=size,
+        batches=batches,
+    )
 
 
 def make(
@@ -78,7 +119,7 @@ def make(
             _metric(held, float(held_chance.mean()), n, LOSS),
             _metric(gap, 0.0, n, GAP),
         )
-        return dict(zip(promises(batches), found, strict=True))
+        return dict(zip(loop_tags.LOSS_SIDES, found, strict=True))
 
     return held_out
 

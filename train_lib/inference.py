@@ -3,24 +3,18 @@
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
-from ml_collections import ConfigDict
 
 from evaluators.baselines.common.baseline import Images
 from evaluators.metrics import ties
 from evaluators.search import exact as exact_search
 from input_pipeline import dataset as records
-from objectives.common.objective import Objective
-from reporting import run_dir as files
-from reporting.figures import result_sheet as drawing
+from reporting.figures import result_sheet
 from reporting.page import search_table
-from train_lib import evaluation, parallel, train_step
-from train_lib.checkpoints import Checkpoints, Restored
+from train_lib import evaluation, parallel, restoration
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
-from train_lib.schedules import Horizon
 
 LISTED = 20  # files named that were left out
 OWN = "id:"  # of a query that is a record of the run
@@ -57,77 +51,14 @@ def restore(
     Raises:
         InputError: No run, or no such checkpoint.
     """
-    experiment, objective, found = _read(workdir, checkpoint, build)
+    experiment, objective, found = restoration.read_run(workdir, checkpoint, build)
     mesh = parallel.make_mesh()
-    network_input = experiment.network_input(mesh)
-    bind = experiment.embed(objective, network_input)
+    network_input = evaluation.network_input(experiment, mesh)
+    bind = evaluation.make_embed(experiment, objective, network_input)
     variables = parallel.put_state((found.state.params, found.state.extra), mesh)
-    images = experiment.images(network_input)
+    images = evaluation.make_images(experiment, network_input)
     folder = pathlib.Path(workdir)
     return Network(experiment, folder, found.step, bind(*variables), images)
-
-
-def read_state(
-    workdir: str, build: Build = Experiment.from_config
-) -> tuple[ConfigDict, train_step.TrainState]:
-    """Config and newest state of a run, on the host.
-
-    Raises:
-        InputError: No run, or no checkpoint.
-    """
-    experiment, _, found = _read(workdir, "latest", build)
-    return experiment.config, found.state
-
-
-def _read(
-    workdir: str, checkpoint: str, build: Build
-) -> tuple[Experiment, Objective, Restored]:
-    folder = pathlib.Path(workdir)
-    described = files.read_config(folder)
-    if not described:
-        raise InputError(
-            f"got {workdir} without a {files.CONFIG}; expected the workdir of a run"
-        )
-    config = _tuples(ConfigDict(described["config"]))
-    experiment = build(config)
-    objective = experiment.objective(1, axis_name=None)
-    tx = experiment.optimizer(experiment.schedule(1, Horizon(0, 1)))
-    batch = experiment.example_batch()
-    shapes = jax.eval_shape(
-        lambda: train_step.init_state(objective, tx, config.seed, batch)
-    )
-    checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
-    found = checkpoints.restore(shapes, _step(checkpoints, shapes, checkpoint))
-    checkpoints.close()
-    if found is None:
-        raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
-    return experiment, objective, found
-
-
-def _tuples(config: ConfigDict) -> ConfigDict:
-    """JSON has no tuples; Linen fields and views expect them."""
-    with config.ignore_type():
-        for key, value in config.items():
-            if isinstance(value, ConfigDict):
-                _tuples(value)
-            elif isinstance(value, list):
-                config[key] = tuple(value)
-    return config
-
-
-def _step(checkpoints: Checkpoints, shapes: Any, wanted: str) -> int | None:
-    steps = checkpoints.steps()
-    if wanted == "latest":
-        return None
-    if wanted == "best" and steps:
-        best = checkpoints.restore(shapes).host["best_step"]
-        return best if best in steps else None
-    if not wanted.isdigit() or int(wanted) not in steps:
-        raise InputError(
-            f"got --checkpoint={wanted}; choices: latest, best, "
-            f"{', '.join(map(str, steps))}"
-        )
-    return int(wanted)
 
 
 def _write(network: Network, splits: list, folder: pathlib.Path, view: str = "") -> int:
@@ -173,26 +104,69 @@ def embed_folder(network: Network, source: str, output: str, view: str = "") -> 
     )
 
 
+class Neighbors(NamedTuple):
+    """Records of a gallery, ranked for one query.
+
+    Attributes:
+        results: Columns of each record, with `rank` from 1 and `score`, a cosine.
+        tied: Number of leading records whose scores are too close to be ranked.
+    """
+
+    results: list[dict[str, Any]]
+    tied: int
+
+
 def search(
     network: Network, query: str, *, top: int, gallery: str, as_json: bool
 ) -> str:
-    """Finds the records most like one; writes a picture of them.
+    """Return the records most like a query as text; write an image of them.
 
     Args:
-        network: What embeds the query.
+        network: Network that embeds the query.
         query: A file; of several records in it, the middle one. "id:17" is a record of
             the run, which does not find itself.
-        top: How many records.
+        top: Number of records.
         gallery: Directory that `embed_folder` wrote, or "" for the run's own records,
             which are embedded once a checkpoint and kept in the workdir.
         as_json: Return JSON rather than a table.
     """
     own = query.startswith(OWN)
     if own:
-        asked = _own_record(network, query)
+        records_of_query = own_record(network, query)
     else:
-        asked, _ = network.experiment.read_records(query)
-    middle = np.array([len(asked) // 2])
+        records_of_query, _ = network.experiment.read_records(query)
+    middle = np.array([len(records_of_query) // 2])
+    asked = records_of_query.take(middle)
+    neighbors = find_neighbors(network, asked, top, gallery, exclude_itself=own)
+    name = query.replace(":", "_") if own else pathlib.Path(query).stem
+    path = _draw_results(network, asked, neighbors.results, gallery, name)
+    shown = {"query": query, "tied": neighbors.tied}
+    if as_json:
+        return search_table.as_json(neighbors.results, **shown)
+    return f"{search_table.table(neighbors.results, **shown)}\n{path}"
+
+
+def find_neighbors(
+    network: Network,
+    query: records.Split,
+    top: int,
+    gallery: str = "",
+    exclude_itself: bool = False,
+) -> Neighbors:
+    """Return the records of a gallery that are most like a query.
+
+    Args:
+        network: Network that embeds the query.
+        query: A split of one record.
+        top: Number of records, 1 or more.
+        gallery: As in `search`.
+        exclude_itself: Leave out the record of the run that has the query's id.
+
+    Raises:
+        InputError: There is no such gallery, or another network wrote it.
+    """
+    if top < 1:
+        raise InputError(f"got top={top}; expected 1 or more")
     folder = pathlib.Path(gallery) if gallery else _own_gallery(network)
     if not (folder / "embeddings.npy").is_file():
         raise InputError(
@@ -201,38 +175,45 @@ def search(
         )
     z = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
     frame = pd.read_parquet(folder / "records.parquet")
-    q = network.embed(asked, middle)
-    if q.shape[1] != z.shape[1]:
+    q = network.embed(query, np.array([0]))
+    if q is None or q.shape[1] != z.shape[1]:
         raise InputError(
             f"got a gallery of {z.shape[1]}-d embeddings for a network of "
-            f"{q.shape[1]}; expected one that this network wrote"
+            f"{None if q is None else q.shape[1]}; expected one that this network wrote"
         )
-    itself = {}
-    if own and not gallery:  # ids of another folder are of other records
-        itself = {"query_ids": asked.table["id"], "gallery_ids": frame["id"].to_numpy()}
-    scores, rows = exact_search.top_k(q, z, min(top, len(z)), **itself)
+    ids = {}
+    if exclude_itself and not gallery:  # ids of another folder are of other records
+        ids = {"query_ids": query.table["id"], "gallery_ids": frame["id"].to_numpy()}
+    scores, rows = exact_search.top_k(q, z, min(top, len(z)), **ids)
     scores, rows = scores[:, rows[0] >= 0], rows[0][rows[0] >= 0]
-    found = frame.iloc[rows].to_dict("records")
+    hits = frame.iloc[rows].to_dict("records")
     results = [
-        {**record, "rank": rank, "score": float(score)}
-        for rank, (record, score) in enumerate(zip(found, scores[0], strict=True), 1)
+        {**hit, "rank": rank, "score": float(score)}
+        for rank, (hit, score) in enumerate(zip(hits, scores[0], strict=True), 1)
     ]
-    pictures = _pictures(network, found, gallery)
-    shown = {int(r["id"]): p for r, p in zip(found, pictures, strict=True)}
-    shown[-1] = evaluation.as_rgb(network.images(asked, middle))[0]
-    name = query.replace(":", "_") if own else pathlib.Path(query).stem
+    return Neighbors(results, int(ties.leading(scores)[0]))
+
+
+def _draw_results(
+    network: Network, query: records.Split, results: list[dict], gallery: str, name: str
+) -> pathlib.Path:
+    """Draw a query and its neighbors into the workdir; return the file."""
+    images = _images_of(network, results, gallery)
+    shown = {int(r["id"]): x for r, x in zip(results, images, strict=True)}
+    shown[-1] = evaluation.as_rgb(network.images(query, np.array([0])))[0]
     path = network.workdir / "search" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     row = {"query": -1, "name": "query", "neighbors": results}
-    drawing.draw([row], shown).save(path)
-    said = {"query": query, "tied": int(ties.leading(scores)[0])}
-    if as_json:
-        return search_table.as_json(results, **said)
-    return f"{search_table.table(results, **said)}\n{path}"
+    result_sheet.draw([row], shown).save(path)
+    return path
 
 
-def _own_record(network: Network, query: str) -> records.Split:
-    """The record that "id:17" names, as a split of one."""
+def own_record(network: Network, query: str) -> records.Split:
+    """Return the record that "id:17" names, as a split of one.
+
+    Raises:
+        InputError: The run has no such record.
+    """
     word = query.removeprefix(OWN)
     wanted = int(word) if word.isdecimal() else -1
     splits = _own_splits(network)
@@ -260,11 +241,11 @@ def _own_splits(network: Network) -> list[records.Split]:
     return [data.train, data.validation]
 
 
-def _pictures(network: Network, found: list[dict], gallery: str) -> list[np.ndarray]:
-    """Pictures of found records: from the files themselves, or from the run's data."""
+def _images_of(network: Network, results: list[dict], gallery: str) -> list[np.ndarray]:
+    """Return images of results: of their files, or of the run's data."""
     places = []
     if gallery:
-        for record in found:
+        for record in results:
             split, _ = network.experiment.read_records(record["path"])
             names = split.table["name"]
             name = record.get("name")
@@ -275,6 +256,6 @@ def _pictures(network: Network, found: list[dict], gallery: str) -> list[np.ndar
             for split in _own_splits(network)
             for row, id_ in enumerate(split.table["id"])
         }
-        places = [row_of[int(record["id"])] for record in found]
-    drawn = [network.images(split, np.array([row])) for split, row in places]
-    return [evaluation.as_rgb(picture)[0] for picture in drawn]
+        places = [row_of[int(record["id"])] for record in results]
+    images = [network.images(split, np.array([row])) for split, row in places]
+    return [evaluation.as_rgb(image)[0] for image in images]

@@ -9,12 +9,11 @@ import numpy as np
 
 from evaluators.baselines.common.baseline import Context
 from evaluators.common import label_information
+from evaluators.common.protocols import Embed
 from input_pipeline import loader
 from reporting import run_dir as files
 from reporting.page import data_sections
-from train_lib import parallel, pretrained
-from train_lib.run_setup import Run
-from train_lib.train_step import TrainState
+from train_lib.run import Run
 from train_lib.writers import Writer
 
 PAIRS = 20_000  # drawn, for what needs columns alone
@@ -23,8 +22,13 @@ BATCHES, ANCHORS = 8, 256  # for the entropy of soft targets
 DRAW = 2**20  # an epoch that no run comes to
 
 
-def measure(run: Run, fresh: TrainState, writer: Writer) -> None:
+def measure(run: Run, network: Embed, writer: Writer) -> None:
     """Audits labels that make positives, and notes the lowest loss they allow.
+
+    Args:
+        run: The run; its `loss_lower_bound` is set.
+        network: Embed function of the weights that the run starts from.
+        writer: Writer of the run.
 
     Writes `label_audit.json` unless it is there, and sets `run.loss_lower_bound`. Does
     nothing where a record's other view is its positive.
@@ -36,13 +40,13 @@ def measure(run: Run, fresh: TrainState, writer: Writer) -> None:
     if kind == "instance":
         return
     writer.state("evaluating")
-    audit = _audit(run, fresh, kind)
+    audit = _audit(run, network, kind)
     files.write_json(run.workdir / files.AUDIT, audit)
     run.loss_lower_bound = audit.get("loss_lower_bound")
     writer.tell("%s", data_sections.tell_audit(audit))
 
 
-def _audit(run: Run, fresh: TrainState, kind: str) -> dict:
+def _audit(run: Run, network: Embed, kind: str) -> dict:
     config, split = run.config, run.data.train
     if kind == "label":
         label = np.asarray(split.table["label"])[:, None]
@@ -58,7 +62,7 @@ def _audit(run: Run, fresh: TrainState, kind: str) -> dict:
         "records": len(split),
         "pairs": int(social.sum()),
         "alone": float(partners.alone.mean()),
-        "nearer": _nearer(run, fresh, anchors[social][:SEEN], drawn[social][:SEEN]),
+        "nearer": _nearer(run, network, anchors[social][:SEEN], drawn[social][:SEEN]),
     }
     if kind == "label":
         return audit
@@ -75,7 +79,7 @@ def _audit(run: Run, fresh: TrainState, kind: str) -> dict:
     }
 
 
-def _nearer(run: Run, fresh: TrainState, anchors, partners) -> dict[str, dict]:
+def _nearer(run: Run, network: Embed, anchors, partners) -> dict[str, dict]:
     """How near positives are to what no label has taught."""
     if not len(anchors):
         return {}
@@ -86,17 +90,15 @@ def _nearer(run: Run, fresh: TrainState, anchors, partners) -> dict[str, dict]:
     rows, back = np.unique(sides, return_inverse=True)
     back = back.reshape(sides.shape)
     found = {}
-    for name, embed in _encoders(run, fresh).items():
+    for name, embed in _encoders(run, network).items():
         z = embed(split, rows)
         found[name] = label_information.nearness(*(z[side] for side in back))
     return found
 
 
-def _encoders(run: Run, fresh: TrainState) -> dict[str, Callable]:
-    began = run.config.model.init_from
-    state = parallel.put_state((fresh.params, fresh.extra), run.mesh)
-    network = pretrained.other_embed(run.experiment) or run.embed(*state)
-    encoders = {"start" if began else "untrained": network}
+def _encoders(run: Run, network: Embed) -> dict[str, Callable]:
+    name = "start" if run.config.model.init_from else "untrained"
+    encoders = {name: network}
     if "pixels" not in run.experiment.baseline_names:
         return encoders
     context = Context(

@@ -12,7 +12,7 @@ from reporting import run_dir as files
 from reporting.alarms import loss as loss_alarms
 from reporting.alarms.common import check as alarm_check
 from reporting.gates import decisions
-from train_lib.run_setup import Run
+from train_lib.run import Run
 from train_lib.writers import Writer
 
 FORECAST_AFTER = 50  # steps of a start

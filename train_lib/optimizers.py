@@ -1,13 +1,12 @@
 """Optimizers: AdamW, LARS and SGD, with weight decay masked by parameter name."""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-
-from train_lib.schedules import Schedule
+from annotated_types import Interval
 
 
 def named(params: Any, patterns: tuple[str, ...]) -> Any:
@@ -34,7 +33,7 @@ def decay_mask(params: Any, no_decay: tuple[str, ...]) -> Any:
 
 
 def scale_by_rates(
-    schedule: Schedule, steady: float, constant: tuple[str, ...]
+    schedule: optax.Schedule, steady: float, constant: tuple[str, ...]
 ) -> optax.GradientTransformation:
     """Minus the learning rate times an update, at a steady rate for some parameters.
 
@@ -66,7 +65,7 @@ def scale_by_rates(
 
 
 def lars(
-    schedule: Schedule,
+    schedule: optax.Schedule,
     *,
     weight_decay: float,
     momentum: float,
@@ -103,11 +102,11 @@ def lars(
 def make_optimizer(
     *,
     name: Literal["adamw", "lars", "sgd"],
-    schedule: Schedule,
-    weight_decay: float = 0.0,
-    momentum: float = 0.9,
-    b2: float = 0.999,
-    clip_norm: float = 0.0,
+    schedule: optax.Schedule,
+    weight_decay: Annotated[float, Interval(ge=0, le=1e3)] = 0.0,
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
+    b2: Annotated[float, Interval(ge=0, lt=1)] = 0.999,
+    clip_norm: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
     no_decay: tuple[str, ...] = (),
     steady: float = 0.0,
     constant: tuple[str, ...] = (),

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Interval
 
+from reporting.alarms.common import check as alarm_check
 from reporting.formatting import nearest
-from train_lib import optimizers, schedules
 
 
 class Kind(NamedTuple):
@@ -177,7 +177,7 @@ class Alarms:
         ignore: Names of the alarms that are not raised.
     """
 
-    stop: tuple[str, ...] = ("not_finite", "collapse", "no_positives")
+    stop: tuple[str, ...] = alarm_check.STOPS
     ignore: tuple[str, ...] = ()
 
 
@@ -264,14 +264,12 @@ def section_fields(section: str, values: Mapping[str, Any]) -> dict[str, Field]:
         return signature_fields(FIXED[section])
     if section == "optimizer":
         given = frozenset({"schedule", "steady", "name"})
-        return signature_fields(optimizers.make_optimizer, given) | signature_fields(
-            OptimizerExtras
-        )
+        make = load_module("train_lib", "optimizers").make_optimizer
+        return signature_fields(make, given) | signature_fields(OptimizerExtras)
     if section == "schedule":
         given = frozenset({"peak", "horizon", "warmup_steps", "epoch_steps", "name"})
-        return signature_fields(schedules.make_schedule, given) | signature_fields(
-            ScheduleExtras
-        )
+        make = load_module("train_lib", "schedules").make_schedule
+        return signature_fields(make, given) | signature_fields(ScheduleExtras)
     kind = "evaluator" if section.startswith("evaluate.sets.") else section
     return part_fields(kind, values.get("name", ""))
 
@@ -316,3 +314,19 @@ def nested_section(annotation: Any) -> type | None:
         (c for c in candidates if isinstance(c, type) and dataclasses.is_dataclass(c)),
         None,
     )
+
+
+def fields_below(annotation: Any, key: str) -> dict[str, Field]:
+    """Return the fields of a field that is a section, as far as they are declared.
+
+    Args:
+        annotation: Type of the field: a dataclass, or a mapping from any key to values
+            of one type.
+        key: Name of the field below that is asked for.
+    """
+    if (nested := nested_section(annotation)) is not None:
+        return signature_fields(nested)
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Mapping and len(arguments) == 2:
+        return {key: Field(arguments[1], REQUIRED)}
+    return {}

@@ -11,7 +11,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from evaluators.common.protocols import Embed
-from train_lib import inference
+from train_lib import evaluation, parallel, restoration
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
 
@@ -43,8 +43,9 @@ def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree,
     if not pathlib.Path(path).is_dir():
         new = _of_file(experiment, path, shapes)
     else:
-        other, state = inference.read_state(path, _builder(experiment))
-        new = _of_run(config, path, shapes, other, state)
+        other, _, restored = restoration.read_run(path, "latest", _builder(experiment))
+        state = restored.state
+        new = _of_run(config, path, shapes, other.config, state)
         theirs = {"params": state.params, "extra": state.extra}
         params, extra = (_with_projector(tree, theirs) for tree in (params, extra))
     for kind, template in shapes.items():
@@ -66,7 +67,13 @@ def other_embed(experiment: Experiment) -> Embed | None:
     path = experiment.config.model.init_from
     if not path or not pathlib.Path(path).is_dir():
         return None
-    return inference.restore(path, build=_builder(experiment)).embed
+    build = _builder(experiment)
+    other, objective, restored = restoration.read_run(path, "latest", build)
+    mesh = parallel.make_mesh()
+    network_input = evaluation.network_input(other, mesh)
+    bind = evaluation.make_embed(other, objective, network_input)
+    state = restored.state
+    return bind(*parallel.put_state((state.params, state.extra), mesh))
 
 
 def _builder(experiment: Experiment) -> Build:

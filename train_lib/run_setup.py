@@ -1,13 +1,10 @@
 """How a run begins: its parts, its first state, and where it takes up."""
 
-import dataclasses
 import pathlib
 import platform
 import subprocess
 import time
-from collections.abc import Callable
 from importlib import metadata
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,18 +12,17 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from evaluators.baselines.common.baseline import Images
 from input_pipeline import data_checks
-from objectives.common.objective import Objective
 from reporting import run_dir as files
 from reporting.formatting import number
 from reporting.gates import decisions, judgment
 from reporting.page import data_sections
-from train_lib import parallel, pretrained, schedules, train_step
+from train_lib import evaluation, generalization_gap, parallel, schedules, train_step
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import ConfigError, Recipe, difference
-from train_lib.experiment import LOOP_TAGS, Experiment, peak_learning_rate
+from train_lib.experiment import Experiment, peak_learning_rate
 from train_lib.progress import Progress
+from train_lib.run import RestoredRun, Run
 from train_lib.schedules import Horizon
 
 # What may change between two starts on a workdir: none of it alters the steps made.
@@ -40,49 +36,6 @@ PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
     "tensorflow-datasets", "ml-collections", "clu",
 )  # fmt: skip
-
-
-@dataclasses.dataclass
-class Run:
-    """The parts of a run, built once; arrays of its state are not among them."""
-
-    experiment: Experiment
-    workdir: pathlib.Path
-    data: Any
-    mesh: Mesh
-    epoch_steps: int
-    total_steps: int
-    granted: float  # epochs among them that gates have added
-    gates: dict[str, dict]
-    objective: Objective
-    schedule: schedules.Schedule
-    step: Callable
-    embed: Callable
-    images: Images
-    evaluators: dict[str, Any]
-    held_out: Callable
-    checkpoints: Checkpoints
-    progress: Progress
-    loss_lower_bound: float | None = None  # the lowest that the labels allow
-
-    @property
-    def config(self) -> ConfigDict:
-        """Config of the run."""
-        return self.experiment.config
-
-    def epoch(self, step: int) -> float:
-        """Epochs done after a step."""
-        return step / self.epoch_steps
-
-
-@dataclasses.dataclass
-class RestoredRun:
-    """Where a run takes up: state on devices, the loader in place, and why."""
-
-    state: train_step.TrainState
-    batches: Any
-    step: int
-    why: str
 
 
 def compare(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
@@ -181,14 +134,14 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
     horizon = find_horizon(workdir, total, extend, granted)
     schedule = experiment.schedule(epoch_steps, horizon)
     objective = experiment.objective(horizon.end)
-    files.write_metric_facts(workdir, LOOP_TAGS | objective.metric_facts())
+    files.write_metric_facts(workdir, experiment.metric_facts())
     step = train_step.make_train_step(
         objective,
         experiment.optimizer(schedule),
         experiment.transform.augment,
         parallel.AXIS,
     )
-    network_input = experiment.network_input(mesh)
+    network_input = evaluation.network_input(experiment, mesh)
     return Run(
         experiment=experiment,
         workdir=workdir,
@@ -201,10 +154,10 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
         objective=objective,
         schedule=schedule,
         step=parallel.parallel_step(step, mesh),
-        embed=experiment.embed(objective, network_input),
-        images=experiment.images(network_input),
+        embed=evaluation.make_embed(experiment, objective, network_input),
+        images=evaluation.make_images(experiment, network_input),
         evaluators=experiment.evaluators(data),
-        held_out=experiment.held_out_loss(data, objective, mesh),
+        held_out=generalization_gap.held_out_loss(experiment, data, objective, mesh),
         checkpoints=Checkpoints(
             workdir / files.CHECKPOINTS, config.train.keep_checkpoints
         ),
@@ -252,13 +205,6 @@ def find_horizon(
             ]
         )
     return schedules.extended(extend, old, step, total)
-
-
-def first_state(run: Run) -> train_step.TrainState:
-    """State before the first step, on the host."""
-    state = random_state(run)
-    params, extra = pretrained.start_from(run.experiment, state.params, state.extra)
-    return state.replace(params=params, extra=extra)
 
 
 def random_state(run: Run) -> train_step.TrainState:

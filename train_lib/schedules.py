@@ -1,10 +1,11 @@
 """Learning rates as functions of the step, and what they do when a run is extended."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 
 Schedule = Callable[[jax.Array | int], jax.Array]
 
@@ -22,9 +23,9 @@ def make_schedule(
     peak: float,
     horizon: Horizon,
     warmup_steps: int,
-    end_lr: float = 0.0,
-    milestones: tuple[float, ...] = (),
-    factor: float = 0.1,
+    end_lr: Annotated[float, Interval(ge=0, le=1e4)] = 0.0,
+    milestones: tuple[Annotated[float, Interval(gt=0, lt=1)], ...] = (),
+    factor: Annotated[float, Interval(gt=0, le=1)] = 0.1,
     decay_per: Literal["step", "epoch"] = "step",
     epoch_steps: int = 1,
 ) -> Schedule:

@@ -1,7 +1,8 @@
 """Runs that follow one another: stages, and what a gate leads to."""
 
 import pathlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import jax
 from absl import logging
@@ -9,10 +10,12 @@ from absl import logging
 from reporting.gates import decisions
 from reporting.page import stages as reporting
 from reporting.run_dir import RunDir
-from train_lib import trainer, validation
+from train_lib import validation
 from train_lib.config import ConfigError, Recipe, flatten, load_recipe
 from train_lib.experiment import Build, Experiment
 
+# Trains one recipe in a workdir; returns the exit code.
+TrainRun: TypeAlias = Callable[[Recipe, pathlib.Path, str | None, Build], int]
 PASSED, FAILED = 0, 3
 
 
@@ -27,6 +30,7 @@ def train_recipe(
     sources: list[str],
     overrides: dict[str, str],
     workdir: pathlib.Path,
+    train_run: TrainRun,
     extend: str | None = None,
     build: Build = Experiment.from_config,
 ) -> int:
@@ -40,6 +44,7 @@ def train_recipe(
         sources: The recipe, alone.
         overrides: Fields to set.
         workdir: Directory of the run.
+        train_run: `trainer.train`.
         extend: As in `trainer.train`.
         build: As in `trainer.train`.
 
@@ -51,19 +56,20 @@ def train_recipe(
     """
     (source,) = sources
     recipe = load_recipe(source, overrides)
-    return _train_recipe(recipe, overrides, workdir, extend, build).code
+    return _train_recipe(recipe, overrides, workdir, train_run, extend, build).code
 
 
 def _train_recipe(
     recipe: Recipe,
     overrides: dict[str, str],
     folder: pathlib.Path,
+    train_run: TrainRun,
     extend: str | None,
     build: Build,
 ) -> _Ran:
     ran = [recipe.source]
     while True:
-        code = trainer.train(recipe, folder, extend, build)
+        code = train_run(recipe, folder, extend, build)
         decision = (
             decisions.of_run(RunDir(folder)) if code in (PASSED, FAILED) else None
         )
@@ -88,6 +94,7 @@ def train(
     sources: list[str],
     overrides: dict[str, str],
     workdir: pathlib.Path,
+    train_run: TrainRun,
     extend: str | None = None,
     build: Build = Experiment.from_config,
 ) -> int:
@@ -101,6 +108,7 @@ def train(
         overrides: Fields to set in every stage that has them; "2.train.epochs" is of
             the second alone.
         workdir: Directory of all stages, and of the report on all.
+        train_run: `trainer.train`.
         extend: As in `trainer.train`.
         build: As in `trainer.train`.
 
@@ -119,7 +127,7 @@ def train(
             own["model.init_from"] = str(ran[-1].folder)
         logging.info("Stage %d of %d: %s", i, len(plans), folder)
         recipe = load_recipe(source, own)
-        ran.append(_train_recipe(recipe, own, folder, extend, build))
+        ran.append(_train_recipe(recipe, own, folder, train_run, extend, build))
         summary = reporting.write(workdir, [stage.folder for stage in ran])
         if ran[-1].code != PASSED:
             if left := sources[i:]:

@@ -3,7 +3,6 @@
 import pathlib
 import signal
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from evaluators.baselines.common.baseline import Context
+from evaluators.common.protocols import Embed
 from reporting import report
 from reporting import run_dir as files
 from reporting.gates import decisions
@@ -27,7 +27,7 @@ from train_lib import (
 from train_lib.cadence import due
 from train_lib.config import Recipe
 from train_lib.experiment import Build, Experiment
-from train_lib.run_setup import RestoredRun, Run
+from train_lib.run import RestoredRun, Run
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
 
@@ -99,7 +99,7 @@ def _segment(
     changed = run_setup.compare(recipe, workdir)
     run = run_setup.open_run(build(recipe.config), workdir, extend)
     run_setup.write_config(recipe, workdir)
-    fresh = run_setup.first_state(run)
+    fresh = _first_state(run)
     begin = run_setup.start(run, fresh, changed)
     with Writer(workdir, run.total_steps, begin.step) as writer:
         segment = files.read_resumes(workdir)[-1]
@@ -125,7 +125,7 @@ def _run(
         writer.event("resume", begin.step, epoch, {}, why=begin.why)
     try:
         _measure_baselines(run, fresh, writer, stop)
-        label_audit.measure(run, fresh, writer)
+        label_audit.measure(run, _start_embed(run, fresh), writer)
         if not begin.step:  # what data and labels say needs no step
             monitoring.raise_alarms(run, writer, 0)
         state = _loop(run, begin, writer, stop)
@@ -168,7 +168,7 @@ def _measure_baselines(
         data=run.data,
         images=run.images,
         untrained=_embed_of(run, untrained),
-        start=pretrained.other_embed(run.experiment) or _embed_of(run, fresh),
+        start=_start_embed(run, fresh),
     )
     for name in missing:
         if stop.received:
@@ -180,7 +180,19 @@ def _measure_baselines(
         writer.event("baseline", 0, 0.0, metrics, baseline=name, **shown)
 
 
-def _embed_of(run: Run, state: TrainState) -> Callable:
+def _first_state(run: Run) -> TrainState:
+    """Return the state before the first step, on the host."""
+    state = run_setup.random_state(run)
+    params, extra = pretrained.start_from(run.experiment, state.params, state.extra)
+    return state.replace(params=params, extra=extra)
+
+
+def _start_embed(run: Run, fresh: TrainState) -> Embed:
+    """Return the embed function of what the run starts from."""
+    return pretrained.other_embed(run.experiment) or _embed_of(run, fresh)
+
+
+def _embed_of(run: Run, state: TrainState) -> Embed:
     return run.embed(*parallel.put_state((state.params, state.extra), run.mesh))
 
 

@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from reporting import loop_tags
 from reporting.alarms.common import check as alarm_check
 from reporting.formatting import nearest
 from reporting.gates import validation as gate_validation
-from train_lib import experiment, field_types, generalization_gap, parts
+from train_lib import experiment, field_types, parts
 from train_lib.config import ConfigError, Recipe
 from train_lib.experiment import Build, Experiment
+
+# Name of the held-out loss, which no set of evaluators may have.
+LOSS_SET = loop_tags.LOSS_GAP.split("/")[1]
 
 
 class Rule(NamedTuple):
@@ -207,9 +211,9 @@ def _evaluator_faults(config: ConfigDict, devices: int) -> Iterator[str]:
 def _evaluate_faults(config: ConfigDict, devices: int) -> Iterator[str]:
     del devices
     sets = list(config.evaluate.sets)
-    if generalization_gap.SET in sets:
+    if LOSS_SET in sets:
         yield (
-            f"config.evaluate.sets.{generalization_gap.SET}: the name is taken by what "
+            f"config.evaluate.sets.{LOSS_SET}: the name is taken by what "
             "evaluate.loss_batches measures; expected another"
         )
     for name in set(config.evaluate.final_sets) - set(sets):

@@ -9,14 +9,19 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from evaluators.common.metric import ERROR, HEADLINE, Metric, MetricType
+from evaluators.common.metric import (
+    ERROR,
+    HEADLINE,
+    SIMILARITY,
+    Metric,
+    MetricType,
+)
 from evaluators.common.summary import recall_type
 from evaluators.metrics import chance, column_error, ranking
 from evaluators.metrics.intervals import mean_metric, median_metric
 from evaluators.metrics.structural_similarity import check_sides, mean_ssim
 from evaluators.search.temporal import Frames
 
-SSIM = MetricType("diagnostic", "higher")
 Values = dict[str, np.ndarray]  # by name, one value a query
 
 
@@ -134,7 +139,7 @@ class Likeness:
         """Return ssim@k."""
         level = np.array([self._chance[int(i)] for i in self._chosen])
         return {
-            name: Figure(ssim[self._chosen], level, self._chosen, SSIM)
+            name: Figure(ssim[self._chosen], level, self._chosen, SIMILARITY)
             for name, ssim in values.items()
         }
 

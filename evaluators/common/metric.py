@@ -11,8 +11,8 @@ class MetricType(NamedTuple):
 
     Attributes:
         kind: "score" (a share of a ranking or of queries: 0 worst, 1 perfect), "error",
-            "loss", "distance", or "diagnostic" (describes embeddings or queries, not
-            how well they retrieve).
+            "loss", "distance" (or similarity, of pairs), or "diagnostic" (describes
+            embeddings or queries, not how well they retrieve).
         better: Direction of improvement; "" where neither end is better.
         headline: Whether the metric speaks for its whole set.
     """
@@ -26,6 +26,8 @@ SCORE = MetricType("score", "higher")
 HEADLINE = MetricType("score", "higher", headline=True)
 ERROR = MetricType("error", "lower")
 LOSS = MetricType("loss", "lower")
+DISTANCE = MetricType("distance", "lower")
+SIMILARITY = MetricType("distance", "higher")
 DIAGNOSTIC = MetricType()
 
 

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from losses.common.weighted_jaccard import jaccard_ratio, weighted_jaccard
+
 GALLERY_BLOCK = 8192  # gallery rows in memory at once
 QUERY_BLOCK = 64  # queries in memory at once
 ROUNDING = 1e-9  # sums of weights in another order
@@ -124,10 +126,10 @@ def gains_of(queries: Table, gallery: Table, rows: np.ndarray) -> np.ndarray:
         rows: int [q, k], gallery rows; -1 for none, which counts as 0.
     """
     left, right = CodeSets.of(queries), CodeSets.of(gallery).take(rows)
-    same = left.codes[:, None, :, None] == right.codes[:, :, None, :]  # [q, k, C, C]
-    shared = (same.any(axis=3) * left.weights[:, None, :]).sum(axis=2)
-    union = left.weights.sum(axis=1)[:, None] + right.weights.sum(axis=2) - shared
-    return np.where(rows < 0, 0.0, _ratio(shared, union))
+    gains = weighted_jaccard(
+        left.codes[:, None], left.weights[:, None], right.codes, right.weights, np
+    )
+    return np.where(rows < 0, 0.0, gains)
 
 
 def similarity(queries: Table, gallery: Table) -> np.ndarray:
@@ -141,7 +143,11 @@ def similarity(queries: Table, gallery: Table) -> np.ndarray:
 
 
 def _pairwise_similarity(left: CodeSets, right: CodeSets) -> np.ndarray:
-    """Return the weighted Jaccard similarities of all pairs, [b, t]."""
+    """Return the weighted Jaccard similarities of all pairs, [b, t].
+
+    A table of weights by code replaces the comparison of all codes of all pairs, which
+    `weighted_jaccard` would hold in memory.
+    """
     names, index = np.unique(left.codes, return_inverse=True)
     # Weight of each name in each left set; the last column is for codes without a name.
     table = np.zeros((len(left.codes), len(names) + 1))
@@ -152,9 +158,5 @@ def _pairwise_similarity(left: CodeSets, right: CodeSets) -> np.ndarray:
     shared = np.zeros((len(left.codes), len(right.codes)))
     for position in column.T:
         shared = shared + table[:, position]
-    union = left.weights.sum(1)[:, None] + right.weights.sum(1)[None, :] - shared
-    return _ratio(shared, union)
-
-
-def _ratio(shared: np.ndarray, union: np.ndarray) -> np.ndarray:
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    totals = left.weights.sum(1)[:, None], right.weights.sum(1)[None, :]
+    return jaccard_ratio(shared, *totals, np)

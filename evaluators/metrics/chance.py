@@ -7,6 +7,7 @@ one value a query, float64 [q].
 import numpy as np
 
 from evaluators.metrics.ranking import discount
+from losses.common.average_precision import expected_average_precision
 
 
 def recall_at(n: np.ndarray, r: np.ndarray, k: int) -> np.ndarray:
@@ -30,10 +31,9 @@ def precision_at(n: np.ndarray, r: np.ndarray, k: int) -> np.ndarray:
 
 
 def average_precision(n: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Return E[AP] = ((r - 1) / (n - 1) (n - H_n) + H_n) / n, H_n harmonic number."""
+    """Return E[AP] of n candidates, r of them relevant."""
     n, r = np.asarray(n), np.asarray(r)
-    share = (r - 1) / np.maximum(n - 1, 1)
-    return (share * (n - _harmonic(n)) + _harmonic(n)) / n
+    return expected_average_precision(r, n, _harmonic(n))
 
 
 def map_at_r(n: np.ndarray, r: np.ndarray) -> np.ndarray:

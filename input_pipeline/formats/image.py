@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 # EPS starts an external program on the file's content.
 _REFUSED_FORMATS = {"EPS"}
 _ORIENTATION = 0x0112
-_GREY_TOLERANCE = 8  # JPEG keeps traces of color in gray images
+_GRAY_TOLERANCE = 8  # JPEG keeps traces of color in gray images
 
 
 class Rejected(Exception):
@@ -91,7 +91,7 @@ def _decode(path: str | os.PathLike, size: int, max_pixels: int) -> DecodedImage
         rgb = over_white(ImageOps.exif_transpose(image))
     pixels = np.asarray(square(rgb, size))
     spread = pixels.max(2).astype(int) - pixels.min(2)
-    return DecodedImage(pixels, width, height, bool(spread.max() <= _GREY_TOLERANCE))
+    return DecodedImage(pixels, width, height, bool(spread.max() <= _GRAY_TOLERANCE))
 
 
 def over_white(image: Image.Image) -> Image.Image:

@@ -74,7 +74,7 @@ class Scanner:
         return x * _scale(power)[:, None, None, None, None]
 
     def measure(
-        self, rng, batch, index: int, table: np.ndarray, moving: bool
+        self, rng: jax.Array, batch: dict, index: int, table: np.ndarray, moving: bool
     ) -> tuple[jax.Array, jax.Array]:
         """Return zero-filled coil images [n, coils, h, 2, w], and masks [n, w]."""
         rng = jax.random.fold_in(rng, index)
@@ -189,7 +189,7 @@ def _parts(x: jax.Array) -> jax.Array:
 
 
 def _root(x: jax.Array) -> jax.Array:
-    """Return the root sum of squares over coils, [n, h, w]; x [n, c, h, 2, w]."""
+    """Return the root of the sum of squares over coils, [n, h, w]."""
     square = jnp.sum(x * x, (1, 3))
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 

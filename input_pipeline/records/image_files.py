@@ -11,7 +11,7 @@ from input_pipeline import dataset, splits
 from input_pipeline.formats import label_table
 from input_pipeline.records import columns as columns_lib
 
-_UNLABELLED = label_table.Label(0, "", (), {})
+_UNLABELED = label_table.Label(0, "", (), {})
 _RESERVED = {"id", "label", "codes", "code_weights", "filename", "image"}
 
 
@@ -32,7 +32,7 @@ class Index(NamedTuple):
 
     def columns(self, ids: np.ndarray) -> columns_lib.Columns:
         """Return the table of the records `ids`."""
-        rows = [self.labels.get(path, _UNLABELLED) for path in self.paths]
+        rows = [self.labels.get(path, _UNLABELED) for path in self.paths]
         label_names = sorted({row.codes[-1] for row in rows if row.codes})
         code_names = sorted({code for row in rows for code in row.codes})
         label_of = {name: k for k, name in enumerate(label_names)}

@@ -136,7 +136,13 @@ def contexts(x: np.ndarray, name: str, path: str) -> dataset.Split:
 class _Windows:
     """Random access to windows."""
 
-    def __init__(self, sequences, first, context, others):
+    def __init__(
+        self,
+        sequences: Sequences,
+        first: np.ndarray,
+        context: int,
+        others: dict[str, np.ndarray],
+    ):
         self._sequences, self._first = sequences, first
         self._context, self._others = context, others
 
@@ -167,7 +173,7 @@ class _Windows:
 class _Targets:
     """Random access to vectors by themselves."""
 
-    def __init__(self, sequences, places):
+    def __init__(self, sequences: Sequences, places: np.ndarray):
         self._sequences, self._places = sequences, places
 
     def __len__(self) -> int:

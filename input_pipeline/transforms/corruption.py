@@ -108,9 +108,10 @@ class Transform(TransformBase):
         Returns:
             Images [n, rows, d, 1] in [0, 1]; 0.5 stands for 0.
         """
-        if seen is None:
-            seen = batch["context"] if "context" in batch else batch["target"]
-        x = seen if seen.ndim == 3 else seen[:, None]
+        x = seen
+        if x is None:
+            x = batch["context"] if "context" in batch else batch["target"]
+        x = x if x.ndim == 3 else x[:, None]
         top = jnp.maximum(jnp.abs(x).max((1, 2), keepdims=True), 1e-12)
         x = jnp.repeat(0.5 + 0.5 * x / top, _ROW, axis=1)
         return x[..., None]

@@ -1,11 +1,8 @@
 """Average precision of a random ranking."""
 
-from typing import TypeVar
+from typing import Any, TypeAlias
 
-import jax
-import numpy as np
-
-Number = TypeVar("Number", float, np.ndarray, jax.Array)
+Number: TypeAlias = Any  # a number, or an array of NumPy or JAX
 
 
 def expected_average_precision(
@@ -19,7 +16,7 @@ def expected_average_precision(
     of their mean R.
 
     Args:
-        positives: R, 1 or more; numbers or arrays of NumPy or JAX.
+        positives: R, 1 or more.
         candidates: M, 1 or more, positives included; an M of 1 requires an R of 1.
         harmonic: H_M = sum_{i=1..M} 1 / i.
     """

@@ -1,61 +1,34 @@
-"""Soft histograms of the places of many keys, one for every query.
+"""Soft histograms over bins, one for every query.
 
-Arrays are [m, n] with the queries last: what is summed over keys is then vectorised
-over queries.
+Arrays are [m, n] with the queries last, so that sums over keys are vectorized over
+queries. A place is a position in bins, 0 to b.
 """
 
-import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def histograms(
-    pulse: "Triangular | Gaussian",
-    place: jax.Array,
-    positive: jax.Array,
-    candidate: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Counts the positives and the candidates of a query in every bin.
-
-    Args:
-      pulse: how the bins share a pair.
-      place: [m, n], in bins, 0 to b; where the gradient goes.
-      positive: bool [m, n].
-      candidate: bool [m, n].
-
-    Returns:
-      Both histograms, [b + 1, n].
-    """
-    return pulse.histograms(place, positive, candidate)
-
-
-def _forward(pulse, place, positive, candidate):
-    found = pulse.histograms(place, positive, candidate)
-    return found, (place, positive, candidate)
-
-
-def _backward(pulse, seen, grads):
-    return pulse.slopes(*seen, *grads), None, None
-
-
-histograms.defvjp(_forward, _backward)
+Histograms: TypeAlias = tuple[jax.Array, jax.Array]  # positives', all candidates'
 
 
 class Triangular(NamedTuple):
-    """A pair is shared by the two bins that its place lies between.
+    """Bins that share a pair between the two bins nearest to its place.
 
-    A pair adds to one place of a table, however many bins there are.
+    A pair adds to one row of a table, whatever the number of bins.
+
+    Attributes:
+        bins: b.
     """
 
     bins: int
 
-    def histograms(self, place, positive, candidate):
-        """[m, n] -> [b + 1, n] twice."""
+    def histograms(
+        self, place: jax.Array, positive: jax.Array, candidate: jax.Array
+    ) -> Histograms:
+        """Return both histograms, [m, n] -> [b + 1, n]."""
         n = place.shape[1]
         k, f = self._split(place)
         near, every = (x.astype(f.dtype) for x in (positive, candidate))
@@ -63,44 +36,51 @@ class Triangular(NamedTuple):
         added = jnp.stack([near, near * f, every, every * f], -1)  # [m, n, 4]
         at = k * n + jnp.arange(n)[None, :]
         table = jnp.zeros((self.bins * n, 4), f.dtype)
-        table = table.at[at.ravel()].add(
-            added.reshape(-1, 4), mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS
-        )
+        table = table.at[at.ravel()].add(added.reshape(-1, 4), mode="promise_in_bounds")
         pairs, shares, all_pairs, all_shares = table.reshape(self.bins, n, 4).T
-        return _spread(pairs.T, shares.T), _spread(all_pairs.T, all_shares.T)
+        return _shared(pairs.T, shares.T), _shared(all_pairs.T, all_shares.T)
 
-    def slopes(self, place, positive, candidate, near, every):
-        """The gradient by place [m, n], from those by both histograms [b + 1, n]."""
+    def gradient(
+        self,
+        place: jax.Array,
+        positive: jax.Array,
+        candidate: jax.Array,
+        grad_positive: jax.Array,
+        grad_all: jax.Array,
+    ) -> jax.Array:
+        """Return the gradient by place [m, n], from those by histograms [b + 1, n]."""
         k, _ = self._split(place)
-        other = jnp.diff(every, axis=0)  # [b, n]
-        table = jnp.concatenate([other, other + jnp.diff(near, axis=0)])
+        other = jnp.diff(grad_all, axis=0)  # [b, n]
+        table = jnp.concatenate([other, other + jnp.diff(grad_positive, axis=0)])
         slope = jnp.take_along_axis(table, k + self.bins * positive, 0)
         inside = (place >= 0) & (place <= self.bins)
         return jnp.where(candidate & inside, slope, 0)
 
-    def _split(self, place) -> tuple[jax.Array, jax.Array]:
-        """Returns the bin below each place, and how far above it that lies."""
+    def _split(self, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the bin below each place, and the distance from it."""
         u = jnp.clip(place, 0, self.bins)
-        # The integers are clipped too: a place that is not a number has no bin.
+        # The integers are clipped too: a place that is NaN has no bin.
         k = jnp.clip(u.astype(jnp.int32), 0, self.bins - 1)
         return k, u - k
 
 
-def _spread(pairs: jax.Array, shares: jax.Array) -> jax.Array:
-    """Histogram [b + 1, n] of pairs [b, n] that give a share to the next bin."""
-    edge = ((0, 1), (0, 0)), ((1, 0), (0, 0))
-    return jnp.pad(pairs - shares, edge[0]) + jnp.pad(shares, edge[1])
-
-
 class Gaussian(NamedTuple):
-    """A pair is shared by all bins, and counts as one wherever it lies."""
+    """Bins that share a pair among all bins; every pair counts as one.
+
+    Attributes:
+        bins: b.
+        width: Standard deviation, in bins.
+        queries: Number of queries processed at a time.
+    """
 
     bins: int
     width: float
-    queries: int = 4  # at a time
+    queries: int = 4
 
-    def histograms(self, place, positive, candidate):
-        """[m, n] -> [b + 1, n] twice."""
+    def histograms(
+        self, place: jax.Array, positive: jax.Array, candidate: jax.Array
+    ) -> Histograms:
+        """Return both histograms, [m, n] -> [b + 1, n]."""
 
         def sums(place, *masks):
             share, _ = self._shares(place)
@@ -109,26 +89,34 @@ class Gaussian(NamedTuple):
         near, every = self._over_queries(sums, place.T, positive.T, candidate.T)
         return near.T, every.T
 
-    def slopes(self, place, positive, candidate, near, every):
-        """The gradient by place [m, n], from those by both histograms [b + 1, n]."""
+    def gradient(
+        self,
+        place: jax.Array,
+        positive: jax.Array,
+        candidate: jax.Array,
+        grad_positive: jax.Array,
+        grad_all: jax.Array,
+    ) -> jax.Array:
+        """Return the gradient by place [m, n], from those by histograms [b + 1, n]."""
 
-        def slope(place, positive, candidate, near, every):
+        def slope(place, positive, candidate, grad_positive, grad_all):
             share, pull = self._shares(place)
             change = share * (pull - jnp.sum(share * pull, 1, keepdims=True))
-            by_near = jnp.sum(near[..., None] * change, 1)
-            by_every = jnp.sum(every[..., None] * change, 1)
-            return jnp.where(positive, by_near, 0) + jnp.where(candidate, by_every, 0)
+            by_positive = jnp.sum(grad_positive[..., None] * change, 1)
+            by_all = jnp.sum(grad_all[..., None] * change, 1)
+            return jnp.where(positive, by_positive, 0) + jnp.where(candidate, by_all, 0)
 
-        each = (x.T for x in (place, positive, candidate, near, every))
-        return self._over_queries(slope, *each).T
+        arrays = (place, positive, candidate, grad_positive, grad_all)
+        return self._over_queries(slope, *(x.T for x in arrays)).T
 
-    def _shares(self, place) -> tuple[jax.Array, jax.Array]:
+    def _shares(self, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return shares and the slopes of their logits, [queries, b + 1, m]."""
         centers = jnp.arange(self.bins + 1, dtype=place.dtype)[None, :, None]
-        away = (centers - place[:, None, :]) / self.width  # [queries, b + 1, m]
-        return jax.nn.softmax(-(away**2) / 2, 1), away / self.width
+        offset = (centers - place[:, None, :]) / self.width  # [queries, b + 1, m]
+        return jax.nn.softmax(-(offset**2) / 2, 1), offset / self.width
 
     def _over_queries(self, function: Callable, *arrays: jax.Array):
-        """Returns `function` of arrays [n, ...], a few rows at a time."""
+        """Return `function` of arrays [n, ...], a few rows at a time."""
         n = arrays[0].shape[0]
         rows = min(self.queries, n)
 
@@ -136,5 +124,44 @@ class Gaussian(NamedTuple):
             x = jnp.pad(x, ((0, -n % rows),) + ((0, 0),) * (x.ndim - 1))
             return x.reshape(-1, rows, *x.shape[1:])
 
-        out = lax.map(lambda part: function(*part), tuple(map(split, arrays)))
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], out)
+        blocks = lax.map(lambda block: function(*block), tuple(map(split, arrays)))
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], blocks)
+
+
+def _histograms(
+    pulse: Triangular | Gaussian,
+    place: jax.Array,
+    positive: jax.Array,
+    candidate: jax.Array,
+) -> Histograms:
+    """Return the histograms of the positives and of the candidates of each query.
+
+    Args:
+        pulse: How bins share a pair.
+        place: `[m, n]`; its gradient is that of `pulse.gradient`.
+        positive: bool `[m, n]`.
+        candidate: bool `[m, n]`.
+
+    Returns:
+        Both histograms, `[b + 1, n]`.
+    """
+    return pulse.histograms(place, positive, candidate)
+
+
+def _forward(pulse, place, positive, candidate):
+    outputs = pulse.histograms(place, positive, candidate)
+    return outputs, (place, positive, candidate)
+
+
+def _backward(pulse, residuals, grads):
+    return pulse.gradient(*residuals, *grads), None, None
+
+
+histograms = jax.custom_vjp(_histograms, nondiff_argnums=(0,))
+histograms.defvjp(_forward, _backward)
+
+
+def _shared(pairs: jax.Array, shares: jax.Array) -> jax.Array:
+    """Return a histogram [b + 1, n] of pairs [b, n] with shares of the next bin."""
+    edge = ((0, 1), (0, 0)), ((1, 0), (0, 0))
+    return jnp.pad(pairs - shares, edge[0]) + jnp.pad(shares, edge[1])

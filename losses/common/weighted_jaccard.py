@@ -1,13 +1,11 @@
 """Weighted Jaccard index of sets of codes."""
 
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
-Array = TypeVar("Array", np.ndarray, jax.Array)
+Array: TypeAlias = Any  # of `namespace`
 
 
 def weighted_jaccard(

@@ -183,7 +183,7 @@ def test_scans_are_embedded_searched_and_previewed(smoke, tmp_path, capsys):
     assert found[0]["filename"] == "coils.npy"
     assert found[0]["score"] == pytest.approx(1, abs=1e-5)
     assert main.main(["search", *query]) == 0
-    assert "head" in capsys.readouterr().out
+    assert "phantom" in capsys.readouterr().out
     shown = [f"--config={path}:smoke", f"--output={tmp_path / 'p'}", "--count=3"]
     assert main.main(["preview", *shown]) == 0
     files = sorted(file.name for file in (tmp_path / "p").iterdir())

@@ -219,15 +219,15 @@ def test_bad_arguments_are_named():
     x, labels = batch(n=8)
     own = np.arange(8)
     run = functools.partial(lib.fast_ap, x, x, labels, labels, own)
-    with pytest.raises(ValueError, match="bins must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="got bins 0; expected 1 or more"):
         run(bins=0)
     with pytest.raises(ValueError, match="choices: triangular, gaussian"):
         run(pulse="box")
-    with pytest.raises(ValueError, match="sigma must be above 0"):
+    with pytest.raises(ValueError, match="got sigma 0"):
         run(pulse="gaussian", sigma=0.0)
-    with pytest.raises(ValueError, match="labels must be integers"):
+    with pytest.raises(ValueError, match="got labels .*expected integers"):
         lib.fast_ap(x, x, labels * 1.0, labels, own)
-    with pytest.raises(ValueError, match=r"keys \[m, d\] expected"):
+    with pytest.raises(ValueError, match=r"got x .* and keys .*expected \[n, d\]"):
         lib.fast_ap(x, x[:, :3], labels, labels, own)
     with pytest.raises(ValueError, match="1 or more"):
         lib.chance(5, 0)

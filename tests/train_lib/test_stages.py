@@ -8,7 +8,7 @@ import main
 from reporting.figures import run_figures
 from reporting.page import stages as reporting
 from tests.train_lib import tiny_run
-from train_lib import stages, trainer
+from train_lib import stages
 from train_lib.config import ConfigError
 
 SOURCES = ["configs/simsiam_resnet.py:smoke", "configs/fastap_resnet.py:smoke"]
@@ -23,9 +23,16 @@ def _at_root(monkeypatch):
 def begun(monkeypatch):
     """Recipes of the stages that were begun, none of which is trained."""
     seen = []
-    monkeypatch.setattr(trainer, "train", lambda *given: seen.append(given) or 0)
     monkeypatch.setattr(reporting, "write", lambda *given: {"verdict": "PASS"})
     return seen
+
+
+def train_all(begun, overrides, workdir, *more):
+    def train_run(*given):
+        begun.append(given)
+        return 0
+
+    return stages.train(SOURCES, overrides, workdir, train_run, *more)
 
 
 def test_each_stage_goes_on_from_the_one_before(begun, tmp_path):
@@ -35,7 +42,7 @@ def test_each_stage_goes_on_from_the_one_before(begun, tmp_path):
         "train.epochs": "5",
         "objective.bins": "4",
     }
-    assert stages.train(SOURCES, fields, tmp_path, "rescale") == 0
+    assert train_all(begun, fields, tmp_path, "rescale") == 0
     (first, one, extend, _), (second, two, _, _) = begun
     assert (one, two) == (tmp_path / "1-simsiam_resnet", tmp_path / "2-fastap_resnet")
     assert extend == "rescale"
@@ -49,23 +56,22 @@ def test_each_stage_goes_on_from_the_one_before(begun, tmp_path):
 
 def test_a_field_of_no_stage_is_a_fault_of_the_first(begun, tmp_path):
     with pytest.raises(ConfigError, match="stage 1, .*; did you mean 'epochs'"):
-        stages.train(SOURCES, {"train.epoch": "5"}, tmp_path)
+        train_all(begun, {"train.epoch": "5"}, tmp_path)
     assert not begun
     with pytest.raises(ConfigError, match="got stage 3; expected 1 to 2"):
-        stages.train(SOURCES, {"3.seed": "5"}, tmp_path)
+        train_all(begun, {"3.seed": "5"}, tmp_path)
 
 
 def test_faults_of_all_stages_are_found_before_the_first_begins(begun, tmp_path):
     with pytest.raises(ConfigError, match=r"stage 2, .*train\.bogus"):
-        stages.train(SOURCES, {"2.train.bogus": "1"}, tmp_path)
+        train_all(begun, {"2.train.bogus": "1"}, tmp_path)
     assert not begun
 
 
 def test_a_stage_that_does_not_pass_ends_it(monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(trainer, "train", lambda *given: 3)
     monkeypatch.setattr(reporting, "write", lambda *given: {"verdict": "FAIL"})
     with caplog.at_level("INFO"):
-        assert stages.train(SOURCES, {}, tmp_path) == 3
+        assert stages.train(SOURCES, {}, tmp_path, lambda *given: 3) == 3
     assert "Not begun" in caplog.text
     assert "failed: configs/fastap_resnet.py:smoke" in caplog.text
 

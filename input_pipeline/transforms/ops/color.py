@@ -2,25 +2,36 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's mode "L"
 _PERMUTATIONS = np.array(list(itertools.permutations(range(3))), np.int32)
 
 
-def gray(x):
+def gray(x: jax.Array) -> jax.Array:
     """Return the luma of an image, [s, 1, s]."""
     red, green, blue = _LUMA
     return red * x[:, 0:1] + green * x[:, 1:2] + blue * x[:, 2:3]
 
 
-def blend(x, keep, to_gray, offset):
+def blend(
+    x: jax.Array, keep: ArrayLike, to_gray: ArrayLike, offset: ArrayLike
+) -> jax.Array:
     """Return keep * x + to_gray * gray(x) + offset, clipped to [0, 1]."""
     return jnp.clip(keep * x + to_gray * gray(x) + offset, 0, 1)
 
 
-def jitter(x, order, brightness, contrast, saturation, hue):
+def jitter(
+    x: jax.Array,
+    order: jax.Array,
+    brightness: jax.Array,
+    contrast: jax.Array,
+    saturation: jax.Array,
+    hue: jax.Array,
+) -> jax.Array:
     """Apply the operations in the given order, clipping after each.
 
     Args:
@@ -45,7 +56,7 @@ def jitter(x, order, brightness, contrast, saturation, hue):
     return x
 
 
-def turn_hue(x, turns):
+def turn_hue(x: jax.Array, turns: ArrayLike) -> jax.Array:
     """Rotate the hue of HSV by a share of a turn; value and saturation stay."""
     red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
     value = x.max(1, keepdims=True)
@@ -64,23 +75,23 @@ def turn_hue(x, turns):
     )
     # A channel lies below the value by chroma times a trapezoid over six sectors.
     position = jnp.array([5.0, 3.0, 1.0])[None, :, None] + sector
-    # The remainder by baseline: that of XLA:CPU (fmod) is not vectorised.
+    # The remainder by floor: that of XLA:CPU (fmod) is not vectorized.
     position = position - 6 * jnp.floor(position / 6)
     return value - chroma * jnp.clip(jnp.minimum(position, 4 - position), 0, 1)
 
 
-def solarize(x, threshold):
+def solarize(x: jax.Array, threshold: float) -> jax.Array:
     """Invert what is at or above the threshold."""
     return jnp.where(x < threshold, x, 1 - x)
 
 
-def permute_channels(x, u):
+def permute_channels(x: jax.Array, u: jax.Array) -> jax.Array:
     """Put the color channels in one of six orders, chosen by u in [0, 1)."""
     order = jnp.asarray(_PERMUTATIONS)[jnp.floor(6 * u).astype(jnp.int32)]
     return jnp.take(x, order, axis=1)
 
 
-def set_levels(x, black, white):
+def set_levels(x: jax.Array, black: jax.Array, white: jax.Array) -> jax.Array:
     """Give black and white other colors, [3] each: black + (white - black) x.
 
     White paper becomes colored, dark ink light, as in the renditions of a logo.

@@ -1,6 +1,8 @@
 """Crops, resampling, blur and rotation as small matrices; traced, per record."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,14 @@ _INK_SIDE = 64  # pixels a side that are looked at, about
 _BLOCK = 16  # output rows that share one window of the input
 
 
-def crop_box(u, image, *, scale, ratio, min_content):
+def crop_box(
+    u: jax.Array,
+    image: jax.Array,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    min_content: float,
+) -> jax.Array:
     """Draw a crop in whole pixels: top, left, height, width, float32 [4].
 
     Area is uniform in `scale` times the image's, width / height log-uniform in
@@ -46,10 +55,10 @@ def crop_box(u, image, *, scale, ratio, min_content):
         pick = jnp.where(enough.any(), jnp.argmax(enough), jnp.argmax(share))
     else:
         pick = jnp.argmax(fits)
-    return jnp.where(fits.any(), boxes[pick], _centre_box(high, wide, ratio))
+    return jnp.where(fits.any(), boxes[pick], _center_box(high, wide, ratio))
 
 
-def ink_share(image, boxes):
+def ink_share(image: jax.Array, boxes: jax.Array) -> jax.Array:
     """Return the share of the image's ink inside each box; [t, 4] -> [t].
 
     Ink is whatever differs from the background, the median of eight border pixels.
@@ -73,7 +82,9 @@ def ink_share(image, boxes):
     return jnp.where(total > 0, inside / jnp.maximum(total, 1), 1.0)
 
 
-def resampling_matrix(start, length, source, size):
+def resampling_matrix(
+    start: jax.typing.ArrayLike, length: jax.typing.ArrayLike, source: int, size: int
+) -> jax.Array:
     """Return [size, source]: `length` pixels from `start` resized to `size`.
 
     Bilinear with antialiasing as in Pillow: a triangle as wide as an output pixel,
@@ -88,7 +99,7 @@ def resampling_matrix(start, length, source, size):
     return weight / weight.sum(-1, keepdims=True)
 
 
-def blur_kernel(sigma, sigma_max):
+def blur_kernel(sigma: jax.typing.ArrayLike, sigma_max: float) -> jax.Array:
     """Return the taps of a Gaussian of `sigma` pixels, [2 r + 1]; sum 1.
 
     It is cut at r = three times `sigma_max`, which must be static. With sigma 0 the
@@ -100,7 +111,9 @@ def blur_kernel(sigma, sigma_max):
     return kernel / kernel.sum()
 
 
-def resample(image, matrices):
+def resample(
+    image: jax.Array, matrices: Sequence[tuple[jax.Array, jax.Array]]
+) -> tuple[jax.Array, ...]:
     """Apply (rows [h, S], columns [w, S']) pairs to uint8 [S, S', 3].
 
     Returns one float32 [w, 3, h] in [0, 1] a pair: columns first, so that no more
@@ -116,7 +129,7 @@ def resample(image, matrices):
     return tuple(views)
 
 
-def blur(x, kernel):
+def blur(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Apply a kernel [2 r + 1] along both sides of an image [s, 3, s].
 
     The edge is repeated outside.
@@ -124,7 +137,7 @@ def blur(x, kernel):
     return _along(_along(x, kernel, 0), kernel, 2)
 
 
-def rotate(x, degrees):
+def rotate(x: jax.Array, degrees: jax.typing.ArrayLike) -> jax.Array:
     """Rotate an image [s, 3, s] about its center; the edge is repeated outside."""
     s = len(x)
     angle = jnp.deg2rad(degrees)
@@ -138,7 +151,7 @@ def rotate(x, degrees):
     return jax.vmap(sample, in_axes=1, out_axes=1)(x)
 
 
-def over_records(function, *records):
+def over_records(function: Callable[..., Any], *records: Any) -> Any:
     """Map over the leading axis, one record after another on a CPU.
 
     XLA:CPU runs a batched product of small matrices several times slower than the
@@ -155,7 +168,7 @@ def _along(x, kernel, axis):
     radius = len(kernel) // 2
     width = [(0, 0)] * x.ndim
     width[axis] = (radius, radius)
-    # Held apart, or XLA:CPU works out the edge again for each tap: twice the time.
+    # Without the barrier XLA:CPU computes the edge again for each tap: twice the time.
     padded = lax.optimization_barrier(jnp.pad(x, width, mode="edge"))
     taps = (
         weight * lax.slice_in_dim(padded, i, i + x.shape[axis], axis=axis)
@@ -170,10 +183,10 @@ def _product(matrix, x):
 
 
 def _banded_product(matrix, x):
-    """The same without most of the zeros: half the time on a CPU.
+    """Multiply without most of the zeros, in half the time on a CPU.
 
-    Output pixels are at most S / size apart and see as far to either side (a pixel
-    at least), so that a block of rows is zero outside a window of known width.
+    Output pixels are at most S / size apart and depend on inputs as far away (a pixel
+    at least), so that a block of rows is zero outside a window of fixed width.
     """
     size, source = matrix.shape
     step = source / size
@@ -193,7 +206,7 @@ def _between(u, low, high):
     return low + u * (high - low)
 
 
-def _centre_box(high, wide, ratio):
+def _center_box(high, wide, ratio):
     low, top = ratio
     w = min(wide, round(high * top)) if wide / high > top else wide
     h = min(high, round(wide / low)) if wide / high < low else high

@@ -13,6 +13,7 @@ from input_pipeline import field_checks
 Batch = dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformBase(abc.ABC):
     """From the records of a batch to the views that a network is given.
 
@@ -21,14 +22,14 @@ class TransformBase(abc.ABC):
     `view_class` or as a mapping, which is converted.
 
     Attributes:
-        view_class: Dataclass of a view's fields; None where views have none.
+        view_class: Dataclass of a view's fields.
         view_names: Names that `view` accepts.
         baselines: Name of each baseline that suits these views -> its fields.
         gallery_view: View in which records are searched; "" for records as they are.
         preview_titles: Title of each column of `preview`.
     """
 
-    view_class: ClassVar[type | None] = None
+    view_class: ClassVar[type] = object
     view_names: ClassVar[tuple[str, ...]] = ("view1", "view2")
     baselines: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     gallery_view: ClassVar[str] = ""
@@ -83,8 +84,8 @@ class TransformBase(abc.ABC):
             ValueError: There is no such field.
         """
         section = getattr(self, view) if view in self._sections() else None
-        inner = field_checks.field_names(section) if section is not None else []
-        outer = field_checks.field_names(self)
+        inner = field_checks.field_names(self.view_class) if section else []
+        outer = field_checks.field_names(type(self))
         for name in changes:
             if name not in (*inner, *outer):
                 choices = ", ".join(sorted({*inner, *outer}))
@@ -97,7 +98,7 @@ class TransformBase(abc.ABC):
 
     def _sections(self) -> list[str]:
         """Return the names of the fields that hold a view's fields."""
-        names = field_checks.field_names(self)
+        names = field_checks.field_names(type(self))
         return [name for name in self.view_names if name in names]
 
     def _check_view(self, name: str) -> None:

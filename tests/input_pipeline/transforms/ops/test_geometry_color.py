@@ -240,7 +240,7 @@ def test_crops_are_distributed_as_published():
         assert stats.ks_2samp(got, want).pvalue > 1e-3
 
 
-def test_a_crop_that_never_fits_becomes_the_centre():
+def test_a_crop_that_never_fits_becomes_the_center():
     image = np.zeros((40, 60, 3), np.uint8)
     wide = crops(image, 3, scale=(1.0, 1.0), ratio=(3.0, 3.0))
     np.testing.assert_array_equal(wide, [[10, 0, 20, 60]] * 3)

@@ -1,0 +1,76 @@
+"""Read a run from its workdir: its parts and a checkpoint."""
+
+import pathlib
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from objectives.common.objective import Objective
+from reporting import run_dir as files
+from train_lib import train_step
+from train_lib.checkpoints import Checkpoints, Restored
+from train_lib.errors import InputError
+from train_lib.experiment import Build, Experiment
+from train_lib.schedules import Horizon
+
+
+def read_run(
+    workdir: str, checkpoint: str, build: Build
+) -> tuple[Experiment, Objective, Restored]:
+    """Return the parts, the method and a checkpoint of a run.
+
+    Args:
+        workdir: Workdir of the run.
+        checkpoint: "latest", "best" (of the monitored metric) or a step.
+        build: Builds the parts from the config of the run.
+
+    Raises:
+        InputError: No run, or no such checkpoint.
+    """
+    folder = pathlib.Path(workdir)
+    described = files.read_config(folder)
+    if not described:
+        raise InputError(
+            f"got {workdir} without a {files.CONFIG}; expected the workdir of a run"
+        )
+    config = _tuples(ConfigDict(described["config"]))
+    experiment = build(config)
+    objective = experiment.objective(1, axis_name=None)
+    tx = experiment.optimizer(experiment.schedule(1, Horizon(0, 1)))
+    batch = experiment.example_batch()
+    shapes = jax.eval_shape(
+        lambda: train_step.init_state(objective, tx, config.seed, batch)
+    )
+    checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
+    found = checkpoints.restore(shapes, _step(checkpoints, shapes, checkpoint))
+    checkpoints.close()
+    if found is None:
+        raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
+    return experiment, objective, found
+
+
+def _tuples(config: ConfigDict) -> ConfigDict:
+    """JSON has no tuples; Linen fields and views expect them."""
+    with config.ignore_type():
+        for key, value in config.items():
+            if isinstance(value, ConfigDict):
+                _tuples(value)
+            elif isinstance(value, list):
+                config[key] = tuple(value)
+    return config
+
+
+def _step(checkpoints: Checkpoints, shapes: Any, wanted: str) -> int | None:
+    steps = checkpoints.steps()
+    if wanted == "latest":
+        return None
+    if wanted == "best" and steps:
+        best = checkpoints.restore(shapes).host["best_step"]
+        return best if best in steps else None
+    if not wanted.isdigit() or int(wanted) not in steps:
+        raise InputError(
+            f"got --checkpoint={wanted}; choices: latest, best, "
+            f"{', '.join(map(str, steps))}"
+        )
+    return int(wanted)

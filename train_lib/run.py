@@ -1,0 +1,69 @@
+"""A run: its parts, and the state that it starts or goes on from."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from evaluators.baselines.common.baseline import Images
+from evaluators.common.evaluator import EvaluatorBase
+from evaluators.common.metric import Metrics
+from evaluators.common.protocols import Embed
+from input_pipeline.dataset import Data
+from objectives.common.objective import Objective, Tree
+from train_lib import schedules
+from train_lib.checkpoints import Checkpoints
+from train_lib.experiment import Experiment
+from train_lib.progress import Progress
+from train_lib.train_step import Batch, TrainState
+
+Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+BindEmbed: TypeAlias = Callable[[Tree, Tree], Embed]
+HeldOutLoss: TypeAlias = Callable[[TrainState], Metrics]
+
+
+@dataclasses.dataclass
+class Run:
+    """The parts of a run, built once; arrays of its state are not among them."""
+
+    experiment: Experiment
+    workdir: pathlib.Path
+    data: Data
+    mesh: Mesh
+    epoch_steps: int
+    total_steps: int
+    granted: float  # epochs among them that gates have added
+    gates: dict[str, dict]
+    objective: Objective
+    schedule: schedules.Schedule
+    step: Step
+    embed: BindEmbed
+    images: Images
+    evaluators: dict[str, EvaluatorBase]
+    held_out: HeldOutLoss
+    checkpoints: Checkpoints
+    progress: Progress
+    loss_lower_bound: float | None = None  # the lowest that the labels allow
+
+    @property
+    def config(self) -> ConfigDict:
+        """Config of the run."""
+        return self.experiment.config
+
+    def epoch(self, step: int) -> float:
+        """Epochs done after a step."""
+        return step / self.epoch_steps
+
+
+@dataclasses.dataclass
+class RestoredRun:
+    """Where a run takes up: state on devices, the loader in place, and why."""
+
+    state: TrainState
+    batches: Any
+    step: int
+    why: str
