@@ -95,35 +95,29 @@ def forecast(
         spent=timeline.clock(events, began)[-1] if events else 0.0,
         over=over,
     )
-    return (
-        speed
-        | _lengths(ahead, price_per_hour)
-        | {
-            "unit": unit,
-            "evaluation_seconds": ahead.evaluation,
-            "evaluations_left": ahead.evaluations_to(ahead.total),
-            "steps_left": None if ahead.total is None else max(ahead.total - step, 0),
-            "total_steps": ahead.total,
-            "gates": {
-                name: _gate_time(
-                    dict(gate.items()), history, ahead, price_per_hour, began
-                )
-                for name, gate in (gates or {}).items()
-                if hasattr(gate, "items")
-            },
-        }
-    )
+    judged = {
+        name: _gate_time(dict(gate.items()), history, ahead, price_per_hour, began)
+        for name, gate in (gates or {}).items()
+        if hasattr(gate, "items")
+    }
+    lengths = _lengths(ahead, price_per_hour) | {"gates": judged, "unit": unit}
+    return speed | lengths
 
 
-def _lengths(ahead: Plan, price: float) -> dict[str, float | None]:
-    """Return hours and costs of what is done, of what is left, and of both."""
+def _lengths(ahead: Plan, price: float) -> dict[str, Any]:
+    """Return what is left, and hours and costs of what is done, left and in total."""
     left = ahead.seconds_to(ahead.total)
     times = {
         "spent": ahead.spent,
         "left": left,
         "total": None if left is None else ahead.spent + left,
     }
+    total, evaluations = ahead.total, ahead.evaluations_to(ahead.total)
     return {
+        "evaluation_seconds": ahead.evaluation,
+        "evaluations_left": evaluations,
+        "steps_left": None if total is None else max(total - ahead.step, 0),
+        "total_steps": total,
         "price_per_hour": price,
         **{f"hours_{name}": _hours(seconds) for name, seconds in times.items()},
         **{f"cost_{name}": _cost(seconds, price) for name, seconds in times.items()},

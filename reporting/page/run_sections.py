@@ -148,7 +148,7 @@ def about_reproduction(
     """Return a section on how to repeat the run.
 
     Args:
-        report: What `report.assemble` gives.
+        report: What `content.assemble` gives.
         described: `config.json`.
         folder: What the workdir is called.
     """

@@ -41,7 +41,7 @@ def build(
 
     Args:
         run: The workdir.
-        report: What `report.assemble` gives.
+        report: What `content.assemble` gives.
         pictures: Name to PNG; the gallery under "examples".
     """
     data = dict(report["data"])
