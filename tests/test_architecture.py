@@ -26,7 +26,8 @@ ALLOWED = {
     },
     "evaluators": {"numpy", "jax", "skimage", "annotated_types", "losses"},
     "reporting": {
-        "numpy", "pandas", "matplotlib", "jinja2", "PIL", "tabulate", "absl",
+        "numpy", "pandas", "matplotlib", "jinja2", "markupsafe", "PIL", "tabulate",
+        "absl",
     },
     "train_lib": {
         "numpy", "jax", "flax", "optax", "orbax", "ml_collections", "absl", "tqdm",
