@@ -14,7 +14,7 @@
         a decision tree of gates: more epochs, or the variant `v1`
 
 Variants combine with commas; `smoke` shrinks any of them to seconds. docs/articles.md
-says what is asked and why; docs/recipes.md what was measured.
+says what is asked and why; docs/results.md what was measured.
 """
 
 from typing import Any

@@ -11,7 +11,7 @@
         EfficientNet-B0 at 224 px, 4,096-wide heads, for a GPU and 538k logos
 
 Variants combine with commas; `smoke` shrinks any of them to seconds. README.md and
-docs/recipes.md have the measured results.
+docs/results.md have the measured results.
 """
 
 from typing import Any

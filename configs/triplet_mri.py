@@ -17,7 +17,7 @@
 
 Anchors are measured at 4x with 8 % of the lines in the middle, positives at 8x with
 4 %. Variants combine with commas; `smoke` shrinks any of them to seconds. docs/mri.md
-says what is simulated and why; docs/recipes.md what was measured.
+says what is simulated and why; docs/results.md what was measured.
 """
 
 from ml_collections import ConfigDict
@@ -87,7 +87,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def _resnet(config: ConfigDict) -> None:
-    config.model = {"name": "resnet", "features": 256}
+    config.model = {"name": "resnet", "features": 256, "convolution": "direct"}
 
 
 def _margin05(config: ConfigDict) -> None:

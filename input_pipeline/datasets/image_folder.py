@@ -1,6 +1,6 @@
 """A folder of images, with or without a labels.csv.
 
-`docs/data.md` says how to arrange one.
+`docs/images.md` says how to arrange one.
 """
 
 import functools
