@@ -14,6 +14,7 @@ from reporting.formatting import nearest
 from reporting.gates.judgment import DEFAULTS as GATE_DEFAULTS
 from train_lib import field_types, parts
 from train_lib.errors import InputError
+from train_lib.field_types import Config
 
 # Sections whose `name` decides which fields there are.
 NAMED = ("model", "objective", "data", "transform", "optimizer", "schedule")
@@ -40,9 +41,9 @@ class Recipe(NamedTuple):
         faults: What could not be set, one sentence each.
     """
 
-    config: ConfigDict
-    default: ConfigDict
-    variant: ConfigDict
+    config: Config
+    default: Config
+    variant: Config
     source: str
     faults: list[str]
 
@@ -90,7 +91,7 @@ def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
     return Recipe(config, default, variant, source, faults)
 
 
-def fill_defaults(config: ConfigDict) -> None:
+def fill_defaults(config: Config) -> None:
     """Give a config every field that it leaves out, with the default of its part.
 
     Sections that name no known part stay as they are; `validation.check` reports them.
@@ -114,7 +115,7 @@ def fill_defaults(config: ConfigDict) -> None:
                 gate[name] = GATE_DEFAULTS[name]
 
 
-def _fill(parent: ConfigDict, key: str, section: str) -> None:
+def _fill(parent: Config, key: str, section: str) -> None:
     values = parent.get(key, ConfigDict())
     if not isinstance(values, ConfigDict):
         return
@@ -128,7 +129,7 @@ def _fill(parent: ConfigDict, key: str, section: str) -> None:
             parent[key] = values
 
 
-def _fill_fields(values: ConfigDict, fields: Mapping[str, parts.Field]) -> None:
+def _fill_fields(values: Config, fields: Mapping[str, parts.Field]) -> None:
     for name, field in fields.items():
         nested = parts.nested_section(field.annotation)
         if nested is None:
@@ -149,7 +150,7 @@ def _fill_fields(values: ConfigDict, fields: Mapping[str, parts.Field]) -> None:
             _fill_fields(values[name], parts.signature_fields(nested))
 
 
-def _sets(config: ConfigDict) -> list[str]:
+def _sets(config: Config) -> list[str]:
     sets = config.evaluate.get("sets", {}) if "evaluate" in config else {}
     return list(sets) if isinstance(sets, ConfigDict) else []
 
@@ -158,7 +159,7 @@ def _is_choice(name: str) -> bool:
     return name.removesuffix(".name") in NAMED and name.endswith(".name")
 
 
-def _choose(config: ConfigDict, name: str, overrides: Mapping[str, str]) -> str | None:
+def _choose(config: Config, name: str, overrides: Mapping[str, str]) -> str | None:
     """Set the name of a part; fields of the part before it go, if another is named."""
     if not _is_choice(name):
         return None
@@ -220,7 +221,7 @@ def _where(source: str, path: pathlib.Path, error: Exception) -> str:
     return f"{source}{line}: the recipe stops with {type(error).__name__}: {error}"
 
 
-def _override(config: ConfigDict, name: str, text: str) -> str | None:
+def _override(config: Config, name: str, text: str) -> str | None:
     """Set one field; return what is wrong, if anything."""
     node, path = config, name.split(".")
     for i, part in enumerate(path):
@@ -244,7 +245,7 @@ def _override(config: ConfigDict, name: str, text: str) -> str | None:
     return None
 
 
-def field_of(config: ConfigDict, name: str) -> parts.Field:
+def field_of(config: Config, name: str) -> parts.Field:
     """Return type and default of a field, `Any` where no part declares it.
 
     Args:
@@ -264,7 +265,7 @@ def field_of(config: ConfigDict, name: str) -> parts.Field:
     return parts.SEED if name == "seed" else parts.Field(Any, None)
 
 
-def declared(config: ConfigDict) -> Iterator[tuple[str, dict[str, parts.Field]]]:
+def declared(config: Config) -> Iterator[tuple[str, dict[str, parts.Field]]]:
     """Yield each section that has declared fields: its dotted name and they."""
     names = [*NAMED, *parts.FIXED, *(f"evaluate.sets.{name}" for name in _sets(config))]
     for section in sorted(names, key=len, reverse=True):
@@ -279,7 +280,7 @@ def declared(config: ConfigDict) -> Iterator[tuple[str, dict[str, parts.Field]]]
             continue
 
 
-def flatten(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
+def flatten(config: Config | dict, prefix: str = "") -> dict[str, Any]:
     """Dotted names and values of all fields."""
     flat = {}
     for key, value in config.items():
@@ -291,7 +292,7 @@ def flatten(config: ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def difference(config: ConfigDict, default: ConfigDict) -> dict[str, list]:
+def difference(config: Config, default: Config) -> dict[str, list]:
     """Fields in which two configs differ: name -> [default, here]."""
     here, there = flatten(config), flatten(default)
     names = sorted(here.keys() | there.keys())

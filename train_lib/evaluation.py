@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from evaluators.baselines.common.baseline import Images
 from evaluators.common.evaluator import Evaluation, EvaluatorBase
@@ -19,6 +18,7 @@ from objectives.common.objective import Objective, Tree
 from reporting import run_dir as files
 from train_lib import parallel
 from train_lib.experiment import Experiment
+from train_lib.field_types import Config
 
 BindEmbed: TypeAlias = Callable[[Tree, Tree], Embed]
 # Columns that no view and no network looks at.
@@ -121,7 +121,7 @@ def make_images(experiment: Experiment, network_input: NetworkInput) -> Images:
 
 
 def _over_batches(
-    config: ConfigDict,
+    config: Config,
     function: Callable[[dict], jax.Array],
     split: Split,
     rows: np.ndarray,

@@ -24,6 +24,7 @@ from objectives.common.objective import Context, Objective, Positives, Tree
 from reporting import loop_tags
 from train_lib import optimizers, parts, schedules
 from train_lib.errors import InputError
+from train_lib.field_types import Config
 from train_lib.parallel import AXIS
 from train_lib.schedules import Horizon
 
@@ -73,7 +74,7 @@ class Experiment:
             from; None for the parts that its config names.
     """
 
-    config: ConfigDict
+    config: Config
     model: MakeModel
     objective_class: Callable[..., Objective]
     load: Callable[..., Data]
@@ -82,7 +83,7 @@ class Experiment:
     build: "Build | None" = None
 
     @classmethod
-    def from_config(cls, config: ConfigDict) -> "Experiment":
+    def from_config(cls, config: Config) -> "Experiment":
         """Find the parts that a config names.
 
         Raises:
@@ -268,7 +269,7 @@ class Experiment:
         }
 
 
-Build: TypeAlias = Callable[[ConfigDict], Experiment]
+Build: TypeAlias = Callable[[Config], Experiment]
 
 
 def fields(section: Mapping[str, Any], *excluded: str) -> dict[str, Any]:
@@ -277,12 +278,12 @@ def fields(section: Mapping[str, Any], *excluded: str) -> dict[str, Any]:
     return {k: v for k, v in plain.items() if k not in ("name", *excluded)}
 
 
-def peak_learning_rate(config: ConfigDict) -> float:
+def peak_learning_rate(config: Config) -> float:
     """Return the peak learning rate by the linear rule, for 256 records as given."""
     return config.optimizer.learning_rate * config.train.batch_size / 256
 
 
-def make_transform(config: ConfigDict) -> Any:
+def make_transform(config: Config) -> Any:
     """Return the transform of a config.
 
     Raises:
@@ -292,7 +293,7 @@ def make_transform(config: ConfigDict) -> Any:
 
 
 def make_evaluator(
-    config: ConfigDict, name: str, context: EvaluatorContext | None = None
+    config: Config, name: str, context: EvaluatorContext | None = None
 ) -> EvaluatorBase:
     """Return the evaluator of a set; without a context to check its fields alone.
 
@@ -308,7 +309,7 @@ def baseline_names(transform: Any) -> tuple[str, ...]:
     return (*transform.baselines, *INITIAL_NETWORKS)
 
 
-def check_part(config: ConfigDict, section: str) -> None:
+def check_part(config: Config, section: str) -> None:
     """Check the fields of a part against each other, without data.
 
     Args:
@@ -327,7 +328,7 @@ def check_part(config: ConfigDict, section: str) -> None:
     parts.find(section, values.name)(**fields(values))
 
 
-def promised_tags(config: ConfigDict) -> list[str]:
+def promised_tags(config: Config) -> list[str]:
     """Return the tags that the loop and the evaluators of a config will write."""
     tags = list(LOOP_TAGS)
     if config.evaluate.loss_batches:
@@ -335,7 +336,7 @@ def promised_tags(config: ConfigDict) -> list[str]:
     return tags + [tag for _, tag in evaluator_tags(config)]
 
 
-def evaluator_tags(config: ConfigDict) -> Iterator[tuple[str, str]]:
+def evaluator_tags(config: Config) -> Iterator[tuple[str, str]]:
     """Yield set and tag of everything that the evaluators of a config measure.
 
     Raises:

@@ -6,11 +6,13 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import annotated_types as at
 from ml_collections import ConfigDict
 
+# An `ml_collections.ConfigDict`; type checkers do not know its fields.
+Config: TypeAlias = Any
 _WORDS = {"true": True, "false": False, "none": None}
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 
 from evaluators.common.protocols import Embed
 from train_lib import evaluation, parallel, restoration
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
+from train_lib.field_types import Config
 
 Tree = Any
 PROJECTOR = "projector"
@@ -81,7 +81,7 @@ def _builder(experiment: Experiment) -> Build:
 
 
 def _of_run(
-    config: ConfigDict, path: str, shapes: Mapping, other: ConfigDict, state: Any
+    config: Config, path: str, shapes: Mapping, other: Config, state: Any
 ) -> dict[str, Tree]:
     """Collections of the network of another run's state."""
     found = {}

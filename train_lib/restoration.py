@@ -12,6 +12,7 @@ from train_lib import train_step
 from train_lib.checkpoints import Checkpoints, Restored
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
+from train_lib.field_types import Config
 from train_lib.schedules import Horizon
 
 
@@ -50,7 +51,7 @@ def read_run(
     return experiment, objective, found
 
 
-def _tuples(config: ConfigDict) -> ConfigDict:
+def _tuples(config: Config) -> Config:
     """JSON has no tuples; Linen fields and views expect them."""
     with config.ignore_type():
         for key, value in config.items():

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from evaluators.baselines.common.baseline import Images
 from evaluators.common.evaluator import EvaluatorBase
@@ -18,6 +17,7 @@ from objectives.common.objective import Objective, Tree
 from train_lib import schedules
 from train_lib.checkpoints import Checkpoints
 from train_lib.experiment import Experiment
+from train_lib.field_types import Config
 from train_lib.progress import Progress
 from train_lib.train_step import Batch, TrainState
 
@@ -50,7 +50,7 @@ class Run:
     loss_lower_bound: float | None = None  # the lowest that the labels allow
 
     @property
-    def config(self) -> ConfigDict:
+    def config(self) -> Config:
         """Config of the run."""
         return self.experiment.config
 

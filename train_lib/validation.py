@@ -14,6 +14,7 @@ from reporting.gates import validation as gate_validation
 from train_lib import experiment, field_types, parts
 from train_lib.config import ConfigError, Recipe
 from train_lib.experiment import Build, Experiment
+from train_lib.field_types import Config
 
 # Name of the held-out loss, which no set of evaluators may have.
 LOSS_SET = loop_tags.LOSS_GAP.split("/")[1]
@@ -28,7 +29,7 @@ class Rule(NamedTuple):
     """
 
     fields: tuple[str, ...]
-    check: Callable[[ConfigDict, int], Iterable[str]]
+    check: Callable[[Config, int], Iterable[str]]
 
 
 def check(recipe: Recipe, devices: int, build: Build = Experiment.from_config) -> None:
@@ -84,7 +85,7 @@ def _concerns(fault: str, names: tuple[str, ...]) -> bool:
     )
 
 
-def _field_faults(config: ConfigDict) -> Iterator[str]:
+def _field_faults(config: Config) -> Iterator[str]:
     """Yield unknown fields, wrong types and values out of range, of all sections."""
     if "seed" in config and (
         problem := field_types.fault(config.seed, parts.SEED.annotation)
@@ -113,7 +114,7 @@ def _section_faults(section: str, values: Any) -> Iterator[str]:
 
 
 def _value_faults(
-    section: str, values: ConfigDict, fields: Mapping[str, parts.Field]
+    section: str, values: Config, fields: Mapping[str, parts.Field]
 ) -> Iterator[str]:
     for name in fields.keys() - values.keys():
         if fields[name].default is parts.REQUIRED:
@@ -133,7 +134,7 @@ def _value_faults(
             yield f"config.{section}.{name}: {problem}"
 
 
-def _batch_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _batch_faults(config: Config, devices: int) -> Iterator[str]:
     batch, chunks = config.train.batch_size, config.train.grad_cache_chunks
     if batch % (devices * chunks):
         yield (
@@ -147,7 +148,7 @@ def _batch_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         )
 
 
-def _evaluation_batch_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _evaluation_batch_faults(config: Config, devices: int) -> Iterator[str]:
     if config.evaluate.batch_size % devices:
         yield (
             f"config.evaluate.batch_size: got {config.evaluate.batch_size}; expected a "
@@ -155,7 +156,7 @@ def _evaluation_batch_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         )
 
 
-def _length_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _length_faults(config: Config, devices: int) -> Iterator[str]:
     del devices
     epochs, horizon = config.train.epochs, config.schedule.epochs
     if horizon != epochs:
@@ -171,7 +172,7 @@ def _length_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         )
 
 
-def _optimizer_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _optimizer_faults(config: Config, devices: int) -> Iterator[str]:
     del devices
     for field in ("no_decay", "constant"):
         for pattern in config.optimizer.get(field, ()):
@@ -186,10 +187,10 @@ def _optimizer_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         yield "config.optimizer.constant: got lars; expected sgd or adamw"
 
 
-def _construction_faults(section: str) -> Callable[[ConfigDict, int], Iterator[str]]:
+def _construction_faults(section: str) -> Callable[[Config, int], Iterator[str]]:
     """Return a rule that builds a part without data, to hear its own complaints."""
 
-    def rule(config: ConfigDict, devices: int) -> Iterator[str]:
+    def rule(config: Config, devices: int) -> Iterator[str]:
         del devices
         try:
             experiment.check_part(config, section)
@@ -199,7 +200,7 @@ def _construction_faults(section: str) -> Callable[[ConfigDict, int], Iterator[s
     return rule
 
 
-def _evaluator_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _evaluator_faults(config: Config, devices: int) -> Iterator[str]:
     del devices
     for name in config.evaluate.sets:
         try:
@@ -208,7 +209,7 @@ def _evaluator_faults(config: ConfigDict, devices: int) -> Iterator[str]:
             yield f"config.evaluate.sets.{name}: {error}"
 
 
-def _evaluate_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _evaluate_faults(config: Config, devices: int) -> Iterator[str]:
     del devices
     sets = list(config.evaluate.sets)
     if LOSS_SET in sets:
@@ -225,7 +226,7 @@ def _evaluate_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         )
 
 
-def _baseline_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _baseline_faults(config: Config, devices: int) -> Iterator[str]:
     del devices
     choices = experiment.baseline_names(experiment.make_transform(config))
     for name in dict.fromkeys(config.evaluate.baselines):
@@ -236,7 +237,7 @@ def _baseline_faults(config: ConfigDict, devices: int) -> Iterator[str]:
             )
 
 
-def _view_name_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _view_name_faults(config: Config, devices: int) -> Iterator[str]:
     """Yield views that an evaluator asks for and the transform does not have."""
     del devices
     names = experiment.make_transform(config).view_names
@@ -249,7 +250,7 @@ def _view_name_faults(config: ConfigDict, devices: int) -> Iterator[str]:
                 )
 
 
-def _monitor_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _monitor_faults(config: Config, devices: int) -> Iterator[str]:
     del devices
     tags, tag = experiment.promised_tags(config), config.train.monitor
     if tag not in tags:
@@ -264,7 +265,7 @@ def _monitor_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         )
 
 
-def _gate_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _gate_faults(config: Config, devices: int) -> Iterator[str]:
     del devices
     for fault in gate_validation.check(
         config.gates.to_dict(),
@@ -276,7 +277,7 @@ def _gate_faults(config: ConfigDict, devices: int) -> Iterator[str]:
         yield f"config.gates.{fault}"
 
 
-def _alarm_faults(config: ConfigDict, devices: int) -> Iterator[str]:
+def _alarm_faults(config: Config, devices: int) -> Iterator[str]:
     del devices
     for field in ("stop", "ignore"):
         for name in config.alarms[field]:
