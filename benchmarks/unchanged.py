@@ -2,7 +2,7 @@
 
     python -m benchmarks.unchanged record --checkout=BEFORE --output=before.json
     python -m benchmarks.unchanged record --output=after.json
-    python -m benchmarks.unchanged compare before.json after.json --tags=renames.json
+    python -m benchmarks.unchanged compare before.json after.json
 
 `record` trains the smoke variant of every recipe and the first 100 steps of the default
 recipe in a checkout, with the current interpreter, and keeps all logged metrics but
@@ -22,6 +22,15 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEFAULT, STEPS = "moco_effnet", 100
+# Parts of tags that older checkouts spell differently; the longest come first.
+RENAMES = {
+    "train/loss_floor": "train/loss_lower_bound",
+    "train/target_momentum": "train/ema_momentum",
+    "eval/loss/held_back": "eval/loss/held_out",
+    "twins": "near_duplicates",
+    "floor": "baseline",
+}
+FIELDS = {"value", "n", "chance", "low", "high"}
 RUNS = {
     f"{recipe}:smoke": [f"--config=configs/{recipe}.py:smoke"]
     for recipe in (
@@ -130,9 +139,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         json.loads(pathlib.Path(path).read_text())
         for path in (arguments.before, arguments.after)
     )
-    renames = {"floor": "baseline"}
+    renames = dict(RENAMES)
     if arguments.tags:
-        renames |= json.loads(pathlib.Path(arguments.tags).read_text())
+        more = json.loads(pathlib.Path(arguments.tags).read_text())
+        renames = more | renames
     differing, values = [], 0
     for name in sorted(before.keys() | after.keys()):
         sides = [_flat(side.get(name), renames) for side in (before, after)]
@@ -157,7 +167,8 @@ def _flat(run: dict | None, renames: dict[str, str]) -> dict[tuple, str]:
             for old, new in renames.items():
                 tag = tag.replace(old, new)
             fields = value if isinstance(value, dict) else {"value": value}
-            for field, number in fields.items():
+            for field in FIELDS & fields.keys():
+                number = fields[field]
                 if isinstance(number, int | float):
                     place = (kind, event["step"], nth, tag, field)
                     flat[place] = float(number).hex()

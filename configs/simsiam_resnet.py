@@ -57,6 +57,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "width": 0.25,
         "layers": (1, 1, 1, 1),
         "zero_gamma": False,
+        "convolution": "direct",
     }
     config.objective = {
         "name": "simsiam",

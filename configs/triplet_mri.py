@@ -87,7 +87,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def _resnet(config: ConfigDict) -> None:
-    config.model = {"name": "resnet", "features": 256}
+    config.model = {"name": "resnet", "features": 256, "convolution": "direct"}
 
 
 def _margin05(config: ConfigDict) -> None:

@@ -8,6 +8,7 @@ of pixel neighbors, a baseline.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -147,8 +148,9 @@ class Evaluator(EvaluatorBase):
         data, seed = self._data, self._seed
         queries = self._frames(self.query_split)
         gallery = self._frames(self.gallery_split)
-        query_split = getattr(data, self.query_split)
-        _check_numbers(queries.table, query_split.table, self.column)
+        if self.column:
+            table = getattr(data, self.query_split).table
+            _check_numbers(queries.table[self.column], self.column, table)
         if self.labels and not (queries.table["label"] >= 0).any():
             raise ValueError(
                 f"got labels=True, but no frame of the {self.query_split} split has a "
@@ -253,14 +255,14 @@ class Evaluator(EvaluatorBase):
             ),
             None,
         )
-        right, wrong = [], []
+        examples = examples_lib.ExampleLists([], [])
         query_ids, ids = sample.queries.table["id"], sample.gallery.table["id"]
         for i in np.random.default_rng(self._seed).permutation(len(near)):
             rows = near[i][near[i] >= 0][: examples_lib.SHOWN]
             hits: list[Any] = [None] * len(rows)
             if judge is not None:
                 hits = judge.relevant(i, rows).tolist()
-            side = right if hits[0] else wrong
+            side = examples.right if hits[0] else examples.wrong
             if len(side) == examples_lib.KEPT:
                 continue
             shown = zip(ids[rows].tolist(), scores[i, : len(rows)], hits, strict=True)
@@ -272,12 +274,11 @@ class Evaluator(EvaluatorBase):
             side.append(
                 {"query": query, "neighbors": neighbors, "right": bool(hits[0])}
             )
-        searches = [summary.SearchResult("", {}, sample.groups, 0, right, wrong)]
-        return functools.partial(examples_lib.pick, searches)
+        return functools.partial(examples_lib.pick, [examples])
 
 
 def _groups(table: dict[str, np.ndarray]) -> np.ndarray:
-    """Frames that are not independent, int [q]: a clip, or a tenth of the only one."""
+    """Return the clip of each frame, or the tenth of a single clip, int [q]."""
     clips = np.unique(table["clip"], return_inverse=True)[1]
     if clips.any():
         return clips
@@ -285,11 +286,12 @@ def _groups(table: dict[str, np.ndarray]) -> np.ndarray:
     return place * STRETCHES // len(place)
 
 
-def _check_numbers(read: dict, table: dict, column: str) -> None:
-    if column and read[column].dtype.kind not in "fiu":
-        single = {name: np.asarray(c) for name, c in table.items() if np.ndim(c) == 1}
-        numbers = [name for name, c in single.items() if c.dtype.kind in "fiu"]
+def _check_numbers(values: np.ndarray, column: str, table: Mapping[str, Any]) -> None:
+    """Raise ValueError if a column has no numbers; names the columns that have."""
+    if values.dtype.kind not in "fiu":
+        flat = {name: np.asarray(c) for name, c in table.items() if np.ndim(c) == 1}
+        numeric = [name for name, c in flat.items() if c.dtype.kind in "fiu"]
         raise ValueError(
-            f"got column={column!r}, which holds {str(read[column][0])!r}; expected "
-            f"numbers; choices: {', '.join(numbers)}"
+            f"got column={column!r}, which holds {str(values[0])!r}; expected numbers; "
+            f"choices: {', '.join(numeric)}"
         )

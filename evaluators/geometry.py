@@ -186,7 +186,7 @@ def _duplicates(z: np.ndarray) -> Metric:
 
 
 def _span(z: np.ndarray) -> np.ndarray:
-    """Return rows in their own span; rank and uniformity stay what they are."""
+    """Return rows in the basis of their span; rank and uniformity do not change."""
     if z.shape[1] <= len(z):
         return z
     return np.asarray(np.linalg.qr(z.T, mode="r")).T

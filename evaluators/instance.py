@@ -84,6 +84,6 @@ class Evaluator(EvaluatorBase):
             seed=self._seed,
             includes_itself=True,
         )
-        searches = [summary.SearchResult("", values, query, 0, *examples)]
+        searches = [summary.SearchResult("", values, query, 0)]
         metrics = summary.summarize_searches(searches, self.tags(), self._seed)
-        return metrics, functools.partial(examples_lib.pick, searches)
+        return metrics, functools.partial(examples_lib.pick, [examples])

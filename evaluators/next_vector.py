@@ -1,7 +1,7 @@
-"""Next vector: is what follows a context found where the prediction points?
+"""Next vector: is the vector that follows a context nearest to its prediction?
 
 Queries are windows of held-out articles; the pool is every vector of those articles,
-less the query's own context, which could be found by copying it.
+less the context of the query, which could be retrieved by copying it.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class _Sample:
     Attributes:
         pool: Split of single vectors.
         pool_rows: int [n], its rows that are searched, rising.
-        rows: int [q], windows asked for.
+        rows: int [q], windows that are queries.
         target_row: int [q], place of each target in `pool_rows`.
         context_rows: int [q, l], places of each query's context; -1 where not there.
         train_rows: int, windows of training.
@@ -156,11 +156,10 @@ class Evaluator(EvaluatorBase):
             includes_itself=True,
             excluded=sample.context_rows,
         )
-        searches = [summary.SearchResult("", {}, np.arange(len(q)), 0, *examples)]
-        return metrics, functools.partial(examples_lib.pick, searches)
+        return metrics, functools.partial(examples_lib.pick, [examples])
 
     def _ranks(self, q: np.ndarray, pool: np.ndarray) -> np.ndarray:
-        """Return the rank of each target in the pool less the own context, int [q]."""
+        """Return the rank of each target in the pool without the context, int [q]."""
         query, context = np.arange(len(q)), self._sample.context_rows  # context [q, l]
         target = self._sample.target_row
         ranks = exact_search.ranks_of(q, pool, query, target)
@@ -200,7 +199,7 @@ def _context_rows(vectors: np.ndarray, target: np.ndarray, context: int) -> np.n
 
 
 def _difference(a: Metric, b: Metric) -> Metric:
-    """Return a - b of independent samples, its interval from theirs; chance is 0."""
+    """Return a - b of independent samples; the chance level is 0."""
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from evaluators.common import embeddings, summary
+from evaluators.common import embeddings
 from evaluators.common import examples as examples_lib
 from evaluators.common.evaluator import EvaluatorBase, Examples
 from evaluators.common.fields import QueryCount
@@ -230,7 +230,7 @@ class Evaluator(EvaluatorBase):
         }
 
     def _hits(self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Return whether each anchor's own key is its nearest, bool [q].
+        """Return whether the key of each anchor's record is its nearest, bool [q].
 
         A tie is a miss; otherwise embeddings that are all equal would find everything.
         """
@@ -272,8 +272,7 @@ class Evaluator(EvaluatorBase):
             seed=self._seed,
             includes_itself=True,
         )
-        searches = [summary.SearchResult("", {}, query, 0, *examples)]
-        return functools.partial(examples_lib.pick, searches)
+        return functools.partial(examples_lib.pick, [examples])
 
 
 def _rows_by_phantom(split: Split, near_duplicates: Split) -> np.ndarray:

@@ -104,7 +104,7 @@ class Evaluator(EvaluatorBase):
     def _queries(self) -> dict[str, np.ndarray]:
         split = getattr(self._data, self.query_split)
         table = embeddings.columns([split], *self._more_columns())
-        return embeddings.take(table, self._query_rows)
+        return embeddings.take_rows(table, self._query_rows)
 
     def _more_columns(self) -> tuple[str, ...]:
         return (self.cross,) if self.cross else ()
@@ -117,19 +117,20 @@ class Evaluator(EvaluatorBase):
         z = self._query_embeddings(embed, gallery)  # [q, d]
         if z is None:
             return {}, no_examples
-        searches = [
-            self._search(name, queries, rows, z, gallery)
-            for name, queries, rows in self._searches()
-        ]
+        searches, examples = [], []
+        for name, queries, rows in self._searches():
+            search, of_search = self._search(name, queries, rows, z, gallery)
+            searches.append(search)
+            examples.append(of_search)
         names, first = self._figure_names(), f"recall@{min(self.k)}"
         metrics = summary.summarize_searches(searches, names, self._seed)
         for search in searches if self.cross else ():
-            of_pair = summary.summarize_searches([search], [first], self._seed)
-            metrics |= {f"{search.name}/{name}": m for name, m in of_pair.items()}
+            recall = summary.summarize_searches([search], [first], self._seed)[first]
+            metrics[f"{search.name}/{first}"] = recall._replace(headline=False)
         left_out = sum(search.left_out for search in searches)
         count = sum(len(search.groups) for search in searches) + left_out
         metrics["left_out"] = summary.count_metric(left_out, count)
-        return metrics, functools.partial(examples_lib.pick, searches)
+        return metrics, functools.partial(examples_lib.pick, examples)
 
     def _query_embeddings(self, embed: Embed, gallery: np.ndarray) -> np.ndarray | None:
         query_split, first = getattr(self._data, self.query_split), 0
@@ -158,10 +159,10 @@ class Evaluator(EvaluatorBase):
         rows: np.ndarray,
         z: np.ndarray,
         gallery: np.ndarray,
-    ) -> summary.SearchResult:
+    ) -> tuple[summary.SearchResult, examples_lib.ExampleLists]:
         """Rank some gallery rows for some queries."""
-        query_table = embeddings.take(self._queries, queries)
-        gallery_table = embeddings.take(self._gallery, rows)
+        query_table = embeddings.take_rows(self._queries, queries)
+        gallery_table = embeddings.take_rows(self._gallery, rows)
         gallery = gallery if len(rows) == len(gallery) else gallery[rows]
         cut_offs = sorted_cut_offs(self.k)
         if self.relevance == "label":
@@ -171,7 +172,7 @@ class Evaluator(EvaluatorBase):
                 query_table, gallery_table, self.threshold, cut_offs[-1]
             )
         kept, query = np.unique(relevant.query, return_inverse=True)
-        query_table, z = embeddings.take(query_table, kept), z[queries[kept]]
+        query_table, z = embeddings.take_rows(query_table, kept), z[queries[kept]]
         query_ids, gallery_ids = query_table["id"], gallery_table["id"]
         ranks = exact_search.ranks_of(
             z,
@@ -188,14 +189,8 @@ class Evaluator(EvaluatorBase):
                 z, gallery, cut_offs[-1], query_ids=query_ids, gallery_ids=gallery_ids
             )
             gains = relevance_lib.gains_of(query_table, gallery_table, nearest)
-            mean_gain = relevant.mean_gain[kept]
-            for k in cut_offs:
-                ideal = relevant.ideal[kept, :k]
-                values[f"ndcg@{k}"] = summary.QueryValues(
-                    ranking.ndcg(gains[:, :k], ideal),
-                    chance.ndcg(mean_gain, ideal, n),
-                    SCORE,
-                )
+            ideal, mean_gain = relevant.ideal[kept], relevant.mean_gain[kept]
+            values |= _gain_figures(gains, ideal, mean_gain, n, cut_offs)
         examples = examples_lib.of_search(
             z,
             gallery,
@@ -209,4 +204,29 @@ class Evaluator(EvaluatorBase):
         label = query_table["label"]
         groups = np.where(label >= 0, label, -1 - queries[kept])
         left_out = len(queries) - len(kept)
-        return summary.SearchResult(name, values, groups, left_out, *examples)
+        return summary.SearchResult(name, values, groups, left_out), examples
+
+
+def _gain_figures(
+    gains: np.ndarray,
+    ideal: np.ndarray,
+    mean_gain: np.ndarray,
+    n: np.ndarray,
+    k: tuple[int, ...],
+) -> dict[str, summary.QueryValues]:
+    """Return ndcg@k.
+
+    Args:
+        gains: [q, max(k)], of the nearest records, best first.
+        ideal: [q, max(k)], the largest gains among the candidates, falling.
+        mean_gain: [q], over all candidates.
+        n: int [q], candidates.
+        k: Cut-offs.
+    """
+    figures = {}
+    for at in k:
+        best = np.ascontiguousarray(ideal[:, :at])
+        figures[f"ndcg@{at}"] = summary.QueryValues(
+            ranking.ndcg(gains[:, :at], best), chance.ndcg(mean_gain, best, n), SCORE
+        )
+    return figures

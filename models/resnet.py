@@ -48,8 +48,8 @@ class Model(nn.Module):
         axis_name: mapped axis over which BatchNorm's statistics are shared, or None.
         dtype: "float32" or "bfloat16", of activations; parameters and BatchNorm
             statistics stay in float32.
-        convolution: how 3×3 ones are computed, see `models.layers.conv.conv3x3`;
-            "winograd" is faster for wide networks on a CPU and compiles for longer.
+        convolution: How 3×3 convolutions are computed, see `layers.conv.conv3x3`.
+            "auto" trains faster on a CPU than "direct", and compiles for longer.
 
     Source: He et al., "Deep residual learning for image recognition", arXiv 1512.03385,
     section 4.1; padding, and the stride in a bottleneck's 3×3, as in torchvision.

@@ -18,15 +18,15 @@ def of_run(
     gates: Mapping[str, Mapping] | None = None,
     segments: Sequence[Mapping] = (),
 ) -> dict:
-    """The forecast of a run whose lengths and price are in its config.
+    """Return the forecast of a run whose lengths and price are in its config.
 
     Args:
-      history: its events.
-      config: the config as plain values; sections that are missing are unknown.
-      total_steps: steps of the whole run, where known.
-      epoch_steps: steps of an epoch; read from the history where not given.
-      gates: gates as they were judged; those of the config by default.
-      segments: the starts of the run, as `workdir.read_resumes` gives them.
+        history: Its events.
+        config: The config as plain values; sections that are missing are unknown.
+        total_steps: Steps of the whole run, where known.
+        epoch_steps: Steps of an epoch; read from the history where not given.
+        gates: Gates as they were judged; those of the config by default.
+        segments: The starts of the run, as `workdir.read_resumes` gives them.
     """
     train, evaluate = (config.get(name) or {} for name in ("train", "evaluate"))
     if not epoch_steps and history.epoch > 0:
@@ -59,28 +59,28 @@ def forecast(
     began: float | None = None,
     unit: str = "records",
 ) -> dict:
-    """Speed, what bounds it, time and cost to the horizon and to each gate.
+    """Return speed, what bounds it, time and cost to the horizon and to each gate.
 
     Steps to come are as long as those since the last start, evaluations as the median
     of those made; before the first, as that of the untrained network.
 
     Args:
-      history: the run's events.
-      batch_size: records a step.
-      total_steps: steps of the whole run.
-      epoch_steps: steps of an epoch.
-      evaluate_epochs: epochs from one evaluation to the next; 0 for the end alone.
-      warmup_epochs: where a gate `at="warmup"` falls due.
-      price_per_hour: price of an hour in any currency; 0 where unknown.
-      gates: name to `{metric, at, ...}`, from a config or as judged.
-      began: seconds since 1970 at the first start; else the first event's.
-      unit: what a record is called.
+        history: The run's events.
+        batch_size: Records a step.
+        total_steps: Steps of the whole run.
+        epoch_steps: Steps of an epoch.
+        evaluate_epochs: Epochs from one evaluation to the next; 0 for the end alone.
+        warmup_epochs: Where a gate `at="warmup"` falls due.
+        price_per_hour: Price of an hour in any currency; 0 where unknown.
+        gates: Name to `{metric, at, ...}`, from a config or as judged.
+        began: Seconds since 1970 at the first start; else the first event's.
+        unit: What a record is called.
 
     Returns:
-      Speed (`examples_per_sec`, `seconds_per_step`, `early`), what bounds it
-      (`input_wait`, `bound`), hours and costs `_spent`, `_left` and `_total`, what is
-      left of steps and evaluations, and `gates` {name: {`judged`, `epoch`, `hours`,
-      `hours_left`, `cost`}}. What is not known is None.
+        Speed (`examples_per_sec`, `seconds_per_step`, `early`), what bounds it
+        (`input_wait`, `bound`), hours and costs `_spent`, `_left` and `_total`, what is
+        left of steps and evaluations, and `gates` {name: {`judged`, `epoch`, `hours`,
+        `hours_left`, `cost`}}. What is not known is None.
     """
     speed, events = _speed(history, batch_size), history.events
     over, step = history.finished, history.step
@@ -95,73 +95,67 @@ def forecast(
         spent=timeline.clock(events, began)[-1] if events else 0.0,
         over=over,
     )
-    return (
-        speed
-        | _lengths(ahead, price_per_hour)
-        | {
-            "unit": unit,
-            "evaluation_seconds": ahead.evaluation,
-            "evaluations_left": ahead.evaluations_to(ahead.total),
-            "steps_left": None if ahead.total is None else max(ahead.total - step, 0),
-            "total_steps": ahead.total,
-            "gates": {
-                name: _gate_time(
-                    dict(gate.items()), history, ahead, price_per_hour, began
-                )
-                for name, gate in (gates or {}).items()
-                if hasattr(gate, "items")
-            },
-        }
-    )
+    judged = {
+        name: _gate_time(dict(gate.items()), history, ahead, price_per_hour, began)
+        for name, gate in (gates or {}).items()
+        if hasattr(gate, "items")
+    }
+    lengths = _lengths(ahead, price_per_hour) | {"gates": judged, "unit": unit}
+    return speed | lengths
 
 
-def _lengths(ahead: Plan, price: float) -> dict[str, float | None]:
-    """Return hours and costs of what is done, of what is left, and of both."""
+def _lengths(ahead: Plan, price: float) -> dict[str, Any]:
+    """Return what is left, and hours and costs of what is done, left and in total."""
     left = ahead.seconds_to(ahead.total)
     times = {
         "spent": ahead.spent,
         "left": left,
         "total": None if left is None else ahead.spent + left,
     }
+    total, evaluations = ahead.total, ahead.evaluations_to(ahead.total)
     return {
+        "evaluation_seconds": ahead.evaluation,
+        "evaluations_left": evaluations,
+        "steps_left": None if total is None else max(total - ahead.step, 0),
+        "total_steps": total,
         "price_per_hour": price,
         **{f"hours_{name}": _hours(seconds) for name, seconds in times.items()},
         **{f"cost_{name}": _cost(seconds, price) for name, seconds in times.items()},
     }
 
 
-def sentence(told: Mapping) -> str:
-    """A forecast in one sentence; empty where nothing has been measured."""
-    if told["examples_per_sec"] is None:
+def sentence(times: Mapping) -> str:
+    """Return a forecast in one sentence; empty where nothing has been measured."""
+    if times["examples_per_sec"] is None:
         return ""
-    text = f"{number(told['examples_per_sec'])} {told['unit']}/s"
-    if told["early"]:
+    text = f"{number(times['examples_per_sec'])} {times['unit']}/s"
+    if times["early"]:
         text += " (compilation included)"
-    text += f", {bound(told)}"
-    if told["hours_left"] is None:
+    text += f", {bound(times)}"
+    if times["hours_left"] is None:
         return text
-    of = f"the end at step {count(told['total_steps'])}"
-    text += f"; {duration(3600 * told['hours_left'])} to {of}"
-    if told["evaluations_left"] and told["evaluation_seconds"] is None:
+    of = f"the end at step {count(times['total_steps'])}"
+    text += f"; {duration(3600 * times['hours_left'])} to {of}"
+    if times["evaluations_left"] and times["evaluation_seconds"] is None:
         text += ", evaluations not counted"
-    if told["cost_left"] is not None:
+    if times["cost_left"] is not None:
         text += (
-            f", which costs {number(told['cost_left'])} at "
-            f"{number(told['price_per_hour'])} an hour"
+            f", which costs {number(times['cost_left'])} at "
+            f"{number(times['price_per_hour'])} an hour"
         )
     return text
 
 
-def bound(told: Mapping) -> str:
-    """What a run's speed is bound by, in words."""
-    if told["bound"] is None:
+def bound(times: Mapping) -> str:
+    """Return what a run's speed is bound by, in words."""
+    if times["bound"] is None:
         return "what bounds it was not measured"
-    waited = f"{percent(told['input_wait'])} of the time goes by waiting for data"
-    return f"{told['bound']}-bound ({waited})"
+    waited = f"{percent(times['input_wait'])} of the time goes by waiting for data"
+    return f"{times['bound']}-bound ({waited})"
 
 
 def _speed(history: History, batch_size: int | None) -> dict:
-    """Speed and what bounds it, since the last start."""
+    """Return speed and what bounds it, since the last start."""
     recent = timeline.since_start(history)
     speed = timeline.median(timeline.points(recent, "perf/examples_per_sec"))
     waited = timeline.median(timeline.points(recent, "perf/input_wait"))
@@ -177,7 +171,7 @@ def _speed(history: History, batch_size: int | None) -> dict:
 def _gate_time(
     gate: dict, history: History, ahead: Plan, price: float, began: float | None
 ) -> dict:
-    """When a gate was judged, or will be."""
+    """Return when a gate was judged, or will be."""
     events = history.events
     if (when := timeline.judged_at(gate, events, ahead)) is not None:
         seconds = timeline.clock(events, began)[when]
@@ -185,8 +179,8 @@ def _gate_time(
     else:
         step = ahead.due(gate)
         left = ahead.seconds_to(step)
-        known = step is not None and ahead.epoch_steps
-        epoch = step / ahead.epoch_steps if known else None
+        steps = ahead.epoch_steps
+        epoch = step / steps if step is not None and steps else None
         seconds = None if left is None else ahead.spent + left
     return {
         "judged": when is not None,
@@ -208,4 +202,4 @@ def _hours(seconds: float | None) -> float | None:
 
 
 def _cost(seconds: float | None, price: float) -> float | None:
-    return _hours(seconds) * price if seconds is not None and price else None
+    return seconds / 3600 * price if seconds is not None and price else None

@@ -17,21 +17,21 @@ Columns = Sequence[Mapping[str, Any]]
 
 
 def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
-    """What a comparison says, as plain values, from the files in the workdirs.
+    """Return a comparison of runs as plain values.
 
     Args:
-      folders: two workdirs or more; the first is what the others are held against.
+        folders: Two workdirs or more; the first is what the others are held against.
 
     Returns:
-      `runs`: name, verdict, exit code, step, seconds and recipe of each; `config`:
-      `{field: [value a run]}` where any differs; `gates`: `{name: [gate or None]}`;
-      `thresholds`: `{name: [words or None]}` of gates that ask for different things;
-      `metrics`: `{tag: [metric or None]}` of evaluated tags, each with `apart`, whether
-      its 95 % interval does not touch the first run's.
+        `runs`: name, verdict, exit code, step, seconds and recipe of each; `config`:
+        `{field: [value a run]}` where any differs; `gates`: `{name: [gate or None]}`;
+        `thresholds`: `{name: [words or None]}` of gates that ask for different things;
+        `metrics`: `{tag: [metric or None]}` of evaluated tags, each with `apart`,
+        whether its 95 % interval does not touch the first run's.
 
     Raises:
-      ValueError: If there are fewer than two.
-      FileNotFoundError: If a directory is missing or holds no run.
+        ValueError: If there are fewer than two.
+        FileNotFoundError: If a directory is missing or holds no run.
     """
     if len(folders) < 2:
         raise ValueError(f"got {len(folders)} runs; expected two or more to compare")
@@ -76,21 +76,24 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
     }
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """A comparison as Markdown tables."""
+def table(comparison: Mapping[str, Any]) -> str:
+    """Return a comparison as Markdown tables."""
     parts = [
-        _grid(one.header, one.rows) for one in comparison_tables.tables(found).values()
+        _grid(one.header, one.rows)
+        for one in comparison_tables.tables(comparison).values()
     ]
-    parts += [f"{said}." for said in comparison_tables.disagreements(found)]
-    if found["metrics"]:
-        parts.append(comparison_tables.star(found))
+    parts += [
+        f"{threshold}." for threshold in comparison_tables.disagreements(comparison)
+    ]
+    if comparison["metrics"]:
+        parts.append(comparison_tables.star(comparison))
     return "\n\n".join(parts)
 
 
 def _thresholds(
     names: Iterable[str], configs: Sequence[Mapping[str, Any]]
 ) -> dict[str, list[str | None]]:
-    """Gates of one name that ask for different things, with what they ask."""
+    """Return the gates whose thresholds differ between runs."""
     differ = {}
     for name in names:
         asked = [_asked(name, config) for config in configs]
@@ -100,31 +103,40 @@ def _thresholds(
 
 
 def _asked(name: str, config: Mapping[str, Any]) -> str | None:
-    """What a config's gate asks for, in words."""
+    """Return the threshold of a config's gate in words."""
     value = config.get(f"gates.{name}.value")
     if value is None:
         return None
     op, times = (
         config.get(f"gates.{name}.{key}", DEFAULTS[key]) for key in ("op", "times")
     )
-    said = value if isinstance(value, str) else number(value)
+    threshold = value if isinstance(value, str) else number(value)
     factor = "" if times == 1 else f"{number(times)} × "
     apart = config.get(f"gates.{name}.outside_interval")
-    return f"{op} {factor}{said}{' outside its interval' if apart else ''}"
+    return f"{op} {factor}{threshold}{' outside its interval' if apart else ''}"
 
 
 def _held_against(metrics: list[dict | None]) -> list[dict | None]:
-    """Metrics with `apart`, against the first of them."""
+    """Return metrics with `apart`, against the first of them."""
     first, marked = metrics[0], []
     for metric in metrics:
         if metric is None:
             marked.append(None)
             continue
-        ends = [m and m.get(end) for m in (first, metric) for end in ("low", "high")]
-        known = all(is_finite(end) for end in ends)
-        apart = known and (ends[3] < ends[0] or ends[2] > ends[1])
-        marked.append(metric | {"apart": apart})
+        marked.append(metric | {"apart": first is not None and _apart(first, metric)})
     return marked
+
+
+def _apart(first: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
+    """Return whether two intervals are known and do not touch."""
+    (low, high), (other_low, other_high) = (
+        [m.get(end) for end in ("low", "high")] for m in (first, metric)
+    )
+    if not (is_finite(low) and is_finite(high)):
+        return False
+    if not (is_finite(other_low) and is_finite(other_high)):
+        return False
+    return other_high < low or other_low > high
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

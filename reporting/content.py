@@ -49,7 +49,7 @@ def assemble(run: RunDir) -> dict:
 
 
 def lift(metric: Mapping) -> float | None:
-    """A metric as a multiple of its higher baseline, or of chance where it has none."""
+    """Return a metric over its highest baseline, or over chance without one."""
     levels = [
         baseline["value"]
         for baseline in metric["baselines"].values()
@@ -70,17 +70,17 @@ def _metrics(run: RunDir) -> dict[str, dict]:
 
 
 def _alarms(run: RunDir) -> tuple[list[dict], list[dict]]:
-    """Alarms that stand at the end, and those raised on the way that no longer do."""
+    """Return the alarms that stand at the end, and earlier ones that do not."""
     standing = alarming.check_run(run)
     trained = run.history.of_kind("train")
     last_step = max((event["step"] for event in trained), default=0)
     keys = ("name", "severity", "tag", "step", "seen", "advice", "message")
-    known = {(alarm["name"], alarm["tag"]) for alarm in standing}
+    raised = {(alarm["name"], alarm["tag"]) for alarm in standing}
     cleared = []
     for event in run.history.of_kind("alarm"):
-        if (event.get("name"), event.get("tag")) in known:
+        if (event.get("name"), event.get("tag")) in raised:
             continue
-        known.add((event.get("name"), event.get("tag")))
+        raised.add((event.get("name"), event.get("tag")))
         alarm = {key: event.get(key) for key in keys}
         # What stopped the run stands, though no rule here may know of it.
         ended = alarm["severity"] == "stop" and event["step"] >= last_step

@@ -21,11 +21,10 @@ _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def plain(value: Any) -> Any:
-    """The same value in terms of JSON: dicts, lists, strings, numbers, None."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        value = value._asdict()
-    if hasattr(value, "to_dict"):  # ConfigDict
-        value = value.to_dict()
+    """Return a value as dicts, lists, strings, numbers and None."""
+    for convert in ("_asdict", "to_dict"):  # a NamedTuple, a ConfigDict
+        if hasattr(value, convert):
+            value = getattr(value, convert)()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -44,7 +43,7 @@ def plain(value: Any) -> Any:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Replaces a file in one move; a reader or a kill never sees half of it."""
+    """Replace a file in one move; a reader or a kill never sees half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -56,13 +55,13 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Writes a value as JSON, in one move."""
+    """Write a value as JSON, in one move."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def read_json(path: Path | str, default: Any = None) -> Any:
-    """Reads a JSON file; the default where it is missing, empty or broken."""
+    """Read a JSON file; the default where it is missing, empty or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -78,7 +77,7 @@ def as_line(value: Any) -> str:
 
 
 def append_line(path: Path | str, value: Any) -> None:
-    """Adds one JSON line; what a kill left unfinished stays a line of its own."""
+    """Append one JSON line; an unfinished last line stays a line of its own."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     line = as_line(value) + "\n"
@@ -91,7 +90,7 @@ def append_line(path: Path | str, value: Any) -> None:
 
 
 def read_lines(path: Path | str) -> Iterator[dict]:
-    """Yields the JSON objects of a file of lines, passing over unfinished ones."""
+    """Yield the JSON objects of a file of lines, passing over unfinished ones."""
     try:
         raw = Path(path).read_bytes()
     except FileNotFoundError:
@@ -107,7 +106,7 @@ def read_lines(path: Path | str) -> Iterator[dict]:
 
 
 def decoded(value: Any) -> Any:
-    """The same value with the words for what is not finite as floats."""
+    """Return a value with the words `nan`, `inf` and `-inf` as floats."""
     if isinstance(value, dict):
         return {key: decoded(item) for key, item in value.items()}
     if isinstance(value, str):
@@ -125,20 +124,20 @@ def append_event(
     time: float | None = None,
     **fields: Any,
 ) -> dict:
-    """Appends one line to `metrics.jsonl`.
+    """Append one line to `metrics.jsonl`.
 
     Args:
-      workdir: the run's directory.
-      kind: one of `KINDS`.
-      step: steps done when the line was written; for `resume`, the step resumed from.
-      epoch: epochs done, fractional.
-      metrics: tag to number or to `Metric`.
-      time: seconds since 1970; now by default.
-      **fields: what the kind carries besides: `baseline="pixels"`, `final=True`, an
-        alarm's `name`, `severity`, `message`, `tag`.
+        workdir: The run's directory.
+        kind: One of `KINDS`.
+        step: Steps done when the line was written; for `resume`, the step resumed from.
+        epoch: Epochs done, fractional.
+        metrics: Tag to number or to `Metric`.
+        time: Seconds since 1970; now by default.
+        **fields: What the kind carries besides: `baseline="pixels"`, `final=True`, an
+            alarm's `name`, `severity`, `message`, `tag`.
 
     Returns:
-      The event, as `read_events` will give it back.
+        The event, as `read_events` will give it back.
     """
     if kind not in KINDS:
         raise ValueError(f"got event kind {kind!r}, expected one of {', '.join(KINDS)}")
@@ -155,7 +154,7 @@ def append_event(
 
 
 def read_events(workdir: Path | str) -> list[dict]:
-    """The history that holds: lines in order, without those that a resume made void.
+    """Return the events that hold, in order.
 
     After a `resume` line at step k, earlier lines beyond step k describe work that was
     lost and done again, so they are dropped; the `resume` line itself stays.

@@ -8,13 +8,14 @@ ABSENT = "–"
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, more only for the integer part of a number below 1e6.
+    """Return a number with three significant digits.
 
     Args:
-      value: any real number, or None where nothing was measured.
+        value: Any real number, or None where nothing was measured.
 
     Returns:
-      `"0.175"`, `"4.70e-05"`, `"12,346"`; what is not finite as a word, None as a dash.
+        `"0.175"`, `"4.70e-05"`, `"12,346"`; what is not finite as a word, None as a
+        dash.
     """
     if value is None:
         return ABSENT
@@ -33,26 +34,26 @@ def number(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
-    """A count with thousands separated: `538,000`."""
+    """Return a count with thousands separated: `538,000`."""
     return ABSENT if value is None else f"{int(value):,}"
 
 
 def percent(share: float | None) -> str:
-    """A share in [0, 1] as a percentage: `.024` is `2.40 %`."""
+    """Return a share in [0, 1] as a percentage: `.024` is `2.40 %`."""
     if share is None or not math.isfinite(share):
         return number(share)
     return f"{number(100 * share)} %"
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """A 95 % interval as `low … high`, or a dash where there is none."""
+    """Return a 95 % interval as `low … high`, or a dash where there is none."""
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return ABSENT
     return f"{number(low)} … {number(high)}"
 
 
 def measured(metric: Mapping | float | None) -> str:
-    """A metric with its interval and its sample size, as far as it has them."""
+    """Return a metric with its interval and its sample size, as far as it has them."""
     if not isinstance(metric, Mapping):
         return number(metric)
     text = number(metric.get("value"))
@@ -65,7 +66,7 @@ def measured(metric: Mapping | float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the two largest units that matter: `1 h 05 min`."""
+    """Return seconds in the two largest units that matter: `1 h 05 min`."""
     if seconds is None or not math.isfinite(seconds):
         return number(seconds)
     if seconds < 0:
@@ -84,7 +85,7 @@ def duration(seconds: float | None) -> str:
 
 
 def plural(n: int, noun: str, many: str | None = None) -> str:
-    """A counted noun: `1 alarm`, `2 alarms`."""
+    """Return a counted noun: `1 alarm`, `2 alarms`."""
     return f"{count(n)} {noun if n == 1 else many or noun + 's'}"
 
 

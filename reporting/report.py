@@ -13,19 +13,19 @@ from reporting.run_dir import RunDir
 
 
 def write(folder: Path | str) -> dict:
-    """Writes the report, the figures, `history.json` and `curves.csv`.
+    """Write the report, the figures, `history.json` and `curves.csv`.
 
     Works on whatever a workdir holds: a run that was killed, diverged or has only begun
     gets a report that says so.
 
     Args:
-      folder: the workdir.
+        folder: The workdir.
 
     Returns:
-      The content of `report.json`.
+        The content of `report.json`.
 
     Raises:
-      FileNotFoundError: If there is no such directory.
+        FileNotFoundError: If there is no such directory.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -168,12 +168,12 @@ def write_metric_facts(
 def read_metric_facts(workdir: Path | str) -> dict[str, Facts]:
     """Return `metric_facts.json`: facts of the tags that training logs."""
     written = read_json(Path(workdir) / METRIC_FACTS, {}) or {}
-    found = {tag: facts_of(value) for tag, value in written.items()}
-    return {tag: facts for tag, facts in found.items() if facts is not None}
+    carried = {tag: facts_of(value) for tag, value in written.items()}
+    return {tag: facts for tag, facts in carried.items() if facts is not None}
 
 
 def read_resumes(workdir: Path | str) -> list[dict]:
-    """The segments of the run, one a start or resume, in order.
+    """Return the segments of the run, one a start or resume, in order.
 
     Each has `why`, `time`, `from_step`, `total_steps`, `horizon` [start, end],
     `learning_rate_before` and `learning_rate_after`, `unreadable_checkpoints`.
@@ -182,23 +182,23 @@ def read_resumes(workdir: Path | str) -> list[dict]:
 
 
 def append_refusal(workdir: Path | str, faults: list[str]) -> None:
-    """Notes a start that was refused, and why, in `refusals.jsonl`."""
+    """Append a refused start with its faults to `refusals.jsonl`."""
     line = {"time": clock.time(), "faults": faults}
     append_line(Path(workdir) / REFUSALS, line)
 
 
 def read_refusals(workdir: Path | str) -> list[dict]:
-    """Starts that were refused, each with `time` and `faults`, in order."""
+    """Return starts that were refused, each with `time` and `faults`, in order."""
     return list(read_lines(Path(workdir) / REFUSALS))
 
 
 def write_heartbeat(workdir: Path | str, state: str, **fields: Any) -> None:
-    """Says what the process is doing and how far it is, at this moment.
+    """Write the state and the progress of the process.
 
     Args:
-      workdir: the run's directory.
-      state: one of `LIVE_STATES` or `FINAL_STATES`.
-      **fields: `step`, `total_steps`, `epoch`, `eta_seconds`, `examples_per_sec`.
+        workdir: The run's directory.
+        state: One of `LIVE_STATES` or `FINAL_STATES`.
+        **fields: `step`, `total_steps`, `epoch`, `eta_seconds`, `examples_per_sec`.
     """
     if state not in LIVE_STATES + FINAL_STATES:
         choices = ", ".join(LIVE_STATES + FINAL_STATES)
@@ -214,7 +214,7 @@ def write_heartbeat(workdir: Path | str, state: str, **fields: Any) -> None:
 
 
 def read_heartbeat(workdir: Path | str) -> dict | None:
-    """The last heartbeat, or None."""
+    """Return the last heartbeat, or None."""
     beat = read_json(Path(workdir) / HEARTBEAT)
     return decoded(beat) if isinstance(beat, dict) else None
 
@@ -240,46 +240,47 @@ def read_config(workdir: Path | str) -> dict:
 
 
 def read_data(workdir: Path | str) -> dict:
-    """`data.json`: what the dataset said of itself."""
+    """Return `data.json`: facts of the dataset."""
     return read_json(Path(workdir) / DATA, {}) or {}
 
 
 def read_audit(workdir: Path | str) -> dict:
-    """`label_audit.json`: what the labels of a run can teach; {} without labels."""
+    """Return `label_audit.json`: what labels can teach; {} without labels."""
     return read_json(Path(workdir) / AUDIT, {}) or {}
 
 
 def read_environment(workdir: Path | str) -> dict:
-    """`environment.json`: versions and devices."""
+    """Return `environment.json`: versions and devices."""
     return read_json(Path(workdir) / ENVIRONMENT, {}) or {}
 
 
 def write_examples(
     workdir: Path | str, queries: list[dict], pictures: Mapping[int, np.ndarray]
 ) -> None:
-    """Writes `examples.json` and `thumbnails.npz`.
+    """Write `examples.json` and `thumbnails.npz`.
 
     Args:
-      workdir: the run's directory.
-      queries: what an evaluator's `examples` returns.
-      pictures: uint8 [s, s, 3] by record id, for every id that the queries name.
+        workdir: The run's directory.
+        queries: What an evaluator's `examples` returns.
+        pictures: Uint8 [s, s, 3] by record id, for every id that the queries name.
     """
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{THUMBNAILS}.{os.getpid()}.tmp"
     with open(draft, "wb") as file:
-        np.savez_compressed(file, **{str(int(k)): v for k, v in pictures.items()})
+        arrays: dict[str, Any] = {str(int(k)): v for k, v in pictures.items()}
+        np.savez_compressed(file, **arrays)
     os.replace(draft, folder / THUMBNAILS)
     write_json(folder / EXAMPLES, queries)
 
 
 def read_queries(workdir: Path | str) -> list[dict]:
-    """The queries of the gallery with their neighbors, without pictures."""
+    """Return the example queries with their neighbors, without images."""
     return read_json(Path(workdir) / EXAMPLES, []) or []
 
 
 def read_examples(workdir: Path | str) -> tuple[list[dict], dict[int, np.ndarray]]:
-    """The queries with their neighbors, and pictures uint8 [s, s, 3] by record id."""
+    """Return queries with their neighbors, and images uint8 [s, s, 3] by record id."""
     queries = read_queries(workdir)
     try:
         with np.load(Path(workdir) / THUMBNAILS, allow_pickle=False) as archive:

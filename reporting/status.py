@@ -18,16 +18,16 @@ SILENT_AFTER = 300.0  # seconds; compiling a large network takes a minute or two
 
 
 def liveness(beat: Mapping | None, now: float | None = None) -> str:
-    """What a heartbeat says of its process.
+    """Return whether the process of a heartbeat is alive.
 
     Args:
-      beat: what `workdir.read_heartbeat` gives.
-      now: seconds since 1970; the present by default.
+        beat: What `workdir.read_heartbeat` gives.
+        now: Seconds since 1970; the present by default.
 
     Returns:
-      "absent": none was ever written; "ended": the run said that it ended; "alive";
-      "silent": the process is there but has said nothing for `SILENT_AFTER` seconds;
-      "stale": the process is gone, or is on another host and silent.
+        "absent": none was ever written; "ended": the run said that it ended; "alive";
+        "silent": the process is there but has said nothing for `SILENT_AFTER` seconds;
+        "stale": the process is gone, or is on another host and silent.
     """
     if not beat:
         return "absent"
@@ -42,14 +42,14 @@ def liveness(beat: Mapping | None, now: float | None = None) -> str:
 
 
 def describe(folder: Path | str, now: float | None = None) -> dict:
-    """The state of a run as plain values, for `--json`.
+    """Return the state of a run as plain values, for `--json`.
 
     Args:
-      folder: the workdir.
-      now: seconds since 1970; the present by default.
+        folder: The workdir.
+        now: Seconds since 1970; the present by default.
 
     Raises:
-      FileNotFoundError: If there is no such directory.
+        FileNotFoundError: If there is no such directory.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -64,7 +64,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
     age = now - beat["time"] if beat.get("time") else None
     metrics = history.metrics()
     judged = judgment.judge_run(judgment.of_config(run.config), history)
-    told = budget.of_run(
+    forecast = budget.of_run(
         history,
         run.config,
         total_steps=total,
@@ -72,8 +72,10 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         gates=judged,
         segments=run.segments,
     )
-    if told["hours_left"] is not None:  # with evaluations, which a heartbeat leaves out
-        eta = 3600 * told["hours_left"]
+    if (
+        forecast["hours_left"] is not None
+    ):  # with evaluations, which a heartbeat leaves out
+        eta = 3600 * forecast["hours_left"]
     eta = max(eta - age, 0.0) if life == "alive" and eta is not None else None
     saved = run_dir.checkpoint_steps(folder)
     return {
@@ -91,8 +93,8 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "loss": metrics.get(LOSS),
         "evaluation": {tag: metrics[tag] for tag in headlines.scores(metrics)},
         "gates": judged,
-        "budget": told,
-        "next_gate": _next_gate(history, judged, told, epoch),
+        "budget": forecast,
+        "next_gate": _next_gate(history, judged, forecast, epoch),
         "alarms": alarm_check.check_run(run),
         "refusals": _refused_since(run),
         "checkpoint": saved[-1] if saved else None,
@@ -100,62 +102,62 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
 
 
 def status(folder: Path | str, now: float | None = None) -> str:
-    """The state of a run in a few lines of text."""
+    """Return the state of a run in a few lines of text."""
     return render(describe(folder, now))
 
 
-def render(said: Mapping) -> str:
-    """The text of what `describe` found."""
-    rows = [("run", _life(said)), ("progress", _progress(said))]
-    if (loss := said["loss"]) is not None:
+def render(state: Mapping) -> str:
+    """Return the text of a run's state."""
+    rows = [("run", _life(state)), ("progress", _progress(state))]
+    if (loss := state["loss"]) is not None:
         versus = (
             f", chance {number(loss['chance'])}" if loss["chance"] is not None else ""
         )
         rows.append(("loss", number(loss["value"]) + versus))
-    for tag in headlines.headlines(said["evaluation"]):
-        metric = said["evaluation"][tag]
+    for tag in headlines.headlines(state["evaluation"]):
+        metric = state["evaluation"][tag]
         rows.append((tag.removeprefix("eval/"), _with_levels(metric)))
-    rows.append(("next gate", _gate(said)))
-    if said["liveness"] == "alive" and (sentence := budget.sentence(said["budget"])):
+    rows.append(("next gate", _gate(state)))
+    if state["liveness"] == "alive" and (sentence := budget.sentence(state["budget"])):
         rows.append(("forecast", sentence))
-    saved = said["checkpoint"]
+    saved = state["checkpoint"]
     rows.append(("checkpoint", "none yet" if saved is None else f"step {count(saved)}"))
-    rows += [("refused", fault) for one in said["refusals"] for fault in one["faults"]]
-    rows += [("alarm", alarm["message"]) for alarm in said["alarms"]]
+    rows += [("refused", fault) for one in state["refusals"] for fault in one["faults"]]
+    rows += [("alarm", alarm["message"]) for alarm in state["alarms"]]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
 
 
 def _refused_since(run: RunDir) -> list[dict]:
-    """Starts that were refused after the last that was not."""
+    """Return the refused starts since the last start."""
     began = [segment.get("time") or 0.0 for segment in run.segments]
     last = max(began, default=0.0)
     return [refusal for refusal in run.refusals if refusal["time"] > last]
 
 
-def _life(said: Mapping) -> str:
-    who = f"process {said['pid']} on {said['host']}"
-    ago = f"last heartbeat {duration(said['heartbeat_age'])} ago"
+def _life(state: Mapping) -> str:
+    who = f"process {state['pid']} on {state['host']}"
+    ago = f"last heartbeat {duration(state['heartbeat_age'])} ago"
     return {
         "absent": "no heartbeat: nothing has been started in this workdir",
-        "ended": f"ended: {said['state']}, {ago}",
-        "alive": f"alive: {said['state']}, {who}, {ago}",
+        "ended": f"ended: {state['state']}, {ago}",
+        "alive": f"alive: {state['state']}, {who}, {ago}",
         "silent": f"SILENT: {who} is there, {ago}",
         "stale": f"STALE: {who} is gone, {ago}; the same command resumes",
-    }[said["liveness"]]
+    }[state["liveness"]]
 
 
-def _progress(said: Mapping) -> str:
-    text = f"step {count(said['step'])}"
-    if said["total_steps"]:
-        text += f" of {count(said['total_steps'])}"
-    text += f", epoch {number(said['epoch'])}"
-    if said["total_epochs"]:
-        text += f" of {number(said['total_epochs'])}"
-    if said["examples_per_sec"]:
-        text += f", {number(said['examples_per_sec'])} examples/s"
-    if said["eta_seconds"] is not None:
-        text += f", {duration(said['eta_seconds'])} left"
+def _progress(state: Mapping) -> str:
+    text = f"step {count(state['step'])}"
+    if state["total_steps"]:
+        text += f" of {count(state['total_steps'])}"
+    text += f", epoch {number(state['epoch'])}"
+    if state["total_epochs"]:
+        text += f" of {number(state['total_epochs'])}"
+    if state["examples_per_sec"]:
+        text += f", {number(state['examples_per_sec'])} examples/s"
+    if state["eta_seconds"] is not None:
+        text += f", {duration(state['eta_seconds'])} left"
     return text
 
 
@@ -164,17 +166,17 @@ def _with_levels(metric: Mapping) -> str:
     levels |= {
         name: baseline["value"] for name, baseline in metric["baselines"].items()
     }
-    known = [f"{k} {number(v)}" for k, v in levels.items() if is_finite(v)]
-    return "; ".join([measured(metric), *known])
+    shown = [f"{k} {number(v)}" for k, v in levels.items() if is_finite(v)]
+    return "; ".join([measured(metric), *shown])
 
 
 def _next_gate(
-    history: History, judged: Mapping, told: Mapping, epoch: float
+    history: History, judged: Mapping, forecast: Mapping, epoch: float
 ) -> dict | None:
-    """The gate that is judged next: when, and where its metric's trend would be."""
+    """Return when the next gate is judged, and its metric's trend until then."""
     waiting = []
     for name, gate in judged.items():
-        due = told["gates"].get(name, {})
+        due = forecast["gates"].get(name, {})
         if gate["passed"] is None:
             at = due.get("epoch")
             waiting.append((float("inf") if at is None else at, name, due))
@@ -190,13 +192,13 @@ def _next_gate(
     }
 
 
-def _gate(said: Mapping) -> str:
-    """When the next gate is judged, and a guess at what it will find."""
-    if (due := said["next_gate"]) is None:
+def _gate(state: Mapping) -> str:
+    """Return when the next gate is judged, and a guess at what it will find."""
+    if (due := state["next_gate"]) is None:
         return ABSENT
-    text = f"{due['name']}: {said['gates'][due['name']]['note']}"
-    if due["seconds"] is not None and said["liveness"] == "alive":
-        left = duration(max(due["seconds"] - said["heartbeat_age"], 0.0))
+    text = f"{due['name']}: {state['gates'][due['name']]['note']}"
+    if due["seconds"] is not None and state["liveness"] == "alive":
+        left = duration(max(due["seconds"] - state["heartbeat_age"], 0.0))
         cost = "" if due["cost"] is None else f", at a cost of {number(due['cost'])}"
         text += f" (in {left}{cost})"
     if (trend := due["trend"]) is not None:

@@ -41,14 +41,15 @@ class Plan:
         return max(due - made, 0) + (1 if odd or last else 0)
 
     def seconds_to(self, step: int | None) -> float | None:
-        """Seconds from now until a step is done and evaluated."""
+        """Return seconds from now until a step is done and evaluated."""
         if step is None or (self.pace is None and not self.over):
             return None
         training = max(step - self.step, 0) * (self.pace or 0.0)
-        return training + self.evaluations_to(step) * (self.evaluation or 0.0)
+        evaluations = self.evaluations_to(step) or 0
+        return training + evaluations * (self.evaluation or 0.0)
 
     def due(self, gate: Mapping) -> int | None:
-        """The step after which a gate is judged."""
+        """Return the step after which a gate is judged."""
         at = gate.get("at", "end")
         epoch = self.warmup if at == "warmup" else at
         for judgment in gate.get("history") or []:  # which may have put it off
@@ -64,13 +65,13 @@ class Plan:
 
 
 def starts(segments: Sequence[Mapping]) -> list[str]:
-    """What each start of a run was: "start", "resumed", "extended, rescale" and so on.
+    """Return the kind of each start: "start", "resumed", "extended, rescale", ...
 
     Args:
-      segments: the ledger, as `workdir.read_resumes` gives it. What an extension did to
-        the learning rate shows in the horizons before and after.
+        segments: The ledger, as `workdir.read_resumes` gives it. What an extension did
+            to the learning rate shows in the horizons before and after.
     """
-    told: list[str] = []
+    kinds: list[str] = []
     for before, segment in zip([{}, *segments], segments, strict=False):
         why = str(segment.get("why", ""))
         old, new = before.get("horizon"), segment.get("horizon")
@@ -79,16 +80,16 @@ def starts(segments: Sequence[Mapping]) -> list[str]:
                 why += ", continue"
             else:
                 why += ", rescale" if new[0] == old[0] else ", restart"
-        told.append(why)
-    return told
+        kinds.append(why)
+    return kinds
 
 
 def clock(events: Sequence[Event], began: float | None = None) -> list[float]:
-    """Seconds of work done at each event; a stop before a resume is no work.
+    """Return seconds of work done at each event; a stop before a resume is no work.
 
     Args:
-      events: a run's history.
-      began: seconds since 1970 at the first start, where known.
+        events: A run's history.
+        began: Seconds since 1970 at the first start, where known.
     """
     now, at = 0.0, []
     before = events[0]["time"] if events else 0.0
@@ -103,7 +104,7 @@ def clock(events: Sequence[Event], began: float | None = None) -> list[float]:
 
 
 def throughput(history: History, batch_size: int | None = None) -> dict:
-    """How fast the run was: medians over logged points, and time spent.
+    """Return how fast the run was: medians over logged points, and time spent.
 
     The first logged point is left out of medians where there are others, since it
     holds compilation; `seconds` leaves out the time between a stop and its resume.
@@ -132,18 +133,18 @@ def judged_at(gate: Mapping, events: Sequence[Event], plan: Plan) -> int | None:
     step = plan.due(gate) if step is None else step
     if step is None:
         return None
-    found = (
+    indices = (
         i
         for i, event in enumerate(events)
         if event["kind"] in LIVE
         and event["step"] >= step
         and gate.get("metric") in event["metrics"]
     )
-    return next(found, len(events) - 1 if plan.over else None)
+    return next(indices, len(events) - 1 if plan.over else None)
 
 
 def evaluation_seconds(events: Sequence[Event], began: float | None) -> float | None:
-    """Seconds of an evaluation on the way; else what an untrained network's took."""
+    """Return the seconds of an evaluation, else those of the untrained network's."""
     made: dict[str, list[float]] = {"eval": [], "baseline": []}
     before = began
     for event in events:
@@ -151,12 +152,12 @@ def evaluation_seconds(events: Sequence[Event], began: float | None) -> float | 
             if event["kind"] == "eval" or event.get("baseline") == UNTRAINED:
                 made[event["kind"]].append(max(event["time"] - before, 0.0))
         before = event["time"]
-    known = made["eval"] or made["baseline"]
-    return float(np.median(known)) if known else None
+    seconds = made["eval"] or made["baseline"]
+    return float(np.median(seconds)) if seconds else None
 
 
 def since_start(history: History) -> History:
-    """Events since the last start, or all where it has measured no speed yet."""
+    """Return events since the last start, or all where it has measured no speed yet."""
     events = history.events
     starts = [i for i, event in enumerate(events) if event["kind"] == "resume"]
     if not starts:
@@ -166,14 +167,14 @@ def since_start(history: History) -> History:
 
 
 def points(history: History, tag: str) -> list[float]:
-    """Finite logged values of a tag, without the first where there are others."""
+    """Return the finite values of a tag, less the first of several."""
     values = [point.value for point in history.points(tag, "train")]
     values = values[1:] if len(values) > 1 else values
     return [float(value) for value in values if value is not None and is_finite(value)]
 
 
 def median(values: list[float]) -> float | None:
-    """The median, or None of nothing."""
+    """Return the median, or None without values."""
     return float(np.median(values)) if values else None
 
 

@@ -14,8 +14,7 @@ from train_lib import parallel
 
 __all__ = ["VERSION", "gradient", "start", "step"]
 
-# As `--config.model.convolution=winograd` has it.
-NETWORK = resnet.Model(convolution="winograd")
+NETWORK = resnet.Model()
 
 
 def gradient(size: int, batch: int) -> Callable[[], None]:

@@ -101,7 +101,7 @@ def unit_rows(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def take(table: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+def take_rows(table: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the columns at chosen rows."""
     return {name: column[rows] for name, column in table.items()}
 

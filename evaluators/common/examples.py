@@ -1,14 +1,27 @@
 """Queries with their nearest neighbors, to be shown in reports."""
 
+from collections.abc import Sequence
 from itertools import chain, zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluators.common.summary import SearchResult
 from evaluators.search import exact as exact_search
 
 KEPT = 32  # examples a search with a relevant first neighbor, and as many without
 SHOWN = 10  # neighbors of each
+
+
+class ExampleLists(NamedTuple):
+    """Examples of one search; see `Evaluation` for what each holds.
+
+    Attributes:
+        right: With a relevant first neighbor.
+        wrong: The others.
+    """
+
+    right: list[dict[str, Any]]
+    wrong: list[dict[str, Any]]
 
 
 def of_search(
@@ -22,8 +35,8 @@ def of_search(
     seed: int,
     includes_itself: bool = False,
     excluded: np.ndarray | None = None,
-) -> tuple[list[dict], list[dict]]:
-    """Return examples with a relevant first neighbor, and others.
+) -> ExampleLists:
+    """Return examples of a search, a sample of queries with their nearest records.
 
     Args:
         z: [q, d] embeddings of the queries.
@@ -41,8 +54,8 @@ def of_search(
         excluded = np.zeros((len(z), 0), np.int64)
     keys = relevant[0].astype(np.int64) * len(gallery) + relevant[1]
     order = np.random.default_rng(seed).permutation(len(right))
-    sides = []
-    for side in (True, False):
+    lists = ExampleLists([], [])
+    for side, examples in zip((True, False), lists, strict=True):
         rows = np.sort(order[right[order] == side][:KEPT])
         scores, near = exact_search.top_k(
             z[rows],
@@ -52,7 +65,6 @@ def of_search(
             gallery_ids=gallery_ids,
         )
         hits = np.isin(rows[:, None] * len(gallery) + near, keys) & (near >= 0)
-        sides.append([])
         for row, *columns in zip(rows, near, scores, hits, strict=True):
             shown = [
                 {"id": int(gallery_ids[j]), "score": float(s), "relevant": bool(hit)}
@@ -60,18 +72,18 @@ def of_search(
                 if j >= 0 and j not in excluded[row]
             ][:SHOWN]
             query = int(query_ids[row])
-            sides[-1].append({"query": query, "neighbors": shown, "right": side})
-    return sides[0], sides[1]
+            examples.append({"query": query, "neighbors": shown, "right": side})
+    return lists
 
 
-def pick(searches: list[SearchResult], count: int) -> list[dict]:
-    """Return up to `count` examples, wrong and right and all searches by turns."""
+def pick(searches: Sequence[ExampleLists], count: int) -> list[dict[str, Any]]:
+    """Return up to `count` examples, wrong and right ones and all searches by turns."""
     right, wrong = (
         [e for e in chain(*zip_longest(*lists)) if e is not None]
-        for lists in ([s.right for s in searches], [s.wrong for s in searches])
+        for lists in zip(*searches, strict=True)
     )
     half = count // 2
-    rights = max(half, count - len(wrong))
-    wrongs = max(count - half, count - len(right))
-    turns = zip_longest(wrong[:wrongs], right[:rights])
+    right_count = max(half, count - len(wrong))
+    wrong_count = max(count - half, count - len(right))
+    turns = zip_longest(wrong[:wrong_count], right[:right_count])
     return [e for e in chain(*turns) if e is not None][:count]

@@ -30,7 +30,7 @@ class Figure(NamedTuple):
 
     Attributes:
         values: [m].
-        chance: [m], the same of candidates in random order; of a median, its own [].
+        chance: [m], the same of candidates in random order; of a median, one level [].
         queries: int [m].
         type: Kind and direction.
         statistic: "mean", "share" (a mean of values between 0 and 1) or "median".

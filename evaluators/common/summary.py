@@ -35,23 +35,19 @@ class QueryValues(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """Figures and examples of one search over one gallery.
+    """Figures of one search over one gallery.
 
     Attributes:
         name: Of the search, such as "noto_to_twemoji"; "" for a single one.
         values: By figure.
         groups: int [q]; queries of one group are not independent.
         left_out: Queries without a relevant record.
-        right: Examples whose first neighbor is relevant.
-        wrong: The others.
     """
 
     name: str
     values: dict[str, QueryValues]
     groups: np.ndarray
     left_out: int
-    right: list[dict]
-    wrong: list[dict]
 
 
 def rank_figure_names(k: tuple[int, ...], *, graded: bool) -> list[str]:

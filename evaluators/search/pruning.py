@@ -168,8 +168,8 @@ def _score(
         precision=jax.lax.Precision.HIGHEST,
         preferred_element_type=jnp.float32,
     )  # [b, t]
-    # In two steps: the first is over whole vectors of LANES, which costs nothing
-    # beside the product; over GROUP at once, or with a mask, it costs a third more.
+    # In two steps: the first is over whole vectors of LANES and costs nothing compared
+    # with the product. One step over GROUP, or a mask, would cost a third more.
     maxima = scores.reshape(len(scores), -1, GROUP // LANES, LANES).max(2).max(2)
     real = jnp.arange(maxima.shape[1]) * GROUP < count
     return (
@@ -264,7 +264,7 @@ class CandidatePool:
             self.merge(margin)
 
     def merge(self, margin: np.ndarray) -> None:
-        """Raise the threshold to the k-th best so far, and drop what lies below.
+        """Raise the threshold to the k-th best so far, and drop candidates below.
 
         Args:
             margin: [b], twice the largest error of a score.

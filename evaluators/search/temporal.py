@@ -51,14 +51,14 @@ class Frames:
                 f"got only={only!r}, which no frame of the chosen splits matches; "
                 f"choices: {_listed(table[name]) if only else 'none'}"
             )
-        return cls(splits, rows, embeddings.take(table, rows))
+        return cls(splits, rows, embeddings.take_rows(table, rows))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, places: np.ndarray) -> "Frames":
         """Return some of the frames, in that order."""
-        table = embeddings.take(self.table, places)
+        table = embeddings.take_rows(self.table, places)
         return Frames(self.splits, self.rows[places], table)
 
     def embed(self, embed: Embed, view: str | None) -> np.ndarray | None:

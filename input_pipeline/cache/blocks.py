@@ -1,4 +1,4 @@
-"""Work cut into blocks: each is finished whole or not at all, so that runs resume."""
+"""Work in blocks: each is written completely or not at all, so that it resumes."""
 
 import json
 import multiprocessing

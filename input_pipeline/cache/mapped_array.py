@@ -1,4 +1,4 @@
-"""Copies of data in the cache that can be mapped, each made once."""
+"""Arrays in the cache that can be mapped; each is written once."""
 
 import errno
 import hashlib

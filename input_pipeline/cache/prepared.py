@@ -1,4 +1,4 @@
-"""Prepares a dataset once, block by block, and opens what was prepared."""
+"""Datasets that are prepared once, block by block, and then opened."""
 
 import hashlib
 import json

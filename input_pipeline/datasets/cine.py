@@ -1,7 +1,7 @@
 """Ultrasound cine: frames of clips from files, as small gray images.
 
 Amplitudes become B-mode images once, |A| over the largest of the sequence, in
-decibels, and are kept as uint8 in the cache; what trains reads from there.
+decibels, and are kept as uint8 in the cache, from which training reads.
 """
 
 import functools

@@ -1,9 +1,10 @@
 """Measured multi-coil scans: HDF5 (fastMRI), npy, BART and MATLAB files of k-space.
 
-Scans differ in matrix and coils; all are brought to [coils, size, size], and the report
-says how: the image is padded to a square, its k-space cut (or padded) to the lines in
-the middle; more coils are combined into `coils` virtual ones by singular vectors, fewer
-are followed by empty ones. Nothing is scaled, so that phase and proportions stay.
+Scans differ in matrix size and coils; all are brought to [coils, size, size], and the
+facts describe how: the image is padded to a square, its k-space cropped or padded to
+the central lines; more coils are combined into `coils` virtual coils by singular
+vectors, fewer are followed by empty coils. Intensities are not scaled, so that phase
+and proportions are kept.
 """
 
 import os
@@ -54,7 +55,7 @@ def load(
         val_fraction: Share of the files that is held out for validation, if "rest".
         train_on: "rest": the files that are not held out; "phantoms": random phantoms,
             so that every scan is held out; "all": every scan, also those that are
-            searched, as who trains on an archive and searches it does.
+            searched: the archive that is searched is trained on.
         phantom_records: Phantoms to train on, if so.
         distractors: Random phantoms among which scans are to be found:
             `extra["distractors"]`.
@@ -152,7 +153,7 @@ def to_shape(k: np.ndarray, size: int, coils: int) -> tuple[np.ndarray, float]:
     Args:
         k: complex [c, height, width], zero frequency in the middle.
         size: Lines each way.
-        coils: Coils to be had.
+        coils: Coils of the result.
 
     Returns:
         complex64 k-space, and the share of the energy that is left in its coils (1
@@ -205,7 +206,7 @@ def _files(path: str, cache: str) -> list[pathlib.Path]:
         return [root]
     if not root.is_dir():
         raise dataset.DataError(f"data.path: got {path}, which does not exist")
-    # A cache inside the folder holds what was made of the scans, and no scans.
+    # A cache inside the folder holds prepared scans, which are not read again.
     prepared = cache_root(cache).resolve()
     inside = [p for p in root.rglob("*") if p.is_file() and prepared not in p.parents]
     files = sorted(p for p in inside if p.suffix.lower() in kspace_format.READERS)

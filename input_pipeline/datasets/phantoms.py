@@ -34,7 +34,7 @@ def load(
         train: Phantoms to train on, indices 0 .. train - 1.
         validation: Phantoms to evaluate on.
         offset: Index of the first of them; -1 for the first after training.
-        distractors: Further phantoms after those, as a gallery to be lost in:
+        distractors: Further phantoms, which enlarge the gallery:
             `extra["distractors"]`.
         near_duplicates: Near-duplicates of each validation phantom, 0 to 15:
             `extra["near_duplicates"]`.

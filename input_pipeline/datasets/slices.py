@@ -1,8 +1,8 @@
-"""Magnitude images of slices, to be seen through simulated coils.
+"""Magnitude images of slices, which a transform shows through simulated coils.
 
-An `.npz` or `.npy` file of images [n, height, width] and a CSV table with a row for
-each. Columns of the table say which images show the same place (`pair`), and in which
-way (`contrast`): one contrast is then searched for in the other.
+An `.npz` or `.npy` file holds images [n, height, width], a CSV table a row for each.
+Columns of the table name the place of an image (`pair`) and its contrast (`contrast`);
+images of one contrast are queries for images of the other.
 """
 
 import pathlib
@@ -49,7 +49,7 @@ def load(
             also those that are searched, as who trains on an archive and searches it
             does.
         phantom_records: Phantoms to train on, if so.
-        distractors: Random phantoms to be lost among: `extra["distractors"]`.
+        distractors: Random phantoms added to the gallery: `extra["distractors"]`.
         seed: Random seed of all phantoms.
         progress: Not used.
 

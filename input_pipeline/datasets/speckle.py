@@ -140,7 +140,7 @@ def read_records(
 def draw_clip(
     seed: int, clip: int, frames: int, cycles: float, probe: scatterers.Probe
 ) -> tuple[np.ndarray, Iterator[np.ndarray]]:
-    """Return one clip: the cycles it has gone through, and its frames.
+    """Return one clip: the cycles of its frames, and the frames.
 
     Args:
         seed: Random seed of the dataset.

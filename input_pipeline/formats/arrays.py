@@ -1,6 +1,6 @@
 """Arrays in HDF5, MATLAB, npz and npy files, read piece by piece.
 
-Nothing is unpickled, and nothing is read that lies outside of the file.
+Objects are never unpickled, and links to other files are not followed.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class ArrayError(dataset.DataError):
 
 
 class Stored(NamedTuple):
-    """An array in an open file, with its axes as they lie there, slowest first.
+    """An array in an open file, with its axes in the order of the file, slowest first.
 
     Attributes:
         name: Path of the array in the file.

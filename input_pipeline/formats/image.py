@@ -1,4 +1,4 @@
-"""Turns any image file into a square RGB array, or says why not."""
+"""Decoding of any image file to a square RGB array, or the reason why not."""
 
 import contextlib
 import functools

@@ -1,7 +1,7 @@
-"""Reading k-space files: HDF5, npy, BART and MATLAB, one error for each way to fail.
+"""Readers of k-space files: HDF5, npy, BART and MATLAB.
 
 Every reader gives an array with the axes of the file; `read_scan` orders them as
-[slice, coil, height, width] and checks what is in it.
+[slice, coil, height, width] and checks the values.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Finds the files of an image folder and reads its labels.csv."""
+"""The files of a folder of images, and its labels.csv."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""B-mode images of what a scanner measures along its lines.
+"""B-mode images of the echoes along the lines of a scanner.
 
 Frames have the last two axes [depth, line].
 """

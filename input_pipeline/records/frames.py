@@ -1,7 +1,7 @@
 """Frames of clips as records: the frame that follows, labels, and how they are split.
 
-Frames that follow one another are nearly the same image, so that no split goes
-through the middle of things: whole clips are held out, or the end of each.
+Consecutive frames are nearly the same image; therefore whole clips are held out, or
+the end of each clip.
 """
 
 import pathlib

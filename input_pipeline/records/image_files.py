@@ -1,4 +1,4 @@
-"""Which files of a folder are records, their labels, and what is left out."""
+"""The files of a folder that are records, their labels, and rejected files."""
 
 import pathlib
 import posixpath
@@ -97,7 +97,7 @@ class Tally:
 
 
 def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -> Index:
-    """Decide which files are candidates, and what is known of them."""
+    """Return the files that may be records, with their labels."""
     labels, extra, rejected, ignored = {}, [], list(files.rejected), []
     paths = files.paths
     if content is not None:

@@ -1,8 +1,8 @@
 """Windows over sequences of vectors: a context, and the vector that follows it.
 
-Vectors stand sorted by article and position; a window is `context` of them and the
-next. Articles are held out whole: neighboring windows share all but one vector, and
-a split by window would show in training most of what is asked for in evaluation.
+Vectors are sorted by article and position; a window is `context` of them and the next.
+Articles are held out as a whole: neighboring windows share all but one vector, so that
+a split by window would leak most vectors of validation into training.
 """
 
 import dataclasses
@@ -119,7 +119,7 @@ def split(
 
 
 def contexts(x: np.ndarray, name: str, path: str) -> dataset.Split:
-    """Return one record: a context [l, d] that nothing follows.
+    """Return one record: a context [l, d] without a target.
 
     Raises:
         DataError: If x is not a context.

@@ -1,11 +1,10 @@
-"""Dense 3×3 convolution, by whichever means the platform is fast at.
+"""Dense 3×3 convolution, by the method that is fast on the platform.
 
-XLA:CPU takes longer for a convolution's kernel gradient than for a matrix product of
-that size, several times so on large pictures. In training, the 3×3 neighborhoods are
-therefore written out once, and both the output and the kernel's gradient are products
-with them; the input's gradient stays a convolution, which is fast. With stride 1 and
-more than a few channels, Winograd's products are fewer still, and take longer to
-compile.
+XLA:CPU computes the kernel's gradient of a convolution several times slower than a
+matrix product of that size. In training, the 3×3 neighborhoods are therefore written
+out once, and both the output and the kernel's gradient are products with them; the
+input's gradient is a convolution, which is fast. With stride 1 and 16 channels or more,
+Winograd's algorithm needs fewer products, but compiles for longer.
 """
 
 import functools
@@ -18,27 +17,28 @@ from jax import lax
 
 from models.layers import winograd
 
-Implementation: TypeAlias = Literal["auto", "lax", "patches", "winograd"]
+Implementation: TypeAlias = Literal["auto", "direct", "lax", "patches", "winograd"]
 
-_WINOGRAD = 16  # channels from which on its additions cost less than they save
+# From this number of channels Winograd's additions cost less than they save.
+_WINOGRAD = 16
 _PADS = ((1, 1), (1, 1))
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 class Conv3x3(nn.Module):
-    """3×3 convolution with one zero around the picture, no bias.
+    """3×3 convolution with one zero around the image, without bias.
 
     Attributes:
-        features: channels out.
-        stride: 1 or more.
-        dtype: of the computation; the kernel stays in float32.
-        implementation: see `conv3x3`.
+        features: Number of output channels.
+        stride: Stride, 1 or more.
+        dtype: Type of the computation; the kernel stays in float32.
+        implementation: See `conv3x3`.
     """
 
     features: int
     stride: int = 1
     dtype: str = "float32"
-    implementation: str = "auto"
+    implementation: Implementation = "direct"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -54,9 +54,13 @@ class Conv3x3(nn.Module):
 
 
 def conv3x3(
-    x: jax.Array, kernel: jax.Array, *, stride: int = 1, implementation: str = "auto"
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    implementation: Implementation = "direct",
 ) -> jax.Array:
-    """Correlates pictures with 3×3 kernels.
+    """Return the correlation of images with 3×3 kernels.
 
     y[n,i,j,o] = Σ_{a,b,c} w[a,b,c,o] · x̃[n, s·i+a, s·j+b, c], x̃ the padded input.
 
@@ -64,24 +68,27 @@ def conv3x3(
         x: `[n, h, w, c]`.
         kernel: `[3, 3, c, o]`, of the dtype of `x`.
         stride: s, 1 or more.
-        implementation: "lax" is XLA's convolution, "patches" the products above; "auto"
-            takes "patches" on a CPU and "lax" elsewhere. "winograd" takes the products
-            of `_winograd` where there are 16 channels, stride 1 and float32, and is as
-            "auto" where not.
+        implementation: "lax": XLA's convolution. "patches": the products above.
+            "direct": "patches" on a CPU, "lax" elsewhere. "winograd": Winograd's
+            algorithm where there are 16 channels or more, stride 1 and float32, else
+            "direct". "auto": "winograd" on a CPU, "lax" elsewhere.
 
     Returns:
         `[n, ⌈h/s⌉, ⌈w/s⌉, o]`.
 
     Raises:
-        ValueError: unknown implementation.
+        ValueError: Unknown implementation.
     """
+    on_cpu = jax.default_backend() == "cpu"
+    if implementation == "auto":
+        implementation = "winograd" if on_cpu else "lax"
     if implementation == "winograd":
         single = x.dtype == kernel.dtype == jnp.float32
         if single and stride == 1 and x.shape[-1] >= _WINOGRAD:
             return winograd.convolve(x, kernel)
-        implementation = "auto"
-    if implementation == "auto":
-        implementation = "patches" if jax.default_backend() == "cpu" else "lax"
+        implementation = "direct"
+    if implementation == "direct":
+        implementation = "patches" if on_cpu else "lax"
     if implementation == "patches":
         return _by_patches(x, kernel, stride)
     if implementation == "lax":
@@ -99,7 +106,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _patches(x: jax.Array, stride: int) -> jax.Array:
-    """Neighborhoods [n, h', w', 9 c], taps in the order of a kernel."""
+    """Return neighborhoods [n, h', w', 9 c], taps in the order of a kernel."""
     n, height, width, c = x.shape
     x = jnp.pad(x, ((0, 0), *_PADS, (0, 0)))
     last = [stride * ((side - 1) // stride) + 1 for side in (height, width)]
@@ -115,12 +122,12 @@ def _patches(x: jax.Array, stride: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _by_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    # Without a gradient the neighborhoods would be written for one use alone.
+    # Without a gradient, writing the neighborhoods does not pay.
     return _convolve(x, kernel, stride)
 
 
 def _forward(x, kernel, stride):
-    # The barrier keeps them written: XLA would make them again in the backward pass.
+    # Without the barrier XLA would compute them again in the backward pass.
     patches = lax.optimization_barrier(_patches(x, stride))
     flat = kernel.reshape(-1, kernel.shape[-1])  # [9 c, o]
     return patches @ flat, (patches, x, kernel)

@@ -22,7 +22,7 @@ _A = ((1, 1, 1, 0), (0, 1, -1, -1))  # Aᵀ
 
 @jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Correlates pictures with 3×3 kernels, one zero around the picture.
+    """Return the correlation of images with 3×3 kernels, one zero around the image.
 
     Args:
         x: `[n, h, w, c]` float32.
@@ -34,7 +34,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv
     1509.09308, section 4.1.
     """
-    # Without a gradient the kernel would be transformed for one use.
+    # Without a gradient, transforming the kernel does not pay.
     dimensions = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(
         x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=dimensions

@@ -25,15 +25,15 @@ def few_candidates(run: Run) -> Findings:
     tag = "diag/candidates"
     rows = run.history.points(tag, last=1)
     # One less is no fault: losses that leave the record itself out have it so.
-    if not rows or not run.batch_size or not history.is_number(rows[0].value):
+    candidates = rows[0].value if rows else None
+    if not run.batch_size or not history.is_number(candidates):
         return
-    last = rows[0]
-    if last.value < run.batch_size - 1:
+    if candidates < run.batch_size - 1:
         yield Finding(
             tag,
-            last.step,
-            f"Each anchor is compared with {count(last.value)} candidates, though a "
-            f"step holds {count(run.batch_size)} records: the loss and its chance "
+            rows[0].step,
+            f"Each anchor is compared with {count(int(candidates))} candidates, though "
+            f"a step holds {count(run.batch_size)} records: the loss and its chance "
             "level are those of the smaller batch.",
             "Gather keys over devices, and accumulate with train.grad_cache_chunks "
             "and train.negatives=global, which keeps all candidates.",
@@ -95,8 +95,8 @@ def reversed_pairs(
     near, far = (run.history.points(tag, "train", points) for tag in tags)
     if run.progress < settling or len(near) < points or len(near) != len(far):
         return
-    pairs = [(a.value, b.value) for a, b in zip(near, far, strict=True)]
-    if not all(history.is_number(a) and a < b for a, b in pairs):
+    pairs = zip(near, far, strict=True)
+    if not all(_is_less(a.value, b.value) for a, b in pairs):
         return
     yield Finding(
         tags[0],
@@ -105,3 +105,7 @@ def reversed_pairs(
         f"{number(far[-1].value)}: training drives apart what belongs together.",
         "A loss over ranks has to start at the nearest key.",
     )
+
+
+def _is_less(value: float | None, other: float | None) -> bool:
+    return history.is_number(value) and history.is_number(other) and value < other

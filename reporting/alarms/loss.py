@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reporting import history, loop_tags
 from reporting.alarms.common.rule import POINTS, Finding, Findings, Run, alarm
@@ -11,6 +12,14 @@ from reporting.formatting import count, number
 from reporting.history import Measurement
 
 CHECKED = (loop_tags.LOSS, "train/grad_norm")  # values that have to be finite
+
+
+class Loss(NamedTuple):
+    """A loss with its chance level."""
+
+    step: int
+    value: float
+    chance: float
 
 
 @alarm(severity="stop", shows="the loss or the gradient norm is NaN or infinite")
@@ -56,9 +65,12 @@ def near_chance(run: Run, *, share: float = 0.05, points: int = POINTS) -> Findi
     if len(losses) < points:
         return
     bounds = run.history.points(loop_tags.LOSS_LOWER_BOUND, "train", 1)
-    for value, chance in ((point.value, point.chance) for point in losses):
-        reach = chance - bounds[0].value if bounds else abs(chance) or 1
-        if not value >= chance - share * reach:
+    bound = bounds[0].value if bounds else None
+    for loss in losses:
+        reach = abs(loss.chance) or 1.0
+        if bound is not None:
+            reach = loss.chance - bound
+        if not loss.value >= loss.chance - share * reach:
             return
     first, last = losses[0], losses[-1]
     yield Finding(
@@ -85,9 +97,9 @@ class LowestMean:
 
     def add(self, point: Measurement) -> None:
         """Take one loss."""
-        if not _is_loss(point):
+        if (loss := _as_loss(point)) is None:
             return
-        self._window.append(float(point.value or 0.0))
+        self._window.append(loss.value)
         if len(self._window) > self.points:
             self._window.popleft()
         if len(self._window) == self.points:
@@ -129,21 +141,20 @@ class LastSpike:
 
     share: float
     points: int
-    spike: Measurement | None = field(default=None, repr=False)
+    spike: Loss | None = field(default=None, repr=False)
     usual: float = field(default=math.nan, repr=False)
     _window: deque[float] = field(default_factory=deque, repr=False)
 
     def add(self, point: Measurement) -> None:
         """Take one loss."""
-        if not _is_loss(point):
+        if (loss := _as_loss(point)) is None:
             return
-        value = float(point.value or 0.0)
         if len(self._window) == self.points:
             usual = statistics.median(self._window)
-            if value - usual > self.share * (abs(point.chance or 0.0) or 1):
-                self.spike, self.usual = point, usual
+            if loss.value - usual > self.share * (abs(loss.chance) or 1.0):
+                self.spike, self.usual = loss, usual
             self._window.popleft()
-        self._window.append(value)
+        self._window.append(loss.value)
 
 
 @alarm(shows="the loss jumped far above the losses before it")
@@ -168,11 +179,14 @@ def loss_spike(run: Run, *, share: float = 0.25, points: int = POINTS) -> Findin
         )
 
 
-def _is_loss(point: Measurement) -> bool:
-    return history.is_number(point.value) and history.is_number(point.chance)
+def _as_loss(point: Measurement) -> Loss | None:
+    """Return a loss that has a value and a chance level, else None."""
+    if history.is_number(point.value) and history.is_number(point.chance):
+        return Loss(point.step, float(point.value), float(point.chance))
+    return None
 
 
-def _losses(run: Run, last: int) -> list[Measurement]:
+def _losses(run: Run, last: int) -> list[Loss]:
     """Return the latest losses that have a chance level."""
-    rows = run.history.points(loop_tags.LOSS, "train", last)
-    return [row for row in rows if _is_loss(row)]
+    points = run.history.points(loop_tags.LOSS, "train", last)
+    return [loss for loss in map(_as_loss, points) if loss is not None]

@@ -23,24 +23,24 @@ def contact_sheet(
     gap: int = 6,
     border: int = 2,
 ) -> Image.Image:
-    """Lays pictures out in rows and columns.
+    """Return images laid out in rows and columns.
 
     Args:
-      rows: uint8 [h, w, 3] pictures of any size, row by row; rows may differ in
-        length, and None leaves a cell empty.
-      cell: side of a cell in pixels. A picture is scaled to fit, its shape kept.
-      captions: a line of text below each cell, shortened to the cell's width.
-      colors: RGB of the frame around each cell, None for a neutral one.
-      titles: a line of text above each column.
-      gap: pixels between cells.
-      border: width of the frame in pixels.
+        rows: Uint8 [h, w, 3] pictures of any size, row by row; rows may differ in
+            length, and None leaves a cell empty.
+        cell: Side of a cell in pixels. A picture is scaled to fit, its shape kept.
+        captions: A line of text below each cell, shortened to the cell's width.
+        colors: RGB of the frame around each cell, None for a neutral one.
+        titles: A line of text above each column.
+        gap: Pixels between cells.
+        border: Width of the frame in pixels.
 
     Returns:
-      An RGB picture.
+        An RGB picture.
 
     Raises:
-      ValueError: if there is no picture, one is not uint8 [h, w, 3], or captions or
-        colors do not go with the rows.
+        ValueError: If there is no picture, one is not uint8 [h, w, 3], or captions or
+            colors do not go with the rows.
     """
     widest = _check(rows, captions, colors, titles)
     step_x = cell + 2 * border + gap
@@ -69,7 +69,7 @@ def contact_sheet(
 
 
 def save_png(image: Image.Image, path: str | pathlib.Path) -> pathlib.Path:
-    """Writes a picture as PNG, its folder too, and returns the path."""
+    """Write an image as PNG, creating its folder, and return the path."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, format="PNG", optimize=True)
@@ -77,7 +77,7 @@ def save_png(image: Image.Image, path: str | pathlib.Path) -> pathlib.Path:
 
 
 def _check(rows, captions, colors, titles) -> int:
-    """Returns the number of columns."""
+    """Return the number of columns."""
     lengths = [len(row) for row in rows]
     if not any(lengths):
         raise ValueError("a contact sheet needs at least one picture, got none")
@@ -90,7 +90,7 @@ def _check(rows, captions, colors, titles) -> int:
 
 
 def _paste(sheet, picture, x, y, cell):
-    """Scales a picture into the square at (x, y), centered."""
+    """Scale a picture into the square at (x, y), centered."""
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(
             f"a picture must be uint8 [h, w, 3], got {picture.dtype} {picture.shape}"

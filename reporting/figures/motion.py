@@ -18,11 +18,11 @@ def write(folder: Path | str, data: Mapping[str, Any]) -> Figures:
     """Draw the figure `motion` where the data has pseudo-labels.
 
     Args:
-      folder: the workdir.
-      data: what the dataset said of itself; `pseudo_labels` as `motion` wants it.
+        folder: The workdir.
+        data: What the dataset said of itself; `pseudo_labels` as `motion` wants it.
 
     Returns:
-      Name to the SVG of its panel.
+        Name to the SVG of its panel.
     """
     return style.save(folder, _draw(data))
 
@@ -36,9 +36,9 @@ def motion(pseudo_labels: Mapping[str, Any]) -> Figure:
     """Return the motion over frames, and the similarity with a reference below it.
 
     Args:
-      pseudo_labels: `curves` {"motion", perhaps "similarity": {"row", "value"}},
-        `threshold` and `similarity_threshold` or None, `segments` [(clip, first, last)]
-        and `clip_starts` as rows.
+        pseudo_labels: `curves` {"motion", perhaps "similarity": {"row", "value"}},
+            `threshold` and `similarity_threshold` or None, `segments` [(clip, first,
+            last)] and `clip_starts` as rows.
     """
     curves = pseudo_labels["curves"]
     rows = len(curves)
@@ -92,5 +92,5 @@ def _segments(axis: Axes, segments: list) -> None:
 
 def _threshold(axis: Axes, y: float | None, label: str) -> None:
     if is_finite(y):
-        said = f"{label} {number(y)}"
-        axis.axhline(y, color=ORANGE, linestyle="--", lw=1.3, label=said)
+        text = f"{label} {number(y)}"
+        axis.axhline(y, color=ORANGE, linestyle="--", lw=1.3, label=text)

@@ -17,10 +17,10 @@ FRAME = 4  # pixels
 
 
 def write(folder: Path | str) -> Path | None:
-    """Draws `figures/examples.png` from `examples.json` and `thumbnails.npz`.
+    """Draw `figures/examples.png` from `examples.json` and `thumbnails.npz`.
 
     Returns:
-      The picture's path, or None where the run has left no gallery.
+        The picture's path, or None where the run has left no gallery.
     """
     queries, pictures = run_dir.read_examples(folder)
     queries = [q for q in queries if q.get("neighbors")]
@@ -32,16 +32,16 @@ def write(folder: Path | str) -> Path | None:
 
 def draw(
     queries: Sequence[dict],
-    pictures: dict[int, np.ndarray],
+    images: dict[int, np.ndarray],
     columns: int = COLUMNS,
 ) -> Image.Image:
-    """The query, then its neighbors by rank, in as many lines as they need.
+    """Return an image of queries, each followed by its neighbors by rank.
 
     Args:
-      queries: `{query: id, name, neighbors: [{id, name, score, relevant}]}` each;
-        a neighbor without `relevant` is neither right nor wrong.
-      pictures: uint8 [s, s, 3] by record id; ids without one are drawn blank.
-      columns: neighbors a line.
+        queries: `{query: id, name, neighbors: [{id, name, score, relevant}]}` each; a
+            neighbor without `relevant` is neither right nor wrong.
+        images: Uint8 [s, s, 3] by record id; ids without one are drawn blank.
+        columns: Neighbors a line.
     """
     blank = np.full((8, 8, 3), 235, np.uint8)
     rows, captions, colors = [], [], []
@@ -50,8 +50,8 @@ def draw(
         for start in range(0, len(near), columns):
             line = near[start : start + columns]
             first = start == 0
-            own = pictures.get(int(query["query"]), blank) if first else None
-            rows.append([own, *(pictures.get(int(n["id"]), blank) for n in line)])
+            query_image = images.get(int(query["query"]), blank) if first else None
+            rows.append([query_image, *(images.get(int(n["id"]), blank) for n in line)])
             name = query.get("name") or str(query["query"])
             captions.append([name if first else "", *map(_caption, line)])
             colors.append([QUERY, *map(_color, line)])
@@ -61,7 +61,7 @@ def draw(
 
 
 def summary(folder: Path | str) -> str:
-    """How many of the shown queries have a right first neighbor, as a sentence."""
+    """Return a sentence on how many shown queries have a right first neighbor."""
     queries, _ = run_dir.read_examples(folder)
     firsts = [q["neighbors"][0].get("relevant") for q in queries if q.get("neighbors")]
     judged = [first for first in firsts if first is not None]

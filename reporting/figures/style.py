@@ -7,7 +7,7 @@ many columns as the screen has room for, so that one drawing suits a desk and a 
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -39,7 +39,7 @@ PANEL, WIDE_PANEL = (3.1, 2.3), (4.4, 2.5)  # inches
 MOST_RESUMES = 6  # that are named in a figure
 
 _MARGINS = {"left": 0.62, "right": 0.12, "top": 0.32, "bottom": 0.48}  # inches
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -65,6 +65,7 @@ _STYLE = {
 }
 
 Figures = dict[str, list[Path]]
+Column: TypeAlias = Any  # a column of `History.series`
 
 
 def save(folder: Path | str, drawn: Iterable[tuple[str, Sequence[Figure]]]) -> Figures:
@@ -118,7 +119,7 @@ def panel(
     return figure, axes
 
 
-def thinned(x: pd.Series, y: pd.Series) -> tuple[pd.Series, pd.Series]:
+def thinned(x: Column, y: Column) -> tuple[Column, Column]:
     """Return no more than `MOST_POINTS` points of a curve, evenly chosen."""
     if len(x) <= MOST_POINTS:
         return x, y
@@ -126,7 +127,7 @@ def thinned(x: pd.Series, y: pd.Series) -> tuple[pd.Series, pd.Series]:
     return x.iloc[rows], y.iloc[rows]
 
 
-def curve(axis: Axes, x: pd.Series, y: pd.Series) -> None:
+def curve(axis: Axes, x: Column, y: Column) -> None:
     """Draw a curve; of many points also a smooth one."""
     if len(y) <= MANY_POINTS:
         axis.plot(x, y, color=BLUE, linewidth=1.6, marker="o" if len(y) < 3 else None)
@@ -135,7 +136,7 @@ def curve(axis: Axes, x: pd.Series, y: pd.Series) -> None:
     axis.plot(*thinned(x, smoothed(y)), color=BLUE, linewidth=1.8)
 
 
-def smoothed(y: pd.Series) -> pd.Series:
+def smoothed(y: Column) -> Column:
     """Return the moving mean of a fiftieth of the points."""
     return y.rolling(len(y) // 50, center=True, min_periods=1).mean()
 
@@ -224,7 +225,8 @@ def metric_panel(history: History, tag: str, limit: float | None = None) -> Figu
     mark_baselines(axis, history.baselines(tag))
     mark_chance(axis, frame)
     mark_level(axis, limit, "alarm above", ORANGE, "--")
-    if frame["value"].min() >= 0:
+    values = [row.value for row in history.points(tag) if is_finite(row.value)]
+    if min(map(float, values), default=-1.0) >= 0:
         axis.set_ylim(bottom=0)
     axis.set_xlabel("step")
     legend(axis)

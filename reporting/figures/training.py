@@ -75,7 +75,7 @@ def _both_sides(history: History, tags: list[str]) -> Figure:
         frame = history.series(tag)
         x, y = frame["step"], frame["value"]
         axis.plot(x, y, "o", ls=dash, ms=3.5, color=color, lw=1.6, label=label)
-        if frame["low"].notna().any():
+        if any(level is not None for level in frame["low"].dropna()):
             spread = {"color": color, "alpha": 0.15, "lw": 0}
             axis.fill_between(x, frame["low"], frame["high"], **spread)
     style.mark_chance(axis, frame)

@@ -30,23 +30,23 @@ class Action(NamedTuple):
 
 
 def parse(text: str) -> list[Action]:
-    """Reads what follows from a gate.
+    """Read what follows from a gate.
 
     Raises:
-      ValueError: If it is none of the forms that there are.
+        ValueError: If it is none of the forms that there are.
     """
-    found = []
+    actions = []
     for part in filter(None, (p.strip() for p in text.split(";"))):
         kind, _, rest = part.partition(":")
         if kind == "stop" and not rest:
-            found.append(Action(kind))
+            actions.append(Action(kind))
         elif kind == "switch" and rest:
-            found.append(Action(kind, config=rest))
+            actions.append(Action(kind, config=rest))
         elif kind == "extend" and _epochs(rest) > 0:
-            found.append(Action(kind, _epochs(rest)))
+            actions.append(Action(kind, _epochs(rest)))
         else:
             raise ValueError(f"got {part!r}; expected {FORMS}")
-    return found
+    return actions
 
 
 def judge_due(
@@ -55,33 +55,33 @@ def judge_due(
     *,
     epochs: float,
 ) -> list[dict]:
-    """Judges the gates that are due and have not been judged, and what follows.
+    """Judge the gates that are due and have not been judged, and what follows.
 
     Args:
-      gates: as `gates.of_config` gives them.
-      history: the run's events.
-      epochs: the run's length without extensions; they add no more than that again.
+        gates: As `gates.of_config` gives them.
+        history: The run's events.
+        epochs: The run's length without extensions; they add no more than that again.
 
     Returns:
-      An event of kind "gate" for each, to be appended to the history.
+        An event of kind "gate" for each, to be appended to the history.
     """
     step, epoch, over = history.step, history.epoch, history.finished
     # Before the end most gates are not due.
     asked_now = gates if over else _due_by(gates, history)
     judged = gating.judge_run(asked_now, history)
     failed = gating.required_failures(judged)
-    found = []
+    events = []
     for name, spec in asked_now.items():
-        known = judged[name]
-        if known["passed"] is None or not _pending(spec, known, history):
+        judgment = judged[name]
+        if judgment["passed"] is None or not _pending(spec, judgment, history):
             continue
         action = Action("")
-        if not known["passed"]:
-            action = _otherwise(spec, known, history, epochs)
+        if not judgment["passed"]:
+            action = _otherwise(spec, judgment, history, epochs)
         elif spec["then"] and over and not failed:
             action = parse(spec["then"])[0]
-        fields = {k: known[k] for k in ("passed", "value", "bound", "note", "at")}
-        found.append(
+        fields = {k: judgment[k] for k in ("passed", "value", "bound", "note", "at")}
+        events.append(
             fields
             | {
                 "kind": "gate",
@@ -96,38 +96,38 @@ def judge_due(
                 "metrics": {},
             }
         )
-    return found
+    return events
 
 
 def standing(
     gates: Mapping[str, Mapping], history: History, total_steps: int | None
 ) -> Decision | None:
-    """What ended the run, or what follows it; None where it just goes on.
+    """Return the decision that ended the run or follows it, or None.
 
     A decision stands as long as its gate asks for what it asked for then, and what was
     decided at the end as long as that is the end. A miss counts before what a passed
     gate leads to.
 
     Args:
-      gates: as `gates.of_config` gives them.
-      history: the run's events.
-      total_steps: its length as it is now.
+        gates: As `gates.of_config` gives them.
+        history: The run's events.
+        total_steps: Its length as it is now.
     """
-    found = []
+    decisions = []
     for event in history.of_kind("gate"):
         if event.get("action") not in ("stop", "switch"):
             continue
         if event.get("at") == "end" and event["step"] < (total_steps or 0):
             continue
-        spec = gates.get(event.get("name"))
+        spec = gates.get(event.get("name", ""))
         if spec is not None and asked(spec) == event.get("asked"):
-            found.append(
+            decisions.append(
                 Decision(
                     event["name"], event["action"], event.get("config") or "",
                     bool(event["passed"]), event["note"],
                 )
             )  # fmt: skip
-    return min(found, key=lambda d: d.passed, default=None)
+    return min(decisions, key=lambda d: d.passed, default=None)
 
 
 def of_run(run: RunDir) -> Decision | None:
@@ -146,26 +146,28 @@ def granted(history: History) -> float:
 
 
 def asked(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What a gate asks for and leads to, to be compared."""
+    """Return the keys of a gate that two versions of it are compared by."""
     return {key: spec[key] for key in (*gating.NEEDED, *gating.DEFAULTS)}
 
 
 def _due_by(gates: Mapping[str, Mapping], history: History) -> dict[str, Mapping]:
     """Return the gates of an epoch that has come, less those that are settled."""
     last = {event["name"]: event for event in history.of_kind("gate")}
-    found = {}
+    due = {}
     for name, spec in gates.items():
-        past = last.get(name, {})
-        when = past.get("until") if past.get("action") == "extend" else spec["epoch"]
-        settled = name in last and past.get("action") != "extend"
-        if when != "end" and not settled and history.epoch >= when - EPOCH_TOLERANCE:
-            found[name] = spec
-    return found
+        past, when = last.get(name), spec["epoch"]
+        if past is not None:
+            if past.get("action") != "extend":
+                continue
+            when = past["until"]
+        if when != "end" and history.epoch >= when - EPOCH_TOLERANCE:
+            due[name] = spec
+    return due
 
 
-def _pending(spec: Mapping, known: Mapping, history: History) -> bool:
-    """Whether a gate that can be judged has not been judged by what is there now."""
-    past = known["history"]
+def _pending(spec: Mapping, judgment: Mapping, history: History) -> bool:
+    """Return whether a gate has not been judged on the present measurements."""
+    past = judgment["history"]
     if spec["epoch"] == "end":
         # A longer run has another end.
         return history.finished and (not past or past[-1]["step"] < history.step)
@@ -173,17 +175,17 @@ def _pending(spec: Mapping, known: Mapping, history: History) -> bool:
 
 
 def _otherwise(
-    spec: Mapping, known: Mapping, history: History, epochs: float
+    spec: Mapping, judgment: Mapping, history: History, epochs: float
 ) -> Action:
-    """The first of the listed actions that applies; a list that is used up stops."""
+    """Return the first listed action that applies; without one, stop."""
     actions = parse(spec["otherwise"])
     for action in actions:
         if action.kind != "extend":
             return action
         most = 2 * epochs if spec["epoch"] == "end" else epochs
         room = most - history.epoch
-        near = _near(spec, known["value"])
-        if near and _improves(spec, known, history) and room > 0:
+        near = _near(spec, judgment["value"])
+        if near and _improves(spec, judgment, history) and room > 0:
             return action._replace(epochs=min(action.epochs, room))
     return Action("stop") if actions else Action("")
 
@@ -194,9 +196,9 @@ def _near(spec: Mapping, value: float | None) -> bool:
     return spec["near"] is None or gating.OPERATORS[spec["op"]](value, spec["near"])
 
 
-def _improves(spec: Mapping, known: Mapping, history: History) -> bool:
-    """Better than when it was judged last, or else than at the measurement before."""
-    value, past = known["value"], known["history"]
+def _improves(spec: Mapping, judgment: Mapping, history: History) -> bool:
+    """Return whether a metric is better than when it was last judged or measured."""
+    value, past = judgment["value"], judgment["history"]
     if past:
         before = past[-1]["value"]
     else:
@@ -215,7 +217,7 @@ def _epochs(text: str) -> float:
 
 
 def tell(event: Mapping) -> str:
-    """A judgment as a sentence for the log."""
+    """Return a judgment as a sentence for the log."""
     word = "passed" if event["passed"] else "missed"
     what = {
         "": "",

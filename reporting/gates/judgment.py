@@ -43,11 +43,11 @@ class Decision(NamedTuple):
     """What a run does because of a gate.
 
     Attributes:
-      gate: its name.
-      kind: "stop" or "switch".
-      config: the recipe that follows, with its variant; "" for none.
-      passed: whether the gate was passed.
-      note: its judgment in words.
+        gate: Its name.
+        kind: "stop" or "switch".
+        config: The recipe that follows, with its variant; "" for none.
+        passed: Whether the gate was passed.
+        note: Its judgment in words.
     """
 
     gate: str
@@ -58,41 +58,41 @@ class Decision(NamedTuple):
 
 
 def of_config(fields: Mapping[str, Any]) -> dict[str, dict]:
-    """The gates of a config as plain dicts with all keys.
+    """Return the gates of a config as plain dicts with all keys.
 
     Args:
-      fields: the config as plain values.
+        fields: The config as plain values.
 
     Returns:
-      Name to gate; `epoch` says when it is due as a number, or "end".
+        Name to gate; `epoch` says when it is due as a number, or "end".
     """
     warmup = (fields.get("schedule") or {}).get("warmup_epochs") or 0.0
-    found = {}
+    gates = {}
     for name, spec in (fields.get("gates") or {}).items():
         spec = complete(spec)
-        found[name] = spec | {"epoch": warmup if spec["at"] == "warmup" else spec["at"]}
-    return found
+        gates[name] = spec | {"epoch": warmup if spec["at"] == "warmup" else spec["at"]}
+    return gates
 
 
 def complete(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A gate with what was left out."""
+    """Return a gate with all keys."""
     spec = DEFAULTS | dict(spec.items())
     return {"epoch": spec["at"]} | spec
 
 
 def judge_run(gates: Mapping[str, Any], history: History) -> dict[str, dict]:
-    """Judges gates on a run's history, each with what was known when it was due.
+    """Judge gates on a run's history, each with what was known when it was due.
 
     Args:
-      gates: as `of_config` gives them.
-      history: the run's events; what was decided of a gate before is in it.
+        gates: As `of_config` gives them.
+        history: The run's events; what was decided of a gate before is in it.
 
     Returns:
-      `{name: {passed, required, metric, op, value, low, high, n, bound, at, note,
-      epoch, step, history, action}}`: what was measured with its interval and sample
-      size, the number it had to reach, and the judgment in words; `passed` is None if
-      the time has not come. `epoch` and `step` are of the judgment, `history` has all
-      judgments so far, `action` is what followed from the last.
+        `{name: {passed, required, metric, op, value, low, high, n, bound, at, note,
+        epoch, step, history, action}}`: what was measured with its interval and sample
+        size, the number it had to reach, and the judgment in words; `passed` is None if
+        the time has not come. `epoch` and `step` are of the judgment, `history` has all
+        judgments so far, `action` is what followed from the last.
     """
     judged, over = {}, history.finished
     for name, spec in gates.items():
@@ -100,10 +100,10 @@ def judge_run(gates: Mapping[str, Any], history: History) -> dict[str, dict]:
         past = decided(history, name)
         moment = due(spec, history, past)
         measured = _measurements(history, spec, moment)
-        known = _judge_one(spec, measured or [], over or moment is not None)
-        if known["passed"] is not None and measured:
-            known |= {key: measured[-1][key] for key in ("epoch", "step")}
-        judged[name] = known | {
+        judgment = _judge_one(spec, measured or [], over or moment is not None)
+        if judgment["passed"] is not None and measured:
+            judgment |= {key: measured[-1][key] for key in ("epoch", "step")}
+        judged[name] = judgment | {
             "history": past,
             "action": past[-1]["action"] if past else "",
         }
@@ -111,7 +111,7 @@ def judge_run(gates: Mapping[str, Any], history: History) -> dict[str, dict]:
 
 
 def decided(history: History, name: str) -> list[dict]:
-    """The judgments of a gate that are in a history, in order."""
+    """Return the judgments of a gate that are in a history, in order."""
     kept = ("step", "epoch", "passed", "value", "bound", "note", "action", "until")
     return [
         {key: event.get(key) for key in kept}
@@ -121,14 +121,14 @@ def decided(history: History, name: str) -> list[dict]:
 
 
 def due(spec: Mapping[str, Any], history: History, past: list[dict]) -> float | None:
-    """The epoch of the measurement that a gate is judged by; None before it is there.
+    """Return the epoch of the measurement that a gate is judged by, or None.
 
     A gate of the end has None too: it is judged when the run is over.
 
     Args:
-      spec: the gate.
-      history: the run's events.
-      past: its judgments so far, which may have put it off.
+        spec: The gate.
+        history: The run's events.
+        past: Its judgments so far, which may have put it off.
     """
     epoch = spec["epoch"]
     if epoch == "end":
@@ -139,14 +139,14 @@ def due(spec: Mapping[str, Any], history: History, past: list[dict]) -> float | 
 
 
 def required_failures(judged: Mapping[str, dict]) -> list[str]:
-    """Names of required gates that were judged and not passed."""
+    """Return names of required gates that were judged and not passed."""
     return [n for n, gate in judged.items() if gate["required"] and not gate["passed"]]
 
 
 def _measurements(
     history: History, spec: Mapping[str, Any], until: float | None
 ) -> list[dict]:
-    """The last `stable` measurements of a gate's metric, the latest with its levels."""
+    """Return the last `stable` measurements of a gate's metric."""
     tag = spec["metric"]
     if until is None:
         points = history.points(tag, last=spec["stable"])
@@ -162,7 +162,7 @@ def _measurements(
 
 
 def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
-    """Judges a gate by its last measurements, the latest at the end."""
+    """Judge a gate by its last measurements, the latest at the end."""
     tag, op = spec["metric"], spec["op"]
     last = measured[-1] if measured else history_lib.as_metric(None)
     value, level = last["value"], _level(spec, last)
@@ -176,9 +176,9 @@ def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
         return result | {"note": f"waits until {_when(spec)}: {tag} {words}"}
     result["passed"] = False
     if not is_finite(value):
-        said = "was not measured" if value is None else f"is {number(value)}"
-        return result | {"note": f"{tag} {said}; it had to be {words}"}
-    if not is_finite(bound):
+        value_text = "was not measured" if value is None else f"is {number(value)}"
+        return result | {"note": f"{tag} {value_text}; it had to be {words}"}
+    if level is None or not is_finite(bound):
         return result | {"note": f"{spec['value']!r} was not measured for {tag}"}
     held = [
         is_finite(m["value"]) and OPERATORS[op](m["value"], bound) for m in measured
@@ -191,14 +191,14 @@ def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
         note += f"; it held in {count(sum(held))} of the last {wanted}"
     apart = not spec["outside_interval"] or _apart(op, last, level)
     if spec["outside_interval"]:
-        own = interval(last.get("low"), last.get("high"))
+        extent = interval(last.get("low"), last.get("high"))
         other = interval(level["low"], level["high"])
-        note += f"; {own} lies {'' if apart else 'not '}clear of {other}"
+        note += f"; {extent} lies {'' if apart else 'not '}clear of {other}"
     return result | {"passed": reached and apart, "note": note}
 
 
 def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
-    """What a gate's value stands for; a level without an interval is a point."""
+    """Return the level of a gate's value; one without an interval is a point."""
     value = spec["value"]
     if value == "chance":
         level = history_lib.as_metric(measured.get("chance"))
@@ -232,10 +232,10 @@ def _words(spec: Mapping[str, Any], bound: float | None) -> str:
     if isinstance(value, str):
         times = "" if spec["times"] == 1 else f"{number(spec['times'])} × "
         plus = f" {spec['plus']:+g}" if spec["plus"] else ""
-        said = value.replace("baseline:", "baseline of ").replace(
+        level = value.replace("baseline:", "baseline of ").replace(
             RUN, "what was reached in "
         )
-        words += f" ({times}{said}{plus})"
+        words += f" ({times}{level}{plus})"
     return words
 
 

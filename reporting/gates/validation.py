@@ -19,17 +19,17 @@ def check(
     warmup: float = 0.0,
     baselines: Iterable[str],
 ) -> list[str]:
-    """Finds every fault in the gates of a config, before any data is read.
+    """Find every fault in the gates of a config, before any data is read.
 
     Args:
-      gates: name to gate, as in `config.gates`.
-      tags: what the evaluators promise and the loop writes.
-      epochs: the run's length; a gate may not come after it.
-      warmup: epochs in which the learning rate rises; no gate may lie in them.
-      baselines: the baselines that the run will measure.
+        gates: Name to gate, as in `config.gates`.
+        tags: What the evaluators promise and the loop writes.
+        epochs: The run's length; a gate may not come after it.
+        warmup: Epochs in which the learning rate rises; no gate may lie in them.
+        baselines: The baselines that the run will measure.
 
     Returns:
-      One line a fault, `name.key: what is wrong`; empty where all is well.
+        One line a fault, `name.key: what is wrong`; empty where all is well.
     """
     tags, baselines, faults = list(tags), list(baselines), []
     for name, spec in gates.items():
@@ -60,11 +60,11 @@ def check(
 
 
 def _key_faults(spec: Mapping[str, Any]) -> list[str]:
-    known = [*NEEDED, *DEFAULTS]
+    keys = [*NEEDED, *DEFAULTS]
     faults = [f"needs {key!r}" for key in NEEDED if spec.get(key) is None]
     for key in spec:
-        if key not in known:
-            faults.append(f"unknown key {key!r}{hint(key, known)}")
+        if key not in keys:
+            faults.append(f"unknown key {key!r}{hint(key, keys)}")
     return faults
 
 
@@ -152,7 +152,7 @@ def _double_faults(gates: Mapping[str, Any]) -> Iterator[str]:
 def _level_faults(
     value: Any, tag: str, tags: list[str], baselines: list[str]
 ) -> list[str]:
-    """Whether there will be such a level for this metric; evaluators have them all."""
+    """Return faults of a level: evaluated metrics have all levels."""
     evaluated = tag.startswith("eval/")
     if value is None or _is_number(value):
         return []
@@ -172,12 +172,12 @@ def _level_faults(
 
 
 def _run_faults(folder: str, tag: str) -> list[str]:
-    """Whether another run has measured this metric."""
-    known = RunDir(folder).history.metrics()
-    if not known:
+    """Return a fault if another run has not measured this metric."""
+    metrics = RunDir(folder).history.metrics()
+    if not metrics:
         return [f"{folder} holds no run; expected the --workdir of one"]
-    if tag not in known:
-        return [f"the run in {folder} has not measured {tag}{hint(tag, [*known])}"]
+    if tag not in metrics:
+        return [f"the run in {folder} has not measured {tag}{hint(tag, [*metrics])}"]
     return []
 
 

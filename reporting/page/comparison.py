@@ -29,19 +29,19 @@ MARKS = "osD^vP"
 
 
 def write(
-    folders: Sequence[Path | str], found: Mapping[str, Any], output: Path | str
+    folders: Sequence[Path | str], comparison: Mapping[str, Any], output: Path | str
 ) -> Path:
-    """Writes `compare.md`, `compare.html` and their figures.
+    """Write `compare.md`, `compare.html` and their figures.
 
     Args:
-      folders: the workdirs, in the order of the comparison.
-      found: what `compare.compare` gives for them.
-      output: the folder to write into.
+        folders: The workdirs, in the order of the comparison.
+        comparison: What `compare.compare` gives for them.
+        output: The folder to write into.
 
     Returns:
-      The path of `compare.html`.
+        The path of `compare.html`.
     """
-    output, names = Path(output), comparison_tables.short_names(found)
+    output, names = Path(output), comparison_tables.short_names(comparison)
     histories = (RunDir(folder).history for folder in folders)
     runs = dict(zip(names, histories, strict=True))
     figures = style_lib.save(output, _draw(runs))
@@ -49,16 +49,17 @@ def write(
         "loss": "Loss of each run, its chance level dotted in the same color.",
         "metrics": "One score a set, with 95 % intervals; chance dotted.",
     }
-    tables = comparison_tables.tables(found)
+    tables = comparison_tables.tables(comparison)
     parts = [Section("Runs", tables=[tables.pop("Runs")])]
     for title, table in tables.items():
         parts.append(Section(title, tables=[table]))
         if title == "Gates":
             parts[-1].items = [
-                ("wait", f"{said}.") for said in comparison_tables.disagreements(found)
+                ("wait", f"{said}.")
+                for said in comparison_tables.disagreements(comparison)
             ]
         if title == "Metrics":
-            parts[-1].text.append(comparison_tables.star(found))
+            parts[-1].text.append(comparison_tables.star(comparison))
     drawn = [(captions[name], paths) for name, paths in figures.items()]
     text = [] if drawn else ["Nothing has been logged yet."]
     parts.insert(1, Section("Curves", text, figures=drawn))
@@ -80,15 +81,15 @@ def loss(runs: Mapping[str, History]) -> list[Figure]:
     Args:
         runs: Name to history.
     """
-    known = {
+    losses = {
         name: frame
         for name, history in runs.items()
         if len(frame := history.series(LOSS, "train"))
     }
-    if not known:
+    if not losses:
         return []
     figure, (axis,) = style_lib.panel("Loss", style_lib.WIDE_PANEL)
-    for name, frame in known.items():
+    for name, frame in losses.items():
         color, dash, _ = style(runs, name)
         x, y = frame["epoch"], frame["value"]
         if len(y) > style_lib.MANY_POINTS:
@@ -132,7 +133,8 @@ def scores(runs: Mapping[str, History]) -> list[Figure]:
 def style(runs: Iterable[str], name: str) -> tuple[str, Any, str]:
     """Color, dash and mark of a run, the same in every figure."""
     place = list(runs).index(name) % len(STYLES)
-    return *STYLES[place], MARKS[place]
+    color, dash = STYLES[place]
+    return str(color), dash, MARKS[place]
 
 
 def _chance(axis: Axes, levels: Any, color: str) -> None:

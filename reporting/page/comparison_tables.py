@@ -8,13 +8,13 @@ from reporting.formatting import ABSENT, count, duration, interval, number
 from reporting.page.parts import Table
 
 
-def tables(found: Mapping[str, Any]) -> dict[str, Table]:
-    """The tables of a comparison: "Runs", "Config", "Gates", "Metrics", as far as any.
+def tables(comparison: Mapping[str, Any]) -> dict[str, Table]:
+    """Return the tables "Runs", "Config", "Gates" and "Metrics" of a comparison.
 
     Args:
-      found: what `compare` gives.
+        comparison: What `compare` gives.
     """
-    names = short_names(found)
+    names = short_names(comparison)
     rows = [
         [
             name,
@@ -24,18 +24,20 @@ def tables(found: Mapping[str, Any]) -> dict[str, Table]:
             count(run["step"]),
             duration(run["seconds"]),
         ]
-        for name, run in zip(names, found["runs"], strict=True)
+        for name, run in zip(names, comparison["runs"], strict=True)
     ]
     header = ["run", "recipe", "verdict", "exit", "step", "time"]
     parts = {"Runs": Table(header, rows, cards=True)}
-    if found["config"]:
-        rows = [[field, *map(_said, v)] for field, v in found["config"].items()]
+    if comparison["config"]:
+        rows = [[field, *map(_said, v)] for field, v in comparison["config"].items()]
         parts["Config"] = Table(["config", *names], rows, cards=True)
-    if found["gates"]:
-        rows = [[name, *map(_gate, gates)] for name, gates in found["gates"].items()]
+    if comparison["gates"]:
+        rows = [
+            [name, *map(_gate, gates)] for name, gates in comparison["gates"].items()
+        ]
         parts["Gates"] = Table(["gate", *names], rows, cards=True)
-    if found["metrics"]:
-        firsts = [metrics[0] or {} for metrics in found["metrics"].values()]
+    if comparison["metrics"]:
+        firsts = [metrics[0] or {} for metrics in comparison["metrics"].values()]
         baselines = {
             name: baseline["label"]
             for metric in firsts
@@ -47,36 +49,36 @@ def tables(found: Mapping[str, Any]) -> dict[str, Table]:
                 *map(_metric, metrics),
                 *(_baseline(metrics[0], name) for name in baselines),
             ]
-            for tag, metrics in found["metrics"].items()
+            for tag, metrics in comparison["metrics"].items()
         ]
         header = ["metric", *names, *baselines.values()]
         parts["Metrics"] = Table(header, rows, cards=True)
     return parts
 
 
-def star(found: Mapping[str, Any]) -> str:
-    """What the star in the metrics means."""
-    first = short_names(found)[0]
+def star(comparison: Mapping[str, Any]) -> str:
+    """Return the meaning of the star in the metrics."""
+    first = short_names(comparison)[0]
     return (
         f"A star: the 95 % interval does not touch that of {first}, whose baselines "
         "these are."
     )
 
 
-def short_names(found: Mapping[str, Any]) -> list[str]:
-    """What the runs are called: last parts of paths where they tell them apart."""
-    names = [run["name"] for run in found["runs"]]
+def short_names(comparison: Mapping[str, Any]) -> list[str]:
+    """Return the last parts of the runs' paths, or whole paths if those are equal."""
+    names = [run["name"] for run in comparison["runs"]]
     last = [Path(name).resolve().name for name in names]
     return last if len(set(last)) == len(names) else names
 
 
-def disagreements(found: Mapping[str, Any]) -> list[str]:
-    """A sentence for each gate whose threshold is not the same in all runs."""
-    names = short_names(found)
+def disagreements(comparison: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each gate whose threshold is not the same in all runs."""
+    names = short_names(comparison)
     return [
         f"One criterion with different thresholds: {gate} is "
         + ", ".join(f"{t} in {n}" for n, t in zip(names, words, strict=True) if t)
-        for gate, words in found["thresholds"].items()
+        for gate, words in comparison["thresholds"].items()
     ]
 
 

@@ -14,58 +14,58 @@ _SIDES = {"train": "training", "validation": "held out"}
 
 
 def tell_audit(audit: Mapping) -> str:
-    """A sentence on what labels can teach, for the log."""
+    """Return a sentence on what labels can teach, for the log."""
     nearer = " and ".join(
         f"{percent(one['value'])} by {ENCODERS.get(name, name)}"
         for name, one in audit["nearer"].items()
     )
-    said = f"Labels: a positive is nearer than another record in {nearer or ABSENT}"
+    sentence = f"Labels: a positive is nearer than another record in {nearer or ABSENT}"
     if lowest := audit.get("lowest"):
-        said += (
+        sentence += (
             f"; shared codes leave {number(lowest['soft'])} of "
             f"{number(lowest['chance'])} nats open, {percent(lowest['share'])} of "
             "chance"
         )
-    return said
+    return sentence
 
 
 def tell_split(data: Mapping) -> str:
-    """A sentence on the split, from the facts of `data.json`."""
+    """Return a sentence on the split, from the facts of `data.json`."""
     leaks, repeats = data["leaks"], data["repeats"]
     if not leaks["grouped_by"]:
         return "The two sides hold the same things on purpose; no leak was looked for."
-    found = [f"{plural(leaks['groups'], 'group')} by {leaks['grouped_by']}"]
-    found += [plural(leaks["ids"], "id")]
+    findings = [f"{plural(leaks['groups'], 'group')} by {leaks['grouped_by']}"]
+    findings += [plural(leaks["ids"], "id")]
     if leaks["windows"] is not None:
-        found += [f"{percent(leaks['windows'])} of the windows overlapping"]
+        findings += [f"{percent(leaks['windows'])} of the windows overlapping"]
     trained, held = leaks["content_looked_at"]
-    found += [
+    findings += [
         f"{percent(leaks['content'])} of {count(held)} records held out equal to one "
         f"of {count(trained)} trained on"
     ]
     return (
-        f"On both sides of the split: {', '.join(found)}. Among "
+        f"On both sides of the split: {', '.join(findings)}. Among "
         f"{count(repeats['looked_at'])} records {percent(repeats['share'])} equal "
         "another."
     )
 
 
 def about_labels(audit: Mapping, data: Mapping) -> list[Section]:
-    """How many records have labels, and what positives made from them can teach.
+    """Return a section on labels, and on what positives made from them can teach.
 
     Args:
-      audit: `label_audit.json`, {} where views are positives.
-      data: `data.json`.
+        audit: `label_audit.json`, {} where views are positives.
+        data: `data.json`.
 
     Returns:
-      One section, or none where nothing is known of labels.
+        One section, or none where nothing is known of labels.
     """
     sides = data.get("labeling") or {}
-    known = any(s["labeled"] or s["coded"] for s in sides.values())
-    if not known and not audit:
+    labeled = any(s["labeled"] or s["coded"] for s in sides.values())
+    if not labeled and not audit:
         return []
     section = Section("Labels")
-    if known:
+    if labeled:
         section.tables.append(_labeling(sides))
     if audit:
         _audited(section, audit)
@@ -73,9 +73,9 @@ def about_labels(audit: Mapping, data: Mapping) -> list[Section]:
 
 
 def without_told(data: Mapping) -> dict:
-    """The facts of `data.json` that are not told in sentences or in a section."""
-    told = ("labeling", "leaks", "repeats")
-    return {name: value for name, value in data.items() if name not in told}
+    """Return the facts of `data.json` that no sentence and no section states."""
+    elsewhere = ("labeling", "leaks", "repeats")
+    return {name: value for name, value in data.items() if name not in elsewhere}
 
 
 def about_split(data: Mapping) -> list[str]:
@@ -140,7 +140,7 @@ def _lowest(audit: Mapping, lowest: Mapping) -> str:
 
 
 def _common(common: Mapping) -> str:
-    said = (
+    sentence = (
         f"{percent(common['value'])} of the pairs share only codes that more than "
         f"{percent(common['above'])} of the records carry."
     )
@@ -148,5 +148,5 @@ def _common(common: Mapping) -> str:
         named = ", ".join(
             f"{code['name']} ({percent(code['pairs'])})" for code in common["codes"]
         )
-        said += f" Common codes by the share of pairs that have them: {named}."
-    return said
+        sentence += f" Common codes by the share of pairs that have them: {named}."
+    return sentence

@@ -47,16 +47,16 @@ class Section:
         return self.title.lower().replace(" ", "-")
 
 
-def facts(given: Mapping[str, Any], missing: str) -> dict[str, list]:
-    """Fields of a section that lists facts by name, or says what is missing."""
+def facts(title: str, given: Mapping[str, Any], missing: str) -> Section:
+    """Return a section that lists facts by name, or a sentence where there are none."""
     if not given:
-        return {"text": [missing]}
+        return Section(title, [missing])
     rows = [[name, text] for name, text in flat(given)]
-    return {"tables": [Table(["", "value"], rows)]}
+    return Section(title, tables=[Table(["", "value"], rows)])
 
 
 def flat(given: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Yields dotted names with their values as text."""
+    """Yield dotted names with their values as text."""
     for key, item in given.items():
         name = f"{prefix}{key}"
         if isinstance(item, Mapping) and item:
@@ -66,7 +66,7 @@ def flat(given: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]
 
 
 def as_text(value: Any) -> str:
-    """A plain value as a cell of a table."""
+    """Return a plain value as a cell of a table."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return str(value)
     if isinstance(value, int):

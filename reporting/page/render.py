@@ -16,13 +16,13 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(folder: Path, page: Mapping, name: str = REPORT) -> None:
-    """Writes `<name>.md` and `<name>.html`.
+    """Write `<name>.md` and `<name>.html`.
 
     Args:
-      folder: where to.
-      page: `title` and `sections`; for a report also `report` with its outcome and
-        reason, and `folder`.
-      name: "report" or "compare".
+        folder: Where to.
+        page: `title` and `sections`; for a report also `report` with its outcome and
+            reason, and `folder`.
+        name: "report" or "compare".
     """
     environment = _environment()
     for kind in ("md", "html"):
@@ -46,14 +46,14 @@ def _environment() -> jinja2.Environment:
 
 
 def _cell(text: object) -> str:
-    """Text as a cell of a Markdown table."""
+    """Return text as a cell of a Markdown table."""
     flat = " ".join(str(text).split())
     flat = flat.replace("\\", "\\\\").replace("|", "\\|")
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", flat)
 
 
 def _prose(text: object) -> str:
-    """Text for HTML, with what stands in backticks as code."""
+    """Return text for HTML, with what stands in backticks as code."""
     escaped = markupsafe.escape(text)
     marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped))
     return markupsafe.Markup(marked)

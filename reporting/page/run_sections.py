@@ -15,17 +15,19 @@ SEED = "seed"
 
 
 def about_candidates(metrics: Mapping[str, dict], config: Mapping) -> Section:
-    """With how many records an anchor was really compared."""
+    """Return a section on the number of candidates of an anchor."""
     train = config.get("train") or {}
     size, chunks = train.get("batch_size"), train.get("chunks") or 1
-    seen = metrics.get("diag/candidates")
+    candidates = metrics.get("diag/candidates")
     section = Section("Candidates")
-    if seen is None:
+    if candidates is None:
         holds = f" A step holds {plural(size, 'record')}." if size else ""
-        said = "This method compares no anchor with candidates, or logged none."
-        section.text.append(said + holds)
+        sentence = "This method compares no anchor with candidates, or logged none."
+        section.text.append(sentence + holds)
         return section
-    text = f"Each anchor was compared with {count(round(seen['value']))} candidates"
+    text = (
+        f"Each anchor was compared with {count(round(candidates['value']))} candidates"
+    )
     if size:
         text += f"; a step holds {plural(size, 'record')}"
         if chunks > 1:
@@ -35,46 +37,45 @@ def about_candidates(metrics: Mapping[str, dict], config: Mapping) -> Section:
     chance = metrics.get(LOSS_CHANCE)
     if chance is not None:
         section.text.append(
-            f"A network that knows nothing has a loss of {number(chance['value'])} "
-            "among so many."
+            f"Random embeddings have a loss of {number(chance['value'])} among so many."
         )
     return section
 
 
 def about_time(
-    told: Mapping[str, Any],
+    forecast: Mapping[str, Any],
     speed: Mapping[str, Any],
     history: History,
     segments: Sequence[Mapping],
 ) -> Section:
-    """Time spent and to come, what it costs, and when each gate was or will be due.
+    """Return a section on time and cost, and on when each gate is due.
 
     Args:
-      told: what `budget.forecast` gives.
-      speed: what `plan.throughput` gives.
-      history: the run's events.
-      segments: its starts.
+        forecast: What `budget.forecast` gives.
+        speed: What `plan.throughput` gives.
+        history: The run's events.
+        segments: Its starts.
     """
-    price = told["price_per_hour"]
+    price = forecast["price_per_hour"]
     evaluations = len(history.of_kind("eval"))
     rows = [
-        ["time spent", _hours(told["hours_spent"])],
-        ["time to the end", _hours(told["hours_left"])],
-        ["the whole run", _hours(told["hours_total"])],
+        ["time spent", _hours(forecast["hours_spent"])],
+        ["time to the end", _hours(forecast["hours_left"])],
+        ["the whole run", _hours(forecast["hours_total"])],
         ["steps made", count(speed["steps"])],
         ["examples seen", count(speed["examples"])],
-        [f"{told['unit']} a second (median)", number(told["examples_per_sec"])],
-        ["seconds a step", number(told["seconds_per_step"])],
-        ["bound by", told["bound"] or ABSENT],
-        ["share of time waiting for data", percent(told["input_wait"])],
+        [f"{forecast['unit']} a second (median)", number(forecast["examples_per_sec"])],
+        ["seconds a step", number(forecast["seconds_per_step"])],
+        ["bound by", forecast["bound"] or ABSENT],
+        ["share of time waiting for data", percent(forecast["input_wait"])],
         ["evaluations", count(evaluations)],
-        ["seconds an evaluation", number(told["evaluation_seconds"])],
+        ["seconds an evaluation", number(forecast["evaluation_seconds"])],
     ]
     if price:
         rows += [
             ["price of an hour", number(price)],
-            ["cost so far", number(told["cost_spent"])],
-            ["cost of the whole run", number(told["cost_total"])],
+            ["cost so far", number(forecast["cost_spent"])],
+            ["cost of the whole run", number(forecast["cost_total"])],
         ]
     section = Section("Time and cost", tables=[Table(["", "value"], rows)])
     if len(segments) > 1:
@@ -83,7 +84,7 @@ def about_time(
         section.text.append(
             "No price is known: `--config.train.price_per_hour` gives one."
         )
-    if told["gates"]:
+    if forecast["gates"]:
         header = ["gate", "epoch", "time from the start", "cost", "state"]
         rows = [
             [
@@ -93,14 +94,14 @@ def about_time(
                 number(gate["cost"]),
                 "judged" if gate["judged"] else "forecast",
             ]
-            for name, gate in told["gates"].items()
+            for name, gate in forecast["gates"].items()
         ]
         section.tables.append(Table(header, rows, cards=True))
     return section
 
 
 def about_config(recipe: str, difference: Mapping[str, list]) -> Section:
-    """The fields that differ from the recipe's default."""
+    """Return a section on the fields that differ from the recipe's default."""
     lead = f"Recipe `{recipe}`." if recipe else "The recipe is not known."
     if not difference:
         return Section("Config", [f"{lead} Nothing was changed from its default."])
@@ -112,7 +113,7 @@ def about_config(recipe: str, difference: Mapping[str, list]) -> Section:
 
 
 def about_segments(segments: Sequence[Mapping]) -> Section:
-    """Starts and resumes, with the learning rate before and after."""
+    """Return a section on starts and resumes."""
     if not segments:
         return Section("Segments", ["No ledger of starts and resumes was kept."])
     rows = [
@@ -131,25 +132,25 @@ def about_segments(segments: Sequence[Mapping]) -> Section:
     table = Table([*header, "rate after", "time"], rows, cards=True)
     section = Section("Segments", tables=[table])
     for segment in segments:
-        for said in segment.get("unreadable_checkpoints") or []:
-            section.items.append(("wait", f"A checkpoint was passed over: {said}"))
+        for sentence in segment.get("unreadable_checkpoints") or []:
+            section.items.append(("wait", f"A checkpoint was passed over: {sentence}"))
     return section
 
 
 def about_environment(versions: Mapping[str, Any]) -> Section:
-    """Versions and devices."""
-    return Section("Environment", **facts(versions, "It was not noted."))
+    """Return a section on versions and devices."""
+    return facts("Environment", versions, "It was not noted.")
 
 
 def about_reproduction(
     report: Mapping, described: Mapping[str, Any], folder: str
 ) -> Section:
-    """The command that makes such a run, and what else has to be the same.
+    """Return a section on how to repeat the run.
 
     Args:
-      report: what `report.assemble` gives.
-      described: `config.json`.
-      folder: what the workdir is called.
+        report: What `content.assemble` gives.
+        described: `config.json`.
+        folder: What the workdir is called.
     """
     section = Section("How to reproduce")
     if not report["recipe"]:
@@ -182,12 +183,12 @@ def about_reproduction(
 
 
 def command(described: Mapping[str, Any], folder: str) -> str:
-    """The command line of a run, a field a line.
+    """Return the command line of a run, a field a line.
 
     Args:
-      described: `config.json`; without what the command line set in it, every field
-        that differs from the recipe's default is set.
-      folder: what the workdir is called.
+        described: `config.json`; without what the command line set in it, every field
+            that differs from the recipe's default is set.
+        folder: What the workdir is called.
     """
     recipe = str(described.get("recipe"))
     changed = described.get("overrides")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tabulate import tabulate
 
@@ -13,17 +14,17 @@ WIDEST = 40  # characters of a cell
 
 
 def table(results: Sequence[Mapping], *, query: str, tied: int = 0) -> str:
-    """The results of one query as text, best first.
+    """Return the results of one query as text, best first.
 
     Args:
-      results: one dict a neighbor with the keys `COLUMNS`; of these `score` is a
-        cosine, `codes` a list of code names, and all but rank, score and id may be
-        missing or empty.
-      query: what was searched for, for the heading.
-      tied: how many of the first scores are too close to be ranked by.
+        results: One dict a neighbor with the keys `COLUMNS`; of these `score` is a
+            cosine, `codes` a list of code names, and all but rank, score and id may be
+            missing or empty.
+        query: What was searched for, for the heading.
+        tied: How many of the first scores are too close to be ranked by.
 
     Returns:
-      A table with a heading, and a note where the order means little.
+        A table with a heading, and a note where the order means little.
     """
     if not results:
         return f"{query}: nothing found."
@@ -37,26 +38,26 @@ def table(results: Sequence[Mapping], *, query: str, tied: int = 0) -> str:
 
 
 def as_json(results: Sequence[Mapping], *, query: str, tied: int = 0) -> str:
-    """The same as one JSON object: `query`, `results`, `note`, `nearly_tied`.
+    """Return the same as one JSON object: `query`, `results`, `note`, `nearly_tied`.
 
     `nearly_tied` is true where all the scores are too close to be ranked by.
     """
     rows = [{c: result.get(c) for c in COLUMNS} for result in results]
-    said = {
+    result = {
         "query": query,
         "results": plain(rows),
         "note": tie_note([result["score"] for result in results], tied),
         "nearly_tied": 1 < len(results) == tied,
     }
-    return json.dumps(said, ensure_ascii=False, indent=2)
+    return json.dumps(result, ensure_ascii=False, indent=2)
 
 
 def tie_note(scores: Sequence[float], tied: int) -> str | None:
-    """A sentence where the best scores lie too close to be ranked by, else None.
+    """Return a sentence where the best scores lie too close to be ranked by, else None.
 
     Args:
-      scores: cosines, best first.
-      tied: how many of the first do.
+        scores: Cosines, best first.
+        tied: How many of the first do.
     """
     if tied < 2:
         return None
@@ -72,7 +73,7 @@ def _filled(value: object) -> bool:
     return value not in (None, "", "nan", [])
 
 
-def _cell(column: str, value: object) -> str:
+def _cell(column: str, value: Any) -> str:
     if not _filled(value):
         return ""
     if column == "score":

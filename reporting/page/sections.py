@@ -37,12 +37,12 @@ def build(
     report: Mapping,
     pictures: Figures,
 ) -> list[Section]:
-    """The sections of a report, without its verdict.
+    """Return the sections of a report, without its verdict.
 
     Args:
-      run: the workdir.
-      report: what `report.assemble` gives.
-      pictures: name to PNG; the gallery under "examples".
+        run: The workdir.
+        report: What `content.assemble` gives.
+        pictures: Name to PNG; the gallery under "examples".
     """
     data = dict(report["data"])
     pseudo_labels = data.pop("pseudo_labels", None)
@@ -72,7 +72,7 @@ def build(
 
 
 def about_gates(judged: Mapping[str, dict]) -> Section:
-    """What was required, and whether it was reached."""
+    """Return a section on the gates of a run."""
     if not judged:
         return Section("Gates", ["The config has no gates."])
     words = {
@@ -97,8 +97,8 @@ def about_gates(judged: Mapping[str, dict]) -> Section:
                 gate["note"],
             ]
         )
-        if said := _past(name, gate):
-            notes[len(rows) - 1] = said
+        if sentences := _past(name, gate):
+            notes[len(rows) - 1] = sentences
     tones = [words[gate["passed"]][1] for gate in judged.values()]
     header = ["status", "gate", "metric", "value (95 %)", "n", "bound"]
     header += ["judged at", "required", "why"]
@@ -107,26 +107,26 @@ def about_gates(judged: Mapping[str, dict]) -> Section:
 
 
 def _moment(gate: Mapping) -> str:
-    """The epoch at which a gate was judged, or when it will be."""
+    """Return the epoch at which a gate was judged, or when it will be."""
     if is_finite(gate.get("epoch")):
         return f"epoch {number(gate['epoch'])}"
     return f"epoch {number(at)}" if is_finite(at := gate["at"]) else str(at)
 
 
 def _past(name: str, gate: Mapping) -> list[str]:
-    """All judgments of a gate, where there were several or something followed."""
+    """Return all judgments of a gate if there are several or one had a consequence."""
     past, action = gate.get("history") or [], gate.get("action")
     if len(past) < 2 and not action:
         return []
     words = {True: "passed", False: "not passed", None: "waited"}
-    said = [
+    sentences = [
         f"epoch {number(one.get('epoch'))} {number(one.get('value'))}, "
         f"{words[one.get('passed')]}{_followed(one)}"
         for one in past
     ]
     if not past:
-        said = [as_text(action)]
-    return [f"{name}, judged so far: {'; '.join(said)}."]
+        sentences = [as_text(action)]
+    return [f"{name}, judged so far: {'; '.join(sentences)}."]
 
 
 def _followed(judgment: Mapping) -> str:
@@ -144,13 +144,13 @@ def _alarms(report: Mapping) -> Section:
     for alarm in report["alarms"]:
         tone = "bad" if alarm["severity"] == "stop" else "wait"
         seen, advice = alarm.get("seen"), alarm.get("advice")
-        said = (seen, advice) if seen and advice else (alarm["message"],)
-        section.items.append((tone, *said))
+        sentences = (seen, advice) if seen and advice else (alarm["message"],)
+        section.items.append((tone, *sentences))
     if cleared := report["alarms_cleared"]:
-        said = ", ".join(
+        sentences = ", ".join(
             f"{a['name']} ({a['tag']}, step {count(a['step'])})" for a in cleared
         )
-        section.text.append(f"Raised on the way, and no longer true: {said}.")
+        section.text.append(f"Raised on the way, and no longer true: {sentences}.")
     for refusal in report.get("refusals") or []:
         for fault in refusal.get("faults") or []:
             section.items.append(("wait", f"A start was refused: {fault}"))
@@ -222,7 +222,7 @@ def _metric_row(tag: str, metric: Mapping, baselines: Iterable[str]) -> list[str
 
 def _curves(pictures: Figures) -> Section:
     captions = {
-        "loss": "Loss with the level of a network that knows nothing; resumes dotted.",
+        "loss": "Loss with its chance level; resumes dotted.",
         "training": "Loss of records trained on and of as many held out, with 95 % "
         "intervals of batches, and what batches of training showed beside it.",
         "embeddings": "Spread of the embeddings.",
@@ -245,7 +245,7 @@ def _caption(name: str) -> str:
 
 
 def _evaluations(run: RunDir, judged: Mapping[str, dict]) -> Section:
-    """A row an evaluation: losses, the rate last logged, and what gates look at."""
+    """Return a table of evaluations: losses, learning rate, metrics of gates."""
     asked = (gate["metric"] for gate in judged.values())
     held = [t for t in (LOSS_HELD_OUT,) if t in run.history.tags]
     columns = list(dict.fromkeys([LOSS, *held, "train/lr", *asked]))
@@ -271,41 +271,52 @@ def _gallery(folder: Path | str, pictures: Figures) -> Section:
         return Section("Examples", ["The run has left no examples."])
     caption = "Queries on the left, neighbors by rank: right in blue, wrong in orange."
     section = Section("Examples", figures=[(caption, pictures["examples"])])
-    if said := result_sheet.summary(folder):
-        section.text.append(said)
+    if sentences := result_sheet.summary(folder):
+        section.text.append(sentences)
     return section
 
 
 def about_data(given: Mapping[str, Any]) -> Section:
-    """What the run read."""
+    """Return a section on the data."""
     left = data_sections.without_told(given)
-    section = Section("Data", **facts(left, "data.json is missing: no data was read."))
+    section = facts("Data", left, "data.json is missing: no data was read.")
     section.text += data_sections.about_split(given)
     return section
 
 
-def about_pseudo_labels(found: Mapping[str, Any], pictures: Figures) -> Section:
-    """Labels made from motion: of how many frames, and from which thresholds."""
-    segments = [last - first + 1 for _, first, last in found["segments"]]
-    still = f"percentile {number(found['percentile'])}"
+def about_pseudo_labels(motion: Mapping[str, Any], pictures: Figures) -> Section:
+    """Return a section on labels made from motion."""
+    segments = [last - first + 1 for _, first, last in motion["segments"]]
+    still = f"percentile {number(motion['percentile'])}"
     rows = [
-        ["frames, clips", f"{count(found['frames'])}, {count(found['clips'])}"],
-        ["frames averaged for the motion", count(found["window"])],
-        [f"motion of a still frame, at most ({still})", number(found["threshold"])],
-        [f"still segments, {found['least']} frames or more", count(len(segments))],
+        [
+            "frames, clips",
+            f"{count(motion['frames'])}, {count(motion['clips'])}",
+        ],
+        ["frames averaged for the motion", count(motion["window"])],
+        [
+            f"motion of a still frame, at most ({still})",
+            number(motion["threshold"]),
+        ],
+        [
+            f"still segments, {motion['least']} frames or more",
+            count(len(segments)),
+        ],
         ["frames in them", count(sum(segments))],
-        ["labels", count(found["labels"])],
-        ["share of frames with a label", percent(found["labeled"])],
-        ["share of those with a positive", percent(found["positives"])],
+        ["labels", count(motion["labels"])],
+        ["share of frames with a label", percent(motion["labeled"])],
+        ["share of those with a positive", percent(motion["positives"])],
     ]
-    if found["reference_percentile"] is not None:
-        similar = f"the most similar {number(found['reference_percentile'])} %"
-        value = number(found["similarity_threshold"])
+    if motion["reference_percentile"] is not None:
+        similar = f"the most similar {number(motion['reference_percentile'])} %"
+        value = number(motion["similarity_threshold"])
         rows.insert(5, [f"SSIM with the reference, at least ({similar})", value])
     section = Section("Pseudo-labels", tables=[Table(["", "value"], rows)])
-    if not found["positives"]:
-        said = "No frame has another of its label: a loss of labels has no positive."
-        section.items.append(("bad", said))
+    if not motion["positives"]:
+        sentences = (
+            "No frame has another of its label: a loss of labels has no positive."
+        )
+        section.items.append(("bad", sentences))
     if "motion" in pictures:
         caption = (
             "Motion between frames; still segments shaded, clips end at the lines."

@@ -21,25 +21,25 @@ EXAMPLES = 4  # queries listed
 
 
 def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
-    """Writes the report of stages into a folder, after those of the stages themselves.
+    """Write the report of stages into a folder, after those of the stages themselves.
 
     It has what a reader of one report needs: settings side by side, every stage's
     history by epoch, metrics with their baselines, examples, data and preparation.
 
     Args:
-      folder: where to write.
-      stages: workdirs that have a report, in order.
+        folder: Where to write.
+        stages: Workdirs that have a report, in order.
 
     Returns:
-      The content of `report.json`: `verdict`, `exit_code`, and the stages' reports.
+        The content of `report.json`: `verdict`, `exit_code`, and the stages' reports.
     """
     folder, stages = Path(folder), [Path(stage) for stage in stages]
     reports = [decoded(read_json(stage / f"{run_dir.REPORT}.json")) for stage in stages]
     names = [stage.name for stage in stages]
     failed = [
-        f"{name}: {one['reason']}"
-        for name, one in zip(names, reports, strict=True)
-        if one["exit_code"]
+        f"{name}: {report['reason']}"
+        for name, report in zip(names, reports, strict=True)
+        if report["exit_code"]
     ]
     last = reports[-1]
     done = plural(len(stages), "stage", "stages")
@@ -53,11 +53,11 @@ def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
     parts = [_overview(names, reports)]
     configs = [run_dir.read_config(stage).get("config") or {} for stage in stages]
     parts.append(_settings("Config", names, configs, SETTINGS))
-    for stage, one in zip(stages, reports, strict=True):
+    for stage, report in zip(stages, reports, strict=True):
         parts.append(_history(stage))
         for section in (
-            sections.about_gates(one["gates"]),
-            sections.about_metrics(one["metrics"]),
+            sections.about_gates(report["gates"]),
+            sections.about_metrics(report["metrics"]),
         ):
             section.title = f"{stage.name}: {section.title.lower()}"
             parts.append(section)
@@ -66,10 +66,10 @@ def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
         _data(last["data"]),
         _settings("Preprocessing and views", names, configs, PREPARED),
     ]
-    if found := last["data"].get("pseudo_labels"):
+    if pseudo_labels := last["data"].get("pseudo_labels"):
         motion = _copied(folder, stages[-1], "motion.svg")
         pictures = {"motion": motion} if motion else {}
-        parts.append(sections.about_pseudo_labels(found, pictures))
+        parts.append(sections.about_pseudo_labels(pseudo_labels, pictures))
     page = {
         "report": whole,
         "title": " then ".join(names),
@@ -101,15 +101,15 @@ def _overview(names: list[str], reports: list[dict]) -> Section:
 def _settings(
     title: str, names: list[str], configs: list[dict], parts: Sequence[str]
 ) -> Section:
-    """Fields of all stages side by side; a stage without one has nothing there."""
-    known = [dict(flat({p: c[p] for p in parts if p in c})) for c in configs]
-    fields = list(dict.fromkeys(name for config in known for name in config))
-    rows = [[name, *(config.get(name, "") for config in known)] for name in fields]
+    """Return a table of the config fields of all stages."""
+    settings = [dict(flat({p: c[p] for p in parts if p in c})) for c in configs]
+    fields = list(dict.fromkeys(name for config in settings for name in config))
+    rows = [[name, *(config.get(name, "") for config in settings)] for name in fields]
     return Section(title, tables=[Table(["field", *names], rows)])
 
 
 def _history(stage: Path) -> Section:
-    """A row an epoch: mean loss with its chance level, learning rate, seconds."""
+    """Return a table of epochs: mean loss, chance level, learning rate, seconds."""
     events = run_dir.read_events(stage)
     rows: dict[int, dict[str, Any]] = {}
     # A clock that starts with the run; evaluation and stops are nobody's epoch.
@@ -154,12 +154,12 @@ def _history(stage: Path) -> Section:
 
 
 def _mean(values: list) -> float | None:
-    known = [value for value in values if is_finite(value)]
-    return sum(known) / len(known) if known else None
+    finite = [value for value in values if is_finite(value)]
+    return sum(finite) / len(finite) if finite else None
 
 
 def _examples(folder: Path, stage: Path) -> Section:
-    """Queries with their neighbors, as tables and as a picture."""
+    """Return a section on queries with their neighbors."""
     queries, _ = run_dir.read_examples(stage)
     section = Section("Retrieval examples")
     words = {True: "right", False: "wrong", None: ABSENT}
@@ -184,7 +184,7 @@ def _examples(folder: Path, stage: Path) -> Section:
 
 
 def _copied(folder: Path, stage: Path, name: str) -> list[Path]:
-    """A stage's figure beside the report of all, where there is one."""
+    """Copy a figure of a stage next to the report of all stages."""
     theirs = stage / run_dir.FIGURES / name
     if not theirs.is_file():
         return []

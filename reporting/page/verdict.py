@@ -22,27 +22,27 @@ def decide(
     decision: Decision | None = None,
     refusals: Sequence[Mapping] = (),
 ) -> tuple[str, str, int]:
-    """Judges a run.
+    """Judge a run.
 
     Args:
-      history: its events.
-      judged: its gates, as `gates.judge_run` gives them.
-      alarms: the alarms that stand at its end.
-      heartbeat: its last sign of life, or None.
-      decision: what a gate has led to, or None.
-      refusals: starts that were refused; they decide where nothing else is there.
+        history: Its events.
+        judged: Its gates, as `gates.judge_run` gives them.
+        alarms: The alarms that stand at its end.
+        heartbeat: Its last sign of life, or None.
+        decision: What a gate has led to, or None.
+        refusals: Starts that were refused; they decide where nothing else is there.
 
     Returns:
-      The word, the reason as a sentence, and the exit code.
+        The word, the reason as a sentence, and the exit code.
     """
     if refusals and not history.events:
-        said = "Nothing was started. " + "; ".join(refusals[-1]["faults"])
-        return REFUSED, said, EXIT_CODES[REFUSED]
+        sentence = "Nothing was started. " + "; ".join(refusals[-1]["faults"])
+        return REFUSED, sentence, EXIT_CODES[REFUSED]
     state = (heartbeat or {}).get("state")
     stops = [alarm for alarm in alarms if alarm["severity"] == "stop"]
     if stops or state in ("diverged", "collapsed"):
-        said = stops[0]["message"] if stops else f"The run stopped as {state}."
-        return DIVERGED, said, EXIT_CODES[DIVERGED]
+        sentence = stops[0]["message"] if stops else f"The run stopped as {state}."
+        return DIVERGED, sentence, EXIT_CODES[DIVERGED]
     if not history.finished:
         code = FAULT if state == "failed" else EXIT_CODES[UNFINISHED]
         return UNFINISHED, _unfinished(history, heartbeat), code
@@ -50,10 +50,10 @@ def decide(
     if failures:
         missed = "; ".join(f"{name}: {judged[name]['note']}" for name in failures)
         word = plural(len(failures), "required gate")
-        said = f"{word} failed. {missed}.{_followed(history, decision)}"
-        return FAIL, said, EXIT_CODES[FAIL]
-    said = _passed(history, judged) + _followed(history, decision)
-    return PASS, said, EXIT_CODES[PASS]
+        sentence = f"{word} failed. {missed}.{_followed(history, decision)}"
+        return FAIL, sentence, EXIT_CODES[FAIL]
+    sentence = _passed(history, judged) + _followed(history, decision)
+    return PASS, sentence, EXIT_CODES[PASS]
 
 
 def _followed(history: History, decision: Decision | None) -> str:
@@ -66,7 +66,7 @@ def _followed(history: History, decision: Decision | None) -> str:
 
 
 def _unfinished(history: History, heartbeat: Mapping | None) -> str:
-    state = (heartbeat or {}).get("state")
+    state = (heartbeat or {}).get("state") or ""
     total = (heartbeat or {}).get("total_steps")
     ways = {
         "preempted": "The run was preempted and saved",

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from skimage.metrics import structural_similarity
-from sklearn.metrics import average_precision_score
 
 from evaluators import frames
 from evaluators.common import frame_measures
@@ -11,6 +9,7 @@ from evaluators.metrics import structural_similarity as similarity
 from evaluators.search import temporal
 from input_pipeline.dataset import Data
 from tests.evaluators.clips import RATE, clips
+from tests.evaluators.frame_loops import metrics_by_loops
 from tests.evaluators.small_data import build, full_tags, unit
 
 
@@ -37,81 +36,6 @@ def embed_by_id(z):
 
 def column(splits, name):
     return np.concatenate([np.asarray(split.table[name]) for split in splits])
-
-
-def metrics_by_loops(
-    data,
-    queries,
-    gallery,
-    z,
-    k,
-    *,
-    window=0.0,
-    apart="",
-    column_="angle",
-    period=0.0,
-    keep=lambda split, row: True,
-):
-    """The evaluator's figures as loops over queries and sorted lists."""
-    held = [
-        (split, row)
-        for split in gallery
-        for row in range(len(split))
-        if keep(split, row)
-    ]
-    out = {
-        "error": [],
-        "ap": [],
-        "n": [],
-        "r": [],
-        "errors": [],
-        "ssim": {},
-        "tied": [],
-    }
-    out |= {f"recall@{at}": [] for at in k}
-    for row in range(len(queries)):
-        if not keep(queries, row):
-            continue
-        own = {name: queries.table[name][row] for name in queries.table}
-        near = []
-        for split, j in held:
-            theirs = {name: split.table[name][j] for name in split.table}
-            if theirs["id"] == own["id"]:
-                continue
-            if theirs["clip"] == own["clip"] and (
-                window == -1 or abs(theirs["frame"] - own["frame"]) <= window * RATE
-            ):
-                continue
-            if apart and theirs[apart] == own[apart]:
-                continue
-            score = np.float32(z[own["id"]].astype(float) @ z[theirs["id"]])
-            near.append(
-                (-score, theirs["id"], theirs, split.source[j]["image"][..., 0])
-            )
-        if not near:
-            continue
-        near.sort(key=lambda item: item[:2])
-        out["n"].append(len(near))
-        scores = [-item[0] for item in near]
-        out["tied"].append(len(near) > 1 and scores[0] - scores[: k[-1]][-1] <= 0.5)
-        image = queries.source[row]["image"][..., 0]
-        out["ssim"][own["id"]] = [
-            structural_similarity(image, item[3], data_range=255)
-            for item in near[: k[-1]]
-        ]
-        off = [abs(item[2][column_] - own[column_]) for item in near]
-        off = [min(d % period, -d % period) if period else d for d in off]
-        off = [d for d in off if np.isfinite(d)]
-        if off:
-            out["error"].append(off[0])
-            out["errors"].append(off)
-        relevant = [item[2]["label"] == own["label"] >= 0 for item in near]
-        if any(relevant):
-            out["r"].append((len(near), sum(relevant)))
-            out["ap"].append(average_precision_score(relevant, scores))
-            for at in k:
-                out[f"recall@{at}"].append(any(relevant[:at]))
-    return out
 
 
 CASES = {

@@ -146,6 +146,7 @@ def test_cross_source_metrics_match_loops(data):
         )
         name = "e/{}_to_{}/recall@1".format(*pair)
         assert found[name].value == pytest.approx(expected["recall"])
+        assert not found[name].headline
         values.append(expected["recall"])
         left_out += out
     assert found["e/recall@1"].value == pytest.approx(np.mean(values))

@@ -174,7 +174,7 @@ def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]
             f"data.path: got {path}, which does not exist; expected {expected}"
         )
     listing = label_table.scan(path)
-    # A cache inside the folder holds what was made of the frames, and no frames.
+    # A cache inside the folder holds prepared frames, which are not read again.
     prepared = cache_root(cache).resolve()
     top = path.resolve()
     names = sorted(listing.paths, key=_natural)

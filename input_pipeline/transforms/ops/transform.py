@@ -15,7 +15,7 @@ Batch = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformBase(abc.ABC):
-    """From the records of a batch to the views that a network is given.
+    """A transform of the records of a batch to views, the input of a network.
 
     A transform is a frozen dataclass; its fields are the fields of `config.transform`.
     A field that is named after a view holds that view's fields, as an instance of
