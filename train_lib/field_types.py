@@ -159,7 +159,8 @@ def parse(text: str, annotation: Any, default: Any) -> tuple[Any, str | None]:
     """
     kinds = _kinds(annotation)
     if kinds == {str} or (not kinds and isinstance(default, str)):
-        return text, None
+        problem = fault(text, annotation)
+        return (None, problem) if problem else (text, None)
     value: Any = text
     if text.lower() in _WORDS:
         value = _WORDS[text.lower()]

@@ -51,8 +51,8 @@ def find_faults(
     recipe: Recipe, devices: int, build: Build = Experiment.from_config
 ) -> list[str]:
     """Return every fault of a recipe, one sentence each."""
-    config, faults = recipe.config, list(recipe.faults)
-    faults += [
+    config = recipe.config
+    faults = [
         f"config.{name} is missing; every recipe has it"
         for name in parts.SECTIONS
         if name not in config
@@ -63,6 +63,7 @@ def find_faults(
         if name not in parts.SECTIONS
     ]
     faults += _field_faults(config)
+    # What could not be set keeps its value, so that other checks can go on with it.
     for rule in RULES:
         if not any(_concerns(fault, rule.fields) for fault in faults):
             faults += rule.check(config, devices)
@@ -70,7 +71,7 @@ def find_faults(
         _concerns(fault, ("model", "objective", "transform")) for fault in faults
     ):
         faults += _network_faults(build(config))
-    return list(dict.fromkeys(faults))
+    return list(dict.fromkeys([*recipe.faults, *faults]))
 
 
 def _concerns(fault: str, names: tuple[str, ...]) -> bool:

@@ -18,7 +18,9 @@ from train_lib.config import load_recipe
 from train_lib.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "configs").glob("*.py"))
+RECIPES = sorted(
+    path for path in (ROOT / "configs").glob("*.py") if path.stem != "base"
+)
 VARIANTS = {
     "moco_effnet": ["", "marks", "marks,codes", "full", "full,codes", "smoke"],
     "triplet_mri": ["", "margin05", "info_nce", "scans", "slices", "resnet", "smoke"],

@@ -8,6 +8,7 @@ from scipy import stats
 from input_pipeline import dataset
 from objectives import info_nce
 from objectives.common.objective import Context
+from reporting import loop_tags
 from reporting.alarms.common import check as alarm_check
 from reporting.figures import training as training_figures
 from reporting.history import History
@@ -111,7 +112,7 @@ def test_both_sides_and_their_gap_with_intervals_of_batches():
     losses = np.random.default_rng(0).normal(1, 0.1, 1010).astype(np.float32)
     losses[1000:] += 0.5
     sides, found = measured(losses)
-    assert list(found) == generalization_gap.promises(4)
+    assert list(found) == list(loop_tags.LOSS_SIDES)
     each = [
         losses[side.table["id"][:8]].astype(float).reshape(4, 2).mean(1)
         for side in sides
@@ -216,13 +217,15 @@ def test_too_few_records_held_back_are_not_measured(caplog):
     config = load_recipe("configs/moco_effnet.py:smoke", {}).config
     mesh = parallel.make_mesh()
     experiment = Experiment.from_config(config)
-    made = experiment.held_out_loss(data([0] * 9, [1] * 7), None, mesh)
+    made = generalization_gap.held_out_loss(
+        experiment, data([0] * 9, [1] * 7), None, mesh
+    )
     assert made(None) == {}
     assert "7 records are held out, too few for a batch of 8 devices" in caplog.text
     with config.unlocked():
         config.train.monitor = "eval/loss/held_out"
     with pytest.raises(InputError, match=r"train\.monitor: 7 records are held out"):
-        experiment.held_out_loss(data([0] * 9, [1] * 7), None, mesh)
+        generalization_gap.held_out_loss(experiment, data([0] * 9, [1] * 7), None, mesh)
 
 
 def test_no_set_of_evaluators_may_have_its_name():

@@ -101,7 +101,7 @@ def test_a_projector_comes_along_where_both_have_it(tmp_path, frozen):
         mine["projector"], (fresh.params | fresh.extra["frozen"])["projector"]
     )
     assert_same(params["head"], fresh.params["head"])
-    other = recipe(
+    other = tiny(
         "fastap_resnet", model__init_from=tmp_path, objective__proj_dim=20
     )  # a projector of another width stays at random
     fresh = first_state(other)
