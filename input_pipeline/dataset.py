@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,10 @@ MISSING = -1
 
 class DataError(ValueError):
     """The input data is at fault; the message says where and what to do."""
+
+
+# Row numbers, or one bool a record.
+Rows: TypeAlias = Sequence[int] | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,23 +56,23 @@ class Split:
         record.update({name: self.table[name][row] for name in RECORD_COLUMNS})
         return record
 
-    def read(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    def read(self, rows: Rows) -> dict[str, np.ndarray]:
         """Return the fields of `rows`, [m, ...] each, in that order."""
         return read_fields(self.source, np.asarray(rows, np.int64))
 
-    def take(self, rows: Sequence[int]) -> "Split":
+    def take(self, rows: Rows) -> "Split":
         """Return the split of `rows`, in that order, reading from the same files."""
-        rows = np.asarray(rows)
-        if rows.dtype == bool:
-            rows = np.flatnonzero(rows)
-        rows = rows.astype(np.int64)
+        index = np.asarray(rows)
+        if index.dtype == bool:
+            index = np.flatnonzero(index)
+        index = index.astype(np.int64)
         table = {}
         for name, column in self.table.items():
             if isinstance(column, np.ndarray):
-                table[name] = column[rows]
+                table[name] = column[index]
             else:
-                table[name] = [column[row] for row in rows]
-        return dataclasses.replace(self, source=_Rows(self.source, rows), table=table)
+                table[name] = [column[row] for row in index]
+        return dataclasses.replace(self, source=_Rows(self.source, index), table=table)
 
 
 class Data(NamedTuple):

@@ -105,7 +105,7 @@ class Checkpoints:
         steps = [step] if step is not None else self.steps()[::-1]
         for candidate in steps:
             try:
-                found = self._open().restore(
+                found: Any = self._open().restore(
                     candidate,
                     args=ocp.args.Composite(
                         state=ocp.args.StandardRestore(template),

@@ -142,7 +142,7 @@ def _fill_fields(values: Config, fields: Mapping[str, parts.Field]) -> None:
                 continue
             values[name] = ConfigDict()
             default = field.default
-            if dataclasses.is_dataclass(default):
+            if dataclasses.is_dataclass(default) and not isinstance(default, type):
                 values[name].update(dataclasses.asdict(default))
             elif isinstance(default, Mapping):
                 values[name].update(default)
@@ -198,6 +198,8 @@ def _load_module(path: pathlib.Path) -> ModuleType:
             ]
         )
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -223,7 +225,8 @@ def _where(source: str, path: pathlib.Path, error: Exception) -> str:
 
 def _override(config: Config, name: str, text: str) -> str | None:
     """Set one field; return what is wrong, if anything."""
-    node, path = config, name.split(".")
+    node: Config = config
+    path = name.split(".")
     for i, part in enumerate(path):
         if not isinstance(node, ConfigDict) or part not in node:
             where = ".".join(path[:i])

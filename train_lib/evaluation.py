@@ -78,8 +78,9 @@ def make_embed(
         The function; the network is compiled once, however often it is bound.
     """
 
-    def encode(variables, image):
-        return objective.embed(*variables, {"image": image})
+    def encode(variables: tuple[Tree, Tree], image: jax.Array) -> jax.Array:
+        params, extra = variables
+        return objective.embed(params, extra, {"image": image})
 
     compiled = parallel.parallel_embed(encode, network_input.mesh)
 
@@ -161,7 +162,7 @@ def joined_metrics(evaluations: Mapping[str, Evaluation]) -> Metrics:
 def write_examples(
     workdir: pathlib.Path, examples: list[dict], data: Any, images: Images
 ) -> None:
-    """Write the examples of an evaluation with the pictures of all records in them.
+    """Write the examples of an evaluation with the images of all records in them.
 
     Args:
         workdir: Of the run.
@@ -186,8 +187,12 @@ def write_examples(
     files.write_examples(workdir, examples, shown)
 
 
-def as_rgb(pictures: np.ndarray) -> np.ndarray:
-    """Pictures uint8 [m, h, w, 3] of such, or of floats in 0..1, gray or in color."""
-    if pictures.dtype != np.uint8:
-        pictures = np.uint8(np.clip(pictures * 255 + 0.5, 0, 255))
-    return np.broadcast_to(pictures, (*pictures.shape[:3], 3))
+def as_rgb(images: np.ndarray) -> np.ndarray:
+    """Return images as uint8 [m, h, w, 3].
+
+    Args:
+        images: uint8, or floats in 0..1, [m, h, w, c] with one or three channels.
+    """
+    if images.dtype != np.uint8:
+        images = np.clip(images * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.broadcast_to(images, (*images.shape[:3], 3))

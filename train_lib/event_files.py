@@ -45,7 +45,9 @@ class EventFile:
 
         for tag, value in scalars.items():
             summary = summary_v2.scalar_pb(tag, value)
-            event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
+            event = event_pb2.Event(  # pyright: ignore[reportAttributeAccessIssue]
+                wall_time=time.time(), step=step, summary=summary
+            )
             self._file.add_event(event)
 
     def close(self) -> None:

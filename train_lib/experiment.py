@@ -29,7 +29,7 @@ from train_lib.parallel import AXIS
 from train_lib.schedules import Horizon
 
 # Tags that the loop writes, with kind and direction; see `Objective.metric_facts`.
-LOOP_TAGS = {
+LOOP_TAGS: dict[str, Mapping[str, object]] = {
     "train/loss": {"kind": "loss", "better": "lower"},
     "train/loss_chance": {"kind": "diagnostic", "better": ""},
     "train/lr": {"kind": "diagnostic", "better": ""},
@@ -260,12 +260,12 @@ class Experiment:
                 raise InputError(f"config.evaluate.sets.{name}: {error}") from None
         return evaluators
 
-    def metric_facts(self) -> dict[str, dict[str, str]]:
+    def metric_facts(self) -> dict[str, Mapping[str, object]]:
         """Return kind and direction of what the loop and the method log, by tag."""
         objective = self.objective_class(**fields(self.config.objective))
         return {
             **LOOP_TAGS,
-            **{k: dict(v) for k, v in objective.metric_facts().items()},
+            **{tag: dict(v) for tag, v in objective.metric_facts().items()},
         }
 
 

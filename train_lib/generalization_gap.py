@@ -106,7 +106,8 @@ def make(
             known = metrics.get("diag/queries_with_positive", 1.0)
             loss = float(metrics["train/loss"]) if known > 0 else math.nan
             found.append((loss, float(metrics.get("train/loss_chance", chance(size)))))
-        return np.array(found, np.float64).T
+        losses, chances = np.array(found, np.float64).T
+        return losses, chances
 
     def held_out(state: TrainState) -> dict[str, Metric]:
         (seen, seen_chance), (held, held_chance) = (
@@ -168,4 +169,4 @@ def _metric(
     if m < 2:
         return Metric(mean, n, chance, math.nan, math.nan, *metric_type)
     half = stats.t.ppf(0.975, m - 1) * float(values.std(ddof=1)) / math.sqrt(m)
-    return Metric(mean, n, chance, mean - half, mean + half, *metric_type)
+    return Metric(mean, n, chance, float(mean - half), float(mean + half), *metric_type)

@@ -64,7 +64,12 @@ def restore(
 def _write(network: Network, splits: list, folder: pathlib.Path, view: str = "") -> int:
     """Writes `embeddings.npy` and `records.parquet`, row for row; returns the rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    z = [network.embed(split, np.arange(len(split)), view or None) for split in splits]
+    z = []
+    for split in splits:
+        part = network.embed(split, np.arange(len(split)), view or None)
+        if part is None:
+            raise InputError(f"got view {view!r}, which this network does not embed")
+        z.append(part)
     np.save(folder / "embeddings.npy", np.concatenate(z))
     frame = pd.concat([_frame(split) for split in splits], ignore_index=True)
     frame.attrs = {"workdir": str(network.workdir), "checkpoint": network.step}

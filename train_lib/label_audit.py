@@ -129,7 +129,10 @@ def _lowest(
         for a, k in ways
     ]
     chance = math.log(candidates)
-    hard = label_information.hard_lower_bound(distribution, *pairs, candidates)
+    anchors, positives = pairs
+    hard = label_information.hard_lower_bound(
+        distribution, anchors, positives, candidates
+    )
     value = float(np.mean(soft))
     return {
         "candidates": candidates,

@@ -52,7 +52,7 @@ def scale_by_rates(
 
     def update(updates, state, params=None):
         del params
-        rate = schedule(state.count)
+        rate = jnp.asarray(schedule(state.count))
         updates = jax.tree.map(
             lambda u, held: -(steady if held else rate) * u,
             updates,

@@ -18,6 +18,7 @@ from annotated_types import Interval
 
 from reporting.alarms.common import check as alarm_check
 from reporting.formatting import nearest
+from train_lib.field_types import Config
 
 
 class Kind(NamedTuple):
@@ -250,7 +251,7 @@ def part_fields(kind: str, name: str) -> dict[str, Field]:
     return fields
 
 
-def section_fields(section: str, values: Mapping[str, Any]) -> dict[str, Field]:
+def section_fields(section: str, values: Config) -> dict[str, Field]:
     """Return the fields of a section of the config.
 
     Args:

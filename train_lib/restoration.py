@@ -67,7 +67,8 @@ def _step(checkpoints: Checkpoints, shapes: Any, wanted: str) -> int | None:
     if wanted == "latest":
         return None
     if wanted == "best" and steps:
-        best = checkpoints.restore(shapes).host["best_step"]
+        newest = checkpoints.restore(shapes)
+        best = newest.host["best_step"] if newest else None
         return best if best in steps else None
     if not wanted.isdigit() or int(wanted) not in steps:
         raise InputError(

@@ -1,13 +1,13 @@
 """Learning rates as functions of the step, and what they do when a run is extended."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from annotated_types import Interval
 
-Schedule = Callable[[jax.Array | int], jax.Array]
+Schedule: TypeAlias = Callable[[Any], jax.Array]  # of the step
 
 
 class Horizon(NamedTuple):
@@ -75,7 +75,7 @@ def make_schedule(
 
 
 def extended(
-    policy: Literal["rescale", "continue", "restart"],
+    policy: str,
     old: Horizon,
     step: int,
     total: int,

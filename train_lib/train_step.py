@@ -1,12 +1,13 @@
 """The one training step, the same for every method."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 from jax import lax
 
 from objectives.common.objective import Objective
@@ -16,7 +17,7 @@ Batch = dict[str, jax.Array]
 MEASURE_KEY = 2**29
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class TrainState:
     """All that a step reads and writes.
 
@@ -87,7 +88,8 @@ def make_train_step(
         metrics["train/grad_norm"] = optax.global_norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         updates = jax.tree.map(lambda u: u * state.lr_scale, updates)
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             extra=extra,
@@ -133,5 +135,6 @@ def _views(augment: Callable, rng: jax.Array, batch: Batch, axis_name: str | Non
     if axis_name is not None:
         net_key = jax.random.fold_in(net_key, lax.axis_index(axis_name))
     batch = augment(view_key, batch)
-    seen = {f"diag/{name}": x for name, x in batch.pop("diag", {}).items()}
-    return batch, seen, net_key
+    logged: dict[str, jax.Array] = dict(batch.pop("diag", {}))
+    logged = {f"diag/{name}": x for name, x in logged.items()}
+    return batch, logged, net_key

@@ -1,5 +1,6 @@
 """The loop: steps, logging, evaluation, checkpoints, and how a run ends."""
 
+import dataclasses
 import pathlib
 import signal
 import time
@@ -184,7 +185,7 @@ def _first_state(run: Run) -> TrainState:
     """Return the state before the first step, on the host."""
     state = run_setup.random_state(run)
     params, extra = pretrained.start_from(run.experiment, state.params, state.extra)
-    return state.replace(params=params, extra=extra)
+    return dataclasses.replace(state, params=params, extra=extra)
 
 
 def _start_embed(run: Run, fresh: TrainState) -> Embed:
@@ -274,7 +275,7 @@ def _evaluate(
             config.train.monitor, progress.lr_scale,
         )  # fmt: skip
         scale = np.float32(progress.lr_scale)
-        state = state.replace(lr_scale=parallel.put_state(scale, run.mesh))
+        state = dataclasses.replace(state, lr_scale=parallel.put_state(scale, run.mesh))
     if final and config.evaluate.examples:
         evaluation.write_examples(
             run.workdir,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from reporting import formatting
 from reporting import run_dir as files
 from reporting.gates import decisions
-from reporting.history import History
+from reporting.history import Event, History
 from train_lib.event_files import Board, open_board
 
 HEARTBEAT_SECONDS = 10
@@ -81,7 +81,7 @@ class Writer:
 
     def event(
         self, kind: str, step: int, epoch: float, metrics: Mapping, **fields: Any
-    ) -> dict:
+    ) -> Event:
         """Appends an event; train and eval events also go to TensorBoard."""
         event = self.run_dir.append_event(
             kind, step=step, epoch=epoch, metrics=metrics, **fields
