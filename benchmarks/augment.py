@@ -1,8 +1,8 @@
-"""Two views of each picture, against Pillow: `python -m benchmarks.augment`.
+"""Two views of each image, against Pillow: `python -m benchmarks.augment`.
 
-Both sides make MoCo v3's two views of the same pictures at full strength, in one
-process, by turns. Pillow works picture by picture in as many threads as there are
-cores, as a data loader would; ours is one jitted function of the batch. A picture
+Both sides make MoCo v3's two views of the same images at full strength, in one
+process, by turns. Pillow works image by image in as many threads as there are
+cores, as a data loader would; ours is one jitted function of the batch. An image
 counts once though two views are made of it.
 """
 
@@ -87,10 +87,10 @@ def main() -> int:
     )
     for name, rate, top in zip(("akin", "Pillow"), rates, best, strict=True):
         print(
-            f"{name:8}{rate:8.0f} ({top:.0f}) pictures/s, both views of each; "
+            f"{name:8}{rate:8.0f} ({top:.0f}) images/s, both views of each; "
             f"{2 * rate:.0f} ({2 * top:.0f}) views/s"
         )
-    print(f"ratio   {rates[0] / rates[1]:8.2f}; required {args.required:g} pictures/s")
+    print(f"ratio   {rates[0] / rates[1]:8.2f}; required {args.required:g} images/s")
     return 0 if rates[0] >= args.required else 1
 
 

@@ -1,7 +1,7 @@
 """Records other libraries' networks: `python -m benchmarks.record_torch_weights`.
 
 For networks of torchvision, timm and Hugging Face's transformers, writes names and
-shapes of their tensors and features of fixed pictures, with the weights that
+shapes of their tensors and features of fixed images, with the weights that
 tests/models/published.py makes by name; and a file of `torch.save` with the kinds of
 tensors there are. The tests then need no torch.
 """
@@ -91,7 +91,7 @@ def record(name: str) -> None:
     weights = published.state_dict(facts)
     network.load_state_dict({k: torch.tensor(v) for k, v in weights.items()})
     network.eval()
-    x = torch.tensor(published.pictures(*shape)).permute(0, 3, 1, 2)
+    x = torch.tensor(published.images(*shape)).permute(0, 3, 1, 2)
     outputs = features(x).numpy()
     np.savez_compressed(published.RECORDED / name, **facts, outputs=outputs)
     print(f"{name}: {outputs.shape}, largest {np.abs(outputs).max():.3g}")

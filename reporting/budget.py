@@ -31,7 +31,7 @@ def of_run(
     train, evaluate = (config.get(name) or {} for name in ("train", "evaluate"))
     if not epoch_steps and history.epoch > 0:
         epoch_steps = round(history.step / history.epoch)
-    pictures = (config.get("transform") or {}).get("name") == "image"
+    shows_images = (config.get("transform") or {}).get("name") == "image"
     return forecast(
         history,
         batch_size=train.get("batch_size"),
@@ -42,7 +42,7 @@ def of_run(
         price_per_hour=train.get("price_per_hour") or 0.0,
         gates=(config.get("gates") or {}) if gates is None else gates,
         began=segments[0].get("time") if segments else None,
-        unit="images" if pictures else "records",
+        unit="images" if shows_images else "records",
     )
 
 

@@ -33,15 +33,15 @@ def write(folder: Path | str) -> dict:
     run = RunDir(folder)
     report = content.assemble(run)
     exports.write(folder, run.history)
-    pictures = run_figures.write(folder, run.history)
-    pictures |= motion_figures.write(folder, report["data"])
+    images = run_figures.write(folder, run.history)
+    images |= motion_figures.write(folder, report["data"])
     if (path := result_sheet.write(folder)) is not None:
-        pictures["examples"] = [path]
+        images["examples"] = [path]
     page = {
         "report": report,
         "title": report["recipe"] or folder.resolve().name,
         "folder": folder.resolve().name,
-        "sections": sections.build(run, report, pictures),
+        "sections": sections.build(run, report, images),
     }
     render.render(folder, page)
     write_json(folder / f"{run_dir.REPORT}.json", report)

@@ -255,20 +255,20 @@ def read_environment(workdir: Path | str) -> dict:
 
 
 def write_examples(
-    workdir: Path | str, queries: list[dict], pictures: Mapping[int, np.ndarray]
+    workdir: Path | str, queries: list[dict], images: Mapping[int, np.ndarray]
 ) -> None:
     """Write `examples.json` and `thumbnails.npz`.
 
     Args:
         workdir: The run's directory.
         queries: What an evaluator's `examples` returns.
-        pictures: Uint8 [s, s, 3] by record id, for every id that the queries name.
+        images: Uint8 [s, s, 3] by record id, for every id that the queries name.
     """
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{THUMBNAILS}.{os.getpid()}.tmp"
     with open(draft, "wb") as file:
-        arrays: dict[str, Any] = {str(int(k)): v for k, v in pictures.items()}
+        arrays: dict[str, Any] = {str(int(k)): v for k, v in images.items()}
         np.savez_compressed(file, **arrays)
     os.replace(draft, folder / THUMBNAILS)
     write_json(folder / EXAMPLES, queries)
@@ -284,13 +284,13 @@ def read_examples(workdir: Path | str) -> tuple[list[dict], dict[int, np.ndarray
     queries = read_queries(workdir)
     try:
         with np.load(Path(workdir) / THUMBNAILS, allow_pickle=False) as archive:
-            pictures = {int(key): archive[key] for key in archive.files}
+            images = {int(key): archive[key] for key in archive.files}
     except FileNotFoundError:
-        pictures = {}
+        images = {}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         logging.warning("%s cannot be read: %s", THUMBNAILS, error)
-        pictures = {}
-    return queries, pictures
+        images = {}
+    return queries, images
 
 
 def checkpoint_steps(workdir: Path | str) -> list[int]:

@@ -11,7 +11,7 @@ from train_lib import evaluation, validation
 from train_lib.config import Recipe
 from train_lib.experiment import Experiment
 
-CELL = 192  # side of a picture in the PNG of one record
+CELL = 192  # side of an image in the PNG of one record
 
 
 def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
@@ -31,13 +31,13 @@ def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
     transform = experiment.transform
     titles = transform.preview_titles
     drawn = jax.jit(transform.preview)(rng, batch)
-    columns = [evaluation.as_rgb(np.asarray(pictures)) for pictures in drawn]
+    columns = [evaluation.as_rgb(np.asarray(images)) for images in drawn]
     table = list(zip(*columns, strict=True))
     names = [split.table["name"][row] for row in rows]
     blank = [""] * (len(titles) - 1)
-    for i, (name, pictures) in enumerate(zip(names, table, strict=True)):
+    for i, (name, images) in enumerate(zip(names, table, strict=True)):
         sheet = contact_sheet.contact_sheet(
-            [pictures], cell=CELL, captions=[[name, *blank]], titles=titles
+            [images], cell=CELL, captions=[[name, *blank]], titles=titles
         )
         contact_sheet.save_png(sheet, output / f"sample_{i:03}.png")
     sheet = contact_sheet.contact_sheet(

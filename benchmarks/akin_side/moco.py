@@ -1,4 +1,4 @@
-"""Our side of the step benchmark on pictures: EfficientNet-B0, views, MoCo v3."""
+"""Our side of the step benchmark on images: EfficientNet-B0, views, MoCo v3."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Our side of the step benchmark on pictures: ResNet-18, views, SimSiam."""
+"""Our side of the step benchmark on images: ResNet-18, views, SimSiam."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
 """The same step on scans in PyTorch: simulation, network, triplets, AdamW.
 
 The simulation is written as the field's libraries do it, whole batches at a time: coil
-pictures, two-dimensional transform, noise on all of k-space, mask, transform back.
+images, two-dimensional transform, noise on all of k-space, mask, transform back.
 """
 
 import math
@@ -71,7 +71,7 @@ class Simulation:
         row, column = self.grid[0] - shift[:, 0], self.grid[1] - shift[:, 1]
         cos, sin = turn.cos(), turn.sin()
         row, column = cos * row - sin * column, sin * row + cos * column
-        picture = u[:, 0, 0, None, None].expand(n, self.size, self.size) * 0.1
+        image = u[:, 0, 0, None, None].expand(n, self.size, self.size) * 0.1
         for i in range(ELLIPSES):
             y, x, a, b, angle, value = (u[:, i, j, None, None] for j in range(6))
             y, x = row - 0.6 * (y - 0.5), column - 0.6 * (x - 0.5)
@@ -81,8 +81,8 @@ class Simulation:
             cover = ((1 - radius) * torch.minimum(a, b) * self.size / 2 + 0.5).clamp(
                 0, 1
             )
-            picture = torch.lerp(picture, value.expand_as(picture), cover)
-        return picture
+            image = torch.lerp(image, value.expand_as(image), cover)
+        return image
 
     @torch.no_grad()
     def __call__(self, n: int) -> list[torch.Tensor]:

@@ -244,9 +244,9 @@ class CandidatePool:
         threshold = np.maximum(self.threshold, lowest)
         groups = maxima.shape[1]
         hits = np.flatnonzero(maxima >= threshold[:, None])
-        crowded = np.bincount(hits // groups, minlength=len(threshold)) > self.most
-        if crowded.any():
-            threshold[crowded] = np.inf
+        dense = np.bincount(hits // groups, minlength=len(threshold)) > self.most
+        if dense.any():
+            threshold[dense] = np.inf
             hits = np.flatnonzero(maxima >= threshold[:, None])
         self.threshold = threshold
         line, group = np.divmod(hits, groups)

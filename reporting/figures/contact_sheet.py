@@ -1,4 +1,4 @@
-"""Sheets of small pictures: previews of views, galleries of neighbors."""
+"""Sheets of small images: previews of views, galleries of neighbors."""
 
 import pathlib
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ def contact_sheet(
     """Return images laid out in rows and columns.
 
     Args:
-        rows: Uint8 [h, w, 3] pictures of any size, row by row; rows may differ in
+        rows: Uint8 [h, w, 3] images of any size, row by row; rows may differ in
             length, and None leaves a cell empty.
-        cell: Side of a cell in pixels. A picture is scaled to fit, its shape kept.
+        cell: Side of a cell in pixels. An image is scaled to fit, its shape kept.
         captions: A line of text below each cell, shortened to the cell's width.
         colors: RGB of the frame around each cell, None for a neutral one.
         titles: A line of text above each column.
@@ -36,10 +36,10 @@ def contact_sheet(
         border: Width of the frame in pixels.
 
     Returns:
-        An RGB picture.
+        An RGB image.
 
     Raises:
-        ValueError: If there is no picture, one is not uint8 [h, w, 3], or captions or
+        ValueError: If there is no image, one is not uint8 [h, w, 3], or captions or
             colors do not go with the rows.
     """
     widest = _check(rows, captions, colors, titles)
@@ -54,14 +54,14 @@ def contact_sheet(
         text = _shortened(title, font, cell)
         draw.text((gap + j * step_x, gap // 2), text, fill=_INK, font=font)
     for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            if picture is None:
+        for j, image in enumerate(row):
+            if image is None:
                 continue
             x, y = gap + j * step_x, head + i * step_y
             color = colors[i][j] if colors is not None else None
             corner = (x + cell + 2 * border - 1, y + cell + 2 * border - 1)
             draw.rectangle((x, y, *corner), outline=color or _FRAME, width=border)
-            _paste(sheet, picture, x + border, y + border, cell)
+            _paste(sheet, image, x + border, y + border, cell)
             if captions is not None:
                 text = _shortened(captions[i][j], font, cell + 2 * border)
                 draw.text((x, corner[1] + 1), text, fill=_INK, font=font)
@@ -80,7 +80,7 @@ def _check(rows, captions, colors, titles) -> int:
     """Return the number of columns."""
     lengths = [len(row) for row in rows]
     if not any(lengths):
-        raise ValueError("a contact sheet needs at least one picture, got none")
+        raise ValueError("a contact sheet needs at least one image, got none")
     for name, table in (("captions", captions), ("colors", colors)):
         if table is not None and [len(row) for row in table] != lengths:
             raise ValueError(f"{name} must have one entry a cell: rows of {lengths}")
@@ -89,18 +89,18 @@ def _check(rows, captions, colors, titles) -> int:
     return max(lengths)
 
 
-def _paste(sheet, picture, x, y, cell):
-    """Scale a picture into the square at (x, y), centered."""
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+def _paste(sheet, image, x, y, cell):
+    """Scale an image into the square at (x, y), centered."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
-            f"a picture must be uint8 [h, w, 3], got {picture.dtype} {picture.shape}"
+            f"an image must be uint8 [h, w, 3], got {image.dtype} {image.shape}"
         )
-    high, wide = picture.shape[:2]
+    high, wide = image.shape[:2]
     scale = cell / max(high, wide)
     size = (max(1, round(wide * scale)), max(1, round(high * scale)))
     # Small views are shown by their pixels, large originals are averaged down.
     way = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS
-    scaled = Image.fromarray(picture).resize(size, way)
+    scaled = Image.fromarray(image).resize(size, way)
     sheet.paste(scaled, (x + (cell - size[0]) // 2, y + (cell - size[1]) // 2))
 
 

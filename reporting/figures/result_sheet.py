@@ -20,14 +20,14 @@ def write(folder: Path | str) -> Path | None:
     """Draw `figures/examples.png` from `examples.json` and `thumbnails.npz`.
 
     Returns:
-        The picture's path, or None where the run has left no gallery.
+        The image's path, or None where the run has left no gallery.
     """
-    queries, pictures = run_dir.read_examples(folder)
+    queries, images = run_dir.read_examples(folder)
     queries = [q for q in queries if q.get("neighbors")]
-    if not queries or not pictures:
+    if not queries or not images:
         return None
     path = Path(folder) / run_dir.FIGURES / "examples.png"
-    return contact_sheet.save_png(draw(queries, pictures), path)
+    return contact_sheet.save_png(draw(queries, images), path)
 
 
 def draw(

@@ -115,11 +115,11 @@ def scores(runs: Mapping[str, History]) -> list[Figure]:
             frame = history.series(tag, "eval")
             if frame.empty:
                 continue
-            color, dash, mark = style(runs, name)
+            color, dash, symbol = style(runs, name)
             x = frame["epoch"]
             axis.fill_between(x, frame["low"], frame["high"], color=color, alpha=0.14)
             axis.plot(
-                x, frame["value"], color=color, linestyle=dash, marker=mark, ms=3.5,
+                x, frame["value"], color=color, linestyle=dash, marker=symbol, ms=3.5,
                 lw=1.6, label=name,
             )  # fmt: skip
             _chance(axis, frame["chance"].dropna(), color)
@@ -131,7 +131,7 @@ def scores(runs: Mapping[str, History]) -> list[Figure]:
 
 
 def style(runs: Iterable[str], name: str) -> tuple[str, Any, str]:
-    """Color, dash and mark of a run, the same in every figure."""
+    """Color, dash and symbol of a run, the same in every figure."""
     place = list(runs).index(name) % len(STYLES)
     color, dash = STYLES[place]
     return str(color), dash, MARKS[place]

@@ -1,4 +1,4 @@
-"""Search results as a table, as JSON, and as a picture."""
+"""Search results as a table, as JSON, and as an image."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a report says, in order: titles, sentences, tables and pictures as text."""
+"""What a report says, in order: titles, sentences, tables and images as text."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,14 +35,14 @@ RULES = (
 def build(
     run: RunDir,
     report: Mapping,
-    pictures: Figures,
+    images: Figures,
 ) -> list[Section]:
     """Return the sections of a report, without its verdict.
 
     Args:
         run: The workdir.
         report: What `content.assemble` gives.
-        pictures: Name to PNG; the gallery under "examples".
+        images: Name to PNG; the gallery under "examples".
     """
     data = dict(report["data"])
     pseudo_labels = data.pop("pseudo_labels", None)
@@ -50,13 +50,13 @@ def build(
     return [
         about_gates(report["gates"]),
         _alarms(report),
-        _curves(pictures),
+        _curves(images),
         about_metrics(metrics),
         _evaluations(run, report["gates"]),
-        _gallery(run.path, pictures),
+        _gallery(run.path, images),
         about_data(data),
         *data_sections.about_labels(run.audit, data),
-        *([about_pseudo_labels(pseudo_labels, pictures)] if pseudo_labels else []),
+        *([about_pseudo_labels(pseudo_labels, images)] if pseudo_labels else []),
         run_sections.about_candidates(metrics, run.config),
         run_sections.about_time(
             report["budget"], report["throughput"], run.history, segments
@@ -220,7 +220,7 @@ def _metric_row(tag: str, metric: Mapping, baselines: Iterable[str]) -> list[str
     return [*row, ABSENT if times is None else f"{number(times)} ×"]
 
 
-def _curves(pictures: Figures) -> Section:
+def _curves(images: Figures) -> Section:
     captions = {
         "loss": "Loss with its chance level; resumes dotted.",
         "training": "Loss of records trained on and of as many held out, with 95 % "
@@ -230,7 +230,7 @@ def _curves(pictures: Figures) -> Section:
     }
     shown = [
         (captions.get(name, _caption(name)), paths)
-        for name, paths in pictures.items()
+        for name, paths in images.items()
         if name not in ("examples", "motion")
     ]
     text = [] if shown else ["Nothing has been logged yet."]
@@ -266,11 +266,11 @@ def _evaluations(run: RunDir, judged: Mapping[str, dict]) -> Section:
     return Section("Evaluations", text, tables=[Table(header, rows[-MOST_ROWS:])])
 
 
-def _gallery(folder: Path | str, pictures: Figures) -> Section:
-    if "examples" not in pictures:
+def _gallery(folder: Path | str, images: Figures) -> Section:
+    if "examples" not in images:
         return Section("Examples", ["The run has left no examples."])
     caption = "Queries on the left, neighbors by rank: right in blue, wrong in orange."
-    section = Section("Examples", figures=[(caption, pictures["examples"])])
+    section = Section("Examples", figures=[(caption, images["examples"])])
     if sentences := result_sheet.summary(folder):
         section.text.append(sentences)
     return section
@@ -284,7 +284,7 @@ def about_data(given: Mapping[str, Any]) -> Section:
     return section
 
 
-def about_pseudo_labels(motion: Mapping[str, Any], pictures: Figures) -> Section:
+def about_pseudo_labels(motion: Mapping[str, Any], images: Figures) -> Section:
     """Return a section on labels made from motion."""
     segments = [last - first + 1 for _, first, last in motion["segments"]]
     still = f"percentile {number(motion['percentile'])}"
@@ -317,9 +317,9 @@ def about_pseudo_labels(motion: Mapping[str, Any], pictures: Figures) -> Section
             "No frame has another of its label: a loss of labels has no positive."
         )
         section.items.append(("bad", sentences))
-    if "motion" in pictures:
+    if "motion" in images:
         caption = (
             "Motion between frames; still segments shaded, clips end at the lines."
         )
-        section.figures.append((caption, pictures["motion"]))
+        section.figures.append((caption, images["motion"]))
     return section

@@ -68,8 +68,8 @@ def write(folder: Path | str, stages: Sequence[Path | str]) -> dict:
     ]
     if pseudo_labels := last["data"].get("pseudo_labels"):
         motion = _copied(folder, stages[-1], "motion.svg")
-        pictures = {"motion": motion} if motion else {}
-        parts.append(sections.about_pseudo_labels(pseudo_labels, pictures))
+        images = {"motion": motion} if motion else {}
+        parts.append(sections.about_pseudo_labels(pseudo_labels, images))
     page = {
         "report": whole,
         "title": " then ".join(names),

@@ -61,7 +61,7 @@ def test_every_copy_starts_as_the_runs_network_and_heads_stay(tmp_path):
     saved = save_run(tiny("triplet_mri", seed=5, transform__coils=1), tmp_path)
     config = tiny("triplet_mri", transform__coils=1, model__init_from=tmp_path)
     moco = tiny("moco_effnet", model__init_from=tmp_path)
-    # Scans of one coil have two channels: a picture has three, so it does not fit.
+    # Scans of one coil have two channels: an image has three, so it does not fit.
     state = first_state(moco)
     with pytest.raises(InputError, match="another network"):
         pretrained.start_from(moco, state.params, state.extra)

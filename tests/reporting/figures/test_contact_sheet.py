@@ -75,8 +75,8 @@ def test_saving_makes_the_folder_and_reads_back(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "extra", "message"),
     [
-        ([], {}, "at least one picture"),
-        ([[]], {}, "at least one picture"),
+        ([], {}, "at least one image"),
+        ([[]], {}, "at least one image"),
         ([[plain(RED)]], {"captions": [["a", "b"]]}, "captions"),
         ([[plain(RED)]], {"colors": []}, "colors"),
         ([[plain(RED)]], {"titles": ["a", "b"]}, "titles: 1 expected, got 2"),
