@@ -193,7 +193,9 @@ def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
     if spec["outside_interval"]:
         extent = interval(last.get("low"), last.get("high"))
         other = interval(level["low"], level["high"])
-        note += f"; {extent} lies {'' if apart else 'not '}clear of {other}"
+        joint = "; its interval" if apart or not reached else ", but its interval"
+        relation = "does not overlap with" if apart else "overlaps with"
+        note += f"{joint} {extent} {relation} {other}"
     return result | {"passed": reached and apart, "note": note}
 
 

@@ -191,8 +191,8 @@ def test_failed_gate(tmp_path):
     result = assemble(fake.make(tmp_path, brand=0.33))
     assert result["outcome"] == "FAIL"
     assert report.exit_code(result) == 3
-    # .33 is above the baseline of .30, but .29 … .37 is not clear of .26 … .34.
-    assert "not clear of 0.260 … 0.340" in result["verdict"]
+    # .33 is above the baseline of .30, but .29 … .37 overlaps with .26 … .34.
+    assert "overlaps with 0.260 … 0.340" in result["verdict"]
     assert [a["name"] for a in result["alarms"]] == ["not_above_baseline"]
 
 
