@@ -94,7 +94,7 @@ def get_config(arg: str = "") -> ConfigDict:
     }
     config.gates = {
         "loss": base.gate("train/loss", "<", -0.8),
-        "not_collapsed": base.gate("eval/geometry/embedding_std_ratio", ">", 0.5),
+        "not_collapsed": base.gate("eval/geometry/embedding_std_ratio", ">", 0.4),
         "above_pixels": above("baseline:pixels", required=False),
         "above_untrained": above("baseline:untrained", required=False),
     }
