@@ -17,7 +17,8 @@ def get_config() -> ConfigDict:
     config.schedule = {"name": "cosine"}
     # The learning rate ends where the run ends.
     config.schedule.epochs = config.train.get_oneway_ref("epochs")
-    config.evaluate = {"sets": {}}
+    config.optimizer = {"name": "adamw", "no_decay": ("1d",)}
+    config.evaluate = {"sets": {"geometry": {"name": "geometry"}}}
     config.gates = {}
     return config
 

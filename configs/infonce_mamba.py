@@ -29,30 +29,15 @@ SIMPLE = ("persistence", "mean", "fitted_average", "exponential_average", "ridge
 def get_config(arg: str = "") -> ConfigDict:
     """Return the recipe; `arg` names variants, separated by commas."""
     config = base.get_config()
-    config.data = {
-        "name": "topics",
-        "train": 3000,
-        "validation": 300,
-        "length": 24,
-        "topics": 4,
-        "topic": 0.25,
-        "stay": 0.35,
-        "move": 0.7,
-        "noise": 0.9,
-        "cross_article_negatives": 4,
-    }
+    config.data = {"name": "topics"}
     config.transform = {"name": "corruption", "context": 5, "width": 64}
     config.model = {"name": "mamba", "width": 128, "layers": 2, "states": 8}
     config.objective = {"name": "next_vector", "same_article_negatives": 0}
-    config.optimizer = {
-        "name": "adamw",
-        "learning_rate": 2e-3,
-        "weight_decay": 0.05,
-        "b2": 0.99,
-        "clip_norm": 1.0,
-        # By name: a_log has two axes and is no matrix.
-        "no_decay": ("1d", "a_log$"),
-    }
+    # By name: a_log has two axes and is no matrix.
+    config.optimizer.update(
+        learning_rate=2e-3, weight_decay=0.05, b2=0.99, clip_norm=1.0,
+        no_decay=("1d", "a_log$"),
+    )  # fmt: skip
     config.schedule.update(warmup_epochs=1.0, patience=0)
     config.train.update(
         batch_size=256, log_every_steps=20, checkpoint_every_epochs=2.0,
@@ -60,7 +45,7 @@ def get_config(arg: str = "") -> ConfigDict:
     )  # fmt: skip
     config.evaluate.update(baselines=(*SIMPLE, "best", "untrained"), examples="next")
     config.evaluate.sets = {
-        "next": {"name": "next_vector", "k": (1, 5, 10, 50), "max_queries": 10_000},
+        "next": {"name": "next_vector", "max_queries": 10_000},
         "geometry": {"name": "geometry"},
     }
     config.gates = {

@@ -68,24 +68,18 @@ def get_config(arg: str = "") -> ConfigDict:
         "hidden_dim": 512,
         "proj_dim": 128,
     }
-    config.optimizer = {
-        "name": "adamw",
-        "learning_rate": 2e-2,
-        "weight_decay": 0.1,
-        "no_decay": ("1d",),
-    }
+    config.optimizer.update(learning_rate=2e-2, weight_decay=0.1)
     config.schedule.warmup_epochs = 0.5
     config.train.update(
         epochs=7.0, checkpoint_every_epochs=2.0, monitor="eval/brand/recall@1",
         threads=2, prefetch=16,
     )  # fmt: skip
     config.evaluate.update(every_epochs=7.0, examples="brand")
-    config.evaluate.sets = {
-        "instance": {"name": "instance"},
-        "brand": {"name": "retrieval", "relevance": "label"},
-        "codes": {"name": "retrieval", "relevance": "codes"},
-        "geometry": {"name": "geometry"},
-    }
+    config.evaluate.sets.update(
+        instance={"name": "instance"},
+        brand={"name": "retrieval"},
+        codes={"name": "retrieval", "relevance": "codes"},
+    )
     config.gates = {
         "learned": base.gate("train/loss", "<=", "chance", times=0.7),
         "not_collapsed": base.gate("eval/geometry/embedding_std_ratio", ">=", 0.5),
@@ -122,7 +116,6 @@ def _marks(config: ConfigDict) -> None:
     del config.evaluate.sets["brand"]
     config.evaluate.sets.concept = {
         "name": "retrieval",
-        "relevance": "label",
         "gallery_split": "all",
         "cross": "source",
     }

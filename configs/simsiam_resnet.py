@@ -34,12 +34,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = {
         "name": "speckle",
         "clips": 40,
-        "frames": 48,
-        "size": (64, 80),
-        "cycles": 1.5,
-        "delta": 1,
-        "label": "phase",
-        "bins": 12,
         "val_fraction": 0.3,
     }
     config.transform = {

@@ -28,34 +28,18 @@ from configs import base
 def get_config(arg: str = "") -> ConfigDict:
     """Return the recipe; `arg` names variants, separated by commas."""
     config = base.get_config()
-    config.data = {
-        "name": "phantoms",
-        "train": 800,
-        "validation": 200,
-        "offset": -1,
-        "distractors": 9800,
-        "near_duplicates": 4,
-    }
+    config.data = {"name": "phantoms"}
     config.transform = {
         "name": "undersampling",
         "size": 128,
         "coils": 8,
-        "combine": "channels",
-        "offset": -1,
         "snr": 20.0,
-        "rotate": 10.0,
-        "shift": 2.0,
         "view1": {"acceleration": 4.0, "center_fraction": 0.08},
         "view2": {"acceleration": 8.0, "center_fraction": 0.04},
     }
     config.model = {"name": "cnn"}
-    config.objective = {"name": "triplet", "margin": 1.0, "mining": "batch_hard"}
-    config.optimizer = {
-        "name": "adamw",
-        "learning_rate": 1.6e-2,
-        "weight_decay": 1e-4,
-        "no_decay": ("1d",),
-    }
+    config.objective = {"name": "triplet", "margin": 1.0}
+    config.optimizer.update(learning_rate=1.6e-2, weight_decay=1e-4)
     config.schedule.update(name="plateau", factor=0.5, patience=2)
     config.train.update(
         batch_size=16, patience=5, monitor="eval/pairs/hard_loss", monitor_mode="min"

@@ -12,13 +12,12 @@ import pkgutil
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from annotated_types import Interval
 
 from reporting.alarms.common import check as alarm_check
 from reporting.formatting import nearest
-from train_lib.field_types import Config
 
 
 class Kind(NamedTuple):
@@ -57,9 +56,9 @@ class Field(NamedTuple):
     default: Any
 
 
+# A section of the config: an `ml_collections.ConfigDict` or a mapping.
+Section: TypeAlias = Any
 REQUIRED = inspect.Parameter.empty
-
-Width = Annotated[int, Interval(ge=1, le=2**20)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -251,7 +250,7 @@ def part_fields(kind: str, name: str) -> dict[str, Field]:
     return fields
 
 
-def section_fields(section: str, values: Config) -> dict[str, Field]:
+def section_fields(section: str, values: Section) -> dict[str, Field]:
     """Return the fields of a section of the config.
 
     Args:

@@ -1,5 +1,6 @@
 """Every recipe is valid in every variant, and runs from data to verdict when shrunk."""
 
+import ast
 import importlib.util
 import json
 import pathlib
@@ -233,3 +234,32 @@ def test_a_gallery_that_the_data_cannot_fill_ends_with_2(tmp_path, capsys, monke
     error = capsys.readouterr().err
     assert "config.evaluate.sets.hard: got a gallery of 32" in error
     assert "Traceback" not in error
+
+
+def count_fields(function):
+    """Return how many fields a function sets to a value, names of parts aside."""
+    count = 0
+    for node in ast.walk(function):
+        pairs = []
+        if isinstance(node, ast.Dict):
+            pairs = list(zip(node.keys, node.values, strict=True))
+        elif isinstance(node, ast.Call):
+            pairs = [(k.arg and ast.Constant(k.arg), k.value) for k in node.keywords]
+        count += sum(
+            isinstance(key, ast.Constant)
+            and key.value != "name"
+            and not isinstance(value, ast.Dict | ast.Call)
+            for key, value in pairs
+        )
+    return count
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_main_body_of_a_recipe_has_at_most_40_fields(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (body,) = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == "get_config"
+    ]
+    assert count_fields(body) <= 40
