@@ -7,7 +7,8 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-STANDARD = set(__import__("sys").stdlib_module_names)
+# Every folder may import what describes the fields of a config.
+STANDARD = {*__import__("sys").stdlib_module_names, "field_types"}
 OURS = {
     "configs", "losses", "models", "objectives", "input_pipeline", "evaluators",
     "train_lib", "reporting", "benchmarks", "main",
@@ -35,6 +36,7 @@ ALLOWED = {
         "input_pipeline", "evaluators", "reporting", "annotated_types",
     },
     "main": {"jax", "absl", "train_lib", "reporting", "input_pipeline"},
+    "field_types": {"annotated_types", "ml_collections"},
     "akin": {"numpy", "PIL", "train_lib", "reporting", "input_pipeline"},
 }  # fmt: skip
 

@@ -15,9 +15,10 @@ import typing
 import annotated_types as at
 import pytest
 
+import field_types
 import main
 from train_lib import config as config_lib
-from train_lib import field_types, parts, validation
+from train_lib import parts, validation
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPES = sorted(

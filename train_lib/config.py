@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+import field_types
+from field_types import Config
 from reporting.formatting import nearest
 from reporting.gates.judgment import DEFAULTS as GATE_DEFAULTS
-from train_lib import field_types, parts
+from train_lib import parts
 from train_lib.errors import InputError
-from train_lib.field_types import Config
 
 # Sections whose `name` decides which fields there are.
 NAMED = ("model", "objective", "data", "transform", "optimizer", "schedule")

@@ -12,13 +12,13 @@ from evaluators.baselines.common.baseline import Images
 from evaluators.common.evaluator import Evaluation, EvaluatorBase
 from evaluators.common.metric import Metrics
 from evaluators.common.protocols import Embed
+from field_types import Config
 from input_pipeline import loader
 from input_pipeline.dataset import Split
 from objectives.common.objective import Objective, Tree
 from reporting import run_dir as files
 from train_lib import parallel
 from train_lib.experiment import Experiment
-from train_lib.field_types import Config
 
 BindEmbed: TypeAlias = Callable[[Tree, Tree], Embed]
 # Columns that no view and no network looks at.

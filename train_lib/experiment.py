@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from evaluators.baselines.common.baseline import BaselineBase
 from evaluators.common.evaluator import Context as EvaluatorContext
 from evaluators.common.evaluator import EvaluatorBase
+from field_types import Config
 from input_pipeline import loader
 from input_pipeline.dataset import Data, Split
 from objectives.common.accumulation import separately
@@ -24,7 +25,6 @@ from objectives.common.objective import Context, Objective, Positives, Tree
 from reporting import loop_tags
 from train_lib import optimizers, parts, schedules
 from train_lib.errors import InputError
-from train_lib.field_types import Config
 from train_lib.parallel import AXIS
 from train_lib.schedules import Horizon
 

@@ -10,10 +10,10 @@ import numpy as np
 from absl import logging
 
 from evaluators.common.protocols import Embed
+from field_types import Config
 from train_lib import evaluation, parallel, restoration
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
-from train_lib.field_types import Config
 
 Tree = Any
 PROJECTOR = "projector"

@@ -6,13 +6,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from field_types import Config
 from objectives.common.objective import Objective
 from reporting import run_dir as files
 from train_lib import train_step
 from train_lib.checkpoints import Checkpoints, Restored
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
-from train_lib.field_types import Config
 from train_lib.schedules import Horizon
 
 

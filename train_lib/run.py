@@ -12,12 +12,12 @@ from evaluators.baselines.common.baseline import Images
 from evaluators.common.evaluator import EvaluatorBase
 from evaluators.common.metric import Metrics
 from evaluators.common.protocols import Embed
+from field_types import Config
 from input_pipeline.dataset import Data
 from objectives.common.objective import Objective, Tree
 from train_lib import schedules
 from train_lib.checkpoints import Checkpoints
 from train_lib.experiment import Experiment
-from train_lib.field_types import Config
 from train_lib.progress import Progress
 from train_lib.train_step import Batch, TrainState
 

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+import field_types
+from field_types import Config
 from reporting import loop_tags
 from reporting.alarms.common import check as alarm_check
 from reporting.formatting import nearest
 from reporting.gates import validation as gate_validation
-from train_lib import experiment, field_types, parts
+from train_lib import experiment, parts
 from train_lib.config import ConfigError, Recipe
 from train_lib.experiment import Build, Experiment
-from train_lib.field_types import Config
 
 # Name of the held-out loss, which no set of evaluators may have.
 LOSS_SET = loop_tags.LOSS_GAP.split("/")[1]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Interval
 
+import field_types
 from input_pipeline import dataset, field_checks
 from input_pipeline.formats import vectors as vector_format
 from input_pipeline.records import windows
@@ -62,7 +63,7 @@ def load(
     Raises:
         DataError: If the file does not hold such vectors, or too many are faulty.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     file = vector_format.open_vectors(
         path, key=key, width=width, cache=cache, progress=progress
     )

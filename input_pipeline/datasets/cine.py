@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
+import field_types
 from input_pipeline import dataset, field_checks
 from input_pipeline.formats import arrays as array_format
 from input_pipeline.formats.cine import arrays as cine_arrays
@@ -94,7 +95,7 @@ def load(
     Raises:
         DataError: If files, table or fields do not fit; lists the choices.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(label=label, reference=reference)
     cine = _read(
         path,

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from input_pipeline import dataset, field_checks
+import field_types
+from input_pipeline import dataset
 from input_pipeline.cache import blocks as blocks_lib
 from input_pipeline.cache import prepared
 from input_pipeline.formats import image as image_format
@@ -66,7 +67,7 @@ def load(
         DataError: If there is nothing to read, too much is rejected, or labels.csv is
             at fault.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(path=path)
     root = pathlib.Path(path).expanduser().resolve()
     files = label_table.scan(root)

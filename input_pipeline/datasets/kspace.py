@@ -16,6 +16,7 @@ import numpy as np
 from annotated_types import Interval
 from tqdm import auto as tqdm
 
+import field_types
 from input_pipeline import dataset, field_checks, splits
 from input_pipeline.cache import mapped_array
 from input_pipeline.cache.root import cache_root
@@ -68,7 +69,7 @@ def load(
         DataError: If there is no scan, or more than max_rejected cannot be read; names
             each.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(val_fraction=val_fraction, train_on=train_on, phantom_records=phantom_records)
     files = _files(path, cache)
     scans, facts = _read(

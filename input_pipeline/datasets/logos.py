@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from input_pipeline import dataset, field_checks, splits
+import field_types
+from input_pipeline import dataset, splits
 from input_pipeline.cache import blocks as blocks_lib
 from input_pipeline.cache import prepared
 from input_pipeline.datasets import image_folder
@@ -58,7 +59,7 @@ def load(
     Raises:
         DataError: If a field is out of range, or a path is given and would be ignored.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(path=path)
     del max_rejected
     spec = {

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
+import field_types
 from input_pipeline import dataset, field_checks
 from input_pipeline.datasets import kspace
 from input_pipeline.physics.phantoms import NEAR_DUPLICATES
@@ -45,7 +46,7 @@ def load(
         DataError: If a field is out of range, or validation would begin among the
             phantoms of training.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(train=train, validation=validation, offset=offset, distractors=distractors)
     del progress
     first = train if offset < 0 else offset

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Interval
 
+import field_types
 from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import kspace
 from input_pipeline.records import phantoms
@@ -56,7 +57,7 @@ def load(
     Raises:
         DataError: If files or columns do not fit; lists the choices.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(train_on=train_on, val_filter=val_filter)
     del progress
     file = pathlib.Path(path).expanduser()

@@ -15,6 +15,7 @@ import pandas as pd
 from annotated_types import Interval
 from tqdm import auto as tqdm
 
+import field_types
 from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import cine as cine_dataset
 from input_pipeline.physics import bmode, scatterers
@@ -70,7 +71,7 @@ def load(
     Raises:
         DataError: If a field is out of range.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(frames=frames, cycles=cycles)
     probe = scatterers.Probe(*size)
     images = np.empty((clips, frames, *size), np.uint8)

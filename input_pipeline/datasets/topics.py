@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
+import field_types
 from input_pipeline import dataset, field_checks
 from input_pipeline.datasets import articles
 from input_pipeline.records import windows
@@ -67,7 +68,7 @@ def load(
     Raises:
         DataError: If a field is out of range.
     """
-    field_checks.check_ranges(load, locals(), "data", dataset.DataError)
+    field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(length=length, context=context)
     del progress
     n = train + validation

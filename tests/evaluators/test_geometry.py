@@ -128,8 +128,8 @@ def test_embedding_without_views_has_no_alignment(data):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"split": "test"}, "choices: 'train', 'validation'"),
-        ({"max_records": 1}, ">= 2"),
+        ({"split": "test"}, "expected a choice of 'train', 'validation'"),
+        ({"max_records": 1}, "from 2 to"),
     ],
 )
 def test_wrong_field_is_named_with_its_range(data, fields, message):

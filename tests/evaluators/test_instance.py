@@ -55,9 +55,9 @@ def test_embedding_without_views_gives_no_metric(data):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"split": "all"}, "choices: 'train', 'validation'"),
-        ({"k": (1.5,)}, "an integer"),
-        ({"max_queries": 0}, ">= 1"),
+        ({"split": "all"}, "expected a choice of 'train', 'validation'"),
+        ({"k": (1.5,)}, "an int"),
+        ({"max_queries": 0}, "from 1 to"),
     ],
 )
 def test_wrong_field_is_named_with_its_range(data, fields, message):

@@ -173,7 +173,7 @@ def test_max_queries_samples_anchors(data):
 
 
 def test_wrong_fields_and_data_are_named(data):
-    with pytest.raises(ValueError, match="margin=0"):
+    with pytest.raises(ValueError, match="margin: got 0"):
         build(pairs, data, margin=0)
     with pytest.raises(ValueError, match="gallery of 99 with 12 validation records"):
         build(pairs, data, galleries=(99,), **FIELDS)

@@ -259,9 +259,9 @@ def test_queries_outside_the_gallery(data):
         ({"query_split": "test"}, "'train', 'validation'"),
         ({"gallery_split": "none"}, "'all'"),
         ({"k": ()}, "one or more integers"),
-        ({"k": (0, 1)}, "an integer"),
-        ({"threshold": 0.0}, "> 0"),
-        ({"max_queries": 0}, ">= 1"),
+        ({"k": (0, 1)}, "an int"),
+        ({"threshold": 0.0}, "above 0"),
+        ({"max_queries": 0}, "from 1 to"),
         ({"cross": "artist"}, "source"),
     ],
 )

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import pytest
 from annotated_types import Gt, Interval
 
+from field_types import parse
 from train_lib import validation
 from train_lib.config import ConfigError, difference, load_recipe
-from train_lib.field_types import parse
 
 RECIPE = "configs/moco_effnet.py"
 

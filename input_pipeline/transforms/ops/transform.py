@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import jax
 
+import field_types
 from input_pipeline import field_checks
 
 Batch = dict[str, Any]
@@ -40,9 +41,9 @@ class TransformBase(abc.ABC):
             value = getattr(self, name)
             if not isinstance(value, self.view_class):
                 value = _view(self.view_class, value, name)
-            field_checks.check_ranges(self.view_class, vars(value), name)
+            field_types.check_ranges(self.view_class, vars(value), name)
             object.__setattr__(self, name, value)
-        field_checks.check_ranges(type(self), vars(self), "")
+        field_types.check_ranges(type(self), vars(self), "")
 
     @property
     @abc.abstractmethod

@@ -117,7 +117,7 @@ def errors(queries, gallery, clip, phase):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"clips": 0}, "data.clips: got 0; expected 1 to 100000"),
+        ({"clips": 0}, "data.clips: got 0; expected an int from 1 to 100000"),
         ({"frames": 1}, "data.frames: got 1"),
         ({"size": (8, 80)}, "data.size: got"),
         ({"cycles": 0.0}, "data.cycles: got 0.0"),

@@ -247,13 +247,13 @@ def test_source_of_another_shape_is_accepted():
     [
         ({"brightnes": 0.4}, r"view1: got brightnes; .*nearest: brightness"),
         ({"solarise": 0.4}, "nearest: solarize"),
-        ({"blur": 1.5}, r"view1\.blur: got 1.5; expected 0 to 1"),
+        ({"blur": 1.5}, r"view1\.blur: got 1.5; expected a float from 0 to 1"),
         ({"flip": float("nan")}, "view1.flip: got nan"),
         ({"crop_scale": (0.5, 0.2)}, r"crop_scale: got \(0.5, 0.2\); .* low <= high"),
-        ({"crop_scale": (0.5, 1.2)}, "crop_scale: got 1.2; .* at most 1"),
-        ({"crop_ratio": (0.0, 1.0)}, "crop_ratio: got 0.0; expected more than 0"),
-        ({"contrast": -0.1}, "contrast: got -0.1; expected 0 to 10"),
-        ({"hue": 0.7}, "hue: got 0.7; expected 0 to 0.5"),
+        ({"crop_scale": (0.5, 1.2)}, "crop_scale: got .*1.2.*; .* at most 1"),
+        ({"crop_ratio": (0.0, 1.0)}, "crop_ratio: got .0.0, 1.0.; .* above 0"),
+        ({"contrast": -0.1}, "contrast: got -0.1; expected a float from 0 to 10"),
+        ({"hue": 0.7}, "hue: got 0.7; expected a float from 0 to 0.5"),
     ],
 )
 def test_wrong_fields_are_refused(fields, message):
@@ -265,7 +265,7 @@ def test_wrong_images_and_normalizations_are_refused():
     center = Transform(**RAW).center
     with pytest.raises(ValueError, match="uint8"):
         center({"image": np.zeros((2, 8, 8, 3), np.float32)})
-    with pytest.raises(ValueError, match="std: got 0; expected more than 0"):
+    with pytest.raises(ValueError, match="std: got .1, 0, 1.; .* above 0"):
         Transform(size=8, mean=MEAN, std=(1, 0, 1))
     with pytest.raises(ValueError, match="size"):
         Transform(size=0, mean=MEAN, std=STD)

@@ -182,12 +182,12 @@ def test_facts_name_the_fields_of_the_moved_view_that_are_on():
     ("fields", "message"),
     [
         ({"view1": {"blur": 0.5}}, "view1: got blur; choices: crop, rotate"),
-        ({"moved": {"flip": 1.5}}, "moved.flip: got 1.5; expected 0 to 1"),
+        ({"moved": {"flip": 1.5}}, "moved.flip: got 1.5; expected a float from 0 to 1"),
         ({"view2": {"crop": 0.0}}, "view2.crop: got 0.0"),
         ({"view2": {"shift": -0.1}}, "view2.shift: got -0.1"),
-        ({"channels": 2}, "channels: got 2; choices: 1, 3"),
+        ({"channels": 2}, "channels: got 2; expected a choice of 1, 3"),
         ({"std": 0.0}, "std: got 0.0"),
-        ({"size": (8,)}, r"size: got \(8,\); expected 2 values"),
+        ({"size": (8,)}, r"size: got \(8,\); expected a tuple of 2"),
     ],
 )
 def test_fields_out_of_range_are_named(fields, message):

@@ -309,9 +309,12 @@ def test_an_empty_image_has_finite_views():
     [
         ({"size": 4}, "size: got 4"),
         ({"coils": 33}, "coils: got 33"),
-        ({"combine": "sum"}, "combine: got 'sum'; choices: 'channels', 'rss'"),
-        ({"sensitivities": "none"}, "sensitivities: got 'none'; choices"),
-        ({"mask": "random"}, "mask: got 'random'; choices"),
+        (
+            {"combine": "sum"},
+            "combine: got 'sum'; expected a choice of 'channels'",
+        ),
+        ({"sensitivities": "none"}, "sensitivities: got 'none'; expected a choice"),
+        ({"mask": "random"}, "mask: got 'random'; expected a choice"),
         ({"snr": -1.0}, "snr: got -1"),
         ({"offset": 4}, "view1: offset is 4; its comb has 4 offsets"),
         ({"view1": {"acceleration": 4.0}}, "view1: got fields"),

@@ -1,11 +1,16 @@
-"""Check values against the type of a config field, and read them from text."""
+"""Types of config fields: check values against them, and read values from text.
+
+Ranges and choices stand in the signature of a part, as `Annotated[int, Interval(ge=1)]`
+and `Literal["a", "b"]`.
+"""
 
 import ast
 import collections.abc
 import math
+import numbers
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import annotated_types as at
@@ -30,8 +35,44 @@ def fault(value: Any, annotation: Any) -> str | None:
     return f"got {value!r}; expected {describe(annotation)}"
 
 
-def fits(value: Any, annotation: Any) -> bool:
-    """Return whether a value has the type of a field and lies in its range."""
+def check_ranges(
+    part: Callable[..., Any],
+    values: Mapping[str, Any],
+    where: str = "",
+    error: type[ValueError] = ValueError,
+) -> None:
+    """Check values against the ranges and choices in the signature of a part.
+
+    Plain types are not checked, so that programs may pass a path for a string.
+
+    Args:
+        part: Class or function with annotations.
+        values: Values by name; names without an annotation are ignored.
+        where: Section that each line of the message begins with, "" for none.
+        error: Class of the error.
+
+    Raises:
+        ValueError: Values are out of range, or no choice; one line for each.
+    """
+    annotations = typing.get_type_hints(part, include_extras=True)
+    prefix = f"{where}." if where else ""
+    faults = [
+        f"{prefix}{name}: got {value!r}; expected {describe(annotations[name])}"
+        for name, value in values.items()
+        if name in annotations and not fits(value, annotations[name], types_too=False)
+    ]
+    if faults:
+        raise error("\n".join(faults))
+
+
+def fits(value: Any, annotation: Any, types_too: bool = True) -> bool:
+    """Return whether a value has the type of a field and lies in its range.
+
+    Args:
+        value: Value of a field.
+        annotation: Its type, with ranges as `Annotated` metadata.
+        types_too: Check plain types such as `str`, and not ranges and choices alone.
+    """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if hasattr(annotation, "__metadata__"):
         return fits(value, annotation.__origin__) and all(
@@ -42,31 +83,39 @@ def fits(value: Any, annotation: Any) -> bool:
     if origin is Literal:
         return value in arguments and type(value) in map(type, arguments)
     if origin in (typing.Union, types.UnionType):
-        return any(fits(value, argument) for argument in arguments)
+        return any(fits(value, argument, types_too) for argument in arguments)
     if annotation in (None, type(None)):
         return value is None
     kind = origin or annotation
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    if kind in (int, bool, str):
-        return type(value) is kind
+        return is_number and math.isfinite(value)
+    if kind is int:
+        return is_number and isinstance(value, numbers.Integral)
+    if kind in (bool, str):
+        return type(value) is kind or not types_too
     if kind in (tuple, list, collections.abc.Sequence):
-        return _fits_sequence(value, arguments)
+        return _fits_sequence(value, arguments, types_too)
     if isinstance(kind, type) and issubclass(kind, Mapping):
         if not isinstance(value, ConfigDict | Mapping):
             return False
-        return not arguments or all(fits(v, arguments[1]) for v in value.values())
+        return not arguments or all(
+            fits(v, arguments[1], types_too) for v in value.values()
+        )
     return True
 
 
-def _fits_sequence(value: Any, arguments: tuple) -> bool:
+def _fits_sequence(value: Any, arguments: tuple, types_too: bool) -> bool:
     if not isinstance(value, tuple | list):
         return False
     if not arguments:
         return True
     if len(arguments) == 2 and arguments[1] is Ellipsis or len(arguments) == 1:
-        return all(fits(item, arguments[0]) for item in value)
-    return len(value) == len(arguments) and all(map(fits, value, arguments))
+        return all(fits(item, arguments[0], types_too) for item in value)
+    return len(value) == len(arguments) and all(
+        fits(item, argument, types_too)
+        for item, argument in zip(value, arguments, strict=True)
+    )
 
 
 def _rules(metadata: tuple) -> list:
@@ -110,10 +159,13 @@ def describe(annotation: Any) -> str:
         items = [argument for argument in arguments if argument is not Ellipsis]
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return f"a tuple, each item {describe(items[0])}"
+        if len(set(items)) == 1:
+            return f"a tuple of {len(items)}, each {describe(items[0])}"
         each = ", ".join(describe(item) for item in items)
         return f"a tuple of {len(items)}: {each}" if items else "a tuple"
     name = getattr(annotation, "__name__", str(annotation))
-    if isinstance(annotation, type) and issubclass(annotation, Mapping):
+    kind = origin or annotation
+    if isinstance(kind, type) and issubclass(kind, Mapping):
         name = "section"
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
@@ -131,7 +183,7 @@ def _limits(rules: list) -> str:
     if isinstance(high, at.Lt):
         words.append(f"below {_number(high.lt)}")
     elif isinstance(high, at.Le):
-        words.append(f"of at most {_number(high.le)}")
+        words.append(f"{'' if words else 'of '}at most {_number(high.le)}")
     words += [
         f"of at least {rule.min_length} items"
         for rule in rules
