@@ -1,4 +1,4 @@
-"""Akin: train embeddings, find neighbors, end every run with a verdict.
+"""Akin: train and evaluate embeddings, and find neighbors.
 
 python main.py --config=configs/moco_effnet.py --workdir=runs/x     train (the default)
 python main.py --config=A.py --config=B.py --workdir=runs/x         B goes on from A
@@ -27,7 +27,7 @@ EXIT_INTERNAL, EXIT_INPUT = 1, 2
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        """Exits with the code for wrong input, as every other fault does."""
+        """Exit with the code for wrong input."""
         self.print_usage(sys.stderr)
         print(f"{self.prog}: {message}", file=sys.stderr)
         raise SystemExit(EXIT_INPUT)
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """Arguments, and fields of the config that they set, `{"train.epochs": "5"}`."""
+    """Return arguments, and fields of the config that they set, by name."""
     commands = ("train", "status", "report", "compare", "embed", "search", "preview")
     if not argv or argv[0] not in (*commands, "-h", "--help"):
         argv = ["train", *argv]
@@ -111,7 +111,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
 
 
 def _ours_or_warning(record: logging.LogRecord) -> bool:
-    """Libraries speak at INFO of every file that they move; users need not hear it."""
+    """Return whether a record is ours or a warning; libraries log much at INFO."""
     ours = record.pathname.startswith(str(pathlib.Path(__file__).resolve().parent))
     theirs = "site-packages" in record.pathname  # an environment may lie in our folder
     return record.levelno >= logging.WARNING or (ours and not theirs)
@@ -126,7 +126,7 @@ def _set_up_logging() -> None:
 
 
 def _prepare_jax() -> None:
-    """Process-wide settings, made before jax starts its devices."""
+    """Make the settings that must precede the start of jax."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     allocator.keep_large_buffers()
     import jax
@@ -154,7 +154,7 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 
 def _note_refusal(workdir: str, error: Exception) -> None:
-    """Leaves the reason in the workdir, and a report that begins with it."""
+    """Write the reason into the workdir, and a report that begins with it."""
     from reporting import report
     from reporting import run_dir as files
     from train_lib.lock import WorkdirBusy

@@ -32,7 +32,7 @@ class Model(NamedTuple):
         shapes: By name: pixels (or length), batch, required ratio.
         works: Functions that both modules have; those in `required` have a bar.
         required: Works whose ratio has to reach the bar.
-        unit: Of the first number of a shape.
+        unit: Unit of the first number of a shape.
         counted: What a record is.
     """
 

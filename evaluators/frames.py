@@ -96,7 +96,8 @@ class Evaluator(EvaluatorBase):
         apart: Name of a column in which candidates differ from the query; "" for none.
         only: "column=value,value", the frames to search from and in; "" for all.
         column: Name of a column of numbers, such as an angle; "" for none.
-        period: Of the column: 1 for a phase, 360 for a direction, 0 for no circle.
+        period: Period of the column: 1 for a phase, 360 for a direction, 0 for no
+          circle.
         labels: Whether to measure recall and mAP of labels.
         k: Cut-offs.
         ssim: Queries whose SSIM is measured, drawn by seed; 0 for none.

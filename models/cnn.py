@@ -1,4 +1,4 @@
-"""A plain convolutional network: the embedding network of the MRI reports."""
+"""A plain convolutional network."""
 
 import jax
 import jax.numpy as jnp

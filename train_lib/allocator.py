@@ -1,4 +1,4 @@
-"""Memory that a step frees and the next step needs again stays with the process."""
+"""Keep memory that a step frees in the process, for the next step."""
 
 import ctypes
 import sys
@@ -11,7 +11,7 @@ _SETTINGS = ((_TRIM_THRESHOLD, -1), (_MMAP_MAX, 0), (_ARENA_MAX, 1))
 
 
 def keep_large_buffers() -> bool:
-    """Tells glibc never to give memory back to the system; call before jax is imported.
+    """Make glibc keep freed memory; call before jax is imported.
 
     XLA:CPU allocates the temporary buffer of a step (hundreds of megabytes) anew in
     every step. glibc maps an allocation of that size for itself and unmaps it when it

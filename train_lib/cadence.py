@@ -1,8 +1,8 @@
-"""When things are due: the one rule for logging, evaluation and checkpoints."""
+"""When logging, evaluation and checkpoints are due."""
 
 
 def due(step: int, every: int, total: int, *, last: bool = True) -> bool:
-    """Whether something that happens every `every` steps happens after this step.
+    """Return whether something that happens every `every` steps is due after a step.
 
     Args:
         step: Steps made so far, from 1.

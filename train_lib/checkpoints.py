@@ -1,4 +1,4 @@
-"""Checkpoints: saved in the background; the newest and the best kept; falling back."""
+"""Save checkpoints in the background; keep the newest and the best."""
 
 import pathlib
 import shutil
@@ -15,7 +15,7 @@ _policies = ocp.checkpoint_managers
 
 
 class Restored(NamedTuple):
-    """A checkpoint as it was found.
+    """A checkpoint that was read.
 
     Attributes:
         state: Tree of numpy arrays with the structure of the template.
@@ -33,14 +33,14 @@ class Restored(NamedTuple):
 
 
 class _LatestAndBest:
-    """Preserves the newest few and the one best step."""
+    """Policy that preserves the newest steps and the best step."""
 
     def __init__(self, keep: int):
         self.keep = keep
         self.best: int | None = None
 
     def should_preserve(self, checkpoints, *, context):
-        """Says of each checkpoint whether it stays (an interface of orbax)."""
+        """Return for each checkpoint whether it stays (an interface of orbax)."""
         del context
         newest = {c.step for c in checkpoints[-self.keep :]}
         return [c.step in newest or c.step == self.best for c in checkpoints]
@@ -68,11 +68,11 @@ class Checkpoints:
         return self._manager
 
     def steps(self) -> list[int]:
-        """Steps with a complete checkpoint, ascending."""
+        """Return the steps with a complete checkpoint, ascending."""
         return sorted(self._open().all_steps())
 
     def save(self, step: int, state: Any, data: dict, host: dict, best: int | None):
-        """Saves a checkpoint in the background; `best` is the step never to delete."""
+        """Save a checkpoint in the background; `best` is the step never to delete."""
         self._policy.best = best
         if step in self._open().all_steps():
             return
@@ -87,7 +87,7 @@ class Checkpoints:
         )
 
     def restore(self, template: Any, step: int | None = None) -> Restored | None:
-        """Restores a step, or the newest that can be read; None where there is none.
+        """Restore a step, or the newest that can be read; None if there is none.
 
         A checkpoint that cannot be read is moved aside to `broken-<step>`, so that the
         run can save at that step again.
@@ -140,12 +140,12 @@ class Checkpoints:
             shutil.move(self.directory / str(step), target)
 
     def wait(self):
-        """Returns when everything is on disk."""
+        """Wait until everything is on disk."""
         if self._manager is not None:
             self._manager.wait_until_finished()
 
     def close(self):
-        """Waits, and frees the manager; it opens again when needed."""
+        """Wait, and free the manager; it opens again when needed."""
         if self._manager is not None:
             self.wait()
             self._manager.close()

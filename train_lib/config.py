@@ -22,7 +22,7 @@ NAMED = ("model", "objective", "data", "transform", "optimizer", "schedule")
 
 
 class ConfigError(InputError):
-    """Everything that is wrong with a configuration, found before data is touched."""
+    """All faults of a configuration, found before data is touched."""
 
     def __init__(self, faults: list[str]):
         self.faults = faults
@@ -50,7 +50,7 @@ class Recipe(NamedTuple):
 
 
 def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
-    """Loads `file.py` or `file.py:variant` and sets fields in it.
+    """Load `file.py` or `file.py:variant` and set fields in it.
 
     Args:
         source: Path of the recipe, with its argument after a colon.
@@ -212,7 +212,7 @@ def _load_module(path: pathlib.Path) -> ModuleType:
 
 
 def _where(source: str, path: pathlib.Path, error: Exception) -> str:
-    """Says what a recipe's own code raised, and in which of its lines."""
+    """Return what a recipe's own code raised, and in which of its lines."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
@@ -285,7 +285,7 @@ def declared(config: Config) -> Iterator[tuple[str, dict[str, parts.Field]]]:
 
 
 def flatten(config: Config | dict, prefix: str = "") -> dict[str, Any]:
-    """Dotted names and values of all fields."""
+    """Return dotted names and values of all fields."""
     flat = {}
     for key, value in config.items():
         name = f"{prefix}.{key}" if prefix else key
@@ -297,7 +297,7 @@ def flatten(config: Config | dict, prefix: str = "") -> dict[str, Any]:
 
 
 def difference(config: Config, default: Config) -> dict[str, list]:
-    """Fields in which two configs differ: name -> [default, here]."""
+    """Return the fields in which two configs differ: name -> [default, here]."""
     here, there = flatten(config), flatten(default)
     names = sorted(here.keys() | there.keys())
     return {

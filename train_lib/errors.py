@@ -1,4 +1,4 @@
-"""What the user can mend: these end the process with exit code 2 and no traceback."""
+"""Errors of input, which end the process with exit code 2 and no traceback."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""Evaluating a network: embeddings of records, evaluators, baselines, the gallery."""
+"""Evaluate a network: embeddings, evaluators, baselines and examples."""
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ QUERY_KEY = 2**30
 
 
 class NetworkInput:
-    """What the network sees of records, a view and its changes compiled once.
+    """Function from batches to network input, compiled once a view and its changes.
 
     Args:
         see: `(view, changes) -> (rng, batch) -> batch` with the network's input as
@@ -42,7 +42,7 @@ class NetworkInput:
         self._key = jax.random.fold_in(jax.random.PRNGKey(seed), QUERY_KEY)
 
     def __call__(self, batch: dict, view: str | None = None, **changes: Any):
-        """The input [n, ...] of a batch on devices."""
+        """Return the network input [n, ...] of a batch on devices."""
         name = view, tuple(sorted(changes.items()))
         if name not in self._compiled:
             see = self._see(view, changes)
@@ -165,7 +165,7 @@ def write_examples(
     """Write the examples of an evaluation with the images of all records in them.
 
     Args:
-        workdir: Of the run.
+        workdir: Workdir of the run.
         examples: As `Evaluation.examples` returns them.
         data: All its splits are searched for the records.
         images: As `make_images` builds it.

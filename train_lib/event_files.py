@@ -7,17 +7,17 @@ from typing import Protocol
 
 
 class Board(Protocol):
-    """Where scalars go; clu's writers are such, too."""
+    """Receiver of scalars, such as clu's writers."""
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes scalars of a step."""
+        """Write scalars of a step."""
 
     def close(self) -> None:
-        """Writes what is left and closes the file."""
+        """Write what is left and close the file."""
 
 
 def open_board(folder: str | os.PathLike) -> Board:
-    """Begins an event file in a folder.
+    """Begin an event file in a folder.
 
     clu writes through TensorFlow, which has no wheels for some machines. There
     tensorboard itself writes, and a reader sees no difference.
@@ -39,7 +39,7 @@ class EventFile:
         self._file = event_file_writer.EventFileWriter(os.fspath(folder))
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes scalars of a step."""
+        """Write scalars of a step."""
         from tensorboard.compat.proto import event_pb2
         from tensorboard.plugins.scalar import summary_v2
 
@@ -51,5 +51,5 @@ class EventFile:
             self._file.add_event(event)
 
     def close(self) -> None:
-        """Writes what is left and closes the file."""
+        """Write what is left and close the file."""
         self._file.close()

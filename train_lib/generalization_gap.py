@@ -1,4 +1,4 @@
-"""The loss of records held out beside that of as many records trained on."""
+"""Loss of held-out records, and of as many training records."""
 
 import itertools
 import math
@@ -76,7 +76,7 @@ def make(
     size: int,
     batches: int,
 ) -> HeldOutLoss:
-    """Builds `held_out(state) -> metrics`: the loss of both sides, and their gap.
+    """Build the function that measures the loss of both sides, and their gap.
 
       train, held_out  mean loss of some batches of a side, as a step computes it
       gap               held_out / chance - train / chance, of each its own chance
@@ -89,7 +89,7 @@ def make(
         mesh: Devices.
         sides: Records trained on and held out, as `alike` gives them.
         read: `(split, size)` to an iterator of batches.
-        chance: Of the objective.
+        chance: Chance level of the objective, by the size of a batch.
         size: Records of a batch.
         batches: Of each side, no more than its records allow.
 
@@ -126,7 +126,7 @@ def make(
 
 
 def alike(data: Data, seed: int) -> tuple[Split, Split]:
-    """Returns as many records trained on as are held out, and those held out.
+    """Return as many training records as are held out, and the held-out ones.
 
     They come in whole groups, such as all windows of an article: a batch of few
     articles is harder than one of many, whether it was trained on or not.
@@ -145,10 +145,10 @@ def alike(data: Data, seed: int) -> tuple[Split, Split]:
 
 
 def batch_size(records: int, most: int, unit: int) -> int:
-    """Records of a batch: as in training, or fewer where so few are held out.
+    """Return the size of a batch: as in training, or smaller if few are held out.
 
     Args:
-        records: Of the smaller side.
+        records: Number of records of the smaller side.
         most: Records of a training batch.
         unit: What a batch is a multiple of.
 

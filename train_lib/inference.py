@@ -1,4 +1,4 @@
-"""A trained network at work: embedding folders, searching for one record."""
+"""Use a trained network: embed folders, search for one record."""
 
 import pathlib
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ class Network(NamedTuple):
 
     Attributes:
         experiment: Parts of its run.
-        workdir: Of its run.
+        workdir: Workdir of its run.
         step: Step of the checkpoint.
         embed: `(split, rows, view=None, **changes) -> [m, d]`.
         images: The same records, for display.
@@ -41,10 +41,10 @@ class Network(NamedTuple):
 def restore(
     workdir: str, checkpoint: str = "latest", build: Build = Experiment.from_config
 ) -> Network:
-    """Restores a run's network.
+    """Restore the network of a run.
 
     Args:
-        workdir: Of the run.
+        workdir: Workdir of the run.
         checkpoint: "latest", "best" (of the monitored metric) or a step.
         build: Builds the parts from the config of the run.
 
@@ -62,7 +62,7 @@ def restore(
 
 
 def _write(network: Network, splits: list, folder: pathlib.Path, view: str = "") -> int:
-    """Writes `embeddings.npy` and `records.parquet`, row for row; returns the rows."""
+    """Write `embeddings.npy` and `records.parquet`; return the number of rows."""
     folder.mkdir(parents=True, exist_ok=True)
     z = []
     for split in splits:
@@ -89,7 +89,7 @@ def _frame(split: records.Split) -> pd.DataFrame:
 
 
 def embed_folder(network: Network, source: str, output: str, view: str = "") -> str:
-    """Embeds every record under a directory; returns a sentence on what was written.
+    """Embed every record under a directory; return a sentence on what was written.
 
     Args:
         network: What embeds them.

@@ -1,4 +1,4 @@
-"""What labels can teach, measured once before the first step of a run."""
+"""Audit of labels, made once before the first step of a run."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ DRAW = 2**20  # an epoch that no run comes to
 
 
 def measure(run: Run, network: Embed, writer: Writer) -> None:
-    """Audits labels that make positives, and notes the lowest loss they allow.
+    """Audit labels that make positives; set the lowest loss that they allow.
 
     Args:
         run: The run; its `loss_lower_bound` is set.
@@ -80,7 +80,7 @@ def _audit(run: Run, network: Embed, kind: str) -> dict:
 
 
 def _nearer(run: Run, network: Embed, anchors, partners) -> dict[str, dict]:
-    """How near positives are to what no label has taught."""
+    """Return how near positives are without training on labels."""
     if not len(anchors):
         return {}
     split = run.data.train
@@ -111,7 +111,7 @@ def _encoders(run: Run, network: Embed) -> dict[str, Callable]:
 def _lowest(
     config: Any, split: Any, partners: loader.PositivePairSampler, pairs, rng
 ) -> dict:
-    """The lowest loss that the codes allow, in nats."""
+    """Return the lowest loss that the codes allow, in nats."""
     size = config.train.batch_size
     separate = config.train.negatives == "per_chunk"
     candidates = size // config.train.grad_cache_chunks if separate else size

@@ -1,4 +1,4 @@
-"""One process a workdir."""
+"""Lock of a workdir: one process at a time."""
 
 import contextlib
 import pathlib
@@ -22,7 +22,7 @@ FRESH_SECONDS = 60
 
 @contextlib.contextmanager
 def hold(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the workdir for this process; the system lets go of it however we end.
+    """Hold the workdir for this process; the system releases it when the process ends.
 
     Raises:
         WorkdirBusy: A process on this machine holds it, or one elsewhere has given a

@@ -1,4 +1,4 @@
-"""What the loop writes down as it goes, and what in it ends a run."""
+"""Log metrics, raise alarms, judge gates."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ FORECAST_AFTER = 50  # steps of a start
 
 
 class StopTraining(Exception):
-    """Training stops here; `state` is how the run ended."""
+    """Raised to end training; `state` is how the run ended."""
 
     def __init__(self, state: str, message: str):
         self.state = state
@@ -28,7 +28,7 @@ class StopTraining(Exception):
 
 @dataclasses.dataclass
 class LogWindow:
-    """What happened since the last log line."""
+    """Steps since the last log line."""
 
     pending: list[tuple[int, dict[str, jax.Array]]]
     began: float
@@ -36,7 +36,7 @@ class LogWindow:
 
 
 def log(run: Run, interval: LogWindow, writer: Writer) -> None:
-    """Fetches the interval's metrics, checks them, and writes their means.
+    """Fetch the metrics of a window, check them, and write their means.
 
     Raises:
         StopTraining: A loss or gradient is not finite, or an alarm says to stop.
@@ -69,7 +69,7 @@ def log(run: Run, interval: LogWindow, writer: Writer) -> None:
 
 
 def forecast(run: Run, writer: Writer) -> str:
-    """Says how fast the run is, what bounds it, and what it will take."""
+    """Log how fast the run is, what bounds it, and when it ends."""
     said = budget.sentence(
         budget.of_run(
             writer.history,
@@ -112,7 +112,7 @@ def raise_alarms(run: Run, writer: Writer, step: int) -> None:
 
 
 def judge_gates(run: Run, writer: Writer) -> decisions.Decision | None:
-    """Judges the gates that are due; returns what ends the run, if anything does."""
+    """Judge the gates that are due; return what ends the run, if anything does."""
     epochs = run.config.train.epochs
     for judged in decisions.judge_due(run.gates, writer.history, epochs=epochs):
         writer.gate(judged)

@@ -10,7 +10,7 @@ from annotated_types import Interval
 
 
 def named(params: Any, patterns: tuple[str, ...]) -> Any:
-    """Which parameters one of the patterns names: a tree of bools.
+    """Return a tree of bools: whether one of the patterns names a parameter.
 
     Args:
         params: Tree of parameters.
@@ -28,14 +28,14 @@ def named(params: Any, patterns: tuple[str, ...]) -> Any:
 
 
 def decay_mask(params: Any, no_decay: tuple[str, ...]) -> Any:
-    """Which parameters decay: those that `no_decay` does not name, see `named`."""
+    """Return a tree of bools: whether a parameter decays."""
     return jax.tree.map(lambda x: not x, named(params, no_decay))
 
 
 def scale_by_rates(
     schedule: optax.Schedule, steady: float, constant: tuple[str, ...]
 ) -> optax.GradientTransformation:
-    """Minus the learning rate times an update, at a steady rate for some parameters.
+    """Scale updates by minus the learning rate, at a steady rate for some parameters.
 
     Args:
         schedule: Learning rate of a step, of all other parameters.
@@ -71,7 +71,7 @@ def lars(
     momentum: float,
     trust: float = 1e-3,
 ) -> optax.GradientTransformation:
-    """LARS in the order of MoCo v3 (methods: the rate is applied outside the momentum).
+    """Return LARS as MoCo v3 has it: the rate is applied outside the momentum.
 
     For parameters of two or more axes `g += wd p`, `g *= trust |p| / |g|` (1 where
     either norm is 0); for all `mu = momentum mu + g`, `p -= lr mu`. optax.lars has the
@@ -111,7 +111,7 @@ def make_optimizer(
     steady: float = 0.0,
     constant: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
-    """Builds an optimizer whose updates are to be added to the parameters.
+    """Return an optimizer whose updates are added to the parameters.
 
     Args:
         name: "adamw" (b1 = momentum), "lars" (decay and trust on matrices) or "sgd".

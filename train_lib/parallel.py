@@ -1,4 +1,4 @@
-"""Devices: the mesh, the one place that maps a per-device function over it."""
+"""The mesh of devices, and functions mapped over it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ AXIS = "data"
 
 
 def make_mesh(devices: list | None = None) -> Mesh:
-    """All devices on one axis; one device is a mesh of one."""
+    """Return a mesh of all devices on one axis."""
     return Mesh(np.asarray(devices or jax.devices()), (AXIS,))
 
 
 def parallel_step(step: Callable, mesh: Mesh) -> Callable:
-    """Compiles `step(state, batch)` for a mesh: state on every device, rows divided.
+    """Compile `step(state, batch)` for a mesh: state on every device, rows divided.
 
     `check_vma=False` gives the step the semantics of pmap and vmap(axis_name). With the
     default, the transposed broadcast of the parameters already adds the gradients of
@@ -30,7 +30,7 @@ def parallel_step(step: Callable, mesh: Mesh) -> Callable:
 
 
 def parallel_measure(measure: Callable, mesh: Mesh) -> Callable:
-    """Compiles `measure(state, batch)`, which leaves the state as it is."""
+    """Compile `measure(state, batch)`, which does not change the state."""
     mapped = jax.shard_map(
         measure, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False
     )
@@ -38,7 +38,7 @@ def parallel_measure(measure: Callable, mesh: Mesh) -> Callable:
 
 
 def parallel_embed(embed: Callable, mesh: Mesh) -> Callable:
-    """Compiles `embed(variables, batch) -> [n, d]` for a mesh, rows divided."""
+    """Compile `embed(variables, batch) -> [n, d]` for a mesh, rows divided."""
     mapped = jax.shard_map(
         embed, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False
     )
@@ -46,12 +46,12 @@ def parallel_embed(embed: Callable, mesh: Mesh) -> Callable:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same array on every device."""
+    """Return the sharding that has the same array on every device."""
     return NamedSharding(mesh, P())
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Places this process's rows on its devices; 64-bit integers become 32-bit."""
+    """Place this process's rows on its devices; 64-bit integers become 32-bit."""
     sharding = NamedSharding(mesh, P(AXIS))
 
     def put(x: np.ndarray) -> jax.Array:
@@ -62,5 +62,5 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
 
 
 def put_state(state: Any, mesh: Mesh) -> Any:
-    """Copies state to every device."""
+    """Copy state to every device."""
     return jax.device_put(state, replicated(mesh))

@@ -1,4 +1,4 @@
-"""Networks that do not begin at random: from another run, or from a file of weights."""
+"""Initialize networks from another run or from a file of weights."""
 
 import importlib
 import pathlib
@@ -20,7 +20,7 @@ PROJECTOR = "projector"
 
 
 def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree, Tree]:
-    """Parameters and other state with the network of `config.model.init_from`.
+    """Return parameters and other state with the network of `model.init_from`.
 
     Every copy of the network is replaced, so that a target network starts as the online
     one does. A projector comes along where both have one of the same shapes; other
@@ -29,8 +29,8 @@ def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree,
     Args:
         experiment: Parts of the new run. `model.init_from` is the workdir of a run with
             the same network, a file that `models/<name>_weights.py` reads, or "".
-        params: Of the first state.
-        extra: Of the first state.
+        params: Parameters of the first state.
+        extra: Other state of the first state.
 
     Raises:
         InputError: Nothing is there, or it does not fit; names what does not.
@@ -83,7 +83,7 @@ def _builder(experiment: Experiment) -> Build:
 def _of_run(
     config: Config, path: str, shapes: Mapping, other: Config, state: Any
 ) -> dict[str, Tree]:
-    """Collections of the network of another run's state."""
+    """Return the collections of the network in another run's state."""
     found = {}
     for kind, template in shapes.items():
         if not jax.tree.leaves(template):
@@ -127,7 +127,7 @@ def _of_file(experiment: Experiment, path: str, shapes: Mapping) -> dict[str, Tr
 
 
 def _with_projector(tree: Tree, theirs: Tree) -> Tree:
-    """The tree with every projector as in the other run, where that has one like it."""
+    """Return a tree with the projectors of another run, where shapes agree."""
     if not isinstance(tree, Mapping):
         return tree
     new = {name: _with_projector(part, theirs) for name, part in tree.items()}
@@ -147,7 +147,7 @@ def _is_copy(tree: Tree, template: Tree) -> bool:
 
 
 def _copies(tree: Tree, template: Tree) -> list[Tree]:
-    """Subtrees like the template, in the order of a walk."""
+    """Return the subtrees with the structure and shapes of a template."""
     if _is_copy(tree, template):
         return [tree]
     parts = tree.values() if isinstance(tree, Mapping) else ()

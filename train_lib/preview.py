@@ -1,4 +1,4 @@
-"""Records beside what the network will see: one PNG each, and a contact sheet."""
+"""Show records and their views: one PNG each, and a contact sheet."""
 
 import pathlib
 
@@ -15,7 +15,7 @@ CELL = 192  # side of an image in the PNG of one record
 
 
 def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
-    """Writes `preview.png` and a PNG a record; returns a sentence on them.
+    """Write `preview.png` and a PNG a record; return a sentence on them.
 
     Args:
         recipe: Config; checked here.

@@ -1,4 +1,4 @@
-"""What the loop decides from measurements: best, patience, plateau."""
+"""State of decisions on measurements: best step, patience, plateau."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ class Progress:
     lr_scale: float = 1.0
 
     def observe(self, value: float, step: int, mode: str) -> bool:
-        """Takes note of a measurement; True where it is the best so far."""
+        """Record a measurement; return whether it is the best so far."""
         sign = 1.0 if mode == "max" else -1.0
         better = not math.isnan(value) and (
             self.best_value is None or sign * value > sign * self.best_value
@@ -42,7 +42,7 @@ class Progress:
         return better
 
     def lower_rate(self, patience: int, factor: float) -> bool:
-        """Lowers the scale once patience is used up; True where it did."""
+        """Lower the scale once patience is used up; return whether it did."""
         if self.plateau_waited < max(patience, 1):
             return False
         self.lr_scale *= factor
@@ -50,10 +50,10 @@ class Progress:
         return True
 
     def to_json(self) -> dict[str, Any]:
-        """All fields."""
+        """Return all fields."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Progress":
-        """The reverse of `to_json`."""
+        """Return the state that `to_json` described."""
         return cls(**values)

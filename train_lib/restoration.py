@@ -52,7 +52,7 @@ def read_run(
 
 
 def _tuples(config: Config) -> Config:
-    """JSON has no tuples; Linen fields and views expect them."""
+    """Return a config whose lists are tuples, which JSON does not have."""
     with config.ignore_type():
         for key, value in config.items():
             if isinstance(value, ConfigDict):

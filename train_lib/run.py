@@ -55,13 +55,13 @@ class Run:
         return self.experiment.config
 
     def epoch(self, step: int) -> float:
-        """Epochs done after a step."""
+        """Return the epochs that are done after a step."""
         return step / self.epoch_steps
 
 
 @dataclasses.dataclass
 class RestoredRun:
-    """Where a run takes up: state on devices, the loader in place, and why."""
+    """State from which a run starts or goes on, with the loader in place."""
 
     state: TrainState
     batches: Any

@@ -1,4 +1,4 @@
-"""How a run begins: its parts, its first state, and where it takes up."""
+"""Set up a run: its parts, its first state, and where it goes on."""
 
 import pathlib
 import platform
@@ -39,7 +39,7 @@ PACKAGES = (
 
 
 def compare(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
-    """What changed since the workdir's last start, name -> [then, now].
+    """Return what changed since the workdir's last start: name -> [then, now].
 
     Raises:
         ConfigError: Something changed that would make it another run.
@@ -60,7 +60,7 @@ def compare(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
 
 
 def write_config(recipe: Recipe, workdir: pathlib.Path) -> None:
-    """Writes config.json."""
+    """Write config.json."""
     described = {
         "config": files.plain(recipe.config),
         "recipe": recipe.source,
@@ -72,7 +72,7 @@ def write_config(recipe: Recipe, workdir: pathlib.Path) -> None:
 
 
 def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:
-    """Writes versions and devices."""
+    """Write versions and devices."""
     device = mesh.devices.flat[0]
     described = {
         "python": platform.python_version(),
@@ -88,7 +88,7 @@ def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this code is in, or None where it is in none."""
+    """Return the commit of the checkout of this code, or None."""
     root = pathlib.Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None
@@ -103,7 +103,7 @@ def _commit() -> str | None:
 
 
 def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) -> Run:
-    """Builds all parts of a run; reads the data and the newest checkpoint's `host`.
+    """Build all parts of a run and load its data.
 
     Raises:
         ConfigError: The run is longer or shorter than before without being told how.
@@ -168,7 +168,7 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
 def find_horizon(
     workdir: pathlib.Path, total: int, extend: str | None, granted: float = 0.0
 ) -> Horizon:
-    """The steps that the learning rate spans, which an extended run has to be told.
+    """Return the steps that the learning rate spans.
 
     Epochs that a gate has granted stretch the curve without being told.
 
@@ -208,7 +208,7 @@ def find_horizon(
 
 
 def random_state(run: Run) -> train_step.TrainState:
-    """State that nothing has trained, on the host."""
+    """Return a randomly initialized state, on the host."""
     config = run.config
     batch = run.experiment.example_batch()
     # The optimizer's state depends on shapes alone, so any schedule will do.
@@ -224,7 +224,7 @@ def random_state(run: Run) -> train_step.TrainState:
 
 
 def start(run: Run, fresh: train_step.TrainState, changed: dict) -> RestoredRun:
-    """Restores the newest readable checkpoint, or begins with `fresh`."""
+    """Restore the newest readable checkpoint, or begin with `fresh`."""
     config, progress = run.config, run.progress
     batches = run.experiment.batches(run.data.train, config.train.batch_size)
     found = run.checkpoints.restore(fresh)
@@ -245,7 +245,7 @@ def start(run: Run, fresh: train_step.TrainState, changed: dict) -> RestoredRun:
 def describe_segment(
     run: Run, step: int, why: str, changed: dict, skipped: list[str]
 ) -> dict:
-    """Appends a line to resumes.jsonl: steps, horizon, the rate before and after."""
+    """Append a line to resumes.jsonl: steps, horizon, the rate before and after."""
     past = files.read_resumes(run.workdir)
     old = Horizon(*past[-1]["horizon"]) if past else None
     now = Horizon(run.progress.horizon_start, run.progress.horizon_end)
@@ -269,7 +269,7 @@ def describe_segment(
 
 
 def tell_start(segment: dict) -> str:
-    """A sentence on where a run takes up."""
+    """Return a sentence on where a run starts or goes on."""
     if segment["why"] == "start":
         return f"Starting a run of {segment['total_steps']} steps"
     before, after = segment["learning_rate_before"], segment["learning_rate_after"]

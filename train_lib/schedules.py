@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step, and what they do when a run is extended."""
+"""Learning rates as functions of the step, also of extended runs."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
@@ -11,7 +11,7 @@ Schedule: TypeAlias = Callable[[Any], jax.Array]  # of the step
 
 
 class Horizon(NamedTuple):
-    """The steps that a schedule spans: it starts at `start` and has ended at `end`."""
+    """Steps that a schedule spans, from `start` to `end`."""
 
     start: int
     end: int
@@ -29,7 +29,7 @@ def make_schedule(
     decay_per: Literal["step", "epoch"] = "step",
     epoch_steps: int = 1,
 ) -> Schedule:
-    """Builds a learning rate with linear warm-up from 0.
+    """Return a learning rate with linear warm-up from 0.
 
     With s steps after the start, w of warm-up and S to the horizon:
     warm-up `peak s / w`; cosine
@@ -80,7 +80,7 @@ def extended(
     step: int,
     total: int,
 ) -> Horizon:
-    """Horizon of a finished run that is to go on to `total` steps.
+    """Return the horizon of a finished run that goes on to `total` steps.
 
     Args:
         policy: "rescale" stretches the curve over the whole new length, so that the

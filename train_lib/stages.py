@@ -1,4 +1,4 @@
-"""Runs that follow one another: stages, and what a gate leads to."""
+"""Train runs that follow one another: stages, and recipes that a gate names."""
 
 import pathlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PASSED, FAILED = 0, 3
 
 
 class _Ran(NamedTuple):
-    """The last of some runs: its exit code and its folder."""
+    """Exit code and folder of the last of several runs."""
 
     code: int
     folder: pathlib.Path
@@ -34,7 +34,7 @@ def train_recipe(
     extend: str | None = None,
     build: Build = Experiment.from_config,
 ) -> int:
-    """Trains one recipe, and what its gates lead to, in `workdir/then-<recipe>`.
+    """Train one recipe, then what its gates name in `workdir/then-<recipe>`.
 
     A recipe that a missed gate leads to begins anew; one that a passed gate leads to
     begins with the network that was trained. Fields set on the command line hold there
@@ -98,7 +98,7 @@ def train(
     extend: str | None = None,
     build: Build = Experiment.from_config,
 ) -> int:
-    """Trains stage after stage in `workdir/1-<recipe>`, `workdir/2-<recipe>`, ...
+    """Train stage after stage in `workdir/1-<recipe>`, `workdir/2-<recipe>`, ...
 
     A stage that does not pass ends it: what would go on from it has no ground to stand
     on. The same command goes on where it stopped; stages that are finished stay so.
@@ -141,7 +141,7 @@ def train(
 def _plans(
     sources: list[str], overrides: dict[str, str]
 ) -> list[tuple[str, dict[str, str]]]:
-    """Recipes, each with the fields to set in it."""
+    """Return the recipes, each with the fields to set in it."""
     known = [set(flatten(load_recipe(source, {}).config)) for source in sources]
     own = [dict[str, str]() for _ in sources]
     for name, text in overrides.items():

@@ -1,4 +1,4 @@
-"""The one training step, the same for every method."""
+"""The training step, the same for every method."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ MEASURE_KEY = 2**29
 
 @struct.dataclass
 class TrainState:
-    """All that a step reads and writes.
+    """State that a step reads and writes.
 
     Attributes:
         step: int32, updates made so far.
@@ -41,7 +41,7 @@ class TrainState:
 def init_state(
     objective: Objective, tx: optax.GradientTransformation, seed: int, batch: Batch
 ) -> TrainState:
-    """State before the first step; depends on the seed and on the shapes of `batch`."""
+    """Return the state before the first step, by the seed and the shapes of `batch`."""
     rng = jax.random.PRNGKey(seed)
     params, extra = objective.init(jax.random.fold_in(rng, 2**31), batch)
     return TrainState(
@@ -60,7 +60,7 @@ def make_train_step(
     augment: Callable[[jax.Array, Batch], Batch],
     axis_name: str | None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """Builds `train_step(state, batch) -> (state, metrics)`, pure and per device.
+    """Return the pure function of a training step, per device.
 
     Views depend on (seed, step, record) alone; dropout and the like also on the device.
     Runs under shard_map, pmap and vmap with an axis of that name, or without one.
@@ -73,7 +73,7 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch):
-        """One update: views, loss, gradients, optimizer."""
+        """Update the state: views, loss, gradients, optimizer."""
         rng = jax.random.fold_in(state.rng, state.step)
         batch, seen, net_key = _views(augment, rng, batch, axis_name)
 
@@ -105,7 +105,7 @@ def make_measure(
     augment: Callable[[jax.Array, Batch], Batch],
     axis_name: str | None,
 ) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:
-    """Builds `measure(state, batch) -> metrics`: a step's loss, and no step.
+    """Return the function that computes the loss of a step, without an update.
 
     The networks run as in training, so that records held out are asked the very same
     as those trained on; what they leave behind, such as batch statistics, is dropped.
@@ -117,7 +117,7 @@ def make_measure(
     """
 
     def measure(state: TrainState, batch: Batch):
-        """Views, then loss."""
+        """Return the metrics of a step."""
         rng = jax.random.fold_in(state.rng, MEASURE_KEY)
         batch, _, net_key = _views(augment, rng, batch, axis_name)
         loss, (_, metrics) = objective.loss(
@@ -130,7 +130,7 @@ def make_measure(
 
 
 def _views(augment: Callable, rng: jax.Array, batch: Batch, axis_name: str | None):
-    """The batch with its views, what to log of them, and the networks' key."""
+    """Return the batch with its views, metrics of them, and the networks' key."""
     view_key, net_key = jax.random.split(rng)
     if axis_name is not None:
         net_key = jax.random.fold_in(net_key, lax.axis_index(axis_name))

@@ -1,4 +1,4 @@
-"""The loop: steps, logging, evaluation, checkpoints, and how a run ends."""
+"""The training loop: steps, logging, evaluation, checkpoints."""
 
 import dataclasses
 import pathlib
@@ -34,7 +34,7 @@ from train_lib.writers import Writer
 
 
 class StopSignal:
-    """Notes SIGTERM and SIGINT, so that the loop can save before it ends."""
+    """Receiver of SIGTERM and SIGINT, so that the loop saves before it ends."""
 
     def __init__(self):
         self.received = ""
@@ -64,7 +64,7 @@ def train(
     extend: str | None = None,
     build: Build = Experiment.from_config,
 ) -> int:
-    """Trains, evaluates and reports; resumes where the workdir has a checkpoint.
+    """Train, evaluate and report; resume if the workdir has a checkpoint.
 
     Args:
         recipe: Config with its faults not yet raised.
@@ -96,7 +96,7 @@ def _segment(
     stop: StopSignal,
     build: Build,
 ) -> dict:
-    """One start of a run, to its end or its stop; returns what its report says."""
+    """Run from a start to the end or a stop; return the content of the report."""
     changed = run_setup.compare(recipe, workdir)
     run = run_setup.open_run(build(recipe.config), workdir, extend)
     run_setup.write_config(recipe, workdir)
@@ -112,7 +112,7 @@ def _segment(
 
 
 def _longer(workdir: pathlib.Path) -> bool:
-    """Whether a gate of the end has granted epochs that were not run."""
+    """Return whether a gate of the end has granted epochs that were not run."""
     segment = files.read_resumes(workdir)[-1]
     return decisions.granted(files.RunDir(workdir).history) > segment["granted"]
 
@@ -120,7 +120,7 @@ def _longer(workdir: pathlib.Path) -> bool:
 def _run(
     run: Run, begin: RestoredRun, fresh: TrainState, writer: Writer, stop: StopSignal
 ) -> str:
-    """Baselines, loop and last evaluation; returns how the run ended."""
+    """Run baselines, loop and last evaluation; return how the run ended."""
     epoch = run.epoch(begin.step)
     if begin.why != "start":
         writer.event("resume", begin.step, epoch, {}, why=begin.why)
@@ -152,7 +152,7 @@ def _exhausted(run: Run) -> bool:
 def _measure_baselines(
     run: Run, fresh: TrainState, writer: Writer, stop: StopSignal
 ) -> None:
-    """Evaluates what needs no training and the untrained network, once a workdir.
+    """Evaluate the baselines, once a workdir.
 
     Raises:
         watch.StopTraining: A signal came; baselines that were measured stay.
@@ -198,7 +198,7 @@ def _embed_of(run: Run, state: TrainState) -> Embed:
 
 
 def _loop(run: Run, begin: RestoredRun, writer: Writer, stop: StopSignal) -> TrainState:
-    """Trains to the end; returns the last state."""
+    """Train to the end; return the last state."""
     config, total = run.config.train, run.total_steps
     evaluate_every = round(run.config.evaluate.every_epochs * run.epoch_steps)
     save_every = round(config.checkpoint_every_epochs * run.epoch_steps)
@@ -246,7 +246,7 @@ def _loop(run: Run, begin: RestoredRun, writer: Writer, stop: StopSignal) -> Tra
 def _evaluate(
     run: Run, state: TrainState, writer: Writer, final: bool = False
 ) -> TrainState:
-    """Evaluates, notes the best, lowers the rate on a plateau; returns the state."""
+    """Evaluate, record the best step, lower the rate on a plateau; return the state."""
     writer.state("evaluating")
     step, config, progress = int(state.step), run.config, run.progress
     embed = run.embed(state.params, state.extra)

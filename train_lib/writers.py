@@ -1,4 +1,4 @@
-"""Where measurements go: metrics.jsonl, TensorBoard, the terminal and the heartbeat."""
+"""Write metrics.jsonl, TensorBoard files, log lines and the heartbeat."""
 
 import pathlib
 import sys
@@ -19,7 +19,7 @@ HEARTBEAT_SECONDS = 10
 
 
 class Writer:
-    """Writes events of one run; a context manager.
+    """Context manager that writes the events of one run.
 
     On a terminal there is a progress bar with the time left, elsewhere a line of text
     at every log step. The heartbeat goes on from a thread of its own, also while an
@@ -67,7 +67,7 @@ class Writer:
             self.state("failed")
 
     def state(self, state: str, **fields: Any):
-        """Says what the process is doing, or how it ended."""
+        """Set what the process is doing, or how it ended."""
         with self._lock:
             self._state = state
             self._beat.update(fields)
@@ -82,7 +82,7 @@ class Writer:
     def event(
         self, kind: str, step: int, epoch: float, metrics: Mapping, **fields: Any
     ) -> Event:
-        """Appends an event; train and eval events also go to TensorBoard."""
+        """Append an event; train and eval events also go to TensorBoard."""
         event = self.run_dir.append_event(
             kind, step=step, epoch=epoch, metrics=metrics, **fields
         )
@@ -97,7 +97,7 @@ class Writer:
         return self._boards[kind]
 
     def trained(self, step: int, epoch: float, metrics: Mapping, eta: float):
-        """Logs an interval of training."""
+        """Log a window of training."""
         speed = metrics["perf/examples_per_sec"]
         self._beat.update(
             step=step, epoch=epoch, eta_seconds=eta, examples_per_sec=speed
@@ -119,19 +119,19 @@ class Writer:
             self._bar.set_postfix_str(told)
 
     def tell(self, text: str, *values: Any):
-        """Logs a sentence without tearing the progress bar."""
+        """Log a sentence above the progress bar."""
         with self._bar.external_write_mode():
             logging.info(text, *values)
 
     def gate(self, judged: Mapping):
-        """Appends the judgment of a gate and says it."""
+        """Append the judgment of a gate and log it."""
         own = ("kind", "step", "epoch", "metrics")
         fields = {name: v for name, v in judged.items() if name not in own}
         self.event("gate", judged["step"], judged["epoch"], {}, **fields)
         self.tell("%s", decisions.tell(judged))
 
     def alarm(self, alarm: Mapping, epoch: float):
-        """Appends an alarm and says it."""
+        """Append an alarm and log it."""
         fields = {k: v for k, v in alarm.items() if k != "step"}
         self.event("alarm", int(alarm["step"]), epoch, {}, **fields)
         with self._bar.external_write_mode():

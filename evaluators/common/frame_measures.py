@@ -152,7 +152,7 @@ class ColumnErrors:
     Args:
         queries: The column of the queries, [q]; nan where missing.
         gallery: The same of the gallery, [n].
-        period: Of the column; 0 for none.
+        period: Period of the column; 0 for none.
     """
 
     def __init__(self, queries: np.ndarray, gallery: np.ndarray, period: float):

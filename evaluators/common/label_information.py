@@ -108,7 +108,7 @@ def hard_lower_bound(
     ln(1 + (N - 1) / C), and ln N - L is the information in the codes.
 
     Args:
-        distribution: Of the records.
+        distribution: Distribution of partners of the records.
         anchors: int [m], rows.
         partners: int [m], rows that were drawn for them.
         candidates: N.

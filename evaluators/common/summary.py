@@ -38,7 +38,7 @@ class SearchResult(NamedTuple):
     """Figures of one search over one gallery.
 
     Attributes:
-        name: Of the search, such as "noto_to_twemoji"; "" for a single one.
+        name: Name of the search, such as "noto_to_twemoji"; "" for a single one.
         values: By figure.
         groups: int [q]; queries of one group are not independent.
         left_out: Queries without a relevant record.

@@ -20,7 +20,7 @@ class _Names(NamedTuple):
 
     Attributes:
         ends: What stands before and after the blocks.
-        place: Of a layer in a block; the stem is at position 0.
+        place: Position of a layer in a block; the stem is at position 0.
         first: Layers of a block that does not expand.
         block: Layers of the other blocks.
     """
@@ -121,7 +121,7 @@ def load(path: str, variables: Tree) -> Tree:
     Args:
         path: What `assign.read` reads, of torchvision's or timm's EfficientNet or of
             Hugging Face's EfficientNetModel or EfficientNetForImageClassification.
-        variables: Of the model, of any width and depth.
+        variables: Variables of the model, of any width and depth.
 
     Raises:
         ValueError: The file cannot be read, or tensors do not fit; names them.

@@ -26,7 +26,8 @@ def load(path: str, variables: Tree) -> Tree:
 
     Args:
         path: File of a MambaModel, or of a MambaForCausalLM, whose vocabulary is left.
-        variables: Of the model; its input projection, where there is one, stays.
+        variables: Variables of the model; its input projection, where there is one,
+            stays.
 
     Raises:
         ValueError: The file cannot be read, or tensors do not fit; names them.

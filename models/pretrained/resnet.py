@@ -23,7 +23,7 @@ def load(path: str, variables: Tree) -> Tree:
     Args:
         path: What `assign.read` reads, of torchvision's or timm's ResNet or of Hugging
             Face's ResNetModel or ResNetForImageClassification.
-        variables: Of the model.
+        variables: Variables of the model.
 
     Raises:
         ValueError: The file cannot be read, or tensors do not fit; names them.

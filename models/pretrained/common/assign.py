@@ -31,7 +31,7 @@ class Source(NamedTuple):
     """Where a parameter comes from.
 
     Attributes:
-        name: Of the tensor in the file.
+        name: Name of the tensor in the file.
         change: From the file's axes to ours.
     """
 

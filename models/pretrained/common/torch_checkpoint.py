@@ -81,7 +81,7 @@ def read(path: str) -> dict[str, np.ndarray]:
     is imported.
 
     Args:
-        path: Of a zip archive as torch 1.6 and newer write it.
+        path: Path of a zip archive as torch 1.6 and newer write it.
 
     Raises:
         ValueError: The file is no such archive, is broken, holds no state dict, or asks
