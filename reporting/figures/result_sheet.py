@@ -1,4 +1,4 @@
-"""The gallery: queries with their neighbors, right framed blue and wrong orange."""
+"""Sheet of results: queries with their neighbors, right framed blue and wrong orange."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ def write(folder: Path | str) -> Path | None:
     """Draw `figures/examples.png` from `examples.json` and `thumbnails.npz`.
 
     Returns:
-        The image's path, or None where the run has left no gallery.
+        The image's path, or None if the run has left no examples.
     """
     queries, images = run_dir.read_examples(folder)
     queries = [q for q in queries if q.get("neighbors")]

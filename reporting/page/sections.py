@@ -42,7 +42,7 @@ def build(
     Args:
         run: The workdir.
         report: What `content.assemble` gives.
-        images: Name to PNG; the gallery under "examples".
+        images: Name to PNG; the sheet of results under "examples".
     """
     data = dict(report["data"])
     pseudo_labels = data.pop("pseudo_labels", None)
@@ -53,7 +53,7 @@ def build(
         _curves(images),
         about_metrics(metrics),
         _evaluations(run, report["gates"]),
-        _gallery(run.path, images),
+        _examples(run.path, images),
         about_data(data),
         *data_sections.about_labels(run.audit, data),
         *([about_pseudo_labels(pseudo_labels, images)] if pseudo_labels else []),
@@ -266,7 +266,7 @@ def _evaluations(run: RunDir, judged: Mapping[str, dict]) -> Section:
     return Section("Evaluations", text, tables=[Table(header, rows[-MOST_ROWS:])])
 
 
-def _gallery(folder: Path | str, images: Figures) -> Section:
+def _examples(folder: Path | str, images: Figures) -> Section:
     if "examples" not in images:
         return Section("Examples", ["The run has left no examples."])
     caption = "Queries on the left, neighbors by rank: right in blue, wrong in orange."
