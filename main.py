@@ -90,9 +90,16 @@ def _parser() -> argparse.ArgumentParser:
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Return arguments, and fields of the config that they set, by name."""
     commands = ("train", "status", "report", "compare", "embed", "search", "preview")
+    parser = _parser()
+    if argv and not argv[0].startswith("-") and argv[0] not in commands:
+        from reporting.formatting import nearest
+
+        parser.error(
+            f"got command {argv[0]!r}; choices: {', '.join(commands)}"
+            f"{nearest(argv[0], commands)}"
+        )
     if not argv or argv[0] not in (*commands, "-h", "--help"):
         argv = ["train", *argv]
-    parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     overrides = {}
     for word in rest:

@@ -22,7 +22,7 @@ def assemble(run: RunDir) -> dict:
         standing,
         run.heartbeat,
         decision=decision,
-        refusals=run.refusals,
+        refusals=run.standing_refusals,
     )
     return {
         "verdict": f"{word}: {reason}",

@@ -127,6 +127,13 @@ class RunDir:
         return self._read(REFUSALS, read_refusals)
 
     @property
+    def standing_refusals(self) -> list[dict]:
+        """Starts that were refused since the last start that was not."""
+        starts = [segment.get("time") or 0.0 for segment in self.segments]
+        last = max(starts, default=0.0)
+        return [refusal for refusal in self.refusals if refusal["time"] > last]
+
+    @property
     def heartbeat(self) -> dict[str, Any]:
         """The last heartbeat; {} without one."""
         return self._read(HEARTBEAT, read_heartbeat) or {}

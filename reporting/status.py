@@ -96,7 +96,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         "budget": forecast,
         "next_gate": _next_gate(history, judged, forecast, epoch),
         "alarms": alarm_check.check_run(run),
-        "refusals": _refused_since(run),
+        "refusals": run.standing_refusals,
         "checkpoint": saved[-1] if saved else None,
     }
 
@@ -126,13 +126,6 @@ def render(state: Mapping) -> str:
     rows += [("alarm", alarm["message"]) for alarm in state["alarms"]]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
-
-
-def _refused_since(run: RunDir) -> list[dict]:
-    """Return the refused starts since the last start."""
-    began = [segment.get("time") or 0.0 for segment in run.segments]
-    last = max(began, default=0.0)
-    return [refusal for refusal in run.refusals if refusal["time"] > last]
 
 
 def _life(state: Mapping) -> str:

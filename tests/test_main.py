@@ -37,6 +37,7 @@ def test_configs_given_twice_are_stages_in_order():
         (["status", "--workdir=w", "--config.seed=1"], "reads the config"),
         (["--config=a.py", "--workdir=w", "--extend=more"], "rescale"),
         (["search", "--workdir=w"], "--query"),
+        (["serach", "--workdir=w"], "did you mean 'search'"),
     ],
 )
 def test_wrong_arguments_exit_with_2_and_say_what_is_right(argv, told, capsys):

@@ -190,7 +190,8 @@ def _choose(config: Config, name: str, overrides: Mapping[str, str]) -> str | No
 
 def _load_module(path: pathlib.Path) -> ModuleType:
     if path.suffix != ".py" or not path.is_file():
-        found = sorted(str(p) for p in pathlib.Path("configs").glob("*.py"))
+        recipes = pathlib.Path("configs").glob("*.py")
+        found = sorted(str(p) for p in recipes if p.stem != "base")
         raise ConfigError(
             [
                 f"got --config={path}, which is no file; expected a recipe such as "

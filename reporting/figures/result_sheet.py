@@ -1,4 +1,4 @@
-"""Sheet of results: queries with their neighbors, right framed blue and wrong orange."""
+"""The sheet of results: queries with neighbors, right ones blue, wrong ones orange."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,13 +5,14 @@ import math
 import pathlib
 import subprocess
 import sys
+import time
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reporting import files, run_dir
+from reporting import content, files, run_dir
 from tests.reporting import fake
 
 
@@ -182,3 +183,14 @@ def test_appended_events_are_those_of_the_file(tmp_path):
     again = run_dir.RunDir(tmp_path).history
     assert [e["step"] for e in run.history.events] == [1, 1]
     assert run.history.events == again.events
+
+
+def test_refusals_before_a_start_do_not_stand(tmp_path):
+    run_dir.append_refusal(tmp_path, ["config.train.epochs: got 0"])
+    assert len(run_dir.RunDir(tmp_path).standing_refusals) == 1
+    line = {"segment": 0, "why": "start", "time": time.time() + 1, "granted": 0.0}
+    run_dir.append_line(tmp_path / run_dir.RESUMES, line)
+    run = run_dir.RunDir(tmp_path)
+    assert run.standing_refusals == []
+    assert len(run.refusals) == 1
+    assert content.assemble(run)["outcome"] != "REFUSED"
