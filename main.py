@@ -201,11 +201,11 @@ def _compare(arguments: argparse.Namespace, _) -> int:
     from reporting.page import comparison as comparison_page
 
     folders = [arguments.workdir, *arguments.others]
-    found = compare.compare(folders)
+    comparison = compare.compare(folders)
     if arguments.output:
-        comparison_page.write(folders, found, arguments.output)
-    text = json.dumps(plain(found), indent=2) if arguments.json else None
-    print(text or compare.table(found))
+        comparison_page.write(folders, comparison, arguments.output)
+    text = json.dumps(plain(comparison), indent=2) if arguments.json else None
+    print(text or compare.table(comparison))
     return 0
 
 

@@ -47,30 +47,32 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
     runs = [
         {
             "name": str(folder),
-            "recipe": one["recipe"],
-            "verdict": one["verdict"],
-            "exit_code": one["exit_code"],
-            "step": one["step"],
-            "seconds": one["throughput"]["seconds"],
+            "recipe": entry["recipe"],
+            "verdict": entry["verdict"],
+            "exit_code": entry["exit_code"],
+            "step": entry["step"],
+            "seconds": entry["throughput"]["seconds"],
         }
-        for folder, one in zip(folders, reports, strict=True)
+        for folder, entry in zip(folders, reports, strict=True)
     ]
     fields = dict.fromkeys(name for config in configs for name in config)
     values = {name: [config.get(name) for config in configs] for name in fields}
-    gates = dict.fromkeys(name for one in reports for name in one["gates"])
+    gates = dict.fromkeys(name for entry in reports for name in entry["gates"])
     tags = dict.fromkeys(
         tag
-        for one in reports
-        for tag, metric in one["metrics"].items()
+        for entry in reports
+        for tag, metric in entry["metrics"].items()
         if metric["n"] is not None
     )
     return {
         "runs": runs,
         "config": {k: v for k, v in values.items() if any(x != v[0] for x in v[1:])},
-        "gates": {name: [one["gates"].get(name) for one in reports] for name in gates},
+        "gates": {
+            name: [entry["gates"].get(name) for entry in reports] for name in gates
+        },
         "thresholds": _thresholds(gates, configs),
         "metrics": {
-            tag: _held_against([one["metrics"].get(tag) for one in reports])
+            tag: _held_against([entry["metrics"].get(tag) for entry in reports])
             for tag in tags
         },
     }
@@ -79,8 +81,8 @@ def compare(folders: Sequence[Path | str]) -> dict[str, Any]:
 def table(comparison: Mapping[str, Any]) -> str:
     """Return a comparison as Markdown tables."""
     parts = [
-        _grid(one.header, one.rows)
-        for one in comparison_tables.tables(comparison).values()
+        _grid(entry.header, entry.rows)
+        for entry in comparison_tables.tables(comparison).values()
     ]
     parts += [
         f"{threshold}." for threshold in comparison_tables.disagreements(comparison)

@@ -105,7 +105,7 @@ class Checkpoints:
         steps = [step] if step is not None else self.steps()[::-1]
         for candidate in steps:
             try:
-                found: Any = self._open().restore(
+                restored_items: Any = self._open().restore(
                     candidate,
                     args=ocp.args.Composite(
                         state=ocp.args.StandardRestore(template),
@@ -120,7 +120,13 @@ class Checkpoints:
                 logging.warning("Checkpoint %s cannot be read", skipped[-1])
                 continue
             self._set_aside([s for s in steps if s > candidate])
-            return Restored(found.state, found.data, found.host, candidate, skipped)
+            return Restored(
+                restored_items.state,
+                restored_items.data,
+                restored_items.host,
+                candidate,
+                skipped,
+            )
         if skipped:
             raise InputError(
                 f"got no readable checkpoint in {self.directory} "

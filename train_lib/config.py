@@ -191,12 +191,12 @@ def _choose(config: Config, name: str, overrides: Mapping[str, str]) -> str | No
 def _load_module(path: pathlib.Path) -> ModuleType:
     if path.suffix != ".py" or not path.is_file():
         recipes = pathlib.Path("configs").glob("*.py")
-        found = sorted(str(p) for p in recipes if p.stem != "base")
+        recipe_paths = sorted(str(p) for p in recipes if p.stem != "base")
         raise ConfigError(
             [
                 f"got --config={path}, which is no file; expected a recipe such as "
-                f"{', '.join(found) or 'configs/moco_effnet.py'}"
-                f"{nearest(str(path), found)}"
+                f"{', '.join(recipe_paths) or 'configs/moco_effnet.py'}"
+                f"{nearest(str(path), recipe_paths)}"
             ]
         )
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)

@@ -31,23 +31,23 @@ class NetworkInput:
     """Function from batches to network input, compiled once a view and its changes.
 
     Args:
-        see: `(view, changes) -> (rng, batch) -> batch` with the network's input as
+        select: `(view, changes) -> (rng, batch) -> batch` with the network's input as
             `image`; view None for records as they are.
         mesh: Devices.
         seed: Of what is random in the views; the same for every evaluation.
     """
 
-    def __init__(self, see: Callable, mesh: Mesh, seed: int):
-        self.mesh, self._see, self._compiled = mesh, see, {}
+    def __init__(self, select: Callable, mesh: Mesh, seed: int):
+        self.mesh, self._select, self._compiled = mesh, select, {}
         self._key = jax.random.fold_in(jax.random.PRNGKey(seed), QUERY_KEY)
 
     def __call__(self, batch: dict, view: str | None = None, **changes: Any):
         """Return the network input [n, ...] of a batch on devices."""
         name = view, tuple(sorted(changes.items()))
         if name not in self._compiled:
-            see = self._see(view, changes)
+            select = self._select(view, changes)
             self._compiled[name] = parallel.parallel_embed(
-                lambda key, batch: see(key, batch)["image"], self.mesh
+                lambda key, batch: select(key, batch)["image"], self.mesh
             )
         return self._compiled[name](self._key, batch)
 

@@ -155,8 +155,8 @@ class Experiment:
 
     def network(self, axis_name: str | None = None) -> nn.Module:
         """Return the network; `axis_name` is the axis of synchronized BatchNorm."""
-        own = fields(self.config.model, "sync_batchnorm", "init_from")
-        return self.model(**own, axis_name=axis_name)
+        model_fields = fields(self.config.model, "sync_batchnorm", "init_from")
+        return self.model(**model_fields, axis_name=axis_name)
 
     def network_variables(self) -> dict[str, Tree]:
         """Return the collections of the network at random initialization."""

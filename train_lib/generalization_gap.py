@@ -103,21 +103,23 @@ def make(
         found = []
         for batch in itertools.islice(read(split, size), batches):
             metrics = measure(state, parallel.put_batch(batch, mesh))
-            known = metrics.get("diag/queries_with_positive", 1.0)
-            loss = float(metrics["train/loss"]) if known > 0 else math.nan
+            share_with_positive = metrics.get("diag/queries_with_positive", 1.0)
+            loss = float(metrics["train/loss"]) if share_with_positive > 0 else math.nan
             found.append((loss, float(metrics.get("train/loss_chance", chance(size)))))
         losses, chances = np.array(found, np.float64).T
         return losses, chances
 
     def held_out(state: TrainState) -> dict[str, Metric]:
-        (seen, seen_chance), (held, held_chance) = (
+        (train_loss, train_chance), (validation_loss, validation_chance) = (
             of_side(state, split) for split in sides
         )
         n = size * batches
-        gap = _reach(held, held_chance) - _reach(seen, seen_chance)
+        gap = _reach(validation_loss, validation_chance) - _reach(
+            train_loss, train_chance
+        )
         found = (
-            _metric(seen, float(seen_chance.mean()), n, LOSS),
-            _metric(held, float(held_chance.mean()), n, LOSS),
+            _metric(train_loss, float(train_chance.mean()), n, LOSS),
+            _metric(validation_loss, float(validation_chance.mean()), n, LOSS),
             _metric(gap, 0.0, n, GAP),
         )
         return dict(zip(loop_tags.LOSS_SIDES, found, strict=True))
@@ -131,8 +133,8 @@ def alike(data: Data, seed: int) -> tuple[Split, Split]:
     They come in whole groups, such as all windows of an article: a batch of few
     articles is harder than one of many, whether it was trained on or not.
     """
-    train, held = data.train, data.validation
-    most = min(len(train), len(held))
+    train, validation_loss = data.train, data.validation
+    most = min(len(train), len(validation_loss))
     group = np.arange(len(train))
     if data.grouped_by in train.table:
         column = np.asarray(train.table[data.grouped_by])
@@ -141,7 +143,7 @@ def alike(data: Data, seed: int) -> tuple[Split, Split]:
         group = np.unique(column, return_inverse=True)[1]
     turn = np.random.default_rng([seed, 6]).permutation(group.max() + 1)
     rows = np.argsort(turn[group], kind="stable")[:most]
-    return train.take(np.sort(rows)), held
+    return train.take(np.sort(rows)), validation_loss
 
 
 def batch_size(records: int, most: int, unit: int) -> int:

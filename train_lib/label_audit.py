@@ -50,8 +50,8 @@ def _audit(run: Run, network: Embed, kind: str) -> dict:
     config, split = run.config, run.data.train
     if kind == "label":
         label = np.asarray(split.table["label"])[:, None]
-        own = {"codes": label, "code_weights": np.float32(label >= 0)}
-        split = dataclasses.replace(split, table=split.table | own)
+        columns = {"codes": label, "code_weights": np.float32(label >= 0)}
+        split = dataclasses.replace(split, table=split.table | columns)
     partners = loader.PositivePairSampler(split, config.seed)
     rng = np.random.default_rng([config.seed, 4])
     anchors = rng.permutation(len(split))[:PAIRS]
@@ -89,11 +89,11 @@ def _nearer(run: Run, network: Embed, anchors, partners) -> dict[str, dict]:
     sides = np.stack([anchors, partners, others % len(split)])
     rows, back = np.unique(sides, return_inverse=True)
     back = back.reshape(sides.shape)
-    found = {}
+    nearness = {}
     for name, embed in _encoders(run, network).items():
         z = embed(split, rows)
-        found[name] = label_information.nearness(*(z[side] for side in back))
-    return found
+        nearness[name] = label_information.nearness(*(z[side] for side in back))
+    return nearness
 
 
 def _encoders(run: Run, network: Embed) -> dict[str, Callable]:

@@ -70,7 +70,7 @@ def log(run: Run, interval: LogWindow, writer: Writer) -> None:
 
 def forecast(run: Run, writer: Writer) -> str:
     """Log how fast the run is, what bounds it, and when it ends."""
-    said = budget.sentence(
+    forecast_text = budget.sentence(
         budget.of_run(
             writer.history,
             files.plain(run.config),
@@ -79,8 +79,8 @@ def forecast(run: Run, writer: Writer) -> str:
             segments=writer.run_dir.segments,
         )
     )
-    writer.tell("%s", said)
-    return said
+    writer.tell("%s", forecast_text)
+    return forecast_text
 
 
 def _check_finite(run: Run, steps, fetched, writer: Writer) -> None:

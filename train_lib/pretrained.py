@@ -84,7 +84,7 @@ def _of_run(
     config: Config, path: str, shapes: Mapping, other: Config, state: Any
 ) -> dict[str, Tree]:
     """Return the collections of the network in another run's state."""
-    found = {}
+    collections = {}
     for kind, template in shapes.items():
         if not jax.tree.leaves(template):
             continue
@@ -99,8 +99,8 @@ def _of_run(
                 f"config.model.init_from: the run in {path} has another network than "
                 f"config.model ({'; '.join(differ) or other.model.name})"
             )
-        found[kind] = copies[0]
-    return found
+        collections[kind] = copies[0]
+    return collections
 
 
 def _of_file(experiment: Experiment, path: str, shapes: Mapping) -> dict[str, Tree]:
@@ -114,10 +114,11 @@ def _of_file(experiment: Experiment, path: str, shapes: Mapping) -> dict[str, Tr
             "file of weights"
         )
     if not (folder / f"{name}.py").is_file():
-        known = sorted(file.stem for file in folder.glob("*.py"))
+        importers = sorted(file.stem for file in folder.glob("*.py"))
         raise InputError(
             f"config.model.init_from: got a file for {config.model.name!r}, which "
-            f"starts from a run's workdir alone; files are read for {', '.join(known)}"
+            "starts from a run's workdir alone; files are read for "
+            f"{', '.join(importers)}"
         )
     start = experiment.network_variables()
     try:

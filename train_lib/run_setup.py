@@ -94,12 +94,12 @@ def _commit() -> str | None:
         return None
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             command, cwd=root, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip() or None
+    return output.stdout.strip() or None
 
 
 def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) -> Run:
@@ -116,11 +116,11 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
     epoch_steps = experiment.steps_per_epoch(len(data.train))
     granted = decisions.granted(files.RunDir(workdir).history)
     total = round((config.train.epochs + granted) * epoch_steps)
-    known = data_checks.describe(data)
+    checks = data_checks.describe(data)
     files.write_json(
         workdir / files.DATA,
         data.facts
-        | known
+        | checks
         | experiment.transform.facts()
         | {
             "training_records": len(data.train),
@@ -129,7 +129,7 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
             "total_steps": total,
         },
     )
-    logging.info("%s", data_sections.tell_split(known))
+    logging.info("%s", data_sections.tell_split(checks))
     write_environment(workdir, mesh)
     horizon = find_horizon(workdir, total, extend, granted)
     schedule = experiment.schedule(epoch_steps, horizon)
@@ -227,16 +227,16 @@ def start(run: Run, fresh: train_step.TrainState, changed: dict) -> RestoredRun:
     """Restore the newest readable checkpoint, or begin with `fresh`."""
     config, progress = run.config, run.progress
     batches = run.experiment.batches(run.data.train, config.train.batch_size)
-    found = run.checkpoints.restore(fresh)
+    restored = run.checkpoints.restore(fresh)
     horizon = Horizon(progress.horizon_start, progress.horizon_end)
-    if found is None:
+    if restored is None:
         state, step, why, skipped = fresh, 0, "start", []
     else:
-        batches.set_state(found.data)
-        run.progress = Progress.from_json(found.host)
+        batches.set_state(restored.data)
+        run.progress = Progress.from_json(restored.host)
         run.progress.horizon_start, run.progress.horizon_end = horizon
-        state = found.state.replace(lr_scale=np.float32(run.progress.lr_scale))
-        step, skipped = found.step, found.skipped
+        state = restored.state.replace(lr_scale=np.float32(run.progress.lr_scale))
+        step, skipped = restored.step, restored.skipped
         why = "extended" if "train.epochs" in changed else "resumed"
     describe_segment(run, step, why, changed, skipped)
     return RestoredRun(parallel.put_state(state, run.mesh), batches, step, why)

@@ -80,13 +80,13 @@ def _train_recipe(
             logging.warning("%s has run already; what follows is up to you", source)
             return _Ran(code, folder)
         fields = set(flatten(load_recipe(source, {}).config))
-        own = {k: v for k, v in overrides.items() if k in fields}
+        own_overrides = {k: v for k, v in overrides.items() if k in fields}
         if decision.passed:
-            own["model.init_from"] = str(folder)
+            own_overrides["model.init_from"] = str(folder)
         stem = pathlib.Path(source.partition(":")[0]).stem
         folder, extend = folder / f"then-{stem}", None
         logging.info("Gate %s leads to %s, in %s", decision.gate, source, folder)
-        recipe = load_recipe(source, own)
+        recipe = load_recipe(source, own_overrides)
         ran.append(source)
 
 
@@ -121,13 +121,15 @@ def train(
     plans = _plans(sources, overrides)
     _check(plans, build)
     ran: list[_Ran] = []
-    for i, (source, own) in enumerate(plans, 1):
+    for i, (source, own_overrides) in enumerate(plans, 1):
         folder = workdir / f"{i}-{pathlib.Path(source.partition(':')[0]).stem}"
         if ran:
-            own["model.init_from"] = str(ran[-1].folder)
+            own_overrides["model.init_from"] = str(ran[-1].folder)
         logging.info("Stage %d of %d: %s", i, len(plans), folder)
-        recipe = load_recipe(source, own)
-        ran.append(_train_recipe(recipe, own, folder, train_run, extend, build))
+        recipe = load_recipe(source, own_overrides)
+        ran.append(
+            _train_recipe(recipe, own_overrides, folder, train_run, extend, build)
+        )
         summary = reporting.write(workdir, [stage.folder for stage in ran])
         if ran[-1].code != PASSED:
             if left := sources[i:]:
@@ -142,8 +144,8 @@ def _plans(
     sources: list[str], overrides: dict[str, str]
 ) -> list[tuple[str, dict[str, str]]]:
     """Return the recipes, each with the fields to set in it."""
-    known = [set(flatten(load_recipe(source, {}).config)) for source in sources]
-    own = [dict[str, str]() for _ in sources]
+    stage_fields = [set(flatten(load_recipe(source, {}).config)) for source in sources]
+    own_overrides = [dict[str, str]() for _ in sources]
     for name, text in overrides.items():
         number, _, field = name.partition(".")
         if number.isdigit():
@@ -151,13 +153,13 @@ def _plans(
                 raise ConfigError(
                     [f"config.{name}: got stage {number}; expected 1 to {len(sources)}"]
                 )
-            own[int(number) - 1][field] = text
+            own_overrides[int(number) - 1][field] = text
             continue
         # A field that no stage has is reported by the first.
-        having = [i for i, fields in enumerate(known) if name in fields] or [0]
+        having = [i for i, fields in enumerate(stage_fields) if name in fields] or [0]
         for i in having:
-            own[i].setdefault(name, text)
-    return list(zip(sources, own, strict=True))
+            own_overrides[i].setdefault(name, text)
+    return list(zip(sources, own_overrides, strict=True))
 
 
 def _check(stages: list[tuple[str, dict[str, str]]], build: Build) -> None:

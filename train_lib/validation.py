@@ -128,8 +128,8 @@ def _value_faults(
             continue
         nested = parts.nested_section(fields[name].annotation)
         if nested is not None and isinstance(value, ConfigDict):
-            own = parts.signature_fields(nested)
-            yield from _value_faults(f"{section}.{name}", value, own)
+            nested_fields = parts.signature_fields(nested)
+            yield from _value_faults(f"{section}.{name}", value, nested_fields)
         elif nested is None and (
             problem := field_types.fault(value, fields[name].annotation)
         ):

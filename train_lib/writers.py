@@ -104,7 +104,7 @@ class Writer:
         )
         self.event("train", step, epoch, metrics)
         loss, chance = metrics["train/loss"], metrics["train/loss_chance"]
-        told = (
+        line = (
             f"loss {formatting.number(loss)} (chance {formatting.number(chance)}), "
             f"lr {formatting.number(metrics['train/lr'])}, "
             f"{formatting.number(speed)} records/s"
@@ -112,11 +112,11 @@ class Writer:
         if self._bar.disable:
             logging.info(
                 "step %d of %d, epoch %.1f: %s, %s left",
-                step, self.total_steps, epoch, told, formatting.duration(eta),
+                step, self.total_steps, epoch, line, formatting.duration(eta),
             )  # fmt: skip
         else:
             self._bar.update(step - self._bar.n)
-            self._bar.set_postfix_str(told)
+            self._bar.set_postfix_str(line)
 
     def tell(self, text: str, *values: Any):
         """Log a sentence above the progress bar."""
@@ -125,8 +125,8 @@ class Writer:
 
     def gate(self, judged: Mapping):
         """Append the judgment of a gate and log it."""
-        own = ("kind", "step", "epoch", "metrics")
-        fields = {name: v for name, v in judged.items() if name not in own}
+        reserved = ("kind", "step", "epoch", "metrics")
+        fields = {name: v for name, v in judged.items() if name not in reserved}
         self.event("gate", judged["step"], judged["epoch"], {}, **fields)
         self.tell("%s", decisions.tell(judged))
 

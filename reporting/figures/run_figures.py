@@ -80,18 +80,18 @@ def condition_sets(history: History) -> dict[str, dict[str, list[tuple]]]:
 
     Their tags are `eval/<set>/<field>_<value>/<score>`.
     """
-    found: dict[str, dict[str, list[tuple]]] = {}
+    fields_by_set: dict[str, dict[str, list[tuple]]] = {}
     for tag, metric in history.metrics().items():
         parts = tag.split("/")
         if len(parts) != 4 or metric["kind"] != "score":
             continue
         field, _, value = parts[2].rpartition("_")
         if field not in ("", "in") and re.fullmatch(r"\d+(\.\d+)?", value):
-            fields = found.setdefault(parts[1], {})
+            fields = fields_by_set.setdefault(parts[1], {})
             fields.setdefault(field, []).append((float(value), tag))
     return {
         name: {field: sorted(values) for field, values in fields.items()}
-        for name, fields in found.items()
+        for name, fields in fields_by_set.items()
     }
 
 

@@ -55,8 +55,8 @@ def write(
         parts.append(Section(title, tables=[table]))
         if title == "Gates":
             parts[-1].items = [
-                ("wait", f"{said}.")
-                for said in comparison_tables.disagreements(comparison)
+                ("wait", f"{disagreement}.")
+                for disagreement in comparison_tables.disagreements(comparison)
             ]
         if title == "Metrics":
             parts[-1].text.append(comparison_tables.star(comparison))

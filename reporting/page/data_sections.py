@@ -16,8 +16,8 @@ _SIDES = {"train": "training", "validation": "held out"}
 def tell_audit(audit: Mapping) -> str:
     """Return a sentence on what labels can teach, for the log."""
     nearer = " and ".join(
-        f"{percent(one['value'])} by {ENCODERS.get(name, name)}"
-        for name, one in audit["nearer"].items()
+        f"{percent(entry['value'])} by {ENCODERS.get(name, name)}"
+        for name, entry in audit["nearer"].items()
     )
     sentence = f"Labels: a positive is nearer than another record in {nearer or ABSENT}"
     if lowest := audit.get("lowest"):
@@ -112,13 +112,13 @@ def _audited(section: Section, audit: Mapping) -> None:
     rows = [
         [
             f"by {ENCODERS.get(name, name)}",
-            percent(one["value"]),
-            interval(100 * one["low"], 100 * one["high"]),
-            count(one["n"]),
-            number(one["positive"]),
-            number(one["random"]),
+            percent(entry["value"]),
+            interval(100 * entry["low"], 100 * entry["high"]),
+            count(entry["n"]),
+            number(entry["positive"]),
+            number(entry["random"]),
         ]
-        for name, one in audit["nearer"].items()
+        for name, entry in audit["nearer"].items()
     ]
     header = ["positive nearer than another record", "share (chance 50 %)"]
     header += ["95 % interval", "n", "cosine of positives", "of random pairs"]

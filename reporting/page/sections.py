@@ -120,9 +120,9 @@ def _past(name: str, gate: Mapping) -> list[str]:
         return []
     words = {True: "passed", False: "not passed", None: "waited"}
     sentences = [
-        f"epoch {number(one.get('epoch'))} {number(one.get('value'))}, "
-        f"{words[one.get('passed')]}{_followed(one)}"
-        for one in past
+        f"epoch {number(entry.get('epoch'))} {number(entry.get('value'))}, "
+        f"{words[entry.get('passed')]}{_followed(entry)}"
+        for entry in past
     ]
     if not past:
         sentences = [as_text(action)]

@@ -85,16 +85,16 @@ def _overview(names: list[str], reports: list[dict]) -> Section:
     rows = [
         [
             name,
-            one["recipe"],
-            one["verdict"],
-            count(one["step"]),
-            duration(one["throughput"]["seconds"]),
+            entry["recipe"],
+            entry["verdict"],
+            count(entry["step"]),
+            duration(entry["throughput"]["seconds"]),
             f"{name}/{run_dir.REPORT}.html",
         ]
-        for name, one in zip(names, reports, strict=True)
+        for name, entry in zip(names, reports, strict=True)
     ]
     header = ["stage", "recipe", "verdict", "steps", "time", "own report"]
-    tones = ["bad" if one["exit_code"] else "good" for one in reports]
+    tones = ["bad" if entry["exit_code"] else "good" for entry in reports]
     return Section("Stages", tables=[Table(header, rows, tones)])
 
 
