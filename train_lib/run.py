@@ -33,6 +33,8 @@ class Run:
     experiment: Experiment
     workdir: pathlib.Path
     data: Data
+    facts: dict[str, Any]  # of the data, for data.json
+    measured_on: str  # what the scores of baselines depend on
     mesh: Mesh
     epoch_steps: int
     total_steps: int
@@ -47,6 +49,7 @@ class Run:
     held_out: HeldOutLoss
     checkpoints: Checkpoints
     progress: Progress
+    segment: dict[str, Any] | None = None  # this start's line in resumes.jsonl
     loss_lower_bound: float | None = None  # the lowest that the labels allow
 
     @property
@@ -67,3 +70,4 @@ class RestoredRun:
     batches: Any
     step: int
     why: str
+    segment: dict[str, Any]  # its line in resumes.jsonl

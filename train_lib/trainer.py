@@ -2,8 +2,8 @@
 
 import dataclasses
 import pathlib
-import signal
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,11 +11,14 @@ import numpy as np
 from absl import logging
 
 from evaluators.baselines.common.baseline import Context
+from evaluators.common.evaluator import Evaluation
 from evaluators.common.protocols import Embed
+from reporting import examples as example_files
 from reporting import report
 from reporting import run_dir as files
 from reporting.gates import decisions
 from train_lib import (
+    claim,
     evaluation,
     label_audit,
     lock,
@@ -29,33 +32,9 @@ from train_lib.cadence import due
 from train_lib.config import Recipe
 from train_lib.experiment import Build, Experiment
 from train_lib.run import RestoredRun, Run
+from train_lib.signals import Preempted, StopSignal
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
-
-
-class StopSignal:
-    """Receiver of SIGTERM and SIGINT, so that the loop saves before it ends."""
-
-    def __init__(self):
-        self.received = ""
-
-    def __enter__(self) -> "StopSignal":
-        self._before = {
-            s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        if self.received:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number).name
-        logging.warning(
-            "%s: saving, then stopping; again to stop at once", self.received
-        )
 
 
 def train(
@@ -80,10 +59,19 @@ def train(
         ValueError: Data or workdir are at fault.
     """
     validation.check(recipe, jax.device_count(), build)
-    with lock.hold(workdir), StopSignal() as stop:
-        summary = _segment(recipe, workdir, extend, stop, build)
-        while summary["finished"] and _longer(workdir):
-            summary = _segment(recipe, workdir, "rescale", stop, build)
+    pretrained.check_path(recipe.config)
+    with lock.hold(workdir), StopSignal.get() as stop:
+        files.remove_drafts(workdir)
+        for name in (files.METRICS, files.RESUMES, files.REFUSALS):
+            files.drop_damaged_lines(workdir / name)
+        try:
+            summary = _segment(recipe, workdir, extend, stop, build)
+            while summary["finished"] and _longer(workdir):
+                summary = _segment(recipe, workdir, "rescale", stop, build)
+        except Preempted as end:
+            if end.at_once:
+                raise
+            summary = _end_unstarted(workdir, str(end))
     logging.info("%s", summary["verdict"])
     logging.info("Report: %s", workdir / "report.html")
     return report.exit_code(summary)
@@ -97,18 +85,34 @@ def _segment(
     build: Build,
 ) -> dict:
     """Run from a start to the end or a stop; return the content of the report."""
-    changed = run_setup.compare(recipe, workdir)
+    changed = claim.compare(recipe, workdir)
     run = run_setup.open_run(build(recipe.config), workdir, extend)
-    run_setup.write_config(recipe, workdir)
     fresh = _first_state(run)
     begin = run_setup.start(run, fresh, changed)
+    run.segment = begin.segment
+    stop.check()
+    run_setup.write_description(recipe, run)
+    files.append_resume(workdir, begin.segment)
     with Writer(workdir, run.total_steps, begin.step) as writer:
-        segment = files.read_resumes(workdir)[-1]
-        writer.tell("%s", run_setup.tell_start(segment))
+        writer.tell("%s", run_setup.tell_start(begin.segment))
         state = _run(run, begin, fresh, writer, stop)
-        run.checkpoints.close()
-        writer.state(state)
-        return report.write(workdir)
+        with stop.deferred("writing the report, then stopping"):
+            run.checkpoints.close()
+            writer.state(state, saved=max(run.checkpoints.steps(), default=None))
+            return report.write(workdir)
+
+
+def _end_unstarted(workdir: pathlib.Path, signal_name: str) -> dict:
+    """Report a start that a signal ended before it came to its first step."""
+    saved = max(files.checkpoint_steps(workdir), default=None)
+    stands = (
+        "nothing was trained" if saved is None else f"the run stands at step {saved}"
+    )
+    logging.warning("%s before training began: %s", signal_name, stands)
+    beat = files.read_heartbeat(workdir) or {}
+    fields = {"step": saved or 0, "total_steps": beat.get("total_steps")}
+    files.write_heartbeat(workdir, "preempted", saved=saved, **fields)
+    return report.write(workdir)
 
 
 def _longer(workdir: pathlib.Path) -> bool:
@@ -121,42 +125,61 @@ def _run(
     run: Run, begin: RestoredRun, fresh: TrainState, writer: Writer, stop: StopSignal
 ) -> str:
     """Run baselines, loop and last evaluation; return how the run ended."""
-    epoch = run.epoch(begin.step)
-    if begin.why != "start":
-        writer.event("resume", begin.step, epoch, {}, why=begin.why)
+    if begin.why == "start":
+        run_setup.clear_lost_attempt(run, writer.history)
+    if begin.why != "start" or writer.history.events:
+        fields = {"why": begin.why, "measured_on": run.measured_on}
+        writer.event("resume", begin.step, run.epoch(begin.step), {}, **fields)
     try:
-        _measure_baselines(run, fresh, writer, stop)
+        _measure_baselines(run, fresh, writer)
         label_audit.measure(run, _start_embed(run, fresh), writer)
         if not begin.step:  # what data and labels say needs no step
             monitoring.raise_alarms(run, writer, 0)
-        state = _loop(run, begin, writer, stop)
-        if not _has_final(writer, int(state.step)):
+        stop.check()
+        with stop.deferred("saving when this step is done, then stopping"):
+            state = _loop(run, begin, writer, stop)
+        stop.check()
+        if not _has_final(run, writer, int(state.step)):
             _evaluate(run, state, writer, final=True)
+        monitoring.raise_alarms(run, writer, int(state.step))
         monitoring.judge_gates(run, writer)
     except monitoring.StopTraining as end:
         writer.tell("%s", end)
         return end.state
+    except Preempted as end:
+        if end.at_once:
+            raise
+        run.checkpoints.wait()
+        saved = max(run.checkpoints.steps(), default=None)
+        stands = "nothing was saved yet" if saved is None else f"step {saved} is saved"
+        writer.tell("%s: stopped; %s", end, stands)
+        return "preempted"
     early = int(state.step) < run.total_steps and not _exhausted(run)
     return "stopped" if early else "finished"
 
 
-def _has_final(writer: Writer, step: int) -> bool:
+def _has_final(run: Run, writer: Writer, step: int) -> bool:
+    """Return whether the last evaluation is there, and its examples as it wrote them.
+
+    Evaluations of older versions do not say on what they were made.
+    """
     last = writer.history.last("eval")
-    return bool(last and last.get("final") and last["step"] == step)
+    if not last or not last.get("final") or last["step"] != step:
+        return False
+    if last.get("measured_on", run.measured_on) != run.measured_on:
+        return False
+    if not run.config.evaluate.examples:
+        return True
+    digest = example_files.digest(run.workdir)
+    return bool(digest) and last.get("examples", digest) == digest
 
 
 def _exhausted(run: Run) -> bool:
     return 0 < run.config.train.patience <= run.progress.waited
 
 
-def _measure_baselines(
-    run: Run, fresh: TrainState, writer: Writer, stop: StopSignal
-) -> None:
-    """Evaluate the baselines, once a workdir.
-
-    Raises:
-        watch.StopTraining: A signal came; baselines that were measured stay.
-    """
+def _measure_baselines(run: Run, fresh: TrainState, writer: Writer) -> None:
+    """Evaluate the baselines, once a workdir and again where they would differ."""
     known = {event.get("baseline") for event in writer.history.of_kind("baseline")}
     missing = [name for name in run.config.evaluate.baselines if name not in known]
     if not missing:
@@ -172,12 +195,11 @@ def _measure_baselines(
         start=_start_embed(run, fresh),
     )
     for name in missing:
-        if stop.received:
-            raise monitoring.StopTraining("preempted", f"{stop.received} before step 1")
         baseline = run.experiment.baseline(name)
         evaluations = evaluation.evaluate(run.evaluators, baseline.fit(context))
         metrics = evaluation.joined_metrics(evaluations)
         shown = {"label": baseline.label, "ceiling": baseline.ceiling}
+        shown["measured_on"] = run.measured_on
         writer.event("baseline", 0, 0.0, metrics, baseline=name, **shown)
 
 
@@ -264,7 +286,10 @@ def _evaluate(
             "%s has not improved for %d evaluations: stopping at step %d",
             config.train.monitor, progress.waited, step,
         )  # fmt: skip
-    last = {"final": True} if final else {}
+    last: dict[str, Any] = {}
+    if final:  # written last, so that a run with this line is complete
+        last = {"final": True, "measured_on": run.measured_on}
+        last["examples"] = _write_examples(run, evaluations)
     writer.event("eval", step, run.epoch(step), metrics, **last)
     monitoring.raise_alarms(run, writer, step)
     if config.schedule.name == "plateau" and progress.lower_rate(
@@ -276,16 +301,17 @@ def _evaluate(
         )  # fmt: skip
         scale = np.float32(progress.lr_scale)
         state = dataclasses.replace(state, lr_scale=parallel.put_state(scale, run.mesh))
-    if final and config.evaluate.examples:
-        evaluation.write_examples(
-            run.workdir,
-            evaluations[config.evaluate.examples].examples(
-                config.evaluate.example_queries
-            ),
-            run.data,
-            run.images,
-        )
     return state
+
+
+def _write_examples(run: Run, evaluations: Mapping[str, Evaluation]) -> str:
+    """Write the example queries, if any are wanted; return the digest of the files."""
+    name = run.config.evaluate.examples
+    if not name:
+        return ""
+    examples = evaluations[name].examples(run.config.evaluate.example_queries)
+    evaluation.write_examples(run.workdir, examples, run.data, run.images)
+    return example_files.digest(run.workdir)
 
 
 def _save(run: Run, state: TrainState, batches: Any) -> None:
@@ -294,6 +320,11 @@ def _save(run: Run, state: TrainState, batches: Any) -> None:
         step,
         jax.device_get(state),
         batches.get_state(),
-        run.progress.to_json(),
+        {
+            "progress": run.progress.to_json(),
+            "config": run.config.to_dict(),
+            "content_hash": run.facts["content_hash"],
+            "segment": run.segment,
+        },
         run.progress.best_step,
     )

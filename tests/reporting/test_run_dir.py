@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reporting import content, files, run_dir
+from reporting import content, examples, files, run_dir
 from tests.reporting import fake
 
 
@@ -93,7 +93,7 @@ def test_a_workdir_without_files_reads_as_empty(tmp_path):
     assert run_dir.read_resumes(tmp_path) == []
     assert run_dir.read_heartbeat(tmp_path) is None
     assert run_dir.read_config(tmp_path) == {}
-    assert run_dir.read_examples(tmp_path) == ([], {})
+    assert examples.read(tmp_path) == ([], {})
     assert run_dir.checkpoint_steps(tmp_path) == []
 
 
@@ -104,7 +104,7 @@ def test_broken_files_read_as_absent(tmp_path):
     (tmp_path / run_dir.THUMBNAILS).write_bytes(b"PK\x03\x04 not a zip")
     assert run_dir.read_heartbeat(tmp_path) is None
     assert run_dir.read_config(tmp_path) == {}
-    assert run_dir.read_examples(tmp_path) == ([], {})
+    assert examples.read(tmp_path) == ([], {})
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path):
@@ -136,7 +136,7 @@ def test_files_are_utf8_whatever_the_locale(tmp_path):
 
 def test_gallery_reads_back(tmp_path):
     fake.add_gallery(tmp_path)
-    queries, pictures = run_dir.read_examples(tmp_path)
+    queries, pictures = examples.read(tmp_path)
     assert [q["query"] for q in queries] == [0, 1, 2]
     assert sorted(pictures) == list(range(12))
     assert pictures[3].shape == (32, 32, 3)
