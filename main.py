@@ -134,7 +134,9 @@ def _set_up_logging() -> None:
 
 def _prepare_jax() -> None:
     """Make the settings that must precede the start of jax."""
+    # TensorFlow writes event files and no more; it need not tell how it computes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     allocator.keep_large_buffers()
     import jax
 
