@@ -6,6 +6,7 @@ python main.py status|report --workdir=runs/x
 python main.py compare --workdir=runs/x --with=runs/y [--with=runs/z] [--output=DIR]
 python main.py embed --workdir=runs/x --input=DIR --output=emb/
 python main.py search --workdir=runs/x --query=logo.png --top=10 [--json]
+python main.py check --config=configs/moco_effnet.py [--output=DIR]
 python main.py preview --config=configs/moco_effnet.py --output=DIR
 """
 
@@ -92,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
             default="latest",
             help="latest|best|STEP",
         )
+    check = commands.add_parser(
+        "check", parents=[config], help="faults, data, memory and time; no training"
+    )
+    check.add_argument("--output", default="check", help="directory for sheets")
+    check.add_argument(
+        "--count", type=argument_types.count, default=12, help="records to show"
+    )
     preview = commands.add_parser("preview", parents=[config], help="views on paper")
     preview.add_argument("--output", required=True, help="directory to write")
     preview.add_argument(
@@ -102,10 +110,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Return arguments, and fields of the config that they set, by name."""
-    commands = ("train", "status", "report", "compare", "embed", "search", "preview")
+    commands = ("train", "status", "report", "compare", "embed", "search", "check",
+                "preview")  # fmt: skip
     parser = _parser()
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
-        from reporting.formatting import nearest
+        from field_types import nearest
 
         parser.error(
             f"got command {argv[0]!r}; choices: {', '.join(commands)}"
@@ -125,7 +134,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
             parser.error(f"got {word}; fields are set as --config.{word}")
         else:
             parser.error(f"got {word}, which {arguments.command} does not know")
-    if overrides and arguments.command not in ("train", "preview"):
+    if overrides and arguments.command not in ("train", "check", "preview"):
         parser.error(f"{arguments.command} reads the config of the workdir")
     if fault := argument_types.find_address(arguments, overrides):
         parser.error(fault)
@@ -153,7 +162,9 @@ def _prepare_jax() -> None:
     """Make the settings that must precede the start of jax."""
     from train_lib import allocator
 
+    # TensorFlow writes event files and no more; it need not tell how it computes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     allocator.keep_large_buffers()
     import jax
 
@@ -177,28 +188,6 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
         arguments.extend,
         **arguments.options,
     )
-
-
-def _note_refusal(workdir: str, fault: str, error: Exception) -> None:
-    """Write the reason into the workdir, and a report that begins with it.
-
-    Only with its lock: a workdir in which another process trains stays as it is.
-    """
-    from reporting import report
-    from reporting import run_dir as files
-    from train_lib import lock
-
-    # The report there belongs to another process, or to another program.
-    if isinstance(error, lock.WorkdirBusy | files.FormatError):
-        return
-    try:
-        with lock.hold(pathlib.Path(workdir)):
-            files.append_refusal(workdir, getattr(error, "faults", None) or [fault])
-            report.write(workdir)
-    except lock.WorkdirBusy as busy:
-        print(f"main.py: no report: {busy}", file=sys.stderr)
-    except (OSError, files.FormatError) as other:
-        print(f"main.py: no report in {workdir}: {other}", file=sys.stderr)
 
 
 def _status(arguments: argparse.Namespace, _) -> int:
@@ -266,6 +255,17 @@ def _search(arguments: argparse.Namespace, _) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    _prepare_jax()
+    from train_lib import check
+    from train_lib.config import load_recipe
+
+    recipe = load_recipe(arguments.config, overrides)
+    output = pathlib.Path(arguments.output)
+    print(check.check(recipe, output, arguments.count, **arguments.options))
+    return 0
+
+
 def _preview(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     _prepare_jax()
     from train_lib import preview
@@ -294,6 +294,7 @@ def main(argv: list[str], build: Any = None) -> int:
         "compare": _compare,
         "embed": _embed,
         "search": _search,
+        "check": _check,
         "preview": _preview,
     }
     with signals.StopSignal.get():
@@ -312,6 +313,7 @@ def main(argv: list[str], build: Any = None) -> int:
 def _tell_fault(arguments: argparse.Namespace, error: Exception) -> int:
     """Print what was wrong; return the exit code."""
     from input_pipeline.cache.root import cache_root
+    from train_lib import refusals
     from train_lib.errors import describe_fault
 
     written = [getattr(arguments, name, "") for name in ("workdir", "output")]
@@ -322,7 +324,7 @@ def _tell_fault(arguments: argparse.Namespace, error: Exception) -> int:
         return EXIT_INTERNAL
     print(f"main.py: {fault}", file=sys.stderr)
     if arguments.command == "train":
-        _note_refusal(arguments.workdir, fault, error)
+        refusals.note(arguments.workdir, fault, error)
     return EXIT_INPUT
 
 

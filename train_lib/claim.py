@@ -36,7 +36,7 @@ class Memory:
     """What a claimed workdir remembers.
 
     Attributes:
-        config: Config of its last start, as plain values.
+        config: Config that its last start asked for, as plain values.
         content_hash: Hash of the content of its data; "" where it is not known.
         step: Step of its newest checkpoint; None without one.
     """
@@ -58,8 +58,10 @@ def remember(workdir: pathlib.Path) -> Memory | None:
     if not checkpoints.steps() and not evaluated:
         return None
     step, host = checkpoints.read_host() or (None, {})
-    described = files.read_config(workdir).get("config")
-    config = merge(host.get("config"), described)
+    described = files.read_config(workdir)
+    config = merge(
+        host.get("requested"), described.get("requested") or described.get("config")
+    )
     if config is None:
         raise InputError(
             f"got {workdir}, whose {files.CONFIG} is damaged or missing, and no "

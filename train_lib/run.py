@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import jax
 from jax.sharding import Mesh
 
 from evaluators.baselines.common.baseline import Images
@@ -19,9 +18,8 @@ from train_lib import schedules
 from train_lib.checkpoints import Checkpoints
 from train_lib.experiment import Experiment
 from train_lib.progress import Progress
-from train_lib.train_step import Batch, TrainState
+from train_lib.train_step import Step, TrainState
 
-Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 BindEmbed: TypeAlias = Callable[[Tree, Tree], Embed]
 HeldOutLoss: TypeAlias = Callable[[TrainState], Metrics]
 
@@ -49,7 +47,8 @@ class Run:
     held_out: HeldOutLoss
     checkpoints: Checkpoints
     progress: Progress
-    segment: dict[str, Any] | None = None  # this start's line in resumes.jsonl
+    # What its checkpoints say of it; see `run_setup.describe_identity`.
+    identity: dict[str, Any] = dataclasses.field(default_factory=dict)
     loss_lower_bound: float | None = None  # the lowest that the labels allow
 
     @property

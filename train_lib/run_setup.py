@@ -5,6 +5,7 @@ import platform
 import subprocess
 import time
 from importlib import metadata
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,13 +13,15 @@ from absl import logging
 from jax.sharding import Mesh
 
 from input_pipeline import data_checks
+from input_pipeline.dataset import Data
 from reporting import examples as example_files
 from reporting import run_dir as files
+from reporting import setup
 from reporting.formatting import number
 from reporting.gates import decisions, judgment
 from reporting.history import History
-from reporting.page import data_sections
 from train_lib import (
+    adaptation,
     claim,
     evaluation,
     generalization_gap,
@@ -45,22 +48,33 @@ def write_description(recipe: Recipe, run: Run) -> None:
     Only once the first state is there: a start that is refused before leaves the files
     as they were.
     """
-    write_config(recipe, run.workdir)
+    write_config(recipe, run)
     files.write_json(run.workdir / files.DATA, run.facts)
     write_environment(run.workdir, run.mesh)
     files.write_metric_facts(run.workdir, run.experiment.metric_facts())
 
 
-def write_config(recipe: Recipe, workdir: pathlib.Path) -> None:
-    """Write config.json."""
+def describe_identity(recipe: Recipe, run: Run, segment: dict) -> dict[str, Any]:
+    """Return what a checkpoint says of its run; `claim` reads it at the next start."""
+    return {
+        "config": files.plain(run.config),
+        "requested": files.plain(recipe.config),
+        "content_hash": run.facts["content_hash"],
+        "segment": segment,
+    }
+
+
+def write_config(recipe: Recipe, run: Run) -> None:
+    """Write config.json: the config as it was fitted to the data, and as requested."""
     described = {
-        "config": files.plain(recipe.config),
+        "config": files.plain(run.config),
+        "requested": files.plain(recipe.config),
         "recipe": recipe.source,
         "difference": difference(recipe.config, recipe.default),
         "overrides": difference(recipe.config, recipe.variant),
-        "learning_rate": peak_learning_rate(recipe.config),
+        "learning_rate": peak_learning_rate(run.config),
     }
-    files.write_config(workdir, described)
+    files.write_config(run.workdir, described)
 
 
 def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:
@@ -101,9 +115,9 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
         ConfigError: The run is longer or shorter than before without being told how.
         ValueError: The data is too small, or another than before.
     """
-    config = experiment.config
     data = experiment.load_data()
-    experiment.check_records(data.train)
+    fitted = adaptation.fit(experiment, data)
+    experiment, config = fitted.experiment, fitted.experiment.config
     mesh = parallel.make_mesh()
     epoch_steps = experiment.steps_per_epoch(len(data.train))
     checkpoints = Checkpoints(
@@ -114,17 +128,18 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
     if checkpoints.steps():
         granted = decisions.granted(files.RunDir(workdir).history)
     total = round((config.train.epochs + granted) * epoch_steps)
-    checks = data_checks.describe(data)
-    content_hash = checks["content_hash"]
-    claim.check_data(workdir, content_hash)
-    facts = data.facts | checks | experiment.transform.facts()
-    facts |= {
-        "training_records": len(data.train),
-        "validation_records": len(data.validation),
-        "steps_per_epoch": epoch_steps,
-        "total_steps": total,
-    }
-    logging.info("%s", data_sections.tell_split(checks))
+    if total < 1:
+        raise ConfigError(
+            [
+                f"config.train.epochs: got {config.train.epochs:g} epochs of "
+                f"{epoch_steps} steps, which is no step; expected at least "
+                f"{1 / epoch_steps:.6g}"
+            ]
+        )
+    facts = describe_data(fitted, data) | {"total_steps": total}
+    claim.check_data(workdir, facts["content_hash"])
+    for line in tell_setup(fitted, facts):
+        logging.info("%s", line)
     horizon = find_horizon(workdir, total, extend, granted)
     schedule = experiment.schedule(epoch_steps, horizon)
     objective = experiment.objective(horizon.end)
@@ -140,7 +155,7 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
         workdir=workdir,
         data=data,
         facts=facts,
-        measured_on=claim.measured_on(config, content_hash),
+        measured_on=claim.measured_on(config, facts["content_hash"]),
         mesh=mesh,
         epoch_steps=epoch_steps,
         total_steps=total,
@@ -151,11 +166,37 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
         step=parallel.parallel_step(step, mesh),
         embed=evaluation.make_embed(experiment, objective, network_input),
         images=evaluation.make_images(experiment, network_input),
-        evaluators=experiment.evaluators(data),
+        evaluators=fitted.evaluators,
         held_out=generalization_gap.held_out_loss(experiment, data, objective, mesh),
         checkpoints=checkpoints,
         progress=Progress(horizon.start, horizon.end),
     )
+
+
+def describe_data(fitted: adaptation.Fitted, data: Data) -> dict[str, Any]:
+    """Return the facts of `data.json`: of the dataset, its checks, the transform."""
+    experiment = fitted.experiment
+    return (
+        data.facts
+        | data_checks.describe(data)
+        | experiment.transform.facts()
+        | {
+            "training_records": len(data.train),
+            "validation_records": len(data.validation),
+            "steps_per_epoch": experiment.steps_per_epoch(len(data.train)),
+            "changes": fitted.changes,
+        }
+    )
+
+
+def tell_setup(fitted: adaptation.Fitted, described: dict[str, Any]) -> list[str]:
+    """Return what was found and what will be measured, a sentence each."""
+    tags = [
+        f"eval/{name}/{tag}"
+        for name, evaluator in fitted.evaluators.items()
+        for tag in evaluator.tags()
+    ]
+    return setup.describe_setup(described, files.plain(fitted.experiment.config), tags)
 
 
 def find_horizon(

@@ -89,7 +89,7 @@ def _segment(
     run = run_setup.open_run(build(recipe.config), workdir, extend)
     fresh = _first_state(run)
     begin = run_setup.start(run, fresh, changed)
-    run.segment = begin.segment
+    run.identity = run_setup.describe_identity(recipe, run, begin.segment)
     stop.check()
     run_setup.write_description(recipe, run)
     files.append_resume(workdir, begin.segment)
@@ -320,11 +320,6 @@ def _save(run: Run, state: TrainState, batches: Any) -> None:
         step,
         jax.device_get(state),
         batches.get_state(),
-        {
-            "progress": run.progress.to_json(),
-            "config": run.config.to_dict(),
-            "content_hash": run.facts["content_hash"],
-            "segment": run.segment,
-        },
+        {"progress": run.progress.to_json(), **run.identity},
         run.progress.best_step,
     )
