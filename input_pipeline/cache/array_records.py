@@ -11,6 +11,8 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
 from tensorflow_datasets.core import dataset_builder, example_serializer
 
+from input_pipeline import dataset
+
 SPLITS = ("train", "validation")
 _OPTIONS = "group_size:1"  # random access to single records
 _SHARD_BYTES = 512 * 2**20
@@ -61,6 +63,10 @@ class Images:
         self.size, self._memory = size, memory
         self._open()
 
+    def _folder(self) -> pathlib.Path:
+        """Return the folder of the dataset, three levels above its shards."""
+        return pathlib.Path(self._paths[0]).parents[3]
+
     def _open(self) -> None:
         self._records = (
             array_record_data_source.ArrayRecordDataSource(self._paths)
@@ -101,9 +107,18 @@ class Images:
         images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         if len(rows):
             spec = features(self.size)
-            records = self._records.__getitems__(rows.tolist())
-            for image, record in zip(images, records, strict=True):
-                image[...] = spec.deserialize_example_np(record)["image"]
+            try:
+                records = self._records.__getitems__(rows.tolist())
+                for image, record in zip(images, records, strict=True):
+                    image[...] = spec.deserialize_example_np(record)["image"]
+            # Its classes of errors are many, and all mean one thing here.
+            except Exception as error:
+                raise dataset.DataError(
+                    f"got prepared data that cannot be read ({error}) from "
+                    f"{', '.join(self._paths)}; expected it as it was written. Delete "
+                    f"{self._folder()} and run the same command again, which prepares "
+                    "it anew"
+                ) from error
         return images
 
 
