@@ -107,7 +107,7 @@ def read(folder: pathlib.Path) -> tuple[np.ndarray, pd.DataFrame]:
             f"got --gallery={folder}, which cannot be read ({error}); {expected}, "
             "which writes it again"
         ) from None
-    if z.ndim != 2 or len(z) != len(frame) or not {"id", "path"} <= set(frame.columns):
+    if z.ndim != 2 or len(z) != len(frame) or "id" not in frame:
         raise InputError(
             f"got --gallery={folder} with embeddings {list(z.shape)} and a table of "
             f"{len(frame)} records ({', '.join(map(str, frame.columns))}); {expected}"
