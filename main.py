@@ -300,9 +300,6 @@ def main(argv: list[str], build: Any = None) -> int:
     with signals.StopSignal.get():
         try:
             return commands[arguments.command](arguments, overrides)
-        except KeyboardInterrupt as end:
-            print(f"main.py: stopped by {end or 'SIGINT'}", file=sys.stderr)
-            return signals.EXIT_PREEMPTED
         except BrokenPipeError:  # `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
@@ -330,9 +327,6 @@ def _tell_fault(arguments: argparse.Namespace, error: Exception) -> int:
 
 if __name__ == "__main__":
     with signals.StopSignal():
-        try:
-            code = main(sys.argv[1:])
-        except KeyboardInterrupt:
-            code = signals.EXIT_PREEMPTED
+        code = main(sys.argv[1:])
         signals.ignore()
         sys.exit(code)

@@ -1,7 +1,8 @@
 """Signals that ask a run to end: answered at once, obeyed where nothing is lost.
 
 Imports nothing but the standard library, so that it can be in place before anything
-that takes seconds to import.
+that takes seconds to import. No exception is raised out of a signal handler: raised
+within the import of an extension or within XLA, one ends in a crash or a traceback.
 """
 
 import contextlib
@@ -10,44 +11,41 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 EXIT_PREEMPTED = 75
 # A closed terminal sends SIGHUP, `sbatch --signal=USR1` sends SIGUSR1.
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # A process group may get one signal twice, from the terminal and from a launcher.
 _SAME_SECONDS = 1.0
-_GRACE_SECONDS = 5.0  # to react to a second signal, which a compilation cannot
 
 
-class Preempted(KeyboardInterrupt):
-    """A signal asked the process to end where it had nothing to save.
-
-    Args:
-        name: The signal.
-        at_once: Whether it was the second, which does not wait for anything.
-    """
-
-    def __init__(self, name: str, at_once: bool = False):
-        super().__init__(name)
-        self.at_once = at_once
+class Preempted(Exception):
+    """A signal asked the process to end; raised by `StopSignal.check` alone."""
 
 
 class StopSignal:
     """Receiver of the signals in `NUMBERS`; context manager.
 
-    Outside of `deferred` the first signal raises `Preempted` in the main thread. Inside
-    of it, it is noted in `received`, for a loop that saves before it ends. A thread
-    answers every signal at once, also while the main thread compiles. A second signal
-    stops at once, and ends the process if the main thread cannot react.
+    A thread answers a signal at once, also while the main thread imports or compiles.
+    Inside of `deferred` the signal is noted in `received`, for a loop that saves before
+    it ends. Outside, the thread ends the process: what is under way then survives a
+    kill, and is done again. A second signal ends the process in any case.
+
+    Attributes:
+        received: Name of the first signal, "" before.
+        patience: Seconds that the main thread gets to come to `check`, before the
+            thread ends the process.
+        at_exit: Called before the thread ends the process.
     """
 
     _active: "StopSignal | None" = None
 
     def __init__(self):
         self.received = ""
+        self.patience = 0.0
+        self.at_exit: Callable[[], object] = lambda: None
         self._what = ""  # what happens on a signal, while it is deferred
-        self._first = 0.0
         self._depth = 0  # `main` has entered it, and the trainer enters it again
 
     @classmethod
@@ -64,7 +62,8 @@ class StopSignal:
             before = signal.getsignal(number)
             if number == signal.SIGHUP and before == signal.SIG_IGN:
                 continue  # `nohup`
-            self._before[number] = signal.signal(number, self._handle)
+            # The handler does nothing; the number comes through the pipe.
+            self._before[number] = signal.signal(number, lambda *_: None)
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -92,50 +91,47 @@ class StopSignal:
             self._what = before
 
     def check(self):
-        """Obey a signal that came while it was deferred, or in a destructor."""
-        if self.received and not self._what:
+        """Raise `Preempted` if a signal came; call where the process may end."""
+        if self.received:
             raise Preempted(self.received)
 
-    def _handle(self, number, frame):
-        del frame
-        name = signal.Signals(number).name
-        if not self.received:
-            self.received, self._first = name, time.monotonic()
-            if not self._what:
-                raise Preempted(name)
-        elif self._again() and self._what:
-            self._what = ""
-            raise Preempted(name, at_once=True)
-
-    def _again(self) -> bool:
-        return time.monotonic() - self._first > _SAME_SECONDS
-
     def _answer(self):
-        """Tell what a signal leads to; end the process if it does not obey."""
-        answered = 0.0
+        """Tell what a signal leads to; end the process where that loses nothing."""
+        first = 0.0
         while True:
-            try:
-                numbers = os.read(self._reader, 1)
-            except OSError:
-                return
+            numbers = os.read(self._reader, 1)
             if not numbers:
                 os.close(self._reader)
                 return
-            if numbers[0] not in NUMBERS:
+            if numbers[0] not in self._before:
                 continue
             name = signal.Signals(numbers[0]).name
             if numbers[0] == signal.SIGHUP:
                 _leave_terminal()
             now = time.monotonic()
-            if not answered:
-                answered = now
-                what = self._what or "stopping; there is nothing to save yet"
-                _say(f"{name}: {what}. Again to stop at once")
-            elif now - answered > _SAME_SECONDS:
+            if not first:
+                first, self.received = now, name
+                if self._what:
+                    _say(f"{name}: {self._what}. Again to stop at once")
+                    continue
+                _say(f"{name}: stopping; there is nothing to save")
+                threading.Thread(target=self._end_late, daemon=True).start()
+            elif now - first > _SAME_SECONDS:
                 _say(f"{name}: stopping at once; what was not saved is done again")
-                time.sleep(_GRACE_SECONDS)
-                if StopSignal._active is self:
-                    os._exit(EXIT_PREEMPTED)
+                self._end()
+
+    def _end_late(self):
+        """End the process if it does not do so by itself."""
+        until = time.monotonic() + self.patience
+        while time.monotonic() < until and not self._what:
+            time.sleep(0.05)
+        if StopSignal._active is self and not self._what:
+            self._end()
+
+    def _end(self):
+        with contextlib.suppress(Exception):
+            self.at_exit()
+        os._exit(EXIT_PREEMPTED)
 
 
 def ignore() -> None:

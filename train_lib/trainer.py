@@ -1,6 +1,7 @@
 """The training loop: steps, logging, evaluation, checkpoints."""
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Mapping
@@ -32,9 +33,12 @@ from train_lib.cadence import due
 from train_lib.config import Recipe
 from train_lib.experiment import Build, Experiment
 from train_lib.run import RestoredRun, Run
-from train_lib.signals import Preempted, StopSignal
+from train_lib.signals import EXIT_PREEMPTED, Preempted, StopSignal
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
+
+# Seconds after a signal to end an evaluation, before the process ends all the same.
+PATIENCE = 5.0
 
 
 def train(
@@ -64,14 +68,13 @@ def train(
         files.remove_drafts(workdir)
         for name in (files.METRICS, files.RESUMES, files.REFUSALS):
             files.drop_damaged_lines(workdir / name)
-        try:
-            summary = _segment(recipe, workdir, extend, stop, build)
-            while summary["finished"] and _longer(workdir):
-                summary = _segment(recipe, workdir, "rescale", stop, build)
-        except Preempted as end:
-            if end.at_once:
-                raise
-            summary = _end_unstarted(workdir, str(end))
+        if stop.received:  # at the end of the stage before
+            return EXIT_PREEMPTED
+        stop.at_exit = functools.partial(_note_preempted, workdir)
+        summary = _segment(recipe, workdir, extend, stop, build)
+        while summary["finished"] and _longer(workdir) and not stop.received:
+            summary = _segment(recipe, workdir, "rescale", stop, build)
+        stop.at_exit = lambda: None
     logging.info("%s", summary["verdict"])
     logging.info("Report: %s", workdir / "report.html")
     return report.exit_code(summary)
@@ -90,7 +93,6 @@ def _segment(
     fresh = _first_state(run)
     begin = run_setup.start(run, fresh, changed)
     run.identity = run_setup.describe_identity(recipe, run, begin.segment)
-    stop.check()
     run_setup.write_description(recipe, run)
     files.append_resume(workdir, begin.segment)
     with Writer(workdir, run.total_steps, begin.step) as writer:
@@ -102,17 +104,12 @@ def _segment(
             return report.write(workdir)
 
 
-def _end_unstarted(workdir: pathlib.Path, signal_name: str) -> dict:
-    """Report a start that a signal ended before it came to its first step."""
-    saved = max(files.checkpoint_steps(workdir), default=None)
-    stands = (
-        "nothing was trained" if saved is None else f"the run stands at step {saved}"
-    )
-    logging.warning("%s before training began: %s", signal_name, stands)
+def _note_preempted(workdir: pathlib.Path) -> None:
+    """Write that a signal has ended the process outside of the loop."""
     beat = files.read_heartbeat(workdir) or {}
+    saved = max(files.checkpoint_steps(workdir), default=None)
     fields = {"step": saved or 0, "total_steps": beat.get("total_steps")}
     files.write_heartbeat(workdir, "preempted", saved=saved, **fields)
-    return report.write(workdir)
 
 
 def _longer(workdir: pathlib.Path) -> bool:
@@ -130,14 +127,16 @@ def _run(
     if begin.why != "start" or writer.history.events:
         fields = {"why": begin.why, "measured_on": run.measured_on}
         writer.event("resume", begin.step, run.epoch(begin.step), {}, **fields)
+    stop.patience = PATIENCE
     try:
-        _measure_baselines(run, fresh, writer)
+        _measure_baselines(run, fresh, writer, stop)
         label_audit.measure(run, _start_embed(run, fresh), writer)
         if not begin.step:  # what data and labels say needs no step
             monitoring.raise_alarms(run, writer, 0)
         stop.check()
         with stop.deferred("saving when this step is done, then stopping"):
             state = _loop(run, begin, writer, stop)
+            run.checkpoints.wait()
         stop.check()
         if not _has_final(run, writer, int(state.step)):
             _evaluate(run, state, writer, final=True)
@@ -147,9 +146,6 @@ def _run(
         writer.tell("%s", end)
         return end.state
     except Preempted as end:
-        if end.at_once:
-            raise
-        run.checkpoints.wait()
         saved = max(run.checkpoints.steps(), default=None)
         stands = "nothing was saved yet" if saved is None else f"step {saved} is saved"
         writer.tell("%s: stopped; %s", end, stands)
@@ -178,8 +174,14 @@ def _exhausted(run: Run) -> bool:
     return 0 < run.config.train.patience <= run.progress.waited
 
 
-def _measure_baselines(run: Run, fresh: TrainState, writer: Writer) -> None:
-    """Evaluate the baselines, once a workdir and again where they would differ."""
+def _measure_baselines(
+    run: Run, fresh: TrainState, writer: Writer, stop: StopSignal
+) -> None:
+    """Evaluate the baselines, once a workdir and again where they would differ.
+
+    Raises:
+        Preempted: A signal came; baselines that were measured stay.
+    """
     known = {event.get("baseline") for event in writer.history.of_kind("baseline")}
     missing = [name for name in run.config.evaluate.baselines if name not in known]
     if not missing:
@@ -195,6 +197,7 @@ def _measure_baselines(run: Run, fresh: TrainState, writer: Writer) -> None:
         start=_start_embed(run, fresh),
     )
     for name in missing:
+        stop.check()
         baseline = run.experiment.baseline(name)
         evaluations = evaluation.evaluate(run.evaluators, baseline.fit(context))
         metrics = evaluation.joined_metrics(evaluations)
