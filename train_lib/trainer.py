@@ -60,8 +60,10 @@ def train(
 
     Raises:
         ConfigError: The config is at fault; nothing was touched.
+        FormatError: The workdir belongs to another program, or to another version.
         ValueError: Data or workdir are at fault.
     """
+    files.read_config(workdir)  # of another program or version, perhaps
     validation.check(recipe, jax.device_count(), build)
     pretrained.check_path(recipe.config)
     with lock.hold(workdir), StopSignal.get() as stop:
