@@ -101,8 +101,14 @@ def read_table(
 
 def row_name(table: pd.DataFrame, row: int) -> str:
     """Return where a row of `read_table` stands in its file: "line 7", "row 5"."""
+    kind = "row" if table.attrs["lines"] == "row" else "line"
+    return f"{kind} {row_number(table, row)}"
+
+
+def row_number(table: pd.DataFrame, row: int) -> int:
+    """Return the line of a row of `read_table`; the row itself where no lines are."""
     lines = table.attrs["lines"]
-    return f"row {row}" if lines == "row" else f"line {lines[row]}"
+    return row if lines == "row" else lines[row]
 
 
 def parse_numbers(

@@ -3,25 +3,42 @@
 import pathlib
 import posixpath
 from collections import Counter
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from input_pipeline import dataset, splits
+from input_pipeline.formats import image as image_format
 from input_pipeline.formats import label_table
 from input_pipeline.records import columns as columns_lib
 
+LabelSource: TypeAlias = Literal["auto", "table", "folder", "none"]
+SplitBy: TypeAlias = Literal["auto", "code", "file"]
 _UNLABELED = label_table.Label(0, "", (), {})
+_FEWEST_CODES = 20  # held out as wholes; of fewer, files are
 _RESERVED = {"id", "label", "codes", "code_weights", "filename", "image"}
 
 
 class Index(NamedTuple):
-    """Files before any is opened; an id is a position in `paths`."""
+    """Files before any is opened; an id is a position in `paths`.
+
+    Attributes:
+        paths: Paths below the root.
+        labels: What is known of an image, by path.
+        labels_from: Name of the table, "sub-folders" or "none".
+        extra: Further columns of the table.
+        groups: Group of each path; all files of a group are on one side of the split.
+        split_by: "code" or "file".
+        rejected: (path or row, reason) of what cannot be used.
+        ignored: Files that are no images.
+    """
 
     paths: list[str]
     labels: dict[str, label_table.Label]
+    labels_from: str
     extra: list[str]
     groups: list[str]
+    split_by: str
     rejected: list[tuple[str, str]]
     ignored: list[str]
 
@@ -65,7 +82,8 @@ class Tally:
 
     def __init__(self, total: int, limit: float):
         self.total = total
-        self._limit = int(limit) if limit > 1 else int(limit * total)
+        share = max(int(limit * total), 1) if limit > 0 else 0
+        self._limit = int(limit) if limit > 1 else share
         self._shown: list = []
         self._count = 0
 
@@ -96,19 +114,34 @@ class Tally:
         return "; the first left out are:" + "".join(lines)
 
 
-def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -> Index:
-    """Return the files that may be records, with their labels."""
-    labels, extra, rejected, ignored = {}, [], list(files.rejected), []
-    paths = files.paths
-    if content is not None:
-        rows, extra = label_table.read_labels(root / label_table.LABELS, content)
-        labels, lost = label_table.match(files, rows)
-        rejected += lost
-        # Unlisted non-image files next to labels.csv are ignored, not counted as
-        # rejected.
-        ignored = [p for p in paths if p not in labels and not label_table.is_image(p)]
-        skipped = set(ignored)
-        paths = [path for path in paths if path not in skipped]
+def build(
+    root: pathlib.Path,
+    files: label_table.Files,
+    table: pathlib.Path | None,
+    content: bytes,
+    labels: LabelSource,
+    split_by: SplitBy,
+) -> Index:
+    """Return the files that may be records, with their labels.
+
+    Args:
+        root: The folder.
+        files: What lies in it.
+        table: Its table of labels, if there is one and it is to be read.
+        content: Bytes of the table.
+        labels: Where labels come from; "auto": the table if there is one, else
+            sub-folders that look like classes.
+        split_by: What is held out; "auto": codes if there are at least 20.
+    """
+    rows, extra, rejected, labels_from = {}, [], list(files.rejected), "none"
+    if table is not None:
+        read, extra = label_table.read_labels(table, content)
+        rows, unmatched = label_table.match(root, files, read, table.name)
+        rejected += unmatched
+        labels_from = table.name
+    paths = [
+        p for p in files.paths if p in rows or image_format.is_image_file(root / p)
+    ]
     if not paths:
         kinds = Counter(posixpath.splitext(path)[1] or "(none)" for path in files.paths)
         raise dataset.DataError(
@@ -116,14 +149,30 @@ def build(root: pathlib.Path, files: label_table.Files, content: bytes | None) -
             f"{dict(kinds.most_common(5))}) and no image; expected images in it or "
             "in its sub-folders" + Tally.listing(rejected)
         )
-    rejected = [(label_table.shown(name), reason) for name, reason in rejected]
-    groups = [
-        f"code {labels[path].codes[-1]}"
-        if path in labels and labels[path].codes
-        else f"file {path}"
-        for path in paths
-    ]
-    return Index(paths, labels, extra, groups, rejected, ignored)
+    if table is None and labels in ("auto", "folder"):
+        by_folder = label_table.folder_labels(paths)
+        if labels == "folder" or label_table.looks_labeled(paths, by_folder):
+            rows, labels_from = by_folder, "sub-folders"
+    codes = {path: row.codes[-1] for path, row in rows.items() if row.codes}
+    if split_by == "auto":
+        split_by = "code" if len(set(codes.values())) >= _FEWEST_CODES else "file"
+    groups = [f"file {path}" for path in paths]
+    if split_by == "code":
+        groups = [
+            f"code {codes[path]}" if path in codes else group
+            for path, group in zip(paths, groups, strict=True)
+        ]
+    kept = set(paths)
+    return Index(
+        paths=paths,
+        labels=rows,
+        labels_from=labels_from,
+        extra=extra,
+        groups=groups,
+        split_by=split_by,
+        rejected=[(label_table.shown(name), reason) for name, reason in rejected],
+        ignored=[path for path in files.paths if path not in kept],
+    )
 
 
 def held_out_files(groups: list[str], val_fraction: float, seed: int) -> np.ndarray:
