@@ -7,19 +7,21 @@ import functools
 import hashlib
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
+from absl import logging
 from annotated_types import Interval
 
 import field_types
 from input_pipeline import dataset
 from input_pipeline.cache import blocks as blocks_lib
 from input_pipeline.cache import prepared
-from input_pipeline.formats import deep_images, label_table
 from input_pipeline.formats import image as image_format
-from input_pipeline.records import image_facts, image_files
+from input_pipeline.formats import label_table, tables
+from input_pipeline.records import image_files, tally
 
 VERSION = 2  # raised whenever a pixel or a column changes, since data is kept
 _BLOCK_BYTES = 32 * 2**20
@@ -107,12 +109,12 @@ def load(
         workers=workers,
     )
     # The limit may be stricter now than when the data was prepared.
-    image_files.Tally(data.facts["files"], max_rejected).add(
+    tally.Tally(data.facts["files"], max_rejected).add(
         data.facts["rejected"], data.facts["rejected_total"]
     )
     for split in (data.train, data.validation):
         split.table["path"] = [str(root / name) for name in split.table["filename"]]
-    image_facts.tell(data.facts, labels)
+    _tell(data.facts, labels)
     # Files of one code are on both sides where files are held out.
     grouped_by = "label" if data.facts["split_by"] == "code" else "filename"
     facts = {**data.facts, "path": str(root)}
@@ -128,11 +130,15 @@ def _plan(
     max_rejected: float,
 ) -> prepared.Work:
     """Return how to prepare a folder, in blocks."""
+    rows = None
+    if table is not None:
+        text = tables.read_table(table, optional=label_table.COLUMNS, content=content)
+        rows = image_files.Table(table, text, tables.row_numbers(text))
     index = image_files.build(
-        root, files, table, content, spec["labels"], spec["split_by"]
+        root, files, rows, spec["labels"], spec["split_by"], image_format.is_image_file
     )
-    tally = image_files.Tally(index.total, max_rejected)
-    tally.add(index.rejected)
+    count = tally.Tally(index.total, max_rejected)
+    count.add(index.rejected)
     held = image_files.held_out_files(index.groups, spec["val_fraction"], spec["seed"])
     return prepared.Work(
         blocks=_cut(index.paths, held, spec["size"]),
@@ -141,11 +147,11 @@ def _plan(
             root=str(root),
             size=spec["size"],
             max_pixels=spec["max_pixels"],
-            bits=deep_images.folder_bits(root, index.paths),
+            bits=image_format.folder_bits(root, index.paths),
         ),
         columns=index.columns,
-        facts=functools.partial(image_facts.describe, index=index, root=root),
-        watch=lambda report: tally.add(report["rejected"]),
+        facts=functools.partial(image_files.describe, index=index, root=root),
+        watch=lambda report: count.add(report["rejected"]),
     )
 
 
@@ -214,7 +220,7 @@ def _bits_of_folder(path: str) -> int:
     root = pathlib.Path(path).expanduser()
     if not path or not root.is_dir():
         return 0
-    return deep_images.folder_bits(root, label_table.scan(root).paths)
+    return image_format.folder_bits(root, label_table.scan(root).paths)
 
 
 def _cut(paths: list[str], held: np.ndarray, size: int) -> list[tuple]:
@@ -254,3 +260,34 @@ def _block(
     for split, rows in (("train", ~held), ("validation", held)):
         report[split] = [hashes[row] for row in np.flatnonzero(rows)]
     return blocks_lib.Block(images, ids, held, report)
+
+
+def _tell(facts: Mapping[str, Any], labels: str) -> None:
+    """Log what a folder holds: where labels come from, and what was passed over.
+
+    Args:
+        facts: Facts of `load`.
+        labels: The field `labels`.
+    """
+    text = f"{sum(facts['records'].values())} images, "
+    if facts["labels_from"] == "none":
+        text += "no labels"
+    else:
+        text += f"{facts['labels']} labels from {facts['labels_from']}"
+    if labels == "auto" and facts["labels_from"] == "sub-folders":
+        text += " (data.labels=none for none)"
+    logging.info("%s; held out by %s", text, facts["split_by"])
+    if facts["ignored_total"]:
+        kinds = Counter(os.path.splitext(p)[1] or p for p in facts["ignored"])
+        logging.info(
+            "%d files that are no images are passed over (%s)",
+            facts["ignored_total"],
+            ", ".join(f"{kind} {n}" for kind, n in kinds.most_common(5)),
+        )
+    deep = facts["deep"]
+    if deep["images"] and deep["bits"] < 16:
+        logging.warning(
+            "%d images have 16 bits a channel, of which %d are used; they are scaled "
+            "by these %d bits",
+            deep["images"], deep["bits"], deep["bits"],
+        )  # fmt: skip

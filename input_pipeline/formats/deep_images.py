@@ -6,22 +6,16 @@ say so, and 12 bits shown as 16 are black: a sixteenth of the range.
 
 import io
 import os
-import pathlib
 import sys
-from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from input_pipeline.formats import image_metadata
+from input_pipeline.formats import rgb
 
 Source: TypeAlias = str | os.PathLike | io.BytesIO
-BITS = (8, 10, 12, 14, 16)
 _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_HEADER = 2**16  # bytes in which sBIT is looked for
-_MOST_HEADERS = 256
-_MOST_DECODED = 32
 
 
 class DeepImage(NamedTuple):
@@ -43,7 +37,7 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I") or ";16" in _raw_mode(image)
 
 
-def read_deep(source: Source, image: Image.Image) -> DeepImage:
+def read_deep(source: Source, image: Image.Image, significant: int) -> DeepImage:
     """Return the values of a deep image.
 
     Pillow hands over the high byte of colors; the low one is read by unpacking the file
@@ -52,11 +46,11 @@ def read_deep(source: Source, image: Image.Image) -> DeepImage:
     Args:
         source: The file of the image.
         image: The opened image, not yet loaded.
+        significant: Bits that the file says are used, 0 if it says nothing.
     """
     raw = _raw_mode(image)
     image.load()
     values = np.asarray(image).astype(np.int32)
-    significant = _significant_bits(source)
     if values.ndim == 2:
         return DeepImage(values, None, significant)
     values = values * 256 + _low_bytes(source, raw, values)
@@ -65,64 +59,17 @@ def read_deep(source: Source, image: Image.Image) -> DeepImage:
 
 
 def used_bits(deep: DeepImage) -> int:
-    """Return how many bits the values need: 8, 10, 12, 14 or 16.
-
-    What the file says holds where all values fit into it.
-    """
-    top = int(deep.values.max(initial=0))
-    if 8 <= deep.significant <= 16 and top < 2**deep.significant:
-        return deep.significant
-    return next((bits for bits in BITS if top < 2**bits), BITS[-1])
+    """Return how many bits the values need, or as many as the file says."""
+    return rgb.used_bits(int(deep.values.max(initial=0)), deep.significant)
 
 
 def to_eight_bits(deep: DeepImage, bits: int) -> Image.Image:
-    """Return the image with `bits` scaled to 8; beyond 16, from its own range."""
-    low, high = int(deep.values.min(initial=0)), int(deep.values.max(initial=0))
-    if low < 0 or high >= 2**16:
-        values, top = deep.values - float(low), float(high) - low
-    else:
-        values, top = deep.values, 2**bits - 1
-    scaled = np.rint(np.minimum(values * (255.0 / top), 255)).astype(np.uint8)
+    """Return the image with `bits` scaled to 8; opacity by the bits it uses itself."""
+    scaled = rgb.scale_integers(deep.values, bits)
     if deep.alpha is None:
         return Image.fromarray(scaled)
-    top = 2 ** used_bits(deep._replace(values=deep.alpha, significant=0)) - 1
-    alpha = np.rint(deep.alpha * (255.0 / top)).astype(np.uint8)
-    return Image.fromarray(np.dstack([scaled, alpha]))
-
-
-def folder_bits(root: pathlib.Path, paths: Sequence[str]) -> int:
-    """Return the bits that the deep images of a folder use, 0 if none is deep.
-
-    Up to 256 files are opened and up to 32 deep ones decoded, evenly over the list.
-
-    Args:
-        root: The folder.
-        paths: Files below it.
-    """
-    step = max(1, len(paths) // _MOST_HEADERS)
-    deep = [root / path for path in paths[::step] if _bits_of(root / path, False)]
-    step = max(1, len(deep) // _MOST_DECODED)
-    return max((_bits_of(path, True) for path in deep[::step]), default=0)
-
-
-def _bits_of(path: pathlib.Path, decode: bool) -> int:
-    """Return the bits that a deep image uses, or 16 unread; 0 for any other file."""
-    try:
-        if not path.is_file():
-            return 0
-        with Image.open(path) as image:
-            if not is_deep(image):
-                return 0
-            return used_bits(read_deep(path, image)) if decode else BITS[-1]
-    except Exception:  # whoever decodes the file says what is wrong with it
-        return 0
-
-
-def _significant_bits(source: Source) -> int:
-    if isinstance(source, io.BytesIO):
-        return image_metadata.significant_bits(source.getvalue()[:_HEADER])
-    with open(source, "rb") as file:
-        return image_metadata.significant_bits(file.read(_HEADER))
+    opacity = rgb.scale_integers(deep.alpha, rgb.used_bits(int(deep.alpha.max())))
+    return Image.fromarray(np.dstack([scaled, opacity]))
 
 
 def _low_bytes(source: Source, raw: str, high: np.ndarray) -> np.ndarray:

@@ -4,16 +4,17 @@ import contextlib
 import functools
 import io
 import os
+import pathlib
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from input_pipeline.formats import deep_images, image_metadata
+from input_pipeline.formats import deep_images, image_metadata, rgb
 
 # EPS starts an external program on the file's content.
 _REFUSED_FORMATS = {"EPS"}
@@ -28,6 +29,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_HEADER = 2**16  # bytes in which sBIT is looked for
+_MOST_HEADERS = 256  # of a folder, to find deep images
+_MOST_DECODED = 32
 # Containers that Pillow names and does not decode.
 _NO_IMAGES = {"BUFR", "GRIB", "HDF5", "MPEG"}
 _EXTENSION = re.compile(r"\.[a-z][a-z0-9]{0,7}", re.IGNORECASE)
@@ -35,8 +39,7 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 _GRAY_TOLERANCE = 8  # JPEG keeps traces of color in gray images
 
 
-class Rejected(Exception):
-    """The file is left out; the message is the reason."""
+Rejected = rgb.Rejected
 
 
 class DecodedImage(NamedTuple):
@@ -113,7 +116,7 @@ def decode(
         Rejected: If the file cannot be read, is too large or is no image.
     """
     upright = read_upright(path, max_pixels, draft=4 * size, bits=bits)
-    pixels = np.asarray(square(upright.image, size))
+    pixels = np.asarray(rgb.square(upright.image, size))
     spread = pixels.max(2).astype(int) - pixels.min(2)
     gray = bool(spread.max() <= _GRAY_TOLERANCE)
     return DecodedImage(pixels, upright.width, upright.height, gray, upright.bits)
@@ -150,7 +153,7 @@ def read_upright(
             arguments = (max_pixels, draft, bits, formats)
             try:
                 return _read(path, *arguments)
-            except (Rejected, Image.DecompressionBombError):
+            except (rgb.Rejected, Image.DecompressionBombError):
                 raise
             except Exception:
                 content = image_metadata.without_metadata(_bytes(path))
@@ -159,30 +162,69 @@ def read_upright(
                 with contextlib.suppress(Exception):
                     return _read(io.BytesIO(content), *arguments)
                 raise
-    except Rejected:
+    except rgb.Rejected:
         raise
     except Image.UnidentifiedImageError:
         names = f" ({', '.join(formats)})" if formats else ""
-        raise Rejected(f"not an image that can be read{names}") from None
+        raise rgb.Rejected(f"not an image that can be read{names}") from None
     except Image.DecompressionBombError:
-        raise Rejected(f"more than {max_pixels:,} pixels") from None
+        raise rgb.Rejected(f"more than {max_pixels:,} pixels") from None
     except FileNotFoundError:
-        raise Rejected("no such file") from None
+        raise rgb.Rejected("no such file") from None
     except PermissionError:
-        raise Rejected("no permission to read it") from None
+        raise rgb.Rejected("no permission to read it") from None
     except Exception as error:  # decoders of damaged files raise almost anything
         text = " ".join(str(error).split())[:120]
-        raise Rejected(
+        raise rgb.Rejected(
             f"damaged or cut short ({type(error).__name__}: {text})"
         ) from None
+
+
+def folder_bits(root: pathlib.Path, paths: Sequence[str]) -> int:
+    """Return the bits that the deep images of a folder use, 0 if none is deep.
+
+    Up to 256 files are opened and up to 32 deep ones decoded, evenly over the list.
+
+    Args:
+        root: The folder.
+        paths: Files below it.
+    """
+    step = max(1, len(paths) // _MOST_HEADERS)
+    deep = [root / path for path in paths[::step] if _bits_of(root / path, False)]
+    step = max(1, len(deep) // _MOST_DECODED)
+    return max((_bits_of(path, True) for path in deep[::step]), default=0)
+
+
+def _bits_of(path: pathlib.Path, decode: bool) -> int:
+    """Return the bits that a deep image uses, or 16 unread; 0 for any other file."""
+    try:
+        if not path.is_file():
+            return 0
+        with warnings.catch_warnings(), Image.open(path, formats=_formats()) as image:
+            warnings.simplefilter("ignore")
+            if not deep_images.is_deep(image):
+                return 0
+            if not decode:
+                return rgb.BITS[-1]
+            deep = deep_images.read_deep(path, image, _significant_bits(path))
+            return deep_images.used_bits(deep)
+    except Exception:  # whoever decodes the file says what is wrong with it
+        return 0
+
+
+def _significant_bits(source: deep_images.Source) -> int:
+    if isinstance(source, io.BytesIO):
+        return image_metadata.significant_bits(source.getvalue()[:_HEADER])
+    with open(source, "rb") as file:
+        return image_metadata.significant_bits(file.read(_HEADER))
 
 
 def _check_file(path: str | os.PathLike) -> None:
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
-        raise Rejected("not a regular file")
+        raise rgb.Rejected("not a regular file")
     if status.st_size == 0:
-        raise Rejected("empty file")
+        raise rgb.Rejected("empty file")
 
 
 def _bytes(path: str | os.PathLike) -> bytes:
@@ -201,13 +243,13 @@ def _read(
 ) -> UprightImage:
     with Image.open(source, formats=list(formats or _formats())) as image:
         if image.width * image.height > max_pixels:
-            raise Rejected(
+            raise rgb.Rejected(
                 f"more than {max_pixels:,} pixels ({image.width} x {image.height})"
             )
         width, height = image.size
         used = 0
         if deep_images.is_deep(image):
-            deep = deep_images.read_deep(source, image)
+            deep = deep_images.read_deep(source, image, _significant_bits(source))
             used = max(bits, deep_images.used_bits(deep))
             pixels = deep_images.to_eight_bits(deep, used)
         else:
@@ -216,12 +258,12 @@ def _read(
             image.load()
             pixels = image
         orientation = _orientation(image)
-        rgb = over_white(pixels)
+        image_rgb = rgb.over_white(pixels)
     if orientation in _TURNS:
-        rgb = rgb.transpose(_TURNS[orientation])
+        image_rgb = image_rgb.transpose(_TURNS[orientation])
     if orientation in _QUARTER_TURNS:
         width, height = height, width
-    return UprightImage(rgb, width, height, used)
+    return UprightImage(image_rgb, width, height, used)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -230,43 +272,6 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # Pillow raises almost anything
         return 1
-
-
-def over_white(image: Image.Image) -> Image.Image:
-    """Return a loaded image as 8-bit RGB; what is transparent shows white."""
-    if image.mode.startswith("I"):
-        deep = deep_images.DeepImage(np.asarray(image).astype(np.int32), None, 0)
-        image = deep_images.to_eight_bits(deep, deep_images.used_bits(deep))
-    elif image.mode == "F":
-        image = Image.fromarray(_eight_bits(np.asarray(image)))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def square(image: Image.Image, size: int) -> Image.Image:
-    """Return the whole of `image` in the middle of a white square."""
-    scale = size / max(image.size)
-    fit = tuple(max(1, round(side * scale)) for side in image.size)
-    if fit != image.size:
-        image = image.resize(fit, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if fit == (size, size):
-        return image
-    canvas = Image.new("RGB", (size, size), "white")
-    canvas.paste(image, ((size - fit[0]) // 2, (size - fit[1]) // 2))
-    return canvas
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Scale floating-point gray of 0..1 or 0..255 to uint8; others from their range."""
-    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = values.min(), values.max()
-    top = 1.0 if high <= 1.0 else 255.0
-    if low < 0 or high > top:
-        values, top = values - low, high - low
-    return np.rint(values * (255.0 / top)).astype(np.uint8)
 
 
 @functools.cache

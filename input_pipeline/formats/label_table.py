@@ -6,16 +6,19 @@ import pathlib
 import posixpath
 import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import pandas as pd
+
 from input_pipeline import dataset
-from input_pipeline.formats import tables
 
 LABELS = "labels.csv"
 _TABLES = (LABELS, "labels.tsv", "labels.jsonl", "labels.parquet")
 # Names of a column, the first that is there counts.
 _FILENAME = ("filename", "file_name", "file", "path", "image")
 _CLASS = ("codes", "label", "class", "category")
+COLUMNS = (*_FILENAME, *_CLASS)
 # Folders that divide a data set and name no class.
 _SIDES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 _MOST_AT_ROOT = 0.05  # share of images that may lie beside the folders of classes
@@ -126,20 +129,22 @@ def find_table(root: pathlib.Path) -> pathlib.Path | None:
     return existing[0] if existing else None
 
 
-def read_labels(path: pathlib.Path, content: bytes) -> tuple[list[Label], list[str]]:
-    """Parse the table of labels.
+def read_labels(
+    path: pathlib.Path, table: pd.DataFrame, lines: Sequence[int]
+) -> tuple[list[Label], list[str]]:
+    """Return the rows of a table of labels.
 
     Args:
-        path: Path of the file.
-        content: The file's bytes.
+        path: Path of the file, for messages.
+        table: Columns of text, None for an empty cell.
+        lines: Line number of each row.
 
     Returns:
         The rows, and the names of the further columns.
 
     Raises:
-        DataError: If it cannot be read or has no column of file names.
+        DataError: If there is no column of file names.
     """
-    table = tables.read_table(path, optional=(*_FILENAME, *_CLASS), content=content)
     columns = list(table.columns)
     filename = next((name for name in _FILENAME if name in table), None)
     if filename is None:
@@ -150,14 +155,13 @@ def read_labels(path: pathlib.Path, content: bytes) -> tuple[list[Label], list[s
     classes = next((name for name in _CLASS if name in table), None)
     extra = [name for name in columns if name not in (filename, classes)]
     rows = []
-    for number, cells in enumerate(table.to_dict("records")):
+    for line, cells in zip(lines, table.to_dict("records"), strict=True):
         if not any(cells.values()):
             continue
         text = (cells[classes] if classes else None) or ""
         parts = text.split(";") if classes == "codes" else [text]
         codes = tuple(part.strip() for part in parts if part.strip())
         more = {name: cells[name] or "" for name in extra}
-        line = tables.row_number(table, number)
         rows.append(Label(line, cells[filename] or "", codes, more))
     return rows, extra
 

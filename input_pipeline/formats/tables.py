@@ -102,13 +102,13 @@ def read_table(
 def row_name(table: pd.DataFrame, row: int) -> str:
     """Return where a row of `read_table` stands in its file: "line 7", "row 5"."""
     kind = "row" if table.attrs["lines"] == "row" else "line"
-    return f"{kind} {row_number(table, row)}"
+    return f"{kind} {row_numbers(table)[row]}"
 
 
-def row_number(table: pd.DataFrame, row: int) -> int:
-    """Return the line of a row of `read_table`; the row itself where no lines are."""
+def row_numbers(table: pd.DataFrame) -> Sequence[int]:
+    """Return the line of each row of `read_table`; of parquet, the row from 0."""
     lines = table.attrs["lines"]
-    return row if lines == "row" else lines[row]
+    return range(len(table)) if lines == "row" else lines
 
 
 def parse_numbers(

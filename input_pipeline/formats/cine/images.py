@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from tqdm import auto as tqdm
 
 from input_pipeline import dataset
-from input_pipeline.formats import image as image_format
+from input_pipeline.formats import rgb as image_format
 from input_pipeline.physics import bmode
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")

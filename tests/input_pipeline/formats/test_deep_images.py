@@ -7,9 +7,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline.datasets import image_folder
-from input_pipeline.formats import deep_images
 from input_pipeline.formats import image as image_format
-from input_pipeline.records import image_facts
 from tests.input_pipeline.image_files import both, load
 from tests.input_pipeline.png_files import chunk, write_png
 
@@ -92,7 +90,9 @@ def test_what_the_file_says_holds_where_values_fit(tmp_path):
 def test_images_of_a_folder_have_one_scale(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
-        image_facts.logging, "warning", lambda text, *values: told.append(text % values)
+        image_folder.logging,
+        "warning",
+        lambda text, *values: told.append(text % values),
     )
     root = tmp_path / "set"
     root.mkdir()
@@ -116,5 +116,5 @@ def test_images_of_a_folder_have_one_scale(tmp_path, monkeypatch):
 def test_folders_without_deep_images(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no image")
-    assert deep_images.folder_bits(tmp_path, ["a.png", "b.png", "c.png"]) == 0
-    assert deep_images.folder_bits(tmp_path, []) == 0
+    assert image_format.folder_bits(tmp_path, ["a.png", "b.png", "c.png"]) == 0
+    assert image_format.folder_bits(tmp_path, []) == 0
