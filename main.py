@@ -6,6 +6,7 @@ python main.py status|report --workdir=runs/x
 python main.py compare --workdir=runs/x --with=runs/y [--with=runs/z] [--output=DIR]
 python main.py embed --workdir=runs/x --input=DIR --output=emb/
 python main.py search --workdir=runs/x --query=logo.png --top=10 [--json]
+python main.py check --config=configs/moco_effnet.py [--output=DIR]
 python main.py preview --config=configs/moco_effnet.py --output=DIR
 """
 
@@ -81,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--json", action="store_true")
     for command in (embed, search):
         command.add_argument("--checkpoint", default="latest", help="latest|best|STEP")
+    check = commands.add_parser(
+        "check", parents=[config], help="faults, data, memory and time; no training"
+    )
+    check.add_argument("--output", default="check", help="directory for sheets")
+    check.add_argument("--count", type=int, default=12, help="records to show")
     preview = commands.add_parser("preview", parents=[config], help="views on paper")
     preview.add_argument("--output", required=True, help="directory to write")
     preview.add_argument("--count", type=int, default=12, help="records to show")
@@ -89,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Return arguments, and fields of the config that they set, by name."""
-    commands = ("train", "status", "report", "compare", "embed", "search", "preview")
+    commands = ("train", "status", "report", "compare", "embed", "search", "check",
+                "preview")  # fmt: skip
     parser = _parser()
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
         from reporting.formatting import nearest
@@ -112,7 +119,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
             parser.error(f"got {word}; fields are set as --config.{word}")
         else:
             parser.error(f"got {word}, which {arguments.command} does not know")
-    if overrides and arguments.command not in ("train", "preview"):
+    if overrides and arguments.command not in ("train", "check", "preview"):
         parser.error(f"{arguments.command} reads the config of the workdir")
     return arguments, overrides
 
@@ -134,7 +141,9 @@ def _set_up_logging() -> None:
 
 def _prepare_jax() -> None:
     """Make the settings that must precede the start of jax."""
+    # TensorFlow writes event files and no more; it need not tell how it computes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     allocator.keep_large_buffers()
     import jax
 
@@ -240,6 +249,17 @@ def _search(arguments: argparse.Namespace, _) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    _prepare_jax()
+    from train_lib import check
+    from train_lib.config import load_recipe
+
+    recipe = load_recipe(arguments.config, overrides)
+    output = pathlib.Path(arguments.output)
+    print(check.check(recipe, output, arguments.count, **arguments.options))
+    return 0
+
+
 def _preview(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     _prepare_jax()
     from train_lib import preview
@@ -268,6 +288,7 @@ def main(argv: list[str], build: Any = None) -> int:
         "compare": _compare,
         "embed": _embed,
         "search": _search,
+        "check": _check,
         "preview": _preview,
     }
     try:

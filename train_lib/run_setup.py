@@ -5,6 +5,7 @@ import platform
 import subprocess
 import time
 from importlib import metadata
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,11 +14,19 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from input_pipeline import data_checks
+from input_pipeline.dataset import Data
 from reporting import run_dir as files
+from reporting import setup
 from reporting.formatting import number
 from reporting.gates import decisions, judgment
-from reporting.page import data_sections
-from train_lib import evaluation, generalization_gap, parallel, schedules, train_step
+from train_lib import (
+    adaptation,
+    evaluation,
+    generalization_gap,
+    parallel,
+    schedules,
+    train_step,
+)
 from train_lib.checkpoints import Checkpoints
 from train_lib.config import ConfigError, Recipe, difference
 from train_lib.experiment import Experiment, peak_learning_rate
@@ -44,7 +53,8 @@ def compare(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
     Raises:
         ConfigError: Something changed that would make it another run.
     """
-    old = files.read_config(workdir).get("config")
+    described = files.read_config(workdir)
+    old = described.get("requested") or described.get("config")
     new = files.plain(recipe.config)
     changed = difference(ConfigDict(new), ConfigDict(old)) if old else {}
     wrong = {k: v for k, v in changed.items() if not k.startswith(FREE)}
@@ -59,16 +69,17 @@ def compare(recipe: Recipe, workdir: pathlib.Path) -> dict[str, list]:
     return changed
 
 
-def write_config(recipe: Recipe, workdir: pathlib.Path) -> None:
-    """Write config.json."""
+def write_config(recipe: Recipe, run: Run) -> None:
+    """Write config.json: the config as it was fitted to the data, and as requested."""
     described = {
-        "config": files.plain(recipe.config),
+        "config": files.plain(run.config),
+        "requested": files.plain(recipe.config),
         "recipe": recipe.source,
         "difference": difference(recipe.config, recipe.default),
         "overrides": difference(recipe.config, recipe.variant),
-        "learning_rate": peak_learning_rate(recipe.config),
+        "learning_rate": peak_learning_rate(run.config),
     }
-    files.write_config(workdir, described)
+    files.write_config(run.workdir, described)
 
 
 def write_environment(workdir: pathlib.Path, mesh: Mesh) -> None:
@@ -109,27 +120,17 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
         ConfigError: The run is longer or shorter than before without being told how.
         ValueError: The data is too small, or no checkpoint can be read.
     """
-    config = experiment.config
     data = experiment.load_data()
-    experiment.check_records(data.train)
+    fitted = adaptation.fit(experiment, data)
+    experiment, config = fitted.experiment, fitted.experiment.config
     mesh = parallel.make_mesh()
     epoch_steps = experiment.steps_per_epoch(len(data.train))
     granted = decisions.granted(files.RunDir(workdir).history)
     total = round((config.train.epochs + granted) * epoch_steps)
-    checks = data_checks.describe(data)
-    files.write_json(
-        workdir / files.DATA,
-        data.facts
-        | checks
-        | experiment.transform.facts()
-        | {
-            "training_records": len(data.train),
-            "validation_records": len(data.validation),
-            "steps_per_epoch": epoch_steps,
-            "total_steps": total,
-        },
-    )
-    logging.info("%s", data_sections.tell_split(checks))
+    described = describe_data(fitted, data) | {"total_steps": total}
+    files.write_json(workdir / files.DATA, described)
+    for line in tell_setup(fitted, described):
+        logging.info("%s", line)
     write_environment(workdir, mesh)
     horizon = find_horizon(workdir, total, extend, granted)
     schedule = experiment.schedule(epoch_steps, horizon)
@@ -156,13 +157,39 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
         step=parallel.parallel_step(step, mesh),
         embed=evaluation.make_embed(experiment, objective, network_input),
         images=evaluation.make_images(experiment, network_input),
-        evaluators=experiment.evaluators(data),
+        evaluators=fitted.evaluators,
         held_out=generalization_gap.held_out_loss(experiment, data, objective, mesh),
         checkpoints=Checkpoints(
             workdir / files.CHECKPOINTS, config.train.keep_checkpoints
         ),
         progress=Progress(horizon.start, horizon.end),
     )
+
+
+def describe_data(fitted: adaptation.Fitted, data: Data) -> dict[str, Any]:
+    """Return the facts of `data.json`: of the dataset, its checks, the transform."""
+    experiment = fitted.experiment
+    return (
+        data.facts
+        | data_checks.describe(data)
+        | experiment.transform.facts()
+        | {
+            "training_records": len(data.train),
+            "validation_records": len(data.validation),
+            "steps_per_epoch": experiment.steps_per_epoch(len(data.train)),
+            "changes": fitted.changes,
+        }
+    )
+
+
+def tell_setup(fitted: adaptation.Fitted, described: dict[str, Any]) -> list[str]:
+    """Return what was found and what will be measured, a sentence each."""
+    tags = [
+        f"eval/{name}/{tag}"
+        for name, evaluator in fitted.evaluators.items()
+        for tag in evaluator.tags()
+    ]
+    return setup.describe_setup(described, files.plain(fitted.experiment.config), tags)
 
 
 def find_horizon(

@@ -99,7 +99,7 @@ def _segment(
     """Run from a start to the end or a stop; return the content of the report."""
     changed = run_setup.compare(recipe, workdir)
     run = run_setup.open_run(build(recipe.config), workdir, extend)
-    run_setup.write_config(recipe, workdir)
+    run_setup.write_config(recipe, run)
     fresh = _first_state(run)
     begin = run_setup.start(run, fresh, changed)
     with Writer(workdir, run.total_steps, begin.step) as writer:
