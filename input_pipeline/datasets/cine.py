@@ -45,11 +45,11 @@ def load(
     table: str = "",
     clip: str = "clip",
     frame: str = "frame",
-    time: str = "time",
+    time: str = "",
     label: str = "",
     bins: Annotated[int, Interval(ge=0, le=10**6)] = 0,
     period: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
-    split: frames_lib.Sides = "clip",
+    split: frames_lib.Sides = "auto",
     val_filter: str = "",
     val_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
     gap: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
@@ -80,19 +80,22 @@ def load(
             for real values of which more than a tenth is negative, else "abs". Channels
             are joined by the root of their sum of squares, colors by their luminance.
         db: Dynamic range in decibels.
-        table: CSV file with a row for each frame or with columns for frame and clip; ""
-            for a CSV file next to `path`, if there is one.
+        table: Table (CSV, TSV, JSON lines, parquet) with a row for each frame or clip,
+            or with columns for frame and clip; "" for one next to `path`, if there is.
         clip: Column of the table that names clips.
         frame: Column of the table that counts the frames of a clip.
-        time: Column of the table with seconds.
+        time: Column of the table with seconds; "" for the first of `time`, `time_s`,
+            `seconds` and the like, or the times that the files have.
         label: Column that becomes the label; see `frames.split`, also for the fields
             down to `delta`.
         bins: Number of bins of a numeric label; 0 for none.
         period: Period of a circular label; 0 for none.
-        split: By "clip", or by contiguous "time" in each.
+        split: By "clip", or by contiguous "time" in each; "auto": by clip where that
+            leaves two clips on each side.
         val_filter: "column=value,value".
         val_fraction: Share that is held out.
-        gap: Seconds between the sides.
+        gap: Seconds between the sides; with `split="auto"`, 0 is a tenth of what is
+            held out.
         delta: Frames to the next.
         pseudo: Fields of the pseudo-labels.
         reference: Image file that pseudo-labels compare with.
@@ -222,7 +225,9 @@ def _read(
         progress=progress,
     )
     file = cine_table.find(place, table_file)
-    table, facts = cine_table.join(prepared.table, file, **columns)
+    table, facts = cine_table.join(
+        prepared.table, file, **columns, named=bool(table_file)
+    )
     kept = table.iloc[prepared.kept].reset_index(drop=True)
     return frames_lib.Cine(prepared.frames, kept, {**prepared.facts, **facts})
 

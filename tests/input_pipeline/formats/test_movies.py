@@ -268,10 +268,9 @@ def test_a_file_cut_off_is_an_error_of_that_file(tmp_path, cache, suffix):
     write(whole, moving(12))
     content = whole.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    try:
+    if suffix == ".avi":  # what can be decoded is used, and the rest told
         found = prepare(path, cache)
-    except dataset.DataError as error:
-        assert path.name in str(error)
-    else:  # what can be decoded of a video is used, and the rest told
-        assert suffix == ".avi"
         assert 1 < len(found.table) < 12
+        return
+    with pytest.raises(dataset.DataError, match=path.name):
+        prepare(path, cache)
