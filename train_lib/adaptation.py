@@ -70,6 +70,8 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
     ]
     if changes:
         experiment = dataclasses.replace(experiment, config=config.lock())
+    for name, evaluator in evaluators.items():
+        changes += [f"eval/{name}: {choice}" for choice in evaluator.choices()]
     return Fitted(experiment, evaluators, changes)
 
 
