@@ -99,7 +99,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
                 "preview")  # fmt: skip
     parser = _parser()
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
-        from reporting.formatting import nearest
+        from field_types import nearest
 
         parser.error(
             f"got command {argv[0]!r}; choices: {', '.join(commands)}"

@@ -126,6 +126,7 @@ def forecast_step(experiment: Experiment, data: Data) -> Forecast:
     memory = compiled.memory_analysis()
     costs = compiled.cost_analysis() or {}
     flops = float(costs.get("flops", 0.0))
+    assert memory is not None, "XLA compiled without an analysis of memory"
     needed = (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 import field_types
-from field_types import Config
-from reporting.formatting import nearest
+from field_types import Config, nearest
 from reporting.gates.judgment import DEFAULTS as GATE_DEFAULTS
 from train_lib import parts
 from train_lib.errors import InputError

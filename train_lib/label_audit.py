@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,11 +91,12 @@ def _nearer(run: Run, network: Embed, anchors, partners) -> dict[str, dict]:
     nearness = {}
     for name, embed in _encoders(run, network).items():
         z = embed(split, rows)
+        assert z is not None, "records as they are can always be embedded"
         nearness[name] = label_information.nearness(*(z[side] for side in back))
     return nearness
 
 
-def _encoders(run: Run, network: Embed) -> dict[str, Callable]:
+def _encoders(run: Run, network: Embed) -> dict[str, Embed]:
     name = "start" if run.config.model.init_from else "untrained"
     encoders = {name: network}
     if "pixels" not in run.experiment.baseline_names:

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from annotated_types import Interval
 
+from field_types import nearest
 from reporting.alarms.common import check as alarm_check
-from reporting.formatting import nearest
 
 
 class Kind(NamedTuple):

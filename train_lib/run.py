@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import jax
 from jax.sharding import Mesh
 
 from evaluators.baselines.common.baseline import Images
@@ -19,9 +18,8 @@ from train_lib import schedules
 from train_lib.checkpoints import Checkpoints
 from train_lib.experiment import Experiment
 from train_lib.progress import Progress
-from train_lib.train_step import Batch, TrainState
+from train_lib.train_step import Step, TrainState
 
-Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 BindEmbed: TypeAlias = Callable[[Tree, Tree], Embed]
 HeldOutLoss: TypeAlias = Callable[[TrainState], Metrics]
 

@@ -127,6 +127,14 @@ def open_run(experiment: Experiment, workdir: pathlib.Path, extend: str | None) 
     epoch_steps = experiment.steps_per_epoch(len(data.train))
     granted = decisions.granted(files.RunDir(workdir).history)
     total = round((config.train.epochs + granted) * epoch_steps)
+    if total < 1:
+        raise ConfigError(
+            [
+                f"config.train.epochs: got {config.train.epochs:g} epochs of "
+                f"{epoch_steps} steps, which is no step; expected at least "
+                f"{1 / epoch_steps:.6g}"
+            ]
+        )
     described = describe_data(fitted, data) | {"total_steps": total}
     files.write_json(workdir / files.DATA, described)
     for line in tell_setup(fitted, described):

@@ -78,7 +78,9 @@ def make(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run(function: Callable, item: Any, path: pathlib.Path) -> pathlib.Path:
+def _run(
+    function: Callable[[Any], Block], item: Any, path: pathlib.Path
+) -> pathlib.Path:
     """Make one block in a draft folder, then rename it to `path`."""
     block = function(item)
     draft = path.with_name(f"{path.name}.draft")
