@@ -131,8 +131,10 @@ def _real(config: ConfigDict) -> None:
         "geometry": {"name": "geometry"},
     }
     config.train.update(monitor="eval/clean/ssim@1", monitor_mode="max")
-    # Frames of one tissue are alike: the spread of raw pixels is a third of 1/sqrt(d).
-    config.gates.not_collapsed.value = 0.25
+    # Frames of one tissue are alike, those of one clip more: raw pixels say how much.
+    config.gates.not_collapsed = base.gate(
+        "eval/geometry/embedding_std_ratio", ">", "baseline:pixels", times=0.75
+    )
     for name in ("above_pixels", "above_untrained"):
         del config.gates[name]
 
