@@ -3,7 +3,9 @@
 import numpy as np
 from PIL import Image
 
-BITS = (8, 10, 12, 14, 16)  # of scanners and cameras, in files of 16
+from input_pipeline.formats import gray_range
+
+BITS = tuple(bits for bits in gray_range.DEPTHS if bits <= 16)
 
 
 class Rejected(Exception):
