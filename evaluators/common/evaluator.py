@@ -83,6 +83,10 @@ class EvaluatorBase(abc.ABC):
             except ValueError as error:
                 raise LackingData(str(error)) from None
 
+    def choices(self) -> list[str]:
+        """Return sentences on what was decided by the data, for log and report."""
+        return []
+
     @abc.abstractmethod
     def tags(self) -> list[str]:
         """Return the tags of `run`, relative to the set: "recall@1"."""
