@@ -4,14 +4,12 @@ import functools
 import os
 import pathlib
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
 from tensorflow_datasets.core import dataset_builder, example_serializer
-
-from input_pipeline import dataset
 
 SPLITS = ("train", "validation")
 _OPTIONS = "group_size:1"  # random access to single records
@@ -56,21 +54,21 @@ class Images:
         paths: ArrayRecord files, in order.
         size: Side of the images in pixels.
         memory: Bytes; if all images fit into it, each is decoded once and kept.
+        unreadable: Function from what a damaged file raises, of whatever class, to
+            the error to raise; picklable.
     """
 
-    def __init__(self, paths: Iterable[str | os.PathLike], size: int, memory: int = 0):
+    def __init__(
+        self,
+        paths: Iterable[str | os.PathLike],
+        size: int,
+        memory: int = 0,
+        unreadable: Callable[[Exception], Exception] = RuntimeError,
+    ):
         self._paths = [os.fspath(path) for path in paths]
+        self._unreadable = unreadable
         self.size, self._memory = size, memory
         self._open()
-
-    def _unreadable(self, error: Exception) -> dataset.DataError:
-        """Return the error on shards that are damaged, and what to do."""
-        folder = pathlib.Path(self._paths[0]).parents[3]  # of the dataset
-        return dataset.DataError(
-            f"got prepared data that cannot be read ({error}) from "
-            f"{', '.join(self._paths)}; expected it as it was written. Delete {folder} "
-            "and run the same command again, which prepares it anew"
-        )
 
     def _open(self) -> None:
         self._records = []
@@ -78,7 +76,7 @@ class Images:
             open_source = array_record_data_source.ArrayRecordDataSource
             try:
                 self._records = open_source(self._paths)
-            except Exception as error:  # of many classes, all mean one thing here
+            except Exception as error:
                 raise self._unreadable(error) from error
         self._kept = None
         if len(self) * self.size**2 * 3 <= self._memory:
@@ -86,7 +84,8 @@ class Images:
             self._known = np.zeros(len(self), bool)
 
     def __getstate__(self) -> dict:
-        return {name: getattr(self, name) for name in ("_paths", "size", "_memory")}
+        names = ("_paths", "size", "_memory", "_unreadable")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -118,7 +117,7 @@ class Images:
                 records = self._records.__getitems__(rows.tolist())
                 for image, record in zip(images, records, strict=True):
                     image[...] = spec.deserialize_example_np(record)["image"]
-            except Exception as error:  # of many classes, all mean one thing here
+            except Exception as error:
                 raise self._unreadable(error) from error
         return images
 
