@@ -1,6 +1,7 @@
 """Fit a config to its data: leave out what cannot be measured, bound the batch."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -14,6 +15,12 @@ from input_pipeline.dataset import Data
 from train_lib.errors import InputError
 from train_lib.experiment import Experiment, make_evaluator
 
+# Fields that are counted in epochs; a longer run stretches them all.
+IN_EPOCHS = (
+    ("train", "epochs"), ("train", "checkpoint_every_epochs"),
+    ("schedule", "epochs"), ("schedule", "warmup_epochs"),
+    ("evaluate", "every_epochs"),
+)  # fmt: skip
 LEAST_BATCH = 2  # one positive pair and one negative
 
 
@@ -36,7 +43,8 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
 
     Sets of evaluators that are `optional` and whose data is lacking are left out, with
     the gates on what they measure; `train.monitor` and `evaluate.examples` then turn
-    to the first set that remains. A batch is at most the training records.
+    to the first set that remains. A batch is at most the training records; a run is at
+    least `train.least_steps` long.
 
     Args:
         experiment: Parts of the run.
@@ -66,6 +74,7 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
             raise InputError(f"config.evaluate.sets.{name}: {error}") from None
     changes = [
         *_bound_batch(config, len(data.train)),
+        *_lengthen(config, len(data.train)),
         *_leave_out(config, reasons, evaluators),
     ]
     if changes:
@@ -94,6 +103,25 @@ def _bound_batch(config: Config, records: int) -> Iterable[str]:
     yield (
         f"train.batch_size is {largest} instead of {batch}, since there are {records} "
         "training records."
+    )
+
+
+def _lengthen(config: Config, records: int) -> Iterable[str]:
+    """Make the run as long as `train.least_steps`; yield what was changed."""
+    before, least = config.train.epochs, config.train.least_steps
+    epoch_steps = records // config.train.batch_size
+    if before * epoch_steps >= least:
+        return
+    factor = math.ceil(least / epoch_steps) / before
+    for section, field in IN_EPOCHS:
+        config[section][field] = config[section][field] * factor
+    for fields in config.gates.values():
+        if not isinstance(fields.at, str):
+            fields.at = float(fields.at * factor)
+    yield (
+        f"train.epochs is {config.train.epochs:g} instead of {before:g}, since "
+        f"train.least_steps = {least}; all that is counted in epochs is {factor:.3g} "
+        "times as long."
     )
 
 
