@@ -9,7 +9,7 @@ of pixel neighbors, a baseline.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Interval
@@ -39,10 +39,12 @@ from evaluators.search.scores import largest
 from evaluators.search.temporal import (
     Candidates,
     Frames,
+    automatic_window,
     check_only,
     with_candidates,
 )
 
+AUTO = "auto"
 STRETCHES = 10  # parts of a single clip, for intervals
 
 
@@ -57,6 +59,7 @@ class _Sample:
         candidates: Which gallery frames a query may retrieve.
         groups: int [q]; queries of one group are not independent.
         measures: What is measured of ranked candidates, with its chance levels.
+        choice: Sentence on the window that was chosen, "" for none.
     """
 
     count: int
@@ -65,6 +68,7 @@ class _Sample:
     candidates: Candidates
     groups: np.ndarray
     measures: list[Measure]
+    choice: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,8 @@ class Evaluator(EvaluatorBase):
         query_view: Name of the training view in which queries are seen, "" as they are.
         gallery_view: The same for the gallery.
         window: Seconds: frames of the query's clip so near in time are no candidates;
-            -1 leaves out its whole clip.
+            -1 leaves out its whole clip; "auto": that where other clips are left to
+            search, else a tenth of what is searched of a clip.
         apart: Name of a column in which candidates differ from the query; "" for none.
         only: "column=value,value", the frames to search from and in; "" for all.
         column: Name of a column of numbers, such as an angle; "" for none.
@@ -109,7 +114,7 @@ class Evaluator(EvaluatorBase):
     gallery_split: GalleryName = "validation"
     query_view: str = ""
     gallery_view: str = ""
-    window: Annotated[float, Interval(ge=-1, le=1e9)] = 0.0
+    window: Annotated[float, Interval(ge=-1, le=1e9)] | Literal["auto"] = 0.0
     apart: str = ""
     only: str = ""
     column: str = ""
@@ -130,9 +135,13 @@ class Evaluator(EvaluatorBase):
             names += [*(f"recall@{k}" for k in cut_offs), "map"]
         return [*names, "near_ties", "left_out"]
 
+    def choices(self) -> list[str]:
+        """Return a sentence on the window where it was chosen by the data."""
+        return list(filter(None, [self._sample.choice]))
+
     def _check_fields(self) -> None:
         check_cut_offs(self.k)
-        if -1 < self.window < 0:
+        if self.window != AUTO and -1 < self.window < 0:
             raise ValueError(
                 f"got window={self.window}; expected seconds, 0 or more, or -1 for the "
                 "whole clip"
@@ -152,24 +161,25 @@ class Evaluator(EvaluatorBase):
         if self.column:
             table = getattr(data, self.query_split).table
             _check_numbers(queries.table[self.column], self.column, table)
-        if self.labels and not (queries.table["label"] >= 0).any():
-            raise ValueError(
-                f"got labels=True, but no frame of the {self.query_split} split has a "
-                "label; set data.label, or labels=False"
-            )
+        if self.labels:
+            _check_labels(queries.table["label"], self.query_split)
         queries = queries.take(
             embeddings.sample_rows(len(queries), self.max_queries, seed)
         )
         count = len(queries)
-        queries, candidates = with_candidates(queries, gallery, self.window, self.apart)
+        window, choice = self.window, ""
+        if window == AUTO:
+            window, choice = automatic_window(queries, gallery, self.apart)
+        queries, candidates = with_candidates(queries, gallery, window, self.apart)
         measures = self._measures(queries, gallery)
         for block in candidates.blocks():
             mask = candidates.mask(block)
             for measure in measures:
                 measure.expect(block, mask)
-        return _Sample(
-            count, queries, gallery, candidates, _groups(queries.table), measures
-        )
+        for measure in measures:
+            measure.check()
+        groups = _groups(queries.table)
+        return _Sample(count, queries, gallery, candidates, groups, measures, choice)
 
     def _frames(self, name: GalleryName) -> Frames:
         splits = embeddings.named_splits(self._data, name)
@@ -285,6 +295,17 @@ def _groups(table: dict[str, np.ndarray]) -> np.ndarray:
         return clips
     place = np.argsort(np.lexsort((table["id"], table["time"])))
     return place * STRETCHES // len(place)
+
+
+def _check_labels(labels: np.ndarray, split: str) -> None:
+    """Raise ValueError unless frames have two labels or more."""
+    distinct = len(np.unique(labels[labels >= 0]))
+    if distinct < 2:
+        count = "only one label" if distinct else "no label"
+        raise ValueError(
+            f"got labels=True, but the frames of the {split} split have {count}; "
+            "expected two or more: set data.label, or labels=False"
+        )
 
 
 def _check_numbers(values: np.ndarray, column: str, table: Mapping[str, Any]) -> None:

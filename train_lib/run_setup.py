@@ -186,7 +186,7 @@ def describe_data(fitted: adaptation.Fitted, data: Data) -> dict[str, Any]:
             "training_records": len(data.train),
             "validation_records": len(data.validation),
             "steps_per_epoch": experiment.steps_per_epoch(len(data.train)),
-            "changes": fitted.changes,
+            "changes": [*data.facts.get("choices", []), *fitted.changes],
         }
     )
 

@@ -67,6 +67,10 @@ class Measure(Protocol):
         """Count the candidates, mask bool [b, n], of queries [b] for chance levels."""
         ...
 
+    def check(self) -> None:
+        """Raise ValueError if no query can be measured, once all are counted."""
+        ...
+
     def rank(self, block: np.ndarray, scores: np.ndarray, near: np.ndarray) -> Values:
         """Return values of queries [b].
 
@@ -123,6 +127,9 @@ class Likeness:
             drawn = self._rng.choice(rows, count, replace=False)
             self._chance[int(i)] = self._ssim(i, drawn).mean()
 
+    def check(self) -> None:
+        """Every query with a candidate has a similarity."""
+
     def rank(self, block: np.ndarray, scores: np.ndarray, near: np.ndarray) -> Values:
         """Return ssim@k [b]; nan for queries that are not chosen."""
         del scores
@@ -174,6 +181,14 @@ class ColumnErrors:
             if len(errors):
                 self._mean[i] = errors.mean()
                 self._quantiles.append(column_error.quantiles(errors))
+
+    def check(self) -> None:
+        """Raise ValueError if no query and candidate have values."""
+        if not self._quantiles:
+            raise ValueError(
+                "no query and candidate of it have a value in the column; set column "
+                "to another, or column="
+            )
 
     def rank(self, block: np.ndarray, scores: np.ndarray, near: np.ndarray) -> Values:
         """Return the error of the best candidate that has a value, [b]."""
@@ -227,6 +242,14 @@ class LabelRanks:
         """Count candidates and relevant ones."""
         relevant = mask & self._same_label(block)
         self._counts[:, block] = mask.sum(axis=1), relevant.sum(axis=1)
+
+    def check(self) -> None:
+        """Raise ValueError if no query has a candidate of its label."""
+        if not self._counts[1].any():
+            raise ValueError(
+                "no query has a candidate of its label, outside its window and what "
+                "is apart; set window to fewer seconds, or labels=False"
+            )
 
     def rank(self, block: np.ndarray, scores: np.ndarray, near: np.ndarray) -> Values:
         """Return recall@k and map, 0 without a relevant candidate.

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from absl import logging
 from annotated_types import Interval
 
 import field_types
@@ -28,7 +29,7 @@ def load(
     position: str = "position",
     title: str = "title",
     context: Annotated[int, Interval(ge=1, le=65_536)] = 5,
-    width: Annotated[int, Interval(ge=1, le=65_536)] = 384,
+    width: Annotated[int, Interval(ge=0, le=65_536)] = 0,
     val_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
     cross_article_negatives: Annotated[int, Interval(ge=0, le=65_536)] = 4,
     same_article_negatives: Annotated[int, Interval(ge=0, le=65_536)] = 0,
@@ -48,7 +49,7 @@ def load(
             file.
         title: Column that names articles; the article itself where there is none.
         context: Vectors that are seen before the one that is asked for.
-        width: Numbers of a vector.
+        width: Numbers of a vector; 0 for as many as the file has.
         val_fraction: Share of the articles held out.
         cross_article_negatives: Vectors of other articles that come with a window, for
             corruption.
@@ -95,6 +96,7 @@ def load(
         "dataset": "articles",
         "file": str(path),
         "dtype": str(sequences.vectors.array.dtype),
+        "implies": {"transform.width": sequences.vectors.array.shape[1]},
         **data.facts,
         "rejected": _listed(faults, places),
         "rejected_total": rejected,
@@ -139,9 +141,8 @@ def _sequences(
             f"another ({int(twice.sum())} such rows); expected one vector for each"
         )
     names = [str(value) for value in values]
-    if title and title in columns.names:
-        with _named_field("title"):
-            titles = np.array(columns.text(title), object)[order]
+    if (texts := _titles(columns, title)) is not None:
+        titles = np.array(texts, object)[order]
         firsts = pd.Series(titles).groupby(numbers).first()
         named = zip(firsts, names, strict=True)
         names = [name if isinstance(name, str) else other for name, other in named]
@@ -157,6 +158,23 @@ def _sequences(
         names=names,
     )
     return sequences, places
+
+
+def _titles(columns: columns_lib.Columns, title: str) -> list[str | None] | None:
+    """Return the titles of the articles; None without any.
+
+    They are shown and no more: without having been asked for they may be unreadable.
+    """
+    if not title or title not in columns.names:
+        return None
+    try:
+        with _named_field("title"):
+            return columns.text(title)
+    except dataset.DataError as error:
+        if title != load.__kwdefaults__["title"]:
+            raise
+        logging.warning("%s; articles are shown by their id", error)
+        return None
 
 
 @contextlib.contextmanager

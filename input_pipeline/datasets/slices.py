@@ -1,14 +1,15 @@
 """Magnitude images of slices, which a transform shows through simulated coils.
 
-An `.npz` or `.npy` file holds images [n, height, width], a CSV table a row for each.
-Columns of the table name the place of an image (`pair`) and its contrast (`contrast`);
-images of one contrast are queries for images of the other.
+An `.npz` or `.npy` file holds images [n, height, width], a table a row for each; the
+table is a file beside it, or arrays [n] of the `.npz`. Columns of the table name the
+place of an image (`pair`) and its contrast (`contrast`); images of one contrast are
+queries for images of the other.
 """
 
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from annotated_types import Interval
 import field_types
 from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import kspace
+from input_pipeline.formats import columns as columns_lib
 from input_pipeline.formats import npy_headers, tables
 from input_pipeline.records import phantoms
 
@@ -26,7 +28,7 @@ def load(
     *,
     path: str = "",
     table: str = "",
-    key: str = "images",
+    key: str = "",
     pair: tuple[str, ...] = ("subject", "slice"),
     contrast: str = "contrast",
     val_filter: str = "",
@@ -40,9 +42,11 @@ def load(
 
     Args:
         path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
-        table: Table with n rows, such as a CSV file; "" is the only CSV or TSV file
-            next to `path`.
-        key: Name of the array in an `.npz`.
+        table: Table with n rows, such as a CSV file; "" for arrays of the `.npz` that
+            are called as the columns, or else for the only CSV or TSV file next to
+            `path`.
+        key: Name of the array of images in an `.npz`; "" for the only one that has
+            three axes.
         pair: Columns that together name a place; images that agree in them are one
             label.
         contrast: Column that becomes `source`.
@@ -173,9 +177,13 @@ def _array(file: pathlib.Path, key: str) -> np.ndarray:
     """Return the array of an `.npy` file, or the one called `key` of an `.npz` file."""
     if zipfile.is_zipfile(file):
         headers = npy_headers.read_headers(file)
+        stacks = [name for name, (shape, _) in headers.items() if len(shape) == 3]
+        if not key:
+            key = stacks[0] if len(stacks) == 1 else "images"
         if key not in headers:
             raise dataset.DataError(
-                f"data.key: {file} has no {key!r}; choices: {', '.join(headers)}"
+                f"data.key: {file} has no {key!r}; choices: "
+                f"{', '.join(stacks or headers)}"
             )
         is_object = headers[key][1].hasobject
     else:
@@ -201,6 +209,9 @@ def _table(
         rows: Number of images.
         required: Config field -> columns that it names; each has a value in all rows.
     """
+    names = [column for columns in required.values() for column in columns]
+    if not table and (frame := _table_inside(file, rows, names)) is not None:
+        return frame
     if not table:
         candidates = sorted([*file.parent.glob("*.csv"), *file.parent.glob("*.tsv")])
         named = [p for p in candidates if file.stem.startswith(p.stem)]
@@ -208,10 +219,10 @@ def _table(
         if len(candidates) != 1:
             raise dataset.DataError(
                 f"data.table: {len(candidates)} CSV files next to {file}; expected "
-                "one, or data.table to name it"
+                "one, data.table to name it, or arrays "
+                f"{', '.join(names)} in an .npz file"
             )
         table = str(candidates[0])
-    names = [column for columns in required.values() for column in columns]
     frame = tables.read_table(table, optional=names, field="data.table")
     for field, columns in required.items():
         missing = [column for column in columns if column not in frame]
@@ -225,12 +236,41 @@ def _table(
             f"data.table: {table} has {len(frame)} rows for {rows} images; expected "
             "one each"
         )
-    for column in names:
-        empty = frame[column].isna()
+    _check_filled(frame, names, table, lambda row: tables.row_name(frame, row))
+    return frame
+
+
+def _check_filled(
+    frame: pd.DataFrame,
+    names: list[str],
+    source: str | pathlib.Path,
+    row_name: Callable[[int], str],
+) -> None:
+    """Raise DataError if a column has no value for an image."""
+    for name in names:
+        empty = frame[name].isna().to_numpy()
         if empty.any():
-            row = tables.row_name(frame, int(np.argmax(empty)))
             raise dataset.DataError(
-                f"data.table: {table} has nothing in column {column!r}, {row} "
-                f"({int(empty.sum())} such rows); expected a value for each image"
+                f"data.table: {source} has nothing in column {name!r}, "
+                f"{row_name(int(np.argmax(empty)))} ({int(empty.sum())} such rows); "
+                "expected a value for each image"
             )
+
+
+def _table_inside(
+    file: pathlib.Path, rows: int, names: list[str]
+) -> pd.DataFrame | None:
+    """Return the columns that an `.npz` file has itself; None if one is missing."""
+    if not zipfile.is_zipfile(file):
+        return None
+    archive = columns_lib.ArchiveColumns(file, rows, key="")
+    if not set(names) <= set(archive.names):
+        return None
+    plain = [n for n in archive.names if n in names or not archive.holds_objects(n)]
+    try:
+        texts = {name: archive.text(name) for name in plain}
+    except dataset.DataError as error:
+        raise dataset.DataError(f"data.table: {error}") from None
+    frame = pd.DataFrame(texts, dtype=object)
+    _check_filled(frame, names, file, archive.row_name)
     return frame

@@ -164,13 +164,22 @@ def to_text(values: Iterable[Any]) -> list[str | None]:
     return [_text(value) for value in values]
 
 
+def _text_of_bytes(value: bytes) -> str | None:
+    """Return bytes as text where they are UTF-8, else their hexadecimal digits."""
+    try:
+        text = value.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return value.hex()
+    return text or None if text.isprintable() else value.hex()
+
+
 def _text(value: Any) -> str | None:
     if value is None or value is pd.NaT:
         return None
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace").strip() or None
+        return _text_of_bytes(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):

@@ -56,7 +56,8 @@ def open_vectors(
     Args:
         path: The file.
         key: Array of an `.npz`, or column of a parquet file, that holds the vectors.
-        width: D, numbers of a vector.
+        width: D, numbers of a vector; 0 for as many as the file has, of a parquet file
+            its first vector.
         cache: Folder for copies.
         progress: Whether to show a progress bar.
 
@@ -136,6 +137,7 @@ def _parquet(file, key, width, cache, progress) -> Read:
         )
     kind = fields[key].value_type.to_pandas_dtype()
     rows = parquet.metadata.num_rows
+    width = width or _first_width(parquet, key)
 
     def write(draft: pathlib.Path) -> list[int]:
         """Write the column block by block; returns the rows of another length."""
@@ -167,6 +169,15 @@ def _parquet(file, key, width, cache, progress) -> Read:
     return Read(stored, rows, other_length)
 
 
+def _first_width(parquet: pq.ParquetFile, key: str) -> int:
+    """Return the length of the first vector that is no null."""
+    for batch in parquet.iter_batches(_ROWS, columns=[key]):
+        lengths = pc.drop_null(pc.list_value_length(batch.column(0)))
+        if len(lengths):
+            return lengths[0].as_py()
+    return 0
+
+
 def _is_list(kind: pa.DataType) -> bool:
     return (
         pa.types.is_list(kind)
@@ -179,16 +190,16 @@ _READERS = {".npz": _npz, ".npy": _npy, ".parquet": _parquet}
 
 
 def _check_shape(stored: pathlib.Path, file: pathlib.Path, width: int) -> int:
-    """Rows of an array file, if it holds vectors of `width` numbers."""
+    """Return the rows of an array file, if it holds vectors of `width` numbers."""
     array = np.load(stored, mmap_mode="r", allow_pickle=False)
     if array.ndim != 2 or array.dtype.kind != "f" or not array.size:
         raise dataset.DataError(
             f"data.path: {file} holds {array.dtype} {list(array.shape)}; expected "
             "vectors, float16 or float32 [v, d]"
         )
-    if array.shape[1] != width:
+    if width and array.shape[1] != width:
         raise dataset.DataError(
             f"data.path: {file} holds vectors of {array.shape[1]} numbers; expected "
-            f"data.width = {width}: set --config.transform.width={array.shape[1]}"
+            f"data.width = {width}: set --config.data.width={array.shape[1]}"
         )
     return len(array)

@@ -167,3 +167,11 @@ def test_words_for_missing_stay_text_and_are_told(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert len(told) == 1
     assert "2 cells of column 'view' read 'NA'" in told[0]
+
+
+def test_bytes_that_are_no_text_become_hexadecimal_digits():
+    ids = [bytes([0] * 15 + [n]) for n in (9, 10, 11, 32)]
+    assert tables.to_text(ids) == [value.hex() for value in ids]
+    assert tables.to_text([b" lion ", "caf\u00e9".encode(), b"\xff", b""]) == [
+        "lion", "caf\u00e9", "ff", None,
+    ]  # fmt: skip
