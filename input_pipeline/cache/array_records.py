@@ -11,6 +11,8 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
 from tensorflow_datasets.core import dataset_builder, example_serializer
 
+from input_pipeline import dataset
+
 SPLITS = ("train", "validation")
 _OPTIONS = "group_size:1"  # random access to single records
 _SHARD_BYTES = 512 * 2**20
@@ -61,12 +63,23 @@ class Images:
         self.size, self._memory = size, memory
         self._open()
 
-    def _open(self) -> None:
-        self._records = (
-            array_record_data_source.ArrayRecordDataSource(self._paths)
-            if self._paths
-            else []
+    def _unreadable(self, error: Exception) -> dataset.DataError:
+        """Return the error on shards that are damaged, and what to do."""
+        folder = pathlib.Path(self._paths[0]).parents[3]  # of the dataset
+        return dataset.DataError(
+            f"got prepared data that cannot be read ({error}) from "
+            f"{', '.join(self._paths)}; expected it as it was written. Delete {folder} "
+            "and run the same command again, which prepares it anew"
         )
+
+    def _open(self) -> None:
+        self._records = []
+        if self._paths:
+            open_source = array_record_data_source.ArrayRecordDataSource
+            try:
+                self._records = open_source(self._paths)
+            except Exception as error:  # of many classes, all mean one thing here
+                raise self._unreadable(error) from error
         self._kept = None
         if len(self) * self.size**2 * 3 <= self._memory:
             self._kept = np.empty((len(self), self.size, self.size, 3), np.uint8)
@@ -101,9 +114,12 @@ class Images:
         images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         if len(rows):
             spec = features(self.size)
-            records = self._records.__getitems__(rows.tolist())
-            for image, record in zip(images, records, strict=True):
-                image[...] = spec.deserialize_example_np(record)["image"]
+            try:
+                records = self._records.__getitems__(rows.tolist())
+                for image, record in zip(images, records, strict=True):
+                    image[...] = spec.deserialize_example_np(record)["image"]
+            except Exception as error:  # of many classes, all mean one thing here
+                raise self._unreadable(error) from error
         return images
 
 
