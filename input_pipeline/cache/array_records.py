@@ -1,6 +1,5 @@
 """ArrayRecord files of images: a TFDS builder that writes them, random access."""
 
-import functools
 import os
 import pathlib
 import types
@@ -9,44 +8,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
-from tensorflow_datasets.core import dataset_builder, example_serializer
+from tensorflow_datasets.core import dataset_builder
 
 from input_pipeline import dataset
+from input_pipeline.cache import shard_files
 
 SPLITS = ("train", "validation")
-_OPTIONS = "group_size:1"  # random access to single records
 _SHARD_BYTES = 512 * 2**20
-
-
-@functools.cache
-def features(size: int) -> tfds.features.FeaturesDict:
-    """Return what one record holds: its image as raw bytes, and its id."""
-    image = tfds.features.Tensor(
-        shape=(size, size, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
-    )
-    return tfds.features.FeaturesDict(
-        {"image": image, "id": tfds.features.Scalar(np.int64)}
-    )
-
-
-def write_shard(path: pathlib.Path, images: np.ndarray, ids: np.ndarray) -> None:
-    """Write one ArrayRecord file.
-
-    Raw pixels, since ArrayRecord compresses each record with zstd, which reads back
-    several times faster than PNG.
-
-    Args:
-        path: The file to write.
-        images: uint8 [m, S, S, 3].
-        ids: int64 [m].
-    """
-    spec = features(images.shape[1])
-    serializer = example_serializer.ExampleSerializer(spec.get_serialized_info())
-    writer = array_record_module.ArrayRecordWriter(os.fspath(path), _OPTIONS)
-    for image, id_ in zip(images, ids, strict=True):
-        example = spec.encode_example({"image": image, "id": int(id_)})
-        writer.write(serializer.serialize_example(example))
-    writer.close()
 
 
 class Images:
@@ -113,7 +81,7 @@ class Images:
     def _decode(self, rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         if len(rows):
-            spec = features(self.size)
+            spec = shard_files.features(self.size)
             try:
                 records = self._records.__getitems__(rows.tolist())
                 for image, record in zip(images, records, strict=True):
@@ -146,7 +114,7 @@ class ImageBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"{self.name}, {self._size} x {self._size} pixels",
-            features=features(self._size),
+            features=shard_files.features(self._size),
             disable_shuffling=True,
         )
 
@@ -199,7 +167,9 @@ def _gather(
     lengths, total = [], 0
     for index, files in enumerate(shards):
         target = template.sharded_filepath(shard_index=index, num_shards=len(shards))
-        writer = array_record_module.ArrayRecordWriter(os.fspath(target), _OPTIONS)
+        writer = array_record_module.ArrayRecordWriter(
+            os.fspath(target), shard_files.OPTIONS
+        )
         count = 0
         for path in files:
             source = array_record_data_source.ArrayRecordDataSource([os.fspath(path)])
