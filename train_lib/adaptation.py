@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from evaluators.common.evaluator import Context, EvaluatorBase, LackingData
 from field_types import Config
-from input_pipeline.dataset import Data
+from input_pipeline.dataset import Data, Split
 from train_lib.errors import InputError
 from train_lib.experiment import Experiment, make_evaluator, make_transform
 
@@ -44,7 +45,8 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
     Sets of evaluators that are `optional` and whose data is lacking are left out, with
     the gates on what they measure; `train.monitor` and `evaluate.examples` then turn
     to the first set that remains. A batch is at most the training records; a run is at
-    least `train.least_steps` long. Fields that the data implies, such as the width of
+    least `train.least_steps` long. Positives that share a code become views of one
+    record where no code is shared. Fields that the data implies, such as the width of
     its vectors, are set.
 
     Args:
@@ -61,6 +63,7 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
     evaluators, reasons = _split_sets(experiment, data)
     changes = [
         *_imply(config, data.facts.get("implies", {})),
+        *_pair_instances(config, experiment.positives, data.train),
         *_bound_batch(config, len(data.train)),
         *_lengthen(config, len(data.train)),
         *_leave_out(config, reasons, evaluators),
@@ -112,6 +115,19 @@ def _imply(config: Config, implied: Mapping[str, Any]) -> Iterable[str]:
         if (former := node[field]) != value:
             node[field] = value
             yield f"{name} is {value} instead of {former}, as the data has it."
+
+
+def _pair_instances(config: Config, positives: str, train: Split) -> Iterable[str]:
+    """Make views of a record positives where no code is shared; yield the change."""
+    codes = np.asarray(train.table["codes"])
+    shared = np.bincount(codes[codes >= 0], minlength=1).max() > 1
+    if positives != "codes" or shared or "positives" not in config.objective:
+        return
+    config.objective.positives = "instance"
+    yield (
+        "objective.positives is instance instead of codes, since no two training "
+        "records share a code."
+    )
 
 
 def _bound_batch(config: Config, records: int) -> Iterable[str]:
