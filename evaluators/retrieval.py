@@ -98,11 +98,11 @@ class Evaluator(EvaluatorBase):
         if not len(self._query_rows):
             raise ValueError(f"got no record in the {self.query_split} split")
         if not self._has_relevant(column):
-            kind = "label" if self.relevance == "label" else "codes"
+            kind = "a label" if self.relevance == "label" else "codes"
             where = f" of another {column}" if column else ""
             raise ValueError(
-                f"got no query that shares its {kind} with another record{where}; "
-                f"expected {kind} that records share"
+                f"got no query that shares {kind} with another record{where}; expected "
+                "some that do"
             )
 
     def choices(self) -> list[str]:

@@ -93,6 +93,8 @@ def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
         for name, text in overrides.items()
         if not _is_choice(name) and (fault := _override(config, name, text))
     ]
+    if "train.epochs" in overrides and "train.least_steps" not in overrides:
+        config.train.least_steps = 0  # a length that is asked for is meant
     for filled in configs:
         filled.lock()
     return Recipe(config, default, variant, source, faults)

@@ -8,10 +8,11 @@ from field_types import Config
 
 # What may change between two starts on a workdir: none of it alters the steps made.
 FREE = (
-    "train.epochs", "schedule.epochs", "train.log_every_steps", "train.threads",
-    "train.checkpoint_every_epochs", "train.keep_checkpoints", "train.prefetch",
-    "train.patience", "train.price_per_hour", "evaluate.", "gates.", "alarms.",
-    "data.path", "data.cache",
+    "train.epochs", "train.least_steps", "schedule.epochs", "train.log_every_steps",
+    "train.threads", "train.checkpoint_every_epochs", "train.keep_checkpoints",
+    "train.prefetch", "train.patience", "train.price_per_hour", "evaluate.", "gates.",
+    "alarms.", "data.path", "data.cache", "data.workers", "data.memory_mb",
+    "data.max_rejected",
 )  # fmt: skip
 
 

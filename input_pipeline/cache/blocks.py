@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from input_pipeline import dataset
-from input_pipeline.cache import array_records, manifest, worker_processes
+from input_pipeline.cache import manifest, shard_files, worker_processes
 
 
 class Block(NamedTuple):
@@ -106,9 +106,7 @@ def _run(
     for split, rows in (("train", ~block.held), ("validation", block.held)):
         np.save(draft / f"{split}.npy", block.ids[rows].astype(np.int64))
         if rows.any():
-            array_records.write_shard(
-                shard(draft, split), block.images[rows], block.ids[rows]
-            )
+            shard_files.write(shard(draft, split), block.images[rows], block.ids[rows])
     (draft / "report.json").write_text(json.dumps(block.report))
     manifest.write(draft)
     os.rename(draft, path)

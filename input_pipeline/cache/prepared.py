@@ -1,6 +1,5 @@
 """Datasets that are prepared once, block by block, and then opened."""
 
-import functools
 import hashlib
 import json
 import os
@@ -211,20 +210,9 @@ def _open(final: pathlib.Path, size: int, rarity: float, memory: int) -> dataset
         table["code_weights"] = columns_lib.code_weights(table["codes"], counts, rarity)
         paths = sorted((final / _IMAGES).glob(f"*/*/*-{split}.array_record-*"))
         splits[split] = dataset.Split(
-            array_records.Images(
-                paths, size, memory, functools.partial(_unreadable, final)
-            ),
+            array_records.Images(paths, size, memory),
             table,
             names["labels"],
             names["codes"],
         )
     return dataset.Data(**splits, facts={**facts, "prepared_in": str(final)})
-
-
-def _unreadable(final: pathlib.Path, error: Exception) -> dataset.DataError:
-    """Return the error on damaged images, and what to do."""
-    return dataset.DataError(
-        f"got prepared data that cannot be read in {final} ({error}); expected it as "
-        f"it was written. Delete {final} and run the same command again, which "
-        "prepares it anew"
-    )

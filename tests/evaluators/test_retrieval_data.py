@@ -23,7 +23,7 @@ def test_data_without_a_relevant_record_is_refused(data, fields):
     for columns in (alone, none):
         table = data.validation.table | columns
         bare = Data(data.train, dataclasses.replace(data.validation, table=table), {})
-        with pytest.raises(LackingData, match="got no query that shares its"):
+        with pytest.raises(LackingData, match="got no query that shares"):
             build(retrieval, bare, **fields)
     empty = Data(data.train, split(np.random.default_rng(0), 0), {})
     with pytest.raises(LackingData, match="got no record in the validation split"):
