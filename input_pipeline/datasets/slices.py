@@ -1,9 +1,10 @@
 """Magnitude images of slices, which a transform shows through simulated coils.
 
 An `.npz` or `.npy` file holds images [n, height, width], a table a row for each; the
-table is a file beside it, or arrays [n] of the `.npz`. Columns of the table name the
-place of an image (`pair`) and its contrast (`contrast`); images of one contrast are
-queries for images of the other.
+table is a file beside it, or arrays [n] of the `.npz`. Or a folder holds an image a
+slice, in any format, and perhaps a table with a column of file names. Columns of the
+table name the place of an image (`pair`) and its contrast (`contrast`); images of one
+contrast are queries for images of the other.
 """
 
 import pathlib
@@ -21,7 +22,9 @@ from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import kspace
 from input_pipeline.formats import columns as columns_lib
 from input_pipeline.formats import npy_headers, tables
-from input_pipeline.records import phantoms
+from input_pipeline.records import phantoms, slice_files
+
+_NO_TABLE = "none: each image is a place of its own"
 
 
 def load(
@@ -41,10 +44,11 @@ def load(
     """Return slices as records.
 
     Args:
-        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
+        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width], or a folder
+            of images.
         table: Table with n rows, such as a CSV file; "" for arrays of the `.npz` that
             are called as the columns, or else for the only CSV or TSV file next to
-            `path`.
+            `path`, or in it. Without any, each image is a place of its own.
         key: Name of the array of images in an `.npz`; "" for the only one that has
             three axes.
         pair: Columns that together name a place; images that agree in them are one
@@ -67,8 +71,8 @@ def load(
     check(train_on=train_on, val_filter=val_filter)
     del progress
     file = pathlib.Path(path).expanduser()
-    images = _images(file, key)
-    frame = _table(file, table, len(images), {"pair": pair, "contrast": (contrast,)})
+    required = {"pair": pair, "contrast": (contrast,)}
+    images, frame, facts = _read(file, key, table, required)
     split = _split(images, frame, pair, contrast)
     index = np.arange(phantom_records + distractors)
     extra = {}
@@ -76,7 +80,7 @@ def load(
         extra["distractors"] = phantoms.split(
             index[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
-    facts = {
+    facts |= {
         "dataset": "slices",
         "images": len(split),
         "places": len(split.label_names),
@@ -143,11 +147,47 @@ def _split(
     return dataset.Split(records, columns, label_names.tolist(), [])
 
 
+def _read(
+    file: pathlib.Path, key: str, table: str, required: Mapping[str, tuple[str, ...]]
+) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
+    """Return images uint8 [n, h, w, 3], the table of them, and facts."""
+    if not file.is_dir():
+        images = _over_largest(_images(file, key), file)
+        frame = _table(file, table, len(images), required)
+        without = {} if frame is not None else {"table": _NO_TABLE}
+        return images, _own_places(frame, len(images), [], required), without
+    folder = slice_files.read_folder(file)
+    path = pathlib.Path(table) if table else slice_files.find_table(file)
+    images = _over_largest(folder.images, file)
+    if path is None:
+        frame, facts = None, {"table": _NO_TABLE, **folder.facts}
+    else:
+        frame, facts = slice_files.join(file, folder, path), dict(folder.facts)
+        _check_columns(frame, path, required)
+    return images, _own_places(frame, len(images), folder.names, required), facts
+
+
+def _own_places(
+    frame: pd.DataFrame | None,
+    rows: int,
+    names: list[str],
+    required: Mapping[str, tuple[str, ...]],
+) -> pd.DataFrame:
+    """Return the table; without one, a table in which each image is its own place."""
+    if frame is not None:
+        return frame
+    names = names or [f"image {row}" for row in range(rows)]
+    pair, contrast = required["pair"], required["contrast"]
+    columns = {column: [""] * rows for column in (*pair[1:], *contrast)}
+    return pd.DataFrame({pair[0]: names, **columns}, dtype=object)
+
+
 def _images(file: pathlib.Path, key: str) -> np.ndarray:
-    """Images uint8 [n, h, w, 3] of magnitudes, each over its largest."""
+    """Return the images of a file, real [n, h, w]."""
     if not file.is_file():
         raise dataset.DataError(
-            f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy"
+            f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy, "
+            "or a folder of images"
         )
     try:
         content = _array(file, key)
@@ -162,7 +202,12 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
             f"data.path: {file} holds {content.dtype} {list(content.shape)}; expected "
             "real magnitudes [n, height, width]. K-space is data.name=kspace"
         )
-    x = content.astype(np.float32)
+    return content
+
+
+def _over_largest(images: np.ndarray, file: pathlib.Path) -> np.ndarray:
+    """Return images uint8 [n, h, w, 3] of magnitudes, each over its largest."""
+    x = images.astype(np.float32)
     bad = ~np.isfinite(x).all((1, 2)) | (x.max((1, 2)) <= 0) | (x.min((1, 2)) < 0)
     if bad.any():
         raise dataset.DataError(
@@ -200,8 +245,8 @@ def _array(file: pathlib.Path, key: str) -> np.ndarray:
 
 def _table(
     file: pathlib.Path, table: str, rows: int, required: Mapping[str, tuple[str, ...]]
-) -> pd.DataFrame:
-    """Return the table of the images as text.
+) -> pd.DataFrame | None:
+    """Return the table of the images as text; None without one.
 
     Args:
         file: File of the images.
@@ -216,7 +261,9 @@ def _table(
         candidates = sorted([*file.parent.glob("*.csv"), *file.parent.glob("*.tsv")])
         named = [p for p in candidates if file.stem.startswith(p.stem)]
         candidates = named or candidates
-        if len(candidates) != 1:
+        if not candidates:
+            return None
+        if len(candidates) > 1:
             raise dataset.DataError(
                 f"data.table: {len(candidates)} CSV files next to {file}; expected "
                 "one, data.table to name it, or arrays "
@@ -224,30 +271,30 @@ def _table(
             )
         table = str(candidates[0])
     frame = tables.read_table(table, optional=names, field="data.table")
-    for field, columns in required.items():
-        missing = [column for column in columns if column not in frame]
-        if missing:
-            raise dataset.DataError(
-                f"data.{field}: {table} has no column {missing[0]!r}; choices: "
-                f"{', '.join(frame.columns)}"
-            )
+    _check_columns(frame, table, required, lambda row: tables.row_name(frame, row))
     if len(frame) != rows:
         raise dataset.DataError(
             f"data.table: {table} has {len(frame)} rows for {rows} images; expected "
             "one each"
         )
-    _check_filled(frame, names, table, lambda row: tables.row_name(frame, row))
     return frame
 
 
-def _check_filled(
+def _check_columns(
     frame: pd.DataFrame,
-    names: list[str],
     source: str | pathlib.Path,
-    row_name: Callable[[int], str],
+    required: Mapping[str, tuple[str, ...]],
+    row_name: Callable[[int], str] = "image {}".format,
 ) -> None:
-    """Raise DataError if a column has no value for an image."""
-    for name in names:
+    """Raise DataError if a column is missing, or has no value for an image."""
+    for field, columns in required.items():
+        missing = [column for column in columns if column not in frame]
+        if missing:
+            raise dataset.DataError(
+                f"data.{field}: {source} has no column {missing[0]!r}; choices: "
+                f"{', '.join(frame.columns)}"
+            )
+    for name in (column for columns in required.values() for column in columns):
         empty = frame[name].isna().to_numpy()
         if empty.any():
             raise dataset.DataError(
@@ -272,5 +319,5 @@ def _table_inside(
     except dataset.DataError as error:
         raise dataset.DataError(f"data.table: {error}") from None
     frame = pd.DataFrame(texts, dtype=object)
-    _check_filled(frame, names, file, archive.row_name)
+    _check_columns(frame, file, {"pair": tuple(names)}, archive.row_name)
     return frame
