@@ -2,8 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from evaluators.common.evaluator import Context, EvaluatorBase, LackingData
 from field_types import Config
 from input_pipeline.dataset import Data
 from train_lib.errors import InputError
-from train_lib.experiment import Experiment, make_evaluator
+from train_lib.experiment import Experiment, make_evaluator, make_transform
 
 LEAST_BATCH = 2  # one positive pair and one negative
 
@@ -36,7 +36,8 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
 
     Sets of evaluators that are `optional` and whose data is lacking are left out, with
     the gates on what they measure; `train.monitor` and `evaluate.examples` then turn
-    to the first set that remains. A batch is at most the training records.
+    to the first set that remains. A batch is at most the training records. Fields that
+    the data implies, such as the width of its vectors, are set.
 
     Args:
         experiment: Parts of the run.
@@ -49,12 +50,32 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
     """
     experiment.check_records(data.train)
     config: Config = ConfigDict(experiment.config.to_dict())
+    evaluators, reasons = _split_sets(experiment, data)
+    changes = [
+        *_imply(config, data.facts.get("implies", {})),
+        *_bound_batch(config, len(data.train)),
+        *_leave_out(config, reasons, evaluators),
+    ]
+    if changes:
+        experiment = dataclasses.replace(
+            experiment, config=config.lock(), transform=make_transform(config)
+        )
+    for name, evaluator in evaluators.items():
+        changes += [f"eval/{name}: {choice}" for choice in evaluator.choices()]
+    return Fitted(experiment, evaluators, changes)
+
+
+def _split_sets(
+    experiment: Experiment, data: Data
+) -> tuple[dict[str, EvaluatorBase], dict[str, str]]:
+    """Return the evaluators that the data allows, and why it does not allow others."""
+    config = experiment.config
     evaluators: dict[str, EvaluatorBase] = {}
     reasons: dict[str, str] = {}
-    for name, values in experiment.config.evaluate.sets.items():
-        context = Context(data, f"eval/{name}", experiment.config.seed)
+    for name, values in config.evaluate.sets.items():
+        context = Context(data, f"eval/{name}", config.seed)
         try:
-            evaluators[name] = make_evaluator(experiment.config, name, context)
+            evaluators[name] = make_evaluator(config, name, context)
         except LackingData as error:
             if not values.optional:
                 raise InputError(
@@ -64,15 +85,24 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
             reasons[name] = str(error)
         except ValueError as error:
             raise InputError(f"config.evaluate.sets.{name}: {error}") from None
-    changes = [
-        *_bound_batch(config, len(data.train)),
-        *_leave_out(config, reasons, evaluators),
-    ]
-    if changes:
-        experiment = dataclasses.replace(experiment, config=config.lock())
-    for name, evaluator in evaluators.items():
-        changes += [f"eval/{name}: {choice}" for choice in evaluator.choices()]
-    return Fitted(experiment, evaluators, changes)
+    return evaluators, reasons
+
+
+def _imply(config: Config, implied: Mapping[str, Any]) -> Iterable[str]:
+    """Set fields that follow from the data; yield what was changed.
+
+    Args:
+        config: Changed in place.
+        implied: Dotted names of fields and their values, such as "transform.width".
+    """
+    for name, value in implied.items():
+        section, _, field = name.rpartition(".")
+        node = config
+        for part in filter(None, section.split(".")):
+            node = node[part]
+        if (former := node[field]) != value:
+            node[field] = value
+            yield f"{name} is {value} instead of {former}, as the data has it."
 
 
 def _bound_batch(config: Config, records: int) -> Iterable[str]:

@@ -67,7 +67,8 @@ class ModelExtras:
 
     Attributes:
         sync_batchnorm: Share batch statistics between devices.
-        init_from: Workdir of a run or file of weights to start from, "" for none.
+        init_from: What the network starts from: workdir of a run, file of weights, or
+            Hugging Face's folder with model.safetensors; "" for none.
     """
 
     sync_batchnorm: bool = False

@@ -18,6 +18,7 @@ from annotated_types import Interval
 import field_types
 from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import kspace
+from input_pipeline.formats import npy_headers, tables
 from input_pipeline.records import phantoms
 
 
@@ -39,7 +40,8 @@ def load(
 
     Args:
         path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
-        table: CSV file with n rows; "" is the only one next to `path`.
+        table: Table with n rows, such as a CSV file; "" is the only CSV or TSV file
+            next to `path`.
         key: Name of the array in an `.npz`.
         pair: Columns that together name a place; images that agree in them are one
             label.
@@ -62,9 +64,7 @@ def load(
     del progress
     file = pathlib.Path(path).expanduser()
     images = _images(file, key)
-    frame = _table(file, table, len(images))
-    for column in (*pair, contrast):
-        _check_column(frame, column)
+    frame = _table(file, table, len(images), {"pair": pair, "contrast": (contrast,)})
     split = _split(images, frame, pair, contrast)
     index = np.arange(phantom_records + distractors)
     extra = {}
@@ -128,11 +128,11 @@ def _split(
     images: np.ndarray, frame: pd.DataFrame, pair: tuple[str, ...], contrast: str
 ) -> dataset.Split:
     """Return all images as records; those of one place have one label."""
-    places = frame[list(pair)].astype(str).agg(" ".join, axis=1)
+    places = frame[list(pair)].agg(" ".join, axis=1)
     label_names, labels = np.unique(places, return_inverse=True)
     columns = {
         **dataset.columns_without_codes(np.arange(len(images)), labels),
-        "source": frame[contrast].astype(str).tolist(),
+        "source": frame[contrast].tolist(),
         "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
     }
     records = [{"image": image} for image in images]
@@ -146,14 +146,7 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
             f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy"
         )
     try:
-        content = np.load(file, allow_pickle=False)
-        if not isinstance(content, np.ndarray):
-            if key not in content:
-                raise dataset.DataError(
-                    f"data.key: {file} has no {key!r}; choices: "
-                    f"{', '.join(content.files)}"
-                )
-            content = content[key]
+        content = _array(file, key)
     except dataset.DataError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -176,9 +169,40 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
     return np.repeat(x[..., None], 3, -1)
 
 
-def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
+def _array(file: pathlib.Path, key: str) -> np.ndarray:
+    """Return the array of an `.npy` file, or the one called `key` of an `.npz` file."""
+    if zipfile.is_zipfile(file):
+        headers = npy_headers.read_headers(file)
+        if key not in headers:
+            raise dataset.DataError(
+                f"data.key: {file} has no {key!r}; choices: {', '.join(headers)}"
+            )
+        is_object = headers[key][1].hasobject
+    else:
+        with open(file, "rb") as content:
+            is_object = npy_headers.read_header(content)[1].hasobject
+    if is_object:
+        raise dataset.DataError(
+            f"data.path: {npy_headers.object_message(file, key)}, images of one size "
+            "as np.stack(images)"
+        )
+    content = np.load(file, allow_pickle=False)
+    return content if isinstance(content, np.ndarray) else content[key]
+
+
+def _table(
+    file: pathlib.Path, table: str, rows: int, required: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    """Return the table of the images as text.
+
+    Args:
+        file: File of the images.
+        table: Path of the table, "" to look for it.
+        rows: Number of images.
+        required: Config field -> columns that it names; each has a value in all rows.
+    """
     if not table:
-        candidates = sorted(file.parent.glob("*.csv"))
+        candidates = sorted([*file.parent.glob("*.csv"), *file.parent.glob("*.tsv")])
         named = [p for p in candidates if file.stem.startswith(p.stem)]
         candidates = named or candidates
         if len(candidates) != 1:
@@ -187,18 +211,26 @@ def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
                 "one, or data.table to name it"
             )
         table = str(candidates[0])
-    frame = pd.read_csv(table)
+    names = [column for columns in required.values() for column in columns]
+    frame = tables.read_table(table, optional=names, field="data.table")
+    for field, columns in required.items():
+        missing = [column for column in columns if column not in frame]
+        if missing:
+            raise dataset.DataError(
+                f"data.{field}: {table} has no column {missing[0]!r}; choices: "
+                f"{', '.join(frame.columns)}"
+            )
     if len(frame) != rows:
         raise dataset.DataError(
             f"data.table: {table} has {len(frame)} rows for {rows} images; expected "
             "one each"
         )
+    for column in names:
+        empty = frame[column].isna()
+        if empty.any():
+            row = tables.row_name(frame, int(np.argmax(empty)))
+            raise dataset.DataError(
+                f"data.table: {table} has nothing in column {column!r}, {row} "
+                f"({int(empty.sum())} such rows); expected a value for each image"
+            )
     return frame
-
-
-def _check_column(frame: pd.DataFrame, column: str) -> None:
-    if column not in frame:
-        raise dataset.DataError(
-            f"data: the table has no column {column!r}; choices: "
-            f"{', '.join(map(str, frame.columns))}"
-        )

@@ -27,6 +27,7 @@ _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 # Texts by which other programs mean an empty cell; here they are text.
 _MISSING_WORDS = {"na", "n/a", "nan", "null", "none", "<na>", "nil"}
 _LISTED = 10
+_EXACT = 2.0**53  # up to here floats hold every whole number
 
 
 class _Lines(tuple[int, ...]):
@@ -91,7 +92,7 @@ def read_table(
     missing = [name for name in required if name not in table]
     if missing:
         raise dataset.DataError(
-            f"{where} has no column {', '.join(map(repr, missing))}; columns: "
+            f"{where} has no column {', '.join(map(repr, missing))}; choices: "
             f"{', '.join(map(str, table.columns)) or 'none'}"
         )
     _tell_missing_words(table, file)
@@ -101,8 +102,14 @@ def read_table(
 
 def row_name(table: pd.DataFrame, row: int) -> str:
     """Return where a row of `read_table` stands in its file: "line 7", "row 5"."""
+    kind = "row" if table.attrs["lines"] == "row" else "line"
+    return f"{kind} {row_numbers(table)[row]}"
+
+
+def row_numbers(table: pd.DataFrame) -> Sequence[int]:
+    """Return the line of each row of `read_table`; of parquet, the row from 0."""
     lines = table.attrs["lines"]
-    return f"row {row}" if lines == "row" else f"line {lines[row]}"
+    return range(len(table)) if lines == "row" else lines
 
 
 def parse_numbers(
@@ -149,13 +156,21 @@ def parse_numbers(
 
 
 def to_text(values: Iterable[Any]) -> list[str | None]:
-    """Return values of any kind as text; None, NaN and empty text become None."""
+    """Return values of any kind as text; None, NaN and empty text become None.
+
+    A whole number has no ".0", whatever its type: pandas makes floats of whole numbers
+    where one is missing.
+    """
     return [_text(value) for value in values]
 
 
-def arrow_text(column: pa.ChunkedArray | pa.Array) -> list[str | None]:
-    """Return a column of Arrow as text: categories decoded, whole numbers whole."""
-    return to_text(column.to_pylist())
+def _text_of_bytes(value: bytes) -> str | None:
+    """Return bytes as text where they are UTF-8, else their hexadecimal digits."""
+    try:
+        text = value.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return value.hex()
+    return text or None if text.isprintable() else value.hex()
 
 
 def _text(value: Any) -> str | None:
@@ -164,11 +179,14 @@ def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace").strip() or None
+        return _text_of_bytes(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        return None if math.isnan(value) else repr(value)
+        if math.isnan(value):
+            return None
+        whole = value.is_integer() and abs(value) < _EXACT
+        return str(int(value)) if whole else repr(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -286,7 +304,7 @@ def _parquet(content: bytes, where: str) -> dict[str, list]:
         raise dataset.DataError(
             f"{where}, which is no parquet file that can be read ({error})"
         ) from None
-    return {name: arrow_text(table[name]) for name in table.column_names}
+    return {name: to_text(table[name].to_pylist()) for name in table.column_names}
 
 
 def _with_spelling(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def about_labels(audit: Mapping, data: Mapping) -> list[Section]:
 
 def without_told(data: Mapping) -> dict:
     """Return the facts of `data.json` that no sentence and no section states."""
-    elsewhere = ("labeling", "leaks", "repeats", "changes", "ranges")
+    elsewhere = ("labeling", "leaks", "repeats", "changes", "ranges", "implies")
     return {name: value for name, value in data.items() if name not in elsewhere}
 
 

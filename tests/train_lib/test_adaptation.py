@@ -117,6 +117,19 @@ def test_fit_bounds_batch_by_training_records(logos, records, chunks):
     assert f"train.batch_size is {expected} instead of 64" in fitted.changes[0]
 
 
+def test_fit_sets_fields_that_the_data_implies(logos):
+    experiment, data = logos
+    implied = {"transform.size": 24, "transform.view1.blur": 0.25}
+    fitted = adaptation.fit(experiment, data._replace(facts={"implies": implied}))
+    assert fitted.experiment.config.transform.size == 24
+    assert fitted.experiment.transform.input_shape == (24, 24, 3)
+    assert fitted.experiment.transform.view1.blur == 0.25
+    assert fitted.changes[0] == (
+        "transform.size is 24 instead of 16, as the data has it."
+    )
+    assert experiment.config.transform.size == 16
+
+
 def test_fit_refuses_fewer_records_than_a_pair_needs(logos):
     experiment, data = logos
     small = data._replace(train=data.train.take(np.arange(1)))

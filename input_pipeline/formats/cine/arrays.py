@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import auto as tqdm
 
-from input_pipeline.formats import gray_range
+from input_pipeline.formats import rgb
 from input_pipeline.formats import stored as stored_lib
 from input_pipeline.formats.stored import ArrayError, Stored
 from input_pipeline.physics import bmode as bmode_lib
@@ -297,10 +297,10 @@ def _tops(frames: Frames, bmode: str, ranges: np.ndarray) -> tuple[np.ndarray, s
     if frames.white is not None:
         return np.full(n, frames.white), ""
     low, high = np.nanmin(ranges), np.nanmax(ranges)
-    white = gray_range.white_level(high, frames.dtype)
+    white = rgb.white_level(high, frames.dtype)
     if low < 0 or (white > 255 and frames.dtype.kind == "f" and not frames.images):
         raise ArrayError(
             f"the values go from {low:g} to {high:g}; expected images, of 0 to 1 or to "
             "255 or whole numbers from 0, or amplitudes with data.bmode=sequence"
         )
-    return np.full(n, white), gray_range.told(high, white, frames.dtype)
+    return np.full(n, white), rgb.told(high, white, frames.dtype)

@@ -14,8 +14,7 @@ from PIL import Image, ImageOps
 from tqdm import auto as tqdm
 
 from input_pipeline import dataset
-from input_pipeline.formats import gray_range
-from input_pipeline.formats import image as image_format
+from input_pipeline.formats import rgb as image_format
 from input_pipeline.physics import bmode
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -34,7 +33,7 @@ class Range(NamedTuple):
     @property
     def white(self) -> float:
         """Value that becomes white."""
-        return gray_range.white_level(self.high, np.dtype(self.dtype))
+        return image_format.white_level(self.high, np.dtype(self.dtype))
 
 
 def measure(files: list[pathlib.Path]) -> Range | None:
@@ -84,7 +83,7 @@ def draw(
     axes = f"images, {usual[0]} wide, {usual[1]} high" if usual else ""
     white = ""
     if values is not None:
-        white = gray_range.told(values.high, values.white, np.dtype(values.dtype))
+        white = image_format.told(values.high, values.white, np.dtype(values.dtype))
     return {
         "clips": 1,
         "frames": len(files),

@@ -1,14 +1,13 @@
 """Animated images, GIF, PNG and WebP: their images are frames."""
 
 import contextlib
-import itertools
 import pathlib
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
-from input_pipeline.formats import image as image_format
+from input_pipeline.formats import rgb as image_format
 from input_pipeline.formats import stored as stored_lib
 from input_pipeline.formats.stored import ArrayError, Stored
 
@@ -76,4 +75,4 @@ def _seconds(image: Image.Image, count: int) -> tuple[float, ...]:
         return ()
     if not all(duration > 0 for duration in durations[:-1]):
         return ()
-    return tuple(t / 1000 for t in itertools.accumulate([0.0, *durations[:-1]]))
+    return tuple(np.cumsum([0.0, *durations[:-1]]) / 1000)

@@ -5,7 +5,6 @@ patient, study or device gets into the cache or a report.
 """
 
 import contextlib
-import itertools
 import pathlib
 import warnings
 from collections.abc import Iterator
@@ -151,7 +150,7 @@ def _seconds(header: Any, count: int) -> tuple[float, ...]:
     """Return the time of each frame where the header says it."""
     steps = header.get("FrameTimeVector")
     if steps is not None and np.size(steps) == count > 1:
-        return tuple(float(t) / 1000 for t in itertools.accumulate(map(float, steps)))
+        return tuple(np.cumsum([float(step) for step in steps]) / 1000)
     milliseconds = float(header.get("FrameTime") or 0)
     rate = header.get("CineRate") or header.get("RecommendedDisplayFrameRate")
     if not milliseconds and rate and float(rate) > 0:

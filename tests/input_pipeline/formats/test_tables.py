@@ -79,6 +79,7 @@ def test_parquet_kinds_become_text(tmp_path):
         {
             "view": pd.Categorical(["left", None, "left"]),
             "number": pd.array([1, None, 3], "Int64"),
+            "floats": [1.0, None, 2.5],
             "codes": [["a", "a.b"], [], None],
         },
         index=index,
@@ -87,6 +88,7 @@ def test_parquet_kinds_become_text(tmp_path):
     table = tables.read_table(tmp_path / "t.parquet")
     assert table["view"].tolist() == ["left", None, "left"]
     assert table["number"].tolist() == ["1", None, "3"]
+    assert table["floats"].tolist() == ["1", None, "2.5"]
     assert table["codes"].tolist() == ["a;a.b", None, None]
     assert table["clip"].tolist() == ["p", "q", "r"]
 
@@ -98,7 +100,7 @@ def test_capitals_of_asked_columns_do_not_matter(tmp_path):
     )
     assert list(table.columns) == ["clip", "frame", "View"]
     (tmp_path / "two.csv").write_text("Clip,CLIP\na,b\n")
-    with pytest.raises(dataset.DataError, match="has no column 'clip'; columns: Clip"):
+    with pytest.raises(dataset.DataError, match="has no column 'clip'; choices: Clip"):
         tables.read_table(tmp_path / "two.csv", required=("clip",))
 
 
@@ -111,7 +113,7 @@ def test_capitals_of_asked_columns_do_not_matter(tmp_path):
         ("t.csv", b"a,a,b\n1,2,3\n", r"the columns \['a'\] twice"),
         ("t.csv", b"", "is empty"),
         ("t.csv", b"\n\n", "is empty"),
-        ("t.csv", b"b,c\n1,2\n", "no column 'a'; columns: b, c"),
+        ("t.csv", b"b,c\n1,2\n", "no column 'a'; choices: b, c"),
         ("t.csv", b'a\n"' + b"x" * 200_000, "line .* no CSV"),
         ("t.jsonl", b'{"a": 1}\n{"a": \n', "line 2, which is no JSON"),
         ("t.jsonl", b"[1, 2]\n", "line 1, which holds list"),
@@ -165,3 +167,11 @@ def test_words_for_missing_stay_text_and_are_told(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert len(told) == 1
     assert "2 cells of column 'view' read 'NA'" in told[0]
+
+
+def test_bytes_that_are_no_text_become_hexadecimal_digits():
+    ids = [bytes([0] * 15 + [n]) for n in (9, 10, 11, 32)]
+    assert tables.to_text(ids) == [value.hex() for value in ids]
+    assert tables.to_text([b" lion ", "caf\u00e9".encode(), b"\xff", b""]) == [
+        "lion", "caf\u00e9", "ff", None,
+    ]  # fmt: skip
