@@ -11,7 +11,8 @@
         measured k-space (HDF5, npy, cfl, mat): 4x finds its own 8x among all scans and
         1,000 phantoms; let train.batch_size be the whole of a small archive
     python main.py --config=configs/triplet_mri.py:slices --config.data.path=FILE.npz
-        magnitude images in two contrasts: one is searched in the other
+        magnitude images in two contrasts, also a folder or stack of images: one
+        contrast is searched in the other where a table says which belong together
     python main.py --config=configs/triplet_mri.py:resnet --workdir=runs/resnet
         ResNet-18 in place of the plain network
 
@@ -126,6 +127,7 @@ def _slices(config: ConfigDict) -> None:
         "train_on": "all",
         "phantom_records": 800,
         "distractors": 0,
+        "max_rejected": 0.1,
     }
     _archive(config, batch_size=44, epochs=80.0, temperature=0.1)
     # Another pulse sequence shows the same tissue with another brightness.
@@ -134,6 +136,7 @@ def _slices(config: ConfigDict) -> None:
         "pairs": config.evaluate.sets.pairs,
         "contrast": {
             "name": "retrieval",
+            "optional": True,
             "relevance": "label",
             "cross": "source",
             "query_view": "view1",
@@ -143,7 +146,10 @@ def _slices(config: ConfigDict) -> None:
         "geometry": config.evaluate.sets.geometry,
     }
     config.evaluate.update(final_sets=(), examples="contrast")
-    config.gates = {"found": base.above("eval/contrast/recall@1", "baseline:pixels")}
+    config.gates = {
+        "found": base.above("eval/contrast/recall@1", "baseline:pixels"),
+        "masks": base.above("eval/pairs/recall@1", "baseline:pixels", required=False),
+    }
 
 
 def _smoke(config: ConfigDict) -> None:

@@ -1,4 +1,4 @@
-"""README's commands on the cine and the scans that people have."""
+"""README's commands on the cine that people have."""
 
 import json
 import re
@@ -13,13 +13,11 @@ from PIL import Image
 import main
 from input_pipeline.dataset import DataError
 from reporting.figures import run_figures
-from tests.input_pipeline import movie_files, scan_files
+from tests.input_pipeline import movie_files
 from tests.input_pipeline.movie_files import moving
+from tests.own_data import fitted
 from tests.train_lib import tiny_run
-from train_lib import adaptation
-from train_lib.config import load_recipe
 from train_lib.errors import InputError
-from train_lib.experiment import Experiment
 
 SIMSIAM = "configs/simsiam_resnet.py:real"
 FASTAP = "configs/fastap_resnet.py:real"
@@ -29,18 +27,6 @@ FASTAP = "configs/fastap_resnet.py:real"
 def _at_root(monkeypatch, tmp_path):
     monkeypatch.chdir(tiny_run.ROOT)
     monkeypatch.setenv("AKIN_CACHE", str(tmp_path / "cache"))
-
-
-def fitted(source, path, **fields):
-    """Load own data by a recipe and fit the recipe to it; returns data and both."""
-    fields = {"data.path": str(path)} | {
-        name.replace("__", "."): str(value) for name, value in fields.items()
-    }
-    recipe = load_recipe(source, fields)
-    assert recipe.faults == []
-    experiment = Experiment.from_config(recipe.config)
-    data = experiment.load_data(progress=False)
-    return data, adaptation.fit(experiment, data)
 
 
 def run(source, path, workdir, **fields):
@@ -335,28 +321,3 @@ def test_sets_and_gates_follow_from_labels(stacks):
     _, fit = fitted(f"{FASTAP},views", stacks)
     assert set(fit.evaluators) == {"clean", "geometry", "moved"}
     assert set(fit.experiment.config.gates) == {"learned", "not_collapsed"}
-
-
-@pytest.mark.parametrize("kind", ["multi-coil", "single-coil", "bart", "pairs"])
-def test_scans_of_any_kind_are_fitted(tmp_path, kind):
-    k = scan_files.k_space(8, 4, 32, 32)  # a record for each device of the tests
-    root = tmp_path / "scans"
-    root.mkdir()
-    if kind == "bart":
-        for i, scan in enumerate(k):
-            scan_files.write_cfl(
-                root / f"{i}.cfl", np.moveaxis(scan, 0, -1)[:, :, None]
-            )
-    elif kind == "pairs":
-        np.save(root / "a.npy", np.stack([k.real, k.imag], -1))
-    else:
-        with h5py.File(root / "a.h5", "w") as file:
-            file["kspace"] = k if kind == "multi-coil" else k[:, 0]
-            file["mask"] = np.ones(32, bool)
-            file["ismrmrd_header"] = b"<ismrmrdHeader/>"
-    path = root if kind == "bart" else next(root.iterdir())
-    data, fit = fitted("configs/triplet_mri.py:scans,smoke", path)
-    assert len(data.train) == len(data.validation) == 8
-    assert data.facts["coils"] == [1 if kind == "single-coil" else 4]
-    assert fit.experiment.config.train.batch_size == 8
-    assert set(fit.evaluators) == {"geometry", "hard", "pairs"}

@@ -1,8 +1,9 @@
 """Magnitude images of slices, which a transform shows through simulated coils.
 
-An `.npz` or `.npy` file holds images [n, height, width], a CSV table a row for each.
-Columns of the table name the place of an image (`pair`) and its contrast (`contrast`);
-images of one contrast are queries for images of the other.
+An `.npz` or `.npy` file holds images [n, height, width], or they are files of a folder
+or pages of a stack; a table has a row for each. Columns of the table name the place of
+an image (`pair`) and its contrast (`contrast`); images of one contrast are queries for
+images of the other.
 """
 
 import pathlib
@@ -12,14 +13,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 from annotated_types import Interval
 
 import field_types
 from input_pipeline import dataset, field_checks, splits
-from input_pipeline.datasets import kspace
-from input_pipeline.formats import npy_headers, tables
-from input_pipeline.records import phantoms
+from input_pipeline.datasets import cine, kspace
+from input_pipeline.formats import npy_headers
+from input_pipeline.physics import bmode
+from input_pipeline.records import frames as frames_lib
+from input_pipeline.records import phantoms, slice_table
+
+_ARRAYS = (".npy", ".npz")
 
 
 def load(
@@ -27,25 +31,31 @@ def load(
     path: str = "",
     table: str = "",
     key: str = "images",
-    pair: tuple[str, ...] = ("subject", "slice"),
-    contrast: str = "contrast",
+    pair: tuple[str, ...] = slice_table.DEFAULT_PAIR,
+    contrast: str = slice_table.DEFAULT_CONTRAST,
+    size: tuple[frames_lib.Side, frames_lib.Side] = (256, 256),
     val_filter: str = "",
     train_on: Literal["phantoms", "rest", "all"] = "phantoms",
     phantom_records: Annotated[int, Interval(ge=0, le=10**7)] = 800,
     distractors: Annotated[int, Interval(ge=0, le=10**7)] = 0,
+    max_rejected: Annotated[float, Interval(ge=0, le=1)] = 0.0,
+    cache: str = "",
     seed: int = 0,
     progress: bool = False,
 ) -> dataset.Data:
     """Return slices as records.
 
     Args:
-        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
-        table: Table with n rows, such as a CSV file; "" is the only CSV or TSV file
-            next to `path`.
+        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width]; folder of
+            images, TIFF stack or whatever else `cine.load` reads as frames.
+        table: Table with a row for each image, in their order or with a column
+            `filename`, such as a CSV file; "" is the only CSV or TSV file next to
+            `path` or in the folder. Without one no two images show one place.
         key: Name of the array in an `.npz`.
         pair: Columns that together name a place; images that agree in them are one
             label.
         contrast: Column that becomes `source`.
+        size: (h, w) to which images of folders and stacks are stretched.
         val_filter: "column=value": these images are validation, "" for all.
         train_on: "phantoms": random phantoms, and no image; "rest": the images that are
             not held out; "all": every image by itself, without what it is paired with,
@@ -53,33 +63,41 @@ def load(
             does.
         phantom_records: Phantoms to train on, if so.
         distractors: Random phantoms added to the gallery: `extra["distractors"]`.
+        max_rejected: Share of images of folders and stacks that may be left out for
+            their faults, such as black slices.
+        cache: Folder for prepared images.
         seed: Random seed of all phantoms.
-        progress: Not used.
+        progress: Whether to show a progress bar.
 
     Raises:
         DataError: If files or columns do not fit; lists the choices.
     """
     field_types.check_ranges(load, locals(), "data", dataset.DataError)
     check(train_on=train_on, val_filter=val_filter)
-    del progress
     file = pathlib.Path(path).expanduser()
-    images = _images(file, key)
-    frame = _table(file, table, len(images), {"pair": pair, "contrast": (contrast,)})
-    split = _split(images, frame, pair, contrast)
+    facts: dict[str, Any] = {}
+    if file.suffix.lower() in _ARRAYS or not file.exists():
+        images = _images(file, key)
+        names = [f"image {k}" for k in range(len(images))]
+    else:
+        images, names, facts = _read_files(file, size, max_rejected, cache, progress)
+    places = slice_table.read(file, table, names, tuple(pair), contrast)
+    split = _split(images, places)
     index = np.arange(phantom_records + distractors)
     extra = {}
     if distractors:
         extra["distractors"] = phantoms.split(
             index[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
-    facts = {
+    facts |= {
         "dataset": "slices",
+        "choices": places.choices,
         "images": len(split),
         "places": len(split.label_names),
         "contrasts": sorted(set(split.table["source"])),
     }
     held = (
-        splits.filtered(frame, val_filter, "images")
+        splits.filtered(places.table, val_filter, "images")
         if val_filter
         else np.ones(len(split), bool)
     )
@@ -124,26 +142,61 @@ def read_records(
     return kspace.read_records(path, data={}, transform=transform)
 
 
-def _split(
-    images: np.ndarray, frame: pd.DataFrame, pair: tuple[str, ...], contrast: str
-) -> dataset.Split:
-    """Return all images as records; those of one place have one label."""
-    places = frame[list(pair)].agg(" ".join, axis=1)
-    label_names, labels = np.unique(places, return_inverse=True)
+def _split(images: np.ndarray, places: slice_table.Places) -> dataset.Split:
+    """Return the images that have a row; those of one place have one label."""
+    label_names, labels = np.unique(places.place, return_inverse=True)
+    named = zip(places.place, places.contrast, strict=True)
     columns = {
-        **dataset.columns_without_codes(np.arange(len(images)), labels),
-        "source": frame[contrast].tolist(),
-        "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
+        **dataset.columns_without_codes(np.arange(len(places.rows)), labels),
+        "source": places.contrast,
+        "name": [", ".join(filter(None, both)) for both in named],
     }
-    records = [{"image": image} for image in images]
+    records = [{"image": images[row]} for row in places.rows]
     return dataset.Split(records, columns, label_names.tolist(), [])
+
+
+def _read_files(
+    place: pathlib.Path,
+    size: tuple[int, int],
+    max_rejected: float,
+    cache: str,
+    progress: bool,
+) -> tuple[np.ndarray, list[str], dict]:
+    """Return images of a folder or stack, the name of each, and facts."""
+    prepared = cine.prepare(
+        place,
+        key="",
+        axes="",
+        recipe=bmode.Recipe(tuple(size), "none", 60.0, "abs"),
+        max_rejected=max_rejected,
+        cache=cache,
+        progress=progress,
+    )
+    names = [
+        prepared.names[row] or f"{clip}, image {frame}"
+        for row, clip, frame in zip(
+            prepared.kept,
+            prepared.table["clip"].iloc[prepared.kept],
+            prepared.table["frame"].iloc[prepared.kept],
+            strict=True,
+        )
+    ]
+    x = np.load(prepared.frames, mmap_mode="r").astype(np.float32)
+    return _gray(x), names, prepared.facts
+
+
+def _gray(x: np.ndarray) -> np.ndarray:
+    """Return uint8 [n, h, w, 3] of magnitudes [n, h, w], each over its largest."""
+    x = np.uint8(np.round(255 * x / x.max((1, 2), keepdims=True)))
+    return np.repeat(x[..., None], 3, -1)
 
 
 def _images(file: pathlib.Path, key: str) -> np.ndarray:
     """Images uint8 [n, h, w, 3] of magnitudes, each over its largest."""
     if not file.is_file():
         raise dataset.DataError(
-            f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy"
+            f"data.path: got {str(file)!r}, which is no file; expected .npz, .npy, a "
+            "folder of images or a stack of them"
         )
     try:
         content = _array(file, key)
@@ -165,8 +218,7 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
             f"data.path: images {np.flatnonzero(bad)[:5].tolist()} of {file} have "
             "NaN, negative or only zero values; expected magnitudes"
         )
-    x = np.uint8(np.round(255 * x / x.max((1, 2), keepdims=True)))
-    return np.repeat(x[..., None], 3, -1)
+    return _gray(x)
 
 
 def _array(file: pathlib.Path, key: str) -> np.ndarray:
@@ -188,49 +240,3 @@ def _array(file: pathlib.Path, key: str) -> np.ndarray:
         )
     content = np.load(file, allow_pickle=False)
     return content if isinstance(content, np.ndarray) else content[key]
-
-
-def _table(
-    file: pathlib.Path, table: str, rows: int, required: Mapping[str, tuple[str, ...]]
-) -> pd.DataFrame:
-    """Return the table of the images as text.
-
-    Args:
-        file: File of the images.
-        table: Path of the table, "" to look for it.
-        rows: Number of images.
-        required: Config field -> columns that it names; each has a value in all rows.
-    """
-    if not table:
-        candidates = sorted([*file.parent.glob("*.csv"), *file.parent.glob("*.tsv")])
-        named = [p for p in candidates if file.stem.startswith(p.stem)]
-        candidates = named or candidates
-        if len(candidates) != 1:
-            raise dataset.DataError(
-                f"data.table: {len(candidates)} CSV files next to {file}; expected "
-                "one, or data.table to name it"
-            )
-        table = str(candidates[0])
-    names = [column for columns in required.values() for column in columns]
-    frame = tables.read_table(table, optional=names, field="data.table")
-    for field, columns in required.items():
-        missing = [column for column in columns if column not in frame]
-        if missing:
-            raise dataset.DataError(
-                f"data.{field}: {table} has no column {missing[0]!r}; choices: "
-                f"{', '.join(frame.columns)}"
-            )
-    if len(frame) != rows:
-        raise dataset.DataError(
-            f"data.table: {table} has {len(frame)} rows for {rows} images; expected "
-            "one each"
-        )
-    for column in names:
-        empty = frame[column].isna()
-        if empty.any():
-            row = tables.row_name(frame, int(np.argmax(empty)))
-            raise dataset.DataError(
-                f"data.table: {table} has nothing in column {column!r}, {row} "
-                f"({int(empty.sum())} such rows); expected a value for each image"
-            )
-    return frame

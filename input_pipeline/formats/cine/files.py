@@ -31,12 +31,14 @@ class Prepared(NamedTuple):
         table: Clip, frame, and seconds where the files say them, of all that was found,
             also of frames at fault.
         kept: Rows of the table that are in the file.
+        names: Path of the image of each row of the table, "" where a file has several.
         facts: JSON values for the report.
     """
 
     frames: pathlib.Path
     table: pd.DataFrame
     kept: np.ndarray
+    names: list[str]
     facts: dict
 
 
@@ -109,7 +111,7 @@ def prepare(
     sources, unread = listing.sources, list(listing.unread)
     files = len(unread) + sum(len(source.files) for source in sources)
     gray_range = _gray_range(sources, cache)
-    parts, notes, rows, rejected = [], [], [], []
+    parts, notes, rows, names, rejected = [], [], [], [], []
     for source in sources:
         how = [list(recipe), *spec]
         if source.kind == "image":
@@ -136,10 +138,10 @@ def prepare(
         for number, (clip, frame) in enumerate(_frames_of(source, note)):
             seconds = note["seconds"][frame] if note["seconds"] else np.nan
             rows.append((clip, frame, seconds, number not in faults))
+            single = source.kind == "image"
+            names.append(_shown(source.files[number], path) if single else "")
             if number in faults:
-                where = f"{clip}, frame {frame}"
-                if source.kind == "image":
-                    where = _shown(source.files[number], path)
+                where = names[-1] or f"{clip}, frame {frame}"
                 rejected.append((where, faults[number]))
     _check_faults(path, unread, files, rejected, len(rows), max_rejected)
     table = pd.DataFrame(rows, columns=["clip", "frame", "seconds", "good"])
@@ -149,7 +151,7 @@ def prepare(
         frames = _joined(parts, kept, cache)
     facts = _facts(notes, recipe, unread + rejected)
     _tell(facts, listing.passed_over)
-    return Prepared(frames, table, kept, facts)
+    return Prepared(frames, table, kept, names, facts)
 
 
 def _gray_range(sources: Sequence[Source], cache: str) -> tuple | None:
