@@ -127,7 +127,6 @@ def _slices(config: ConfigDict) -> None:
         "train_on": "all",
         "phantom_records": 800,
         "distractors": 0,
-        "max_rejected": 0.1,
     }
     _archive(config, batch_size=44, epochs=80.0, temperature=0.1)
     # Another pulse sequence shows the same tissue with another brightness.
@@ -139,6 +138,7 @@ def _slices(config: ConfigDict) -> None:
             "optional": True,
             "relevance": "label",
             "cross": "source",
+            "optional": True,
             "query_view": "view1",
             "gallery_view": "view2",
             "k": (1, 5),

@@ -22,6 +22,7 @@ from evaluators.metrics import intervals
 from input_pipeline import data_checks
 from input_pipeline.datasets import topics
 from losses import fast_ap
+from reporting import examples as example_files
 from reporting import run_dir as files
 from reporting.figures import run_figures
 from tests.reporting.replay import read, replay, score, told
@@ -323,7 +324,7 @@ def test_11_a_query_that_finds_itself(tmp_path):
     near = [{"id": 0, "score": 1.0}, {"id": 23, "score": 0.838}]
     picture = np.zeros((4, 4, 3), np.uint8)
     query = {"query": 0, "name": "frame 0", "neighbors": near}
-    files.write_examples(tmp_path, [query], {0: picture, 23: picture})
+    example_files.write(tmp_path, [query], {0: picture, 23: picture})
     found = replay(tmp_path, evaluations=[{"eval/frames/ssim@1": 0.9518}])
     assert "found themselves (frame 0)" in found["self_match"]["seen"]
 

@@ -1,6 +1,7 @@
 """Fit a config to its data: leave out what cannot be measured, bound the batch."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,12 @@ from input_pipeline.dataset import Data
 from train_lib.errors import InputError
 from train_lib.experiment import Experiment, make_evaluator, make_transform
 
+# Fields that are counted in epochs; a longer run stretches them all.
+IN_EPOCHS = (
+    ("train", "epochs"), ("train", "checkpoint_every_epochs"),
+    ("schedule", "epochs"), ("schedule", "warmup_epochs"),
+    ("evaluate", "every_epochs"),
+)  # fmt: skip
 LEAST_BATCH = 2  # one positive pair and one negative
 
 
@@ -36,8 +43,9 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
 
     Sets of evaluators that are `optional` and whose data is lacking are left out, with
     the gates on what they measure; `train.monitor` and `evaluate.examples` then turn
-    to the first set that remains. A batch is at most the training records. Fields that
-    the data implies, such as the width of its vectors, are set.
+    to the first set that remains. A batch is at most the training records; a run is at
+    least `train.least_steps` long. Fields that the data implies, such as the width of
+    its vectors, are set.
 
     Args:
         experiment: Parts of the run.
@@ -54,6 +62,7 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
     changes = [
         *_imply(config, data.facts.get("implies", {})),
         *_bound_batch(config, len(data.train)),
+        *_lengthen(config, len(data.train)),
         *_leave_out(config, reasons, evaluators),
     ]
     if changes:
@@ -124,6 +133,25 @@ def _bound_batch(config: Config, records: int) -> Iterable[str]:
     yield (
         f"train.batch_size is {largest} instead of {batch}, since there are {records} "
         "training records."
+    )
+
+
+def _lengthen(config: Config, records: int) -> Iterable[str]:
+    """Make the run as long as `train.least_steps`; yield what was changed."""
+    before, least = config.train.epochs, config.train.least_steps
+    epoch_steps = records // config.train.batch_size
+    if before * epoch_steps >= least:
+        return
+    factor = math.ceil(least / epoch_steps) / before
+    for section, field in IN_EPOCHS:
+        config[section][field] = config[section][field] * factor
+    for fields in config.gates.values():
+        if not isinstance(fields.at, str):
+            fields.at = float(fields.at * factor)
+    yield (
+        f"train.epochs is {config.train.epochs:g} instead of {before:g}, since "
+        f"train.least_steps = {least}; all that is counted in epochs is {factor:.3g} "
+        "times as long."
     )
 
 

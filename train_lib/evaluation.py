@@ -16,7 +16,7 @@ from field_types import Config
 from input_pipeline import loader
 from input_pipeline.dataset import Split
 from objectives.common.objective import Objective, Tree
-from reporting import run_dir as files
+from reporting import examples as example_files
 from train_lib import parallel
 from train_lib.experiment import Experiment
 from train_lib.train_step import Augment
@@ -187,7 +187,7 @@ def write_examples(
         example["name"] = names.get(example["query"], "")
         for neighbor in example["neighbors"]:
             neighbor["name"] = names.get(neighbor["id"], "")
-    files.write_examples(workdir, examples, shown)
+    example_files.write(workdir, examples, shown)
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:

@@ -29,18 +29,20 @@ def measure(run: Run, network: Embed, writer: Writer) -> None:
         network: Embed function of the weights that the run starts from.
         writer: Writer of the run.
 
-    Writes `label_audit.json` unless it is there, and sets `run.loss_lower_bound`. Does
-    nothing where a record's other view is its positive.
+    Writes `label_audit.json` unless it is there and still holds, and sets
+    `run.loss_lower_bound`. Does nothing where a record's other view is its positive.
     """
-    if audit := files.read_audit(run.workdir):
+    audit = files.read_audit(run.workdir)
+    if audit and audit.get("measured_on", run.measured_on) == run.measured_on:
         run.loss_lower_bound = audit.get("loss_lower_bound")
         return
     kind = run.experiment.positives
     if kind == "instance":
         return
     writer.state("evaluating")
-    audit = _audit(run, network, kind)
-    files.write_json(run.workdir / files.AUDIT, audit)
+    audit: dict[str, Any] = _audit(run, network, kind)
+    audit["measured_on"] = run.measured_on
+    files.write_audit(run.workdir, audit)
     run.loss_lower_bound = audit.get("loss_lower_bound")
     writer.tell("%s", data_sections.tell_audit(audit))
 

@@ -1,6 +1,7 @@
 """Initialize networks from another run or from a file of weights."""
 
 import importlib
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,32 @@ Tree = Any
 PROJECTOR = "projector"
 # Files of weights in a folder as Hugging Face's `save_pretrained` writes it.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def check_path(config: Config) -> None:
+    """Refuse a `model.init_from` that is not there, before any data is read.
+
+    Raises:
+        InputError: It is neither a file nor the workdir of a run with a checkpoint.
+    """
+    path = config.model.init_from
+    if not path:
+        return
+    if not os.path.exists(path):
+        raise InputError(
+            f"config.model.init_from: got {path!r}, which does not exist; expected the "
+            "workdir of a run or a file of weights"
+        )
+    if os.path.isdir(path):
+        try:
+            trained = files.read_config(path) and files.checkpoint_steps(path)
+        except files.FormatError as error:
+            raise InputError(f"config.model.init_from: {error}") from None
+        if not trained:
+            raise InputError(
+                f"config.model.init_from: got {path!r}, which has no checkpoint of a "
+                "run; expected the workdir of a run or a file of weights"
+            )
 
 
 def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree, Tree]:

@@ -31,6 +31,8 @@ class Run:
     experiment: Experiment
     workdir: pathlib.Path
     data: Data
+    facts: dict[str, Any]  # of the data, for data.json
+    measured_on: str  # what the scores of baselines depend on
     mesh: Mesh
     epoch_steps: int
     total_steps: int
@@ -45,6 +47,8 @@ class Run:
     held_out: HeldOutLoss
     checkpoints: Checkpoints
     progress: Progress
+    # What its checkpoints say of it; see `run_setup.describe_identity`.
+    identity: dict[str, Any] = dataclasses.field(default_factory=dict)
     loss_lower_bound: float | None = None  # the lowest that the labels allow
 
     @property
@@ -65,3 +69,4 @@ class RestoredRun:
     batches: Any
     step: int
     why: str
+    segment: dict[str, Any]  # its line in resumes.jsonl

@@ -200,7 +200,7 @@ def read_records(
     del transform
     size = data.get("size", load.__kwdefaults__["size"])
     if not pathlib.Path(path).is_dir():
-        bits = _bits_of_folder(data.get("path", ""))
+        bits = _bits_of_folder(data.get("path"))
         image = decode(path, size, bits=bits)
         return dataset.single({"image": image}, pathlib.Path(path).name, path), {}
     folder = load(
@@ -215,9 +215,9 @@ def read_records(
     return folder.train, folder.facts
 
 
-def _bits_of_folder(path: str) -> int:
+def _bits_of_folder(path: str | None) -> int:
     """Return the bits that a folder's deep images use; 0 if there is no folder now."""
-    root = pathlib.Path(path).expanduser()
+    root = pathlib.Path(path or "").expanduser()
     if not path or not root.is_dir():
         return 0
     return image_format.folder_bits(root, label_table.scan(root).paths)

@@ -143,6 +143,10 @@ class ArchiveColumns(Columns):
         ]
         self._headers = headers
 
+    def holds_objects(self, name: str) -> bool:
+        """Return whether an array holds Python objects, which are not read."""
+        return self._headers[name][1].hasobject
+
     def text(self, name: str) -> list[str | None]:
         """Return an array as text."""
         return tables.to_text(self._read(name).tolist())

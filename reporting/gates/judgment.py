@@ -227,7 +227,7 @@ def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
     if value == "chance":
         level = history_lib.as_metric(measured.get("chance"))
     elif isinstance(value, str) and value.startswith(RUN):
-        other = History(files.read_events(value.removeprefix(RUN)))
+        other = History(files.read_all_events(value.removeprefix(RUN)))
         level = history_lib.as_metric(other.latest(spec["metric"]))
     elif isinstance(value, str):
         baseline = (measured.get("baselines") or {}).get(

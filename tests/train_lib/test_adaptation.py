@@ -135,3 +135,34 @@ def test_fit_refuses_fewer_records_than_a_pair_needs(logos):
     small = data._replace(train=data.train.take(np.arange(1)))
     with pytest.raises(InputError, match="got 1 training records; expected at least"):
         adaptation.fit(experiment, small)
+
+
+def test_fit_lengthens_short_runs_and_all_that_is_counted_in_epochs(logos):
+    experiment, data = logos
+    steps = len(data.train) // experiment.config.train.batch_size
+    asking = change(experiment, **{"train.least_steps": 40 * steps - 1})
+    with asking.config.unlock().ignore_type():
+        asking.config.gates.learned.at = 1.0
+    before, fitted = asking.config, adaptation.fit(asking, data)
+    config = fitted.experiment.config
+    assert config.train.epochs == 40
+    assert (
+        "train.epochs is 40 instead of 2, since train.least_steps"
+        in (fitted.changes[0])
+    )
+    assert config.gates.learned.at == 20
+    assert config.gates.instance.at == "end"
+    for section, field in adaptation.IN_EPOCHS:
+        assert config[section][field] == pytest.approx(20 * before[section][field])
+    enough = change(experiment, **{"train.least_steps": 2 * steps})
+    assert not adaptation.fit(enough, data).changes
+
+
+def test_epochs_on_the_command_line_are_meant():
+    source = "configs/moco_effnet.py:marks"
+    plain = load_recipe(source, {"data.path": "x"}).config
+    assert plain.train.least_steps == 300
+    epochs = {"train.epochs": "2"}
+    assert load_recipe(source, epochs).config.train.least_steps == 0
+    both = epochs | {"train.least_steps": "9"}
+    assert load_recipe(source, both).config.train.least_steps == 9

@@ -1,6 +1,5 @@
 """Scans of all formats, brought to one shape, and a clear word on each bad file."""
 
-
 import jax
 import numpy as np
 import pytest

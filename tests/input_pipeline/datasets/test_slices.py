@@ -143,3 +143,25 @@ def test_missing_table_is_refused(file):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(dataset.DataError, match="cannot be read"):
         slices.load(path=str(file), table=table)
+
+
+def test_columns_in_the_archive_are_read_as_the_table_beside_it(file):
+    frame = pd.read_csv(file.parent / "pairs.csv")
+    beside = slices.load(path=str(file)).validation.table
+    inside = file.parent / "inside" / "pairs.npz"
+    inside.parent.mkdir()
+    arrays = {name: frame[name].to_numpy().astype(str) for name in frame}
+    notes = np.array(["x"] * len(frame), object)
+    np.savez(inside, scan=np.load(file)["images"], **arrays, notes=notes)
+    table = slices.load(path=str(inside)).validation.table
+    for name in ("label", "source", "name"):
+        np.testing.assert_array_equal(table[name], beside[name])
+
+
+def test_several_stacks_are_listed_as_choices_and_one_can_be_named(file):
+    images = np.load(file)["images"]
+    np.savez(file, before=images, after=images[:, ::-1])
+    with pytest.raises(dataset.DataError, match="choices: before, after"):
+        slices.load(path=str(file))
+    data = slices.load(path=str(file), key="after")
+    assert len(data.validation) == 12
