@@ -138,7 +138,6 @@ def _slices(config: ConfigDict) -> None:
             "optional": True,
             "relevance": "label",
             "cross": "source",
-            "optional": True,
             "query_view": "view1",
             "gallery_view": "view2",
             "k": (1, 5),

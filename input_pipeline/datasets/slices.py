@@ -151,7 +151,7 @@ def _read(
     file: pathlib.Path, key: str, table: str, required: Mapping[str, tuple[str, ...]]
 ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     """Return images uint8 [n, h, w, 3], the table of them, and facts."""
-    if not file.is_dir() and not slice_files.is_stack(file):
+    if not file.is_dir():
         images = _over_largest(_images(file, key), file)
         frame = _table(file, table, len(images), required)
         without = {} if frame is not None else {"table": _NO_TABLE}
@@ -184,6 +184,8 @@ def _own_places(
 
 def _images(file: pathlib.Path, key: str) -> np.ndarray:
     """Return the images of a file, real [n, h, w]."""
+    if slice_files.is_stack(file):
+        return slice_files.read_folder(file).images
     if not file.is_file():
         raise dataset.DataError(
             f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy, "

@@ -68,13 +68,11 @@ def read_folder(root: pathlib.Path) -> SliceFolder:
 
 
 def find_table(root: pathlib.Path) -> pathlib.Path | None:
-    """Return the only CSV or TSV file of a folder, or None; None of a stack.
+    """Return the only CSV or TSV file of a folder, or None.
 
     Raises:
         DataError: There are several.
     """
-    if not root.is_dir():
-        return None
     existing = sorted(p for p in root.iterdir() if p.suffix.lower() in _TABLES)
     if len(existing) > 1:
         names = ", ".join(path.name for path in existing)

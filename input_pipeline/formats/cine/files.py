@@ -1,5 +1,6 @@
 """Cine from files and folders, as small gray images in the cache."""
 
+import functools
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -31,14 +32,12 @@ class Prepared(NamedTuple):
         table: Clip, frame, and seconds where the files say them, of all that was found,
             also of frames at fault.
         kept: Rows of the table that are in the file.
-        names: Path of the image of each row of the table, "" where a file has several.
         facts: JSON values for the report.
     """
 
     frames: pathlib.Path
     table: pd.DataFrame
     kept: np.ndarray
-    names: list[str]
     facts: dict
 
 
@@ -111,21 +110,14 @@ def prepare(
     sources, unread = listing.sources, list(listing.unread)
     files = len(unread) + sum(len(source.files) for source in sources)
     gray_range = _gray_range(sources, cache)
-    parts, notes, rows, names, rejected = [], [], [], [], []
+    parts, notes, rows, rejected = [], [], [], []
     for source in sources:
         how = [list(recipe), *spec]
         if source.kind == "image":
             how = [list(recipe.size), list(gray_range or ())]
-
-        def write(draft: pathlib.Path, source: Source = source) -> dict:
-            if source.kind != "image":
-                return convert(source, draft)
-            room = len(source.files) * math.prod(recipe.size)
-            stored_lib.check_room(draft.parent, room)
-            return cine_images.draw(
-                source.files, draft, recipe.size, gray_range, progress
-            )
-
+        write = functools.partial(
+            _write, source, convert, recipe.size, gray_range, progress
+        )
         try:
             key = [VERSION, *how, *map(mapped_array.stamp, source.files)]
             stored, note = mapped_array.cached("cine", key, cache, write)
@@ -138,10 +130,10 @@ def prepare(
         for number, (clip, frame) in enumerate(_frames_of(source, note)):
             seconds = note["seconds"][frame] if note["seconds"] else np.nan
             rows.append((clip, frame, seconds, number not in faults))
-            single = source.kind == "image"
-            names.append(_shown(source.files[number], path) if single else "")
             if number in faults:
-                where = names[-1] or f"{clip}, frame {frame}"
+                single = source.kind == "image"
+                where = f"{clip}, frame {frame}"
+                where = _shown(source.files[number], path) if single else where
                 rejected.append((where, faults[number]))
     _check_faults(path, unread, files, rejected, len(rows), max_rejected)
     table = pd.DataFrame(rows, columns=["clip", "frame", "seconds", "good"])
@@ -151,7 +143,22 @@ def prepare(
         frames = _joined(parts, kept, cache)
     facts = _facts(notes, recipe, unread + rejected)
     _tell(facts, listing.passed_over)
-    return Prepared(frames, table, kept, names, facts)
+    return Prepared(frames, table, kept, facts)
+
+
+def _write(
+    source: Source,
+    convert: Callable[[Source, pathlib.Path], dict],
+    size: tuple[int, int],
+    gray_range: tuple | None,
+    progress: bool,
+    draft: pathlib.Path,
+) -> dict:
+    """Write the frames of a source; return the note on them."""
+    if source.kind != "image":
+        return convert(source, draft)
+    stored_lib.check_room(draft.parent, len(source.files) * math.prod(size))
+    return cine_images.draw(source.files, draft, size, gray_range, progress)
 
 
 def _gray_range(sources: Sequence[Source], cache: str) -> tuple | None:
