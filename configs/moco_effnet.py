@@ -119,7 +119,7 @@ def _marks(config: ConfigDict) -> None:
     config.schedule.warmup_epochs = 3.0
     config.evaluate.update(every_epochs=15.0, examples="concept")
     config.evaluate.sets = {
-        "geometry": config.evaluate.sets.geometry,
+        "geometry": {"name": "geometry", "split": "auto", "optional": True},
         "concept": {
             "name": "retrieval",
             "gallery_split": "all",

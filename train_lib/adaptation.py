@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from evaluators.common.evaluator import Context, EvaluatorBase, LackingData
 from field_types import Config
-from input_pipeline.dataset import Data
+from input_pipeline.dataset import Data, Split
 from train_lib.errors import InputError
 from train_lib.experiment import Experiment, make_evaluator, make_transform
 
@@ -44,8 +45,9 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
     Sets of evaluators that are `optional` and whose data is lacking are left out, with
     the gates on what they measure; `train.monitor` and `evaluate.examples` then turn
     to the first set that remains. A batch is at most the training records; a run is at
-    least `train.least_steps` long. Fields that the data implies, such as the width of
-    its vectors, are set.
+    least `train.least_steps` long. Positives that share a code become views of one
+    record where no code tells records apart. Fields that the data implies, such as the
+    width of its vectors, are set.
 
     Args:
         experiment: Parts of the run.
@@ -61,6 +63,7 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
     evaluators, reasons = _split_sets(experiment, data)
     changes = [
         *_imply(config, data.facts.get("implies", {})),
+        *_pair_instances(config, experiment.positives, data.train),
         *_bound_batch(config, len(data.train)),
         *_lengthen(config, len(data.train)),
         *_leave_out(config, reasons, evaluators),
@@ -112,6 +115,20 @@ def _imply(config: Config, implied: Mapping[str, Any]) -> Iterable[str]:
         if (former := node[field]) != value:
             node[field] = value
             yield f"{name} is {value} instead of {former}, as the data has it."
+
+
+def _pair_instances(config: Config, positives: str, train: Split) -> Iterable[str]:
+    """Make views of a record positives where codes say nothing; yield the change."""
+    codes = np.asarray(train.table["codes"])
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    tell_apart = (counts > 1) & (counts < len(train))
+    if positives != "codes" or tell_apart.any() or "positives" not in config.objective:
+        return
+    config.objective.positives = "instance"
+    yield (
+        "objective.positives is instance instead of codes, since no code is on several "
+        "training records, but not on all."
+    )
 
 
 def _bound_batch(config: Config, records: int) -> Iterable[str]:

@@ -1,5 +1,7 @@
 """Columns beside vectors: whatever type they have, and whatever is wrong with them."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -56,11 +58,12 @@ def test_arrays_of_objects_that_nobody_asks_for_are_passed_over(tmp_path, load):
     assert_same_windows(windows_of(load(path)), windows_of(load(plain)))
 
 
-@pytest.mark.parametrize("name", ["title", "article", "position", "embedding"])
+@pytest.mark.parametrize("name", ["headline", "article", "position", "embedding"])
 def test_arrays_of_objects_are_named_and_the_advice_works(tmp_path, load, name):
     x, table = given.articles()
     columns = {k: table[k].to_numpy() for k in table} | {"embedding": x}
-    columns["title"] = columns["title"].astype(str)
+    columns["headline"] = columns.pop("title").astype(str)
+    load = functools.partial(load, title="headline")
     right = columns[name]
     wrong = np.empty(len(x), object)
     wrong[:] = list(right)
@@ -68,7 +71,7 @@ def test_arrays_of_objects_are_named_and_the_advice_works(tmp_path, load, name):
     with pytest.raises(dataset.DataError, match=f"'{name}' holds Python obj") as error:
         load(tmp_path / "a.npz")
     assert "copy" not in str(error.value)
-    text = {"title": str, "article": str, "position": float}
+    text = {"headline": str, "article": str, "position": float}
     if name == "embedding":
         assert "np.stack(vectors).astype(np.float32)" in str(error.value)
         mended = np.stack(list(wrong)).astype(np.float32)
@@ -80,6 +83,16 @@ def test_arrays_of_objects_are_named_and_the_advice_works(tmp_path, load, name):
     assert_same_windows(
         windows_of(load(tmp_path / "b.npz")), windows_of(load(tmp_path / "c.npz"))
     )
+
+
+def test_titles_that_nobody_asked_for_are_passed_over(tmp_path, load, caplog):
+    x, table = given.articles()
+    columns = {k: table[k].to_numpy() for k in table}
+    columns["title"] = columns["title"].astype(object)
+    np.savez(tmp_path / "a.npz", embedding=x, **columns)
+    data = load(tmp_path / "a.npz")
+    assert set(data.train.table["title"]) <= {str(name) for name in table["article"]}
+    assert "title.astype(str)" in caplog.text
 
 
 def test_a_file_of_objects_is_no_damaged_file(tmp_path, load):
@@ -131,6 +144,18 @@ def test_lists_of_every_kind_are_vectors(tmp_path, load, kind):
     path = write_parquet(tmp_path / "a.parquet", x, table, kind)
     expected = given.write_npz(tmp_path / "a.npz", x, table)
     assert_same_windows(windows_of(load(path)), windows_of(load(expected)))
+
+
+def test_tensors_are_vectors(tmp_path, load):
+    x, table = given.articles()
+    storage = pa.array(list(x), pa.list_(pa.float32(), given.WIDTH))
+    kind = pa.fixed_shape_tensor(pa.float32(), [given.WIDTH])
+    tensors = pa.ExtensionArray.from_storage(kind, storage)
+    content = pa.Table.from_pandas(table).append_column("embedding", tensors)
+    pq.write_table(content, tmp_path / "a.parquet")
+    expected = windows_of(load(given.write_npz(tmp_path / "a.npz", x, table)))
+    assert_same_windows(windows_of(load(tmp_path / "a.parquet")), expected)
+    assert_same_windows(windows_of(load(tmp_path / "a.parquet", width=0)), expected)
 
 
 def test_lists_of_whole_numbers_are_refused(tmp_path, load):
