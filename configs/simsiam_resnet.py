@@ -131,7 +131,7 @@ def _real(config: ConfigDict) -> None:
         "geometry": {"name": "geometry"},
     }
     config.train.update(monitor="eval/clean/ssim@1", monitor_mode="max")
-    config.train.least_steps = 300  # with which a single clip can pass
+    config.train.least_steps = 400  # with which a single clip can pass
     # Frames of one tissue are alike, those of one clip more: raw pixels say how much.
     config.gates.not_collapsed = base.gate(
         "eval/geometry/embedding_std_ratio", ">", "baseline:pixels", times=0.75
@@ -149,7 +149,7 @@ def _joint(config: ConfigDict) -> None:
     del config.evaluate.sets["labeled"]
     for name in ("moved", "clean"):
         config.evaluate.sets[name].update(column="label_value", optional=False)
-    config.train.update(monitor="eval/moved/error", monitor_mode="min")
+    config.train.update(least_steps=350, monitor="eval/moved/error", monitor_mode="min")
     config.gates.half_of_pixels = below("baseline:pixels", times=0.5, required=False)
     config.gates.above_untrained = below("baseline:untrained", required=False)
 
