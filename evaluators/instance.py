@@ -20,8 +20,10 @@ from evaluators.common.evaluator import (
     sorted_cut_offs,
 )
 from evaluators.common.fields import CutOffs, QueryCount, SplitName
+from evaluators.common.groups import record_groups
 from evaluators.common.metric import ERROR, Metrics
 from evaluators.common.protocols import Data, Embed
+from evaluators.metrics.intervals import RANK
 from evaluators.search import exact as exact_search
 
 
@@ -72,7 +74,7 @@ class Evaluator(EvaluatorBase):
         n = np.full(len(query), len(ids))
         values = summary.rank_figures(ranks, query, n, sorted_cut_offs(self.k))
         values["mean_rank"] = summary.QueryValues(
-            ranks.rank.astype(float), (n + 1) / 2, ERROR, share=False
+            ranks.rank.astype(float), (n + 1) / 2, ERROR, bounds=RANK
         )
         examples = examples_lib.of_search(
             z,
@@ -84,6 +86,7 @@ class Evaluator(EvaluatorBase):
             seed=self._seed,
             includes_itself=True,
         )
-        searches = [summary.SearchResult("", values, query, 0)]
-        metrics = summary.summarize_searches(searches, self.tags(), self._seed)
+        groups = record_groups(self._data, split)[rows]
+        searches = [summary.SearchResult("", values, groups, 0)]
+        metrics = summary.summarize_searches(searches, self.tags())
         return metrics, functools.partial(examples_lib.pick, [examples])

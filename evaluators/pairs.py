@@ -19,6 +19,7 @@ from evaluators.common import embeddings
 from evaluators.common import examples as examples_lib
 from evaluators.common.evaluator import EvaluatorBase, Examples
 from evaluators.common.fields import QueryCount
+from evaluators.common.groups import record_groups
 from evaluators.common.metric import (
     DISTANCE,
     ERROR,
@@ -30,7 +31,8 @@ from evaluators.common.metric import (
     MetricType,
 )
 from evaluators.common.protocols import Data, Embed, Split
-from evaluators.metrics.intervals import mean_metric
+from evaluators.metrics.intervals import SHARE, Bounds, interval, mean_metric
+from evaluators.metrics.pair_means import PairSums
 from evaluators.search import exact as exact_search
 from losses.triplet import chance_levels
 
@@ -44,7 +46,7 @@ TYPES = {
     "hard_loss": LOSS,
     "recall@1": HEADLINE,
 }
-SHARES = ("violations", "hard_violations")
+PAIR_FIGURES = ("d_neg", "violations", "triplet_loss")  # means over all pairs
 ANCHOR_ROWS = 64  # anchors whose distances to all keys are in memory at once
 
 
@@ -121,6 +123,12 @@ class Evaluator(EvaluatorBase):
         return np.asarray(self._data.validation.table["id"])
 
     @functools.cached_property
+    def _groups(self) -> np.ndarray:
+        """Return the group of each validation record, 0..G-1."""
+        groups = record_groups(self._data, self._data.validation)
+        return np.unique(groups, return_inverse=True)[1]
+
+    @functools.cached_property
     def _anchor_rows(self) -> np.ndarray:
         return embeddings.sample_rows(len(self._ids), self.max_queries, self._seed)
 
@@ -157,18 +165,7 @@ class Evaluator(EvaluatorBase):
         q = self._anchors(embed)  # [q, d]
         k = self._keys(embed, validation, np.arange(len(validation)))  # [n, d]
         levels = chance_levels(q.shape[1], len(k) - 1, self.margin, self.squared)
-        each = np.arange(len(q))
-        metrics = {
-            name: mean_metric(
-                values,
-                levels[name],
-                each,
-                self._seed,
-                TYPES[name],
-                share=name in SHARES,
-            )
-            for name, values in self._distances(q, k).items()
-        }
+        metrics = self._distance_metrics(q, k, levels)
         hits = self._hits(q, k, self._ids)
         metrics["recall@1"] = self._recall(hits, len(k), HEADLINE)
         gallery, ids = k, self._ids
@@ -204,29 +201,62 @@ class Evaluator(EvaluatorBase):
         ids = np.concatenate([self._ids, distractors.table["id"][rows]])
         return np.concatenate([k, more]), ids
 
-    def _distances(self, q: np.ndarray, k: np.ndarray) -> dict[str, np.ndarray]:
-        """Return one value an anchor of every figure but recall."""
-        parts = []
+    def _distance_metrics(
+        self, q: np.ndarray, k: np.ndarray, levels: dict[str, float]
+    ) -> Metrics:
+        """Return every figure but recall.
+
+        Args:
+            q: [a, d], anchors.
+            k: [n, d], keys of all records.
+            levels: Chance levels by figure.
+        """
+        sums = {
+            name: PairSums(self._anchor_rows, self._groups) for name in PAIR_FIGURES
+        }
+        d_pos, d_nearest = np.empty(len(q)), np.empty(len(q))
         for start in range(0, len(q), ANCHOR_ROWS):
-            rows = self._anchor_rows[start : start + ANCHOR_ROWS]
-            d = _distances(q[start : start + ANCHOR_ROWS], k, self.squared)  # [b, n]
-            itself = np.arange(len(k))[None, :] == rows[:, None]
-            d_pos, d_neg = d[itself][:, None], d[~itself].reshape(len(rows), -1)
-            nearest = d_neg.min(1, keepdims=True)
-            parts.append(
-                {
-                    "d_pos": d_pos[:, 0],
-                    "d_neg": d_neg.mean(1),
-                    "d_nearest": nearest[:, 0],
-                    "violations": (d_neg - d_pos < self.margin).mean(1),
-                    "hard_violations": (nearest - d_pos < self.margin)[:, 0],
-                    "triplet_loss": _hinge(d_pos - d_neg + self.margin).mean(1),
-                    "hard_loss": _hinge(d_pos - nearest + self.margin)[:, 0],
-                }
+            block = slice(start, start + ANCHOR_ROWS)
+            rows = self._anchor_rows[block]
+            d = _distances(q[block], k, self.squared)  # [b, n]
+            itself = np.arange(len(rows)), rows
+            own = d[itself][:, None]
+            sums["d_neg"].add(block, d)
+            sums["violations"].add(block, d - own < self.margin)
+            sums["triplet_loss"].add(block, _hinge(own - d + self.margin))
+            d[itself] = np.inf
+            d_pos[block], d_nearest[block] = own[:, 0], d.min(1)
+        values = {
+            "d_pos": d_pos,
+            "d_nearest": d_nearest,
+            "hard_violations": d_nearest - d_pos < self.margin,
+            "hard_loss": _hinge(d_pos - d_nearest + self.margin),
+        }
+        groups, bounds = self._groups[self._anchor_rows], self._bounds()
+        metrics = {
+            name: mean_metric(x, levels[name], groups, TYPES[name], bounds=bounds[name])
+            for name, x in values.items()
+        }
+        for name, pairs in sums.items():
+            mean = pairs.left_out()
+            ends = interval(mean, bounds[name])
+            metrics[name] = Metric(
+                mean.value, len(q), levels[name], *ends, *TYPES[name]
             )
+        return {name: metrics[name] for name in TYPES if name in metrics}
+
+    def _bounds(self) -> dict[str, Bounds]:
+        """Return the least and largest value of each figure but recall."""
+        largest = 4.0 if self.squared else 2.0
+        distance, loss = (0.0, largest), (0.0, largest + self.margin)
         return {
-            name: np.concatenate([part[name] for part in parts]).astype(float)
-            for name in parts[0]
+            "d_pos": distance,
+            "d_neg": distance,
+            "d_nearest": distance,
+            "violations": SHARE,
+            "hard_violations": SHARE,
+            "triplet_loss": loss,
+            "hard_loss": loss,
         }
 
     def _hits(self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -254,9 +284,8 @@ class Evaluator(EvaluatorBase):
     def _recall(
         self, hits: np.ndarray, candidates: int, metric_type: MetricType = SCORE
     ) -> Metric:
-        each = np.arange(len(hits))
-        chance = 1 / candidates
-        return mean_metric(hits, chance, each, self._seed, metric_type, share=True)
+        groups, chance = self._groups[self._anchor_rows], 1 / candidates
+        return mean_metric(hits, chance, groups, metric_type, bounds=SHARE)
 
     def _examples(
         self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray, hits: np.ndarray

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from evaluators.common import relevance
-from evaluators.metrics.intervals import wilson
+from evaluators.common.metric import DIAGNOSTIC
+from evaluators.metrics.intervals import SHARE, mean_metric
 
 COMMON = 0.05  # share of the records above which a code is common
 LISTED = 5  # common codes that are listed
 
 
 def nearness(
-    anchor: np.ndarray, positive: np.ndarray, other: np.ndarray
+    anchor: np.ndarray, positive: np.ndarray, other: np.ndarray, groups: np.ndarray
 ) -> dict[str, float]:
     """Return how often an anchor's positive is nearer to it than another record.
 
@@ -25,10 +26,11 @@ def nearness(
         anchor: [m, d], unit-norm embeddings.
         positive: [m, d], of the partner that was drawn for each.
         other: [m, d], of a record that was drawn at random for each.
+        groups: int [m]; anchors of one group are not independent.
 
     Returns:
-        `value` in [0, 1] with ties as one half, `n`, `chance` .5, Wilson's 95 %
-        interval `low` and `high`, and the mean cosines `positive` and `random`.
+        `value` in [0, 1] with ties as one half, `n`, `chance` .5, the 95 % interval
+        `low` and `high`, and the mean cosines `positive` and `random`.
 
     Raises:
         ValueError: If there is no pair.
@@ -37,14 +39,14 @@ def nearness(
         raise ValueError("got no pair; expected one or more")
     near = np.einsum("md,md->m", anchor, positive, dtype=np.float64)
     far = np.einsum("md,md->m", anchor, other, dtype=np.float64)
-    value = float((np.sign(near - far) + 1).mean() / 2)
-    low, high = wilson(value, len(near))
+    nearer = (np.sign(near - far) + 1) / 2
+    metric = mean_metric(nearer, 0.5, groups, DIAGNOSTIC, bounds=SHARE)
     return {
-        "value": value,
-        "n": len(near),
-        "chance": 0.5,
-        "low": low,
-        "high": high,
+        "value": metric.value,
+        "n": metric.n,
+        "chance": metric.chance,
+        "low": metric.low,
+        "high": metric.high,
         "positive": float(near.mean()),
         "random": float(far.mean()),
     }

@@ -41,6 +41,11 @@ class Data(Protocol):
         """Further splits by name, such as "distractors"."""
         ...
 
+    @property
+    def grouped_by(self) -> str:
+        """Column whose values are on one side of the split only; "" for none."""
+        ...
+
 
 class Embed(Protocol):
     """Embed function of a network or a baseline."""

@@ -28,6 +28,7 @@ class Data(NamedTuple):
     validation: Split
     facts: dict
     extra: dict = {}
+    grouped_by: str = "label"
 
 
 def unit(z):
