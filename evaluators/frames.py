@@ -250,10 +250,16 @@ class Evaluator(EvaluatorBase):
             {name: np.concatenate([v[name] for v in values]) for name in values[0]}
             for values in zip(*blocks, strict=True)
         )
-        sample = self._sample
+        sample, folds = self._sample, self._sample.gallery_folds
+        removed = None
+        if (folds >= 0).any():
+            removed = np.bincount(folds[folds >= 0], minlength=len(without))
         return {
             name: figure.metric(
-                sample.groups, sample.folds, [values[name] for values in without]
+                sample.groups,
+                sample.folds,
+                [values[name] for values in without],
+                removed,
             )
             for name, figure in measure.figures(all_values).items()
         }

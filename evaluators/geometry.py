@@ -33,7 +33,7 @@ TYPES = {
     "duplicates": MetricType("diagnostic", "lower"),
 }
 Array: TypeAlias = jax.Array | np.ndarray
-LARGEST = (0.0, 4.0)  # of |z - z'|^2
+LARGEST = intervals.Bounds(0.0, 4.0)  # of |z - z'|^2
 SAME = 1e-6  # cosine distance below which two embeddings count as one
 
 

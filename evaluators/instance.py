@@ -23,7 +23,7 @@ from evaluators.common.fields import CutOffs, QueryCount, SplitName
 from evaluators.common.groups import record_groups
 from evaluators.common.metric import ERROR, Metrics
 from evaluators.common.protocols import Data, Embed
-from evaluators.metrics.intervals import RANK
+from evaluators.metrics.intervals import SHARE, Bounds
 from evaluators.search import exact as exact_search
 
 
@@ -73,8 +73,14 @@ class Evaluator(EvaluatorBase):
         ranks = exact_search.ranks_of(z, gallery, query, rows, gallery_ids=ids)
         n = np.full(len(query), len(ids))
         values = summary.rank_figures(ranks, query, n, sorted_cut_offs(self.k))
+        # Most sources are found first, and a few far behind.
+        tail = SHARE._replace(has_tail=True)
+        values["nar"] = values["nar"]._replace(bounds=tail)
         values["mean_rank"] = summary.QueryValues(
-            ranks.rank.astype(float), (n + 1) / 2, ERROR, bounds=RANK
+            ranks.rank.astype(float),
+            (n + 1) / 2,
+            ERROR,
+            bounds=Bounds(1.0, len(ids), has_tail=True),
         )
         examples = examples_lib.of_search(
             z,

@@ -29,7 +29,7 @@ from evaluators.common.metric import (
     MetricType,
 )
 from evaluators.common.protocols import Data, Embed, Split
-from evaluators.metrics.intervals import COSINE, RANK, SHARE, mean_metric
+from evaluators.metrics.intervals import COSINE, SHARE, Bounds, mean_metric
 from evaluators.search import exact as exact_search
 
 GAP = MetricType("diagnostic", "lower")
@@ -144,7 +144,7 @@ class Evaluator(EvaluatorBase):
                 bounds=SHARE,
             )
         metrics["mean_rank"] = mean_metric(
-            rank, (n + 1) / 2, groups, ERROR, bounds=RANK
+            rank, (n + 1) / 2, groups, ERROR, bounds=Bounds(1.0, float(n.max()), True)
         )
         metrics["train_cosine"] = self._train_cosine(embed)
         metrics["gap"] = _difference(metrics["train_cosine"], metrics["cosine"])

@@ -15,39 +15,15 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from evaluators.common import embeddings
+from evaluators.common import embeddings, pair_distances
 from evaluators.common import examples as examples_lib
 from evaluators.common.evaluator import EvaluatorBase, Examples
 from evaluators.common.fields import QueryCount
 from evaluators.common.groups import record_groups
-from evaluators.common.metric import (
-    DISTANCE,
-    ERROR,
-    HEADLINE,
-    LOSS,
-    SCORE,
-    Metric,
-    Metrics,
-    MetricType,
-)
+from evaluators.common.metric import HEADLINE, SCORE, Metric, Metrics, MetricType
 from evaluators.common.protocols import Data, Embed, Split
-from evaluators.metrics.intervals import SHARE, Bounds, interval, mean_metric
-from evaluators.metrics.pair_means import PairSums
+from evaluators.metrics.intervals import SHARE, mean_metric
 from evaluators.search import exact as exact_search
-from losses.triplet import chance_levels
-
-TYPES = {
-    "d_pos": DISTANCE,
-    "d_neg": MetricType("distance", "higher"),
-    "d_nearest": MetricType("distance", "higher"),
-    "violations": ERROR,
-    "hard_violations": ERROR,
-    "triplet_loss": LOSS,
-    "hard_loss": LOSS,
-    "recall@1": HEADLINE,
-}
-PAIR_FIGURES = ("d_neg", "violations", "triplet_loss")  # means over all pairs
-ANCHOR_ROWS = 64  # anchors whose distances to all keys are in memory at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +68,11 @@ class Evaluator(EvaluatorBase):
 
     def tags(self) -> list[str]:
         """Return the names of all figures, those of conditions last."""
-        tags = [*TYPES, *(f"{_gallery_name(n)}/recall@1" for n in self.galleries)]
+        tags = [
+            *pair_distances.TYPES,
+            "recall@1",
+            *(f"{_gallery_name(n)}/recall@1" for n in self.galleries),
+        ]
         if self.near_duplicates:
             tags.append("near_duplicates/recall@1")
         tags += [f"{name}/recall@1" for name, _ in self._named_conditions()]
@@ -164,8 +144,9 @@ class Evaluator(EvaluatorBase):
         validation = self._data.validation
         q = self._anchors(embed)  # [q, d]
         k = self._keys(embed, validation, np.arange(len(validation)))  # [n, d]
-        levels = chance_levels(q.shape[1], len(k) - 1, self.margin, self.squared)
-        metrics = self._distance_metrics(q, k, levels)
+        metrics = pair_distances.measure(
+            q, k, self._anchor_rows, self._groups, self.margin, self.squared
+        )
         hits = self._hits(q, k, self._ids)
         metrics["recall@1"] = self._recall(hits, len(k), HEADLINE)
         gallery, ids = k, self._ids
@@ -200,64 +181,6 @@ class Evaluator(EvaluatorBase):
         more = self._keys(embed, distractors, rows)
         ids = np.concatenate([self._ids, distractors.table["id"][rows]])
         return np.concatenate([k, more]), ids
-
-    def _distance_metrics(
-        self, q: np.ndarray, k: np.ndarray, levels: dict[str, float]
-    ) -> Metrics:
-        """Return every figure but recall.
-
-        Args:
-            q: [a, d], anchors.
-            k: [n, d], keys of all records.
-            levels: Chance levels by figure.
-        """
-        sums = {
-            name: PairSums(self._anchor_rows, self._groups) for name in PAIR_FIGURES
-        }
-        d_pos, d_nearest = np.empty(len(q)), np.empty(len(q))
-        for start in range(0, len(q), ANCHOR_ROWS):
-            block = slice(start, start + ANCHOR_ROWS)
-            rows = self._anchor_rows[block]
-            d = _distances(q[block], k, self.squared)  # [b, n]
-            itself = np.arange(len(rows)), rows
-            own = d[itself][:, None]
-            sums["d_neg"].add(block, d)
-            sums["violations"].add(block, d - own < self.margin)
-            sums["triplet_loss"].add(block, _hinge(own - d + self.margin))
-            d[itself] = np.inf
-            d_pos[block], d_nearest[block] = own[:, 0], d.min(1)
-        values = {
-            "d_pos": d_pos,
-            "d_nearest": d_nearest,
-            "hard_violations": d_nearest - d_pos < self.margin,
-            "hard_loss": _hinge(d_pos - d_nearest + self.margin),
-        }
-        groups, bounds = self._groups[self._anchor_rows], self._bounds()
-        metrics = {
-            name: mean_metric(x, levels[name], groups, TYPES[name], bounds=bounds[name])
-            for name, x in values.items()
-        }
-        for name, pairs in sums.items():
-            mean = pairs.left_out()
-            ends = interval(mean, bounds[name])
-            metrics[name] = Metric(
-                mean.value, len(q), levels[name], *ends, *TYPES[name]
-            )
-        return {name: metrics[name] for name in TYPES if name in metrics}
-
-    def _bounds(self) -> dict[str, Bounds]:
-        """Return the least and largest value of each figure but recall."""
-        largest = 4.0 if self.squared else 2.0
-        distance, loss = (0.0, largest), (0.0, largest + self.margin)
-        return {
-            "d_pos": distance,
-            "d_neg": distance,
-            "d_nearest": distance,
-            "violations": SHARE,
-            "hard_violations": SHARE,
-            "triplet_loss": loss,
-            "hard_loss": loss,
-        }
 
     def _hits(self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return whether the key of each anchor's record is its nearest, bool [q].
@@ -313,18 +236,6 @@ def _rows_by_phantom(split: Split, near_duplicates: Split) -> np.ndarray:
         [place[phantom] for phantom in near_duplicates.table["phantom"].tolist()]
     )
     return np.argsort(owner, kind="stable").reshape(len(split), -1)
-
-
-def _distances(q: np.ndarray, k: np.ndarray, squared: bool) -> np.ndarray:
-    """Return |q_i - k_j| or its square, [b, n], by differences in double precision."""
-    q, k = q.astype(np.float64), k.astype(np.float64)
-    square = (q * q).sum(1)[:, None] + (k * k).sum(1)[None, :] - 2 * q @ k.T
-    square = np.maximum(square, 0)
-    return square if squared else np.sqrt(square)
-
-
-def _hinge(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0)
 
 
 def _gallery_name(size: int) -> str:

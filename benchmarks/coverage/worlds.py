@@ -15,6 +15,7 @@ from evaluators import frames, geometry, instance, next_vector, pairs, retrieval
 from evaluators.common import label_information
 from evaluators.common.evaluator import Context, EvaluatorBase
 from evaluators.common.metric import Metric, Metrics
+from train_lib import generalization_gap
 
 WIDTH = 16  # of embeddings
 DIFFERENCE = 0.4  # standard deviation of the log of a group's noise
@@ -117,20 +118,20 @@ def measured(evaluator: type[EvaluatorBase], data: Data, **fields: Any) -> Metri
 
 def retrieval_by_label(rng: np.random.Generator, groups: int) -> Metrics:
     """Search for records of the same label."""
-    split = drawn_split(rng, groups, 4, 0.8)
+    split = drawn_split(rng, groups, 4, 1.3)
     return measured(retrieval.Evaluator, Data(split, split), k=(1, 3))
 
 
 def retrieval_by_codes(rng: np.random.Generator, groups: int) -> Metrics:
     """Search for records that share codes, from one source in the other."""
-    split = drawn_split(rng, groups, 4, 0.8)
+    split = drawn_split(rng, groups, 4, 1.3)
     fields = {"relevance": "codes", "cross": "source", "k": (1, 3)}
     return measured(retrieval.Evaluator, Data(split, split), **fields)
 
 
 def instances(rng: np.random.Generator, groups: int) -> Metrics:
     """Search for the record that a view was made from."""
-    split = drawn_split(rng, groups, 4, 1.2)
+    split = drawn_split(rng, groups, 4, 1.8)
     return measured(instance.Evaluator, Data(split, split), k=(1, 3))
 
 
@@ -156,7 +157,7 @@ def frames_of_clips(rng: np.random.Generator, groups: int) -> Metrics:
     n = groups * CLIP_FRAMES
     clip = np.repeat(np.arange(groups), CLIP_FRAMES)
     angle = rng.uniform(-20, 20, n)
-    noise = 0.25 * np.exp(DIFFERENCE * rng.standard_normal(groups))[clip][:, None]
+    noise = 0.5 * np.exp(DIFFERENCE * rng.standard_normal(groups))[clip][:, None]
     offset = rng.normal(0, 4, groups)[clip]  # a clip looks like another angle
     axis = np.linspace(-20, 20, WIDTH)[None, :]
     curve = np.exp(-np.square((angle + offset)[:, None] - axis) / 200)
@@ -178,7 +179,7 @@ def frames_of_clips(rng: np.random.Generator, groups: int) -> Metrics:
     return measured(
         frames.Evaluator,
         Data(split, split),
-        ssim=30,
+        ssim=10,
         ties=0.05,
         max_queries=400,
         **fields,
@@ -235,6 +236,16 @@ def label_nearness(rng: np.random.Generator, groups: int) -> Metrics:
     return {"nearness": Metric(*(found[name] for name in names))}
 
 
+def losses(rng: np.random.Generator, groups: int) -> Metrics:
+    """Losses of batches of independent records, as many batches as groups, at most 8."""
+    batches = min(groups, 8)
+    sides = [
+        (rng.gamma(4, level, (batches, 16)).mean(1), np.full(batches, 2.0))
+        for level in (0.2, 0.25)
+    ]
+    return generalization_gap.summarize(sides[0], sides[1], 16 * batches)
+
+
 WORLDS: dict[str, World] = {
     "retrieval, label": retrieval_by_label,
     "retrieval, codes": retrieval_by_codes,
@@ -244,4 +255,5 @@ WORLDS: dict[str, World] = {
     "next_vector": next_vectors,
     "geometry": spread,
     "label_audit": label_nearness,
+    "loss": losses,
 }

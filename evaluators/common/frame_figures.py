@@ -10,13 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from evaluators.common.metric import Metric, MetricType
-from evaluators.metrics.intervals import (
-    LEAST,
-    Bounds,
-    LeftOut,
-    interval,
-    median_interval,
-)
+from evaluators.metrics.intervals import Bounds, interval, median_interval
+from evaluators.metrics.search_means import searched_mean
 
 
 class Figure(NamedTuple):
@@ -39,46 +34,46 @@ class Figure(NamedTuple):
     statistic: Literal["mean", "median"] = "mean"
 
     def metric(
-        self, groups: np.ndarray, fold: np.ndarray, without: Sequence[np.ndarray]
+        self,
+        groups: np.ndarray,
+        folds: np.ndarray,
+        without: Sequence[np.ndarray],
+        removed: np.ndarray | None,
     ) -> Metric:
         """Return the statistic over queries with its interval.
 
         Args:
             groups: int [q], of all queries; those of one group are not independent.
-            fold: int [q], 0..F-1; those of one group are in one fold.
+            folds: int [q], 0..F-1; those of one group are in one fold.
             without: F arrays [q], values of all queries where the groups of a fold are
                 no candidates, nan where there is nothing to measure.
+            removed: int [F], gallery frames of each fold; None where there are none.
         """
         m = len(self.values)
         if not m:
             return Metric(np.nan, 0, np.nan, np.nan, np.nan, *self.type)
-        rest = [x[(fold != i) & ~np.isnan(x)] for i, x in enumerate(without)]
-        sizes = np.bincount(fold[self.queries], minlength=len(without))
-        if not all(map(len, rest)) or len(rest) < 2:
-            low, high = np.nan, np.nan
-        elif self.statistic == "median":
-            median = np.median(self.values)
-            below = [((x < median) + (x <= median)).mean() / 2 for x in rest]
-            low, high = median_interval(
-                self.values, LeftOut(0.5, np.array(below), sizes)
-            )
-        else:
-            means = np.array([x.mean() for x in rest])
-            low, high = interval(
-                LeftOut(float(self.values.mean()), means, sizes),
-                self.bounds,
-                least=LEAST * float(self.values.var()) / m,
-                groups=len(np.unique(groups[self.queries])),
-            )
-        value = np.median if self.statistic == "median" else np.mean
-        return Metric(
-            float(value(self.values)),
-            m,
-            float(np.mean(self.chance)),
-            low,
-            high,
-            *self.type,
+        rows, chance = self.queries, float(np.mean(self.chance))
+        changed = [x[rows] for x in without]
+        queries = groups[rows], folds[rows]
+        if self.statistic == "mean":
+            mean = searched_mean(self.values, *queries, changed, removed)
+            ends = interval(mean, self.bounds)
+            return Metric(mean.value, m, chance, *ends, *self.type)
+        median = float(np.median(self.values))
+        below = searched_mean(
+            _share_below(self.values, median),
+            *queries,
+            [_share_below(x, median) for x in changed],
+            removed,
         )
+        ends = median_interval(self.values, below)
+        return Metric(median, m, chance, *ends, *self.type)
+
+
+def _share_below(values: np.ndarray, median: float) -> np.ndarray:
+    """Return 1 below the median, 1/2 at it, 0 above; nan stays."""
+    share = np.where(values < median, 1.0, np.where(values > median, 0.0, 0.5))
+    return np.where(np.isnan(values), np.nan, share)
 
 
 class Ranked(NamedTuple):

@@ -14,7 +14,8 @@ from evaluators.common.frame_figures import Figure, Ranked
 from evaluators.common.metric import DIAGNOSTIC, ERROR, HEADLINE, SIMILARITY
 from evaluators.common.summary import recall_type
 from evaluators.metrics import chance, column_error, ranking
-from evaluators.metrics.intervals import COSINE, POSITIVE, SHARE
+from evaluators.metrics.intervals import COSINE, SHARE, Bounds
+from evaluators.metrics.intervals import ERROR as ERROR_BOUNDS
 from evaluators.metrics.structural_similarity import check_sides, mean_ssim
 from evaluators.metrics.ties import nearly_tied, tied_by_chance
 from evaluators.search.temporal import Candidates, Frames
@@ -165,9 +166,9 @@ class ColumnErrors:
         """Return error, a median, and error_mean."""
         queries = np.flatnonzero(np.isfinite(self._mean))
         error = values["error"][queries]
-        level, bounds = np.array(self.chance), POSITIVE
+        level, bounds = np.array(self.chance), ERROR_BOUNDS
         if self._period:
-            bounds = (0.0, self._period / 2)
+            bounds = Bounds(0.0, self._period / 2, has_tail=True)
         return {
             "error": Figure(error, level, queries, ERROR, bounds, "median"),
             "error_mean": Figure(error, self._mean[queries], queries, ERROR, bounds),

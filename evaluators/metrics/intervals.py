@@ -24,11 +24,24 @@ FOLDS = 10  # of the jackknife of a statistic of rows, at most
 LARGEST = 5.0  # of k: an end beyond is infinite for every purpose
 LEAST = 0.01  # of the variance of independent values: groups can agree by accident
 
-Bounds = tuple[float, float]
-SHARE: Bounds = (0.0, 1.0)
-COSINE: Bounds = (-1.0, 1.0)
-POSITIVE: Bounds = (0.0, math.inf)
-RANK: Bounds = (1.0, math.inf)
+
+class Bounds(NamedTuple):
+    """Least and largest value of a figure.
+
+    Attributes:
+        low: Least value.
+        high: Largest value, perhaps infinite.
+        has_tail: Whether most values lie near `low` and a few far from it.
+    """
+
+    low: float
+    high: float
+    has_tail: bool = False
+
+
+SHARE = Bounds(0.0, 1.0)
+COSINE = Bounds(-1.0, 1.0)
+ERROR = Bounds(0.0, math.inf, has_tail=True)
 
 
 class Statistic(Protocol):
@@ -46,13 +59,19 @@ class LeftOut(NamedTuple):
         value: The figure of all groups.
         without: [G], the figure without each group.
         sizes: int [G], values in each group.
+        groups: Number of groups, where they are left out in folds; 0 for G.
         removed: [G], how much of all data goes with each group; None for `sizes`.
+        noise: Variance among `without` that the figure itself does not have.
+        least: Least variance.
     """
 
     value: float
     without: np.ndarray
     sizes: np.ndarray
+    groups: int = 0
     removed: np.ndarray | None = None
+    noise: float = 0.0
+    least: float = 0.0
 
     @property
     def variance(self) -> float:
@@ -65,7 +84,8 @@ class LeftOut(NamedTuple):
         shift = removed / np.maximum(removed.sum() - removed, 1)
         change = self.without - self.value
         change = change - shift * (change.mean() / shift.mean())
-        return (len(change) - 1) * float(np.var(change))
+        variance = (len(change) - 1) * float(np.var(change))
+        return max(variance - self.noise, self.least)
 
     @property
     def quantile(self) -> float:
@@ -116,7 +136,7 @@ def mean_metric(
     if is_alone and bounds == SHARE and np.isin(values, SHARE).all():
         low, high = wilson(left_out.value, len(values))
     else:
-        low, high = interval(left_out, bounds, least=LEAST * _independent(values))
+        low, high = interval(left_out, bounds)
     return Metric(left_out.value, len(values), mean_chance, low, high, *metric_type)
 
 
@@ -157,8 +177,7 @@ def median_interval(values: np.ndarray, below: LeftOut) -> tuple[float, float]:
         values: [n].
         below: Share of values below the median, with and without groups.
     """
-    below = below._replace(value=0.5)
-    low, high = interval(below, SHARE, least=LEAST * 0.25 / len(values))
+    low, high = interval(below._replace(value=0.5), SHARE)
     if math.isnan(low):
         return low, high
     return (
@@ -188,68 +207,61 @@ def leave_groups_out(
     value = float(np.mean(total / count))
     if len(names) == 1:
         return LeftOut(value, np.array([value]), counts.sum(1))
+    least = LEAST * float(np.var(values)) / len(values)
     rest = count - counts  # [G, kinds]
     means = np.divide(total - sums, rest, out=np.zeros(shape), where=rest > 0)
-    return LeftOut(value, means.sum(1) / (rest > 0).sum(1), counts.sum(1))
+    without = means.sum(1) / (rest > 0).sum(1)
+    return LeftOut(value, without, counts.sum(1), least=least)
 
 
-def interval(
-    left_out: LeftOut,
-    bounds: Bounds | None = None,
-    *,
-    least: float = 0.0,
-    groups: int | None = None,
-) -> tuple[float, float]:
+def interval(left_out: LeftOut, bounds: Bounds | None = None) -> tuple[float, float]:
     """Return the 95 % interval of a figure, nan of a single group.
 
     Args:
         left_out: The figure with and without groups.
         bounds: As in `mean_metric`.
-        least: Least variance.
-        groups: Number of groups, where they are left out in folds.
     """
     if len(left_out.without) < 2:
         return math.nan, math.nan
-    value, variance = left_out.value, max(left_out.variance, least)
+    value, error = left_out.value, math.sqrt(left_out.variance)
     if bounds is None:
-        half = left_out.quantile * math.sqrt(variance)
+        half = left_out.quantile * error
         return value - half, value + half
-    groups = groups or len(left_out.without)
-    return bounded_interval(value, variance, left_out.quantile, bounds, groups)
+    groups = left_out.groups or len(left_out.without)
+    return bounded_interval(value, error, left_out.quantile, bounds, groups)
 
 
 def bounded_interval(
-    mean: float, variance: float, quantile: float, bounds: Bounds, groups: int
+    mean: float, error: float, quantile: float, bounds: Bounds, groups: int
 ) -> tuple[float, float]:
-    """Return the interval of a mean whose variance falls towards its bounds.
+    """Return the interval of a mean whose standard error depends on where it is.
 
-    With x the mean between 0 and 1, the ends y solve (x - y)^2 = t^2 V y (1 - y) /
-    (x (1 - x)), which is Wilson's interval for x (1 - x) / V values. Without an upper
-    bound values have a tail, and the more of it was drawn, the larger are x and V: the
-    ends are x exp(-k) and x exp(k + k^2 / 2), k = t sqrt(V) / x, symmetric in 1 / x to
-    second order.
+    With x the mean between bounds of 0 and 1, and s its error, the ends y solve
+    (x - y)^2 = t^2 s^2 y (1 - y) / (x (1 - x)), which is Wilson's interval for
+    x (1 - x) / s^2 values. Where values have a tail, x and s are the larger the more of
+    it was drawn: the ends are x exp(-k) and x exp(k + k^2 / 2), k = t s / x, symmetric
+    in 1 / x to second order.
 
     Args:
         mean: Within the bounds.
-        variance: Of the mean, V.
+        error: Standard error of the mean.
         quantile: t.
-        bounds: Least and largest value; the largest can be infinite.
+        bounds: Least and largest value.
         groups: Number of groups, for a mean at a bound.
     """
-    low, high = bounds
-    if math.isinf(high):
-        if mean <= low:
-            return low, low
-        k = quantile * math.sqrt(variance) / (mean - low)
-        k = min(k, LARGEST)
+    low, high, has_tail = bounds
+    if has_tail and mean > low:
+        k = min(quantile * error / (mean - low), LARGEST)
         ends = math.exp(-k), math.exp(k + k**2 / 2)
-        return low + (mean - low) * ends[0], low + (mean - low) * ends[1]
+        return low + (mean - low) * ends[0], min(low + (mean - low) * ends[1], high)
+    if math.isinf(high):
+        return mean, mean
     share = min(max((mean - low) / (high - low), 0.0), 1.0)
     spread = share * (1 - share) * (high - low) ** 2
     if spread <= 0:
         ends = wilson(share, groups)
     else:
-        ends = wilson(share, spread / max(variance, 1e-12 * spread), quantile)
+        ends = wilson(share, spread / max(error**2, 1e-12 * spread), quantile)
     return low + (high - low) * ends[0], low + (high - low) * ends[1]
 
 
@@ -313,8 +325,3 @@ def deal_folds(groups: np.ndarray, seed: int) -> np.ndarray:
     count = int(group.max()) + 1
     order = np.random.default_rng(seed).permutation(count)
     return (order % min(FOLDS, count))[group]
-
-
-def _independent(values: np.ndarray) -> float:
-    """Return the variance of the mean of independent values."""
-    return float(values.var()) / len(values)

@@ -166,17 +166,20 @@ def test_nearness_counts_ties_half_and_random_pairs_at_chance():
     one, two = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     anchor = np.tile(one, (4, 1))
     positive, other = np.stack([one, one, two, two]), np.stack([two, one, one, two])
-    found = label_information.nearness(anchor, positive, other)
+    found = label_information.nearness(anchor, positive, other, np.arange(4))
     assert found["value"] == pytest.approx((1 + 0.5 + 0 + 0.5) / 4)
     assert (found["n"], found["chance"]) == (4, 0.5)
     assert (found["positive"], found["random"]) == (0.5, 0.5)
     z = np.random.default_rng(0).standard_normal((3, 4000, 32))
     z /= np.linalg.norm(z, axis=-1, keepdims=True)
-    found = label_information.nearness(*z)
+    alone = np.arange(4000)
+    found = label_information.nearness(*z, alone)
     assert found["low"] < 0.5 < found["high"]
-    assert label_information.nearness(z[0], z[0], z[1])["value"] == 1.0
+    few = label_information.nearness(*z, alone % 5)
+    assert few["high"] - few["low"] > found["high"] - found["low"]
+    assert label_information.nearness(z[0], z[0], z[1], alone)["value"] == 1.0
     with pytest.raises(ValueError, match="got no pair"):
-        label_information.nearness(z[0][:0], z[1][:0], z[2][:0])
+        label_information.nearness(z[0][:0], z[1][:0], z[2][:0], alone[:0])
 
 
 def test_common_codes_only_counts_pairs_without_rare_codes():
