@@ -124,7 +124,7 @@ def retrieval_by_label(rng: np.random.Generator, groups: int) -> Metrics:
 
 def retrieval_by_codes(rng: np.random.Generator, groups: int) -> Metrics:
     """Search for records that share codes, from one source in the other."""
-    split = drawn_split(rng, groups, 4, 1.3)
+    split = drawn_split(rng, groups, 8, 0.9)
     fields = {"relevance": "codes", "cross": "source", "k": (1, 3)}
     return measured(retrieval.Evaluator, Data(split, split), **fields)
 
@@ -237,7 +237,7 @@ def label_nearness(rng: np.random.Generator, groups: int) -> Metrics:
 
 
 def losses(rng: np.random.Generator, groups: int) -> Metrics:
-    """Losses of batches of independent records, as many batches as groups, at most 8."""
+    """Losses of batches of independent records, one a group, at most 8."""
     batches = min(groups, 8)
     sides = [
         (rng.gamma(4, level, (batches, 16)).mean(1), np.full(batches, 2.0))
