@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline import dataset
-from reporting import report
-from reporting.files import decoded, read_json
+from reporting import content
+from reporting.files import decoded, plain, read_json
+from reporting.run_dir import RunDir, check_run
 from train_lib import inference
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
@@ -123,7 +124,10 @@ class Run:
     @functools.cached_property
     def _report(self) -> dict[str, Any]:
         described = read_json(self.workdir / "report.json")
-        return decoded(described) if described else report.write(self.workdir)
+        if described:
+            return decoded(described)
+        check_run(self.workdir)
+        return decoded(plain(content.assemble(RunDir(self.workdir))))
 
     @functools.cached_property
     def _network(self) -> inference.Network:

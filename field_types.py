@@ -1,4 +1,4 @@
-"""Types of config fields: check values against them, and read values from text.
+"""Types of config fields: check values, read them from text, name near choices.
 
 Ranges and choices stand in the signature of a part, as `Annotated[int, Interval(ge=1)]`
 and `Literal["a", "b"]`.
@@ -6,11 +6,12 @@ and `Literal["a", "b"]`.
 
 import ast
 import collections.abc
+import difflib
 import math
 import numbers
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import annotated_types as at
@@ -253,3 +254,14 @@ def _kinds(annotation: Any) -> set[type]:
         return set().union(*(_kinds(argument) for argument in arguments))
     kind = origin or annotation
     return {kind} if kind in (int, float, bool, str, tuple) else set()
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest choice, or an empty string."""
+    matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def hint(name: str, choices: Sequence[str]) -> str:
+    """Return `nearest`, or all choices where none is near."""
+    return nearest(name, choices) or f"; choices: {', '.join(choices)}"

@@ -6,6 +6,7 @@ python main.py status|report --workdir=runs/x
 python main.py compare --workdir=runs/x --with=runs/y [--with=runs/z] [--output=DIR]
 python main.py embed --workdir=runs/x --input=DIR --output=emb/
 python main.py search --workdir=runs/x --query=logo.png --top=10 [--json]
+python main.py check --config=configs/moco_effnet.py [--output=DIR]
 python main.py preview --config=configs/moco_effnet.py --output=DIR
 """
 
@@ -18,9 +19,7 @@ import sys
 import traceback
 from typing import Any
 
-from absl import logging as absl_logging
-
-from train_lib import allocator
+from train_lib import argument_types, signals
 
 EXIT_INTERNAL, EXIT_INPUT = 1, 2
 
@@ -70,29 +69,52 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument(
         "--view", default="", choices=("", "view1", "view2"), help="else as they are"
     )
+    embed.add_argument(
+        "--overwrite", action="store_true", help="also files of another program"
+    )
     search = commands.add_parser("search", parents=[workdir], help="nearest records")
     search.add_argument(
         "--query", required=True, help="a file like those trained on, or id:N of these"
     )
-    search.add_argument("--top", type=int, default=10)
+    search.add_argument(
+        "--top", type=argument_types.count, default=10, help="records to show"
+    )
     search.add_argument(
         "--gallery", default="", help="--output of embed; else own data"
     )
     search.add_argument("--json", action="store_true")
+    search.add_argument(
+        "--output", default="", help="directory for the image of results; else cache"
+    )
     for command in (embed, search):
-        command.add_argument("--checkpoint", default="latest", help="latest|best|STEP")
+        command.add_argument(
+            "--checkpoint",
+            type=argument_types.checkpoint,
+            default="latest",
+            help="latest|best|STEP",
+        )
+    check = commands.add_parser(
+        "check", parents=[config], help="faults, data, memory and time; no training"
+    )
+    check.add_argument("--output", default="check", help="directory for sheets")
+    check.add_argument(
+        "--count", type=argument_types.count, default=12, help="records to show"
+    )
     preview = commands.add_parser("preview", parents=[config], help="views on paper")
     preview.add_argument("--output", required=True, help="directory to write")
-    preview.add_argument("--count", type=int, default=12, help="records to show")
+    preview.add_argument(
+        "--count", type=argument_types.count, default=12, help="records to show"
+    )
     return parser
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Return arguments, and fields of the config that they set, by name."""
-    commands = ("train", "status", "report", "compare", "embed", "search", "preview")
+    commands = ("train", "status", "report", "compare", "embed", "search", "check",
+                "preview")  # fmt: skip
     parser = _parser()
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
-        from reporting.formatting import nearest
+        from field_types import nearest
 
         parser.error(
             f"got command {argv[0]!r}; choices: {', '.join(commands)}"
@@ -112,8 +134,10 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
             parser.error(f"got {word}; fields are set as --config.{word}")
         else:
             parser.error(f"got {word}, which {arguments.command} does not know")
-    if overrides and arguments.command not in ("train", "preview"):
+    if overrides and arguments.command not in ("train", "check", "preview"):
         parser.error(f"{arguments.command} reads the config of the workdir")
+    if fault := argument_types.find_address(arguments, overrides):
+        parser.error(fault)
     return arguments, overrides
 
 
@@ -125,6 +149,8 @@ def _ours_or_warning(record: logging.LogRecord) -> bool:
 
 
 def _set_up_logging() -> None:
+    from absl import logging as absl_logging
+
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_ours_or_warning)
@@ -134,7 +160,11 @@ def _set_up_logging() -> None:
 
 def _prepare_jax() -> None:
     """Make the settings that must precede the start of jax."""
+    from train_lib import allocator
+
+    # TensorFlow writes event files and no more; it need not tell how it computes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     allocator.keep_large_buffers()
     import jax
 
@@ -158,22 +188,6 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
         arguments.extend,
         **arguments.options,
     )
-
-
-def _note_refusal(workdir: str, error: Exception) -> None:
-    """Write the reason into the workdir, and a report that begins with it."""
-    from reporting import report
-    from reporting import run_dir as files
-    from train_lib.lock import WorkdirBusy
-
-    # The report there belongs to another process, or to another version of this code.
-    if isinstance(error, WorkdirBusy | files.FormatError):
-        return
-    try:
-        files.append_refusal(workdir, getattr(error, "faults", None) or [str(error)])
-        report.write(workdir)
-    except OSError as other:
-        print(f"main.py: no report in {workdir}: {other}", file=sys.stderr)
 
 
 def _status(arguments: argparse.Namespace, _) -> int:
@@ -217,7 +231,7 @@ def _embed(arguments: argparse.Namespace, _) -> int:
         arguments.workdir, arguments.checkpoint, **arguments.options
     )
     where = arguments.input, arguments.output, arguments.view
-    print(inference.embed_folder(network, *where))
+    print(inference.embed_folder(network, *where, overwrite=arguments.overwrite))
     return 0
 
 
@@ -235,8 +249,20 @@ def _search(arguments: argparse.Namespace, _) -> int:
             top=arguments.top,
             gallery=arguments.gallery,
             as_json=arguments.json,
+            output=arguments.output,
         )
     )
+    return 0
+
+
+def _check(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    _prepare_jax()
+    from train_lib import check
+    from train_lib.config import load_recipe
+
+    recipe = load_recipe(arguments.config, overrides)
+    output = pathlib.Path(arguments.output)
+    print(check.check(recipe, output, arguments.count, **arguments.options))
     return 0
 
 
@@ -268,24 +294,39 @@ def main(argv: list[str], build: Any = None) -> int:
         "compare": _compare,
         "embed": _embed,
         "search": _search,
+        "check": _check,
         "preview": _preview,
     }
-    try:
-        return commands[arguments.command](arguments, overrides)
-    except Exception as error:
-        from input_pipeline.dataset import DataError
-        from reporting.run_dir import FormatError
-        from train_lib.errors import InputError
+    with signals.StopSignal.get():
+        try:
+            return commands[arguments.command](arguments, overrides)
+        except BrokenPipeError:  # `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except Exception as error:
+            return _tell_fault(arguments, error)
 
-        paths = FileNotFoundError | NotADirectoryError | PermissionError
-        if isinstance(error, InputError | DataError | FormatError | paths):
-            print(f"main.py: {error}", file=sys.stderr)
-            if arguments.command == "train":
-                _note_refusal(arguments.workdir, error)
-            return EXIT_INPUT
+
+def _tell_fault(arguments: argparse.Namespace, error: Exception) -> int:
+    """Print what was wrong; return the exit code."""
+    from input_pipeline.cache.root import cache_root
+    from train_lib import refusals
+    from train_lib.errors import describe_fault
+
+    written = [getattr(arguments, name, "") for name in ("workdir", "output")]
+    folders = [folder for folder in (*written, str(cache_root())) if folder]
+    fault = describe_fault(error, folders)
+    if fault is None:
         traceback.print_exc()
         return EXIT_INTERNAL
+    print(f"main.py: {fault}", file=sys.stderr)
+    if arguments.command == "train":
+        refusals.note(arguments.workdir, fault, error)
+    return EXIT_INPUT
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with signals.StopSignal():
+        code = main(sys.argv[1:])
+        signals.ignore()
+        sys.exit(code)

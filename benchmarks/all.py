@@ -2,6 +2,7 @@
 
     python -m benchmarks.all            the fast ones, minutes, no peers needed
     python -m benchmarks.all --peers    also those against PyTorch and faiss
+    python -m benchmarks.all --slow     also those that take up to 20 minutes
 
 Each is a command of its own, `python -m benchmarks.NAME`; exit code 1 if one fails. The
 peers need requirements-benchmarks.txt.
@@ -17,6 +18,9 @@ FAST = {
     "resolve": "requirements.txt installs on Linux x86-64 and ARM, and on macOS",
     "scan_memory": "memory of the selective scan's gradient",
 }
+SLOW = {
+    "storm": "kills, signals, full disks and damage change no figure and lose no run",
+}
 PEERS = {
     "losses": "losses against PyTorch",
     "neighbors": "exact search against faiss",
@@ -29,8 +33,9 @@ def main() -> int:
     """Run the benchmarks; return 1 if one has failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", action="store_true", help="also against peers")
+    parser.add_argument("--slow", action="store_true", help="also slow ones")
     arguments = parser.parse_args()
-    names = FAST | (PEERS if arguments.peers else {})
+    names = FAST | (PEERS if arguments.peers else {}) | (SLOW if arguments.slow else {})
     failed = []
     for name, claim in names.items():
         print(f"== benchmarks.{name}: {claim}", flush=True)

@@ -5,8 +5,11 @@
         configs/simsiam_resnet.py, and `--config` of both, in one command, runs both:
         6 minutes on 2 CPU cores; frames at the same phase, probe moved: mAP .34,
         SimSiam alone .24, raw pixels .13
+    python main.py --config=configs/fastap_resnet.py:real --config.data.path=FILE
+        your own cine with a table of labels; `data.label` names the column where
+        several can be labels, and `data.bins=24` cuts one of numbers
     python main.py --config=configs/fastap_resnet.py:real,joint --config.data.path=FILE
-        your own cine with a table: parts of a joint's range are labels
+        the same for a column of numbers such as a joint's angle, with its error
     python main.py --config=configs/fastap_resnet.py:real,pseudo --config.data.path=FILE
         no labels: stable segments of the motion are, `data.reference=IMAGE` picks some
     python main.py --config=configs/fastap_resnet.py:real,views --config.data.path=FILE
@@ -68,6 +71,8 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
             config.gates[name].required = True
         # Medians of errors have wide intervals where most frames are nearly right.
         config.gates.above_start.required = not error
+    if config.data.name == "cine":
+        _own_labels(config)
     if "full" in variants:
         _pseudo(config)
         config.objective.update(bins=25, embed_dim=256)
@@ -81,8 +86,18 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
         base.drop_requirements(config)
 
 
+def _own_labels(config: ConfigDict) -> None:
+    """Take the labels that the table of a cine has."""
+    config.data.label = "auto"
+    if "labeled" in config.evaluate.sets:
+        config.gates.above_start = base.above(
+            "eval/labeled/map", "baseline:start", required=False
+        )
+
+
 def _views(config: ConfigDict) -> None:
     config.objective.relevance = "views"
+    config.data.label = ""
     config.train.samples_per_class = 1
 
 

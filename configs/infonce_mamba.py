@@ -4,8 +4,7 @@
         drawn articles whose best possible score is known, nothing to download, 4
         minutes on 2 CPU cores; next vector among 7,200 R@5 .998, ridge regression .70
     python main.py --config=configs/infonce_mamba.py:real --config.data.path=FILE.npz
-        your own vectors of 384 with article and position; another width by
-        --config.transform.width=N
+        your own vectors with article and position, of any width
     python main.py --config=configs/infonce_mamba.py:full --config.data.path=FILE
         mamba_s with 53 million parameters, 768-d vectors, 4 x 256 with 1,024 candidates
     python main.py --config=configs/infonce_mamba.py:v1 --workdir=runs/v1
@@ -55,13 +54,13 @@ def get_config(arg: str = "") -> ConfigDict:
         **_baseline_gates(),
     }
     _link_shapes(config)
+    config.data.width = config.transform.get_oneway_ref("width")
     return base.apply_variants(config, arg, VARIANTS)
 
 
 def _link_shapes(config: ConfigDict) -> None:
     """Let the data bring what transform and objective are made for."""
-    for name in ("context", "width"):
-        config.data[name] = config.transform.get_oneway_ref(name)
+    config.data.context = config.transform.get_oneway_ref("context")
     negatives = config.objective.get_oneway_ref("same_article_negatives")
     config.data.same_article_negatives = negatives
 
@@ -85,7 +84,7 @@ def _baseline_gates() -> dict[str, dict[str, Any]]:
 
 
 def _use_files(config: ConfigDict, width: int) -> None:
-    """Vectors of a file, whose best prediction is unknown."""
+    """Vectors of a file, whose best prediction is unknown; the file says the width."""
     config.transform.width = width
     config.data = {
         "name": "articles",

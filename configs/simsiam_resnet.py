@@ -4,8 +4,12 @@
         procedural cine of known phase, nothing to download, 4 minutes on 2 CPU cores;
         frames at the same phase, probe moved: mAP .24, raw pixels .13, chance .09
     python main.py --config=configs/simsiam_resnet.py:real --config.data.path=FILE
-        your own cine: MAT v7.3 or v5, HDF5, npz or a folder; `data.key=Acq/Amp` and
-        `data.axes=frame,channel,depth,line` say where and how it lies in the file
+        your own cine: one file or a folder of them (MAT, HDF5, npz, TIFF stack, GIF,
+        video, DICOM), or of folders of images; `data.key=Acq/Amp` and
+        `data.axes=frame,channel,depth,line` say where and how it lies in an array
+    python main.py --config=configs/simsiam_resnet.py:real,joint --config.data.path=…
+        with a table: the error of the nearest frame in a column of numbers, such as
+        the angle of a joint; `data.label` names the column where there are several
     python main.py --config=configs/simsiam_resnet.py:full --config.data.path=FILE
         ResNet-18 at 224 px with enough updates for the curve to end, for a GPU
     python main.py --config=configs/simsiam_resnet.py:real,imagenet --config.data.path=…
@@ -118,27 +122,32 @@ def _real(config: ConfigDict) -> None:
         "max_rejected": 0.01,
     }
     config.data.size = config.transform.get_oneway_ref("size")
-    config.evaluate.sets.moved.update(column="", period=0.0, labels=False)
-    config.evaluate.sets.clean.update(column="", period=0.0, labels=False, ssim=100)
+    # What is left to search decides which neighbors in time count.
+    frames = {"name": "frames", "window": "auto", "optional": True, "ssim": 100}
+    config.evaluate.sets = {
+        "moved": frames | {"query_view": "moved"},
+        "clean": frames,
+        "labeled": frames | {"query_view": "moved", "ssim": 0, "labels": True},
+        "geometry": {"name": "geometry"},
+    }
     config.train.update(monitor="eval/clean/ssim@1", monitor_mode="max")
-    # Frames of one tissue are alike: the spread of raw pixels is a third of 1/sqrt(d).
-    config.gates.not_collapsed.value = 0.25
+    # Frames of one tissue are alike, those of one clip more: raw pixels say how much.
+    config.gates.not_collapsed = base.gate(
+        "eval/geometry/embedding_std_ratio", ">", "baseline:pixels", times=0.75
+    )
     for name in ("above_pixels", "above_untrained"):
         del config.gates[name]
 
 
 def _joint(config: ConfigDict) -> None:
-    """A muscle in `:real` files with a table of trials and the angle of a joint."""
-    config.data.update(time="time_s", label="angle_deg", bins=24, val_fraction=0.5)
+    """A muscle in `:real` files with a table, of which a column is the joint's angle.
+
+    `data.label` names the column where it is not the only one of numbers.
+    """
+    config.data.update(label="auto", bins=24, val_fraction=0.5)
+    del config.evaluate.sets["labeled"]
     for name in ("moved", "clean"):
-        config.evaluate.sets[name].update(
-            column="angle_deg",
-            period=0.0,
-            labels=False,
-            apart="condition",
-            # Where the joint is held still its angle says little.
-            only="condition=isokinetic030,isokinetic120,isokinetic210,isokinetic500",
-        )
+        config.evaluate.sets[name].update(column="label_value", optional=False)
     config.train.update(monitor="eval/moved/error", monitor_mode="min")
     config.gates.half_of_pixels = below("baseline:pixels", times=0.5, required=False)
     config.gates.above_untrained = below("baseline:untrained", required=False)
@@ -164,7 +173,9 @@ def _imagenet(config: ConfigDict) -> None:
         "name": "image", "size": side, "view1": view, "view2": dict(view)
     }  # fmt: skip
     config.data.size = (side, side)
-    config.evaluate.sets.moved.query_view = "view1"
+    for evaluator in config.evaluate.sets.values():
+        if evaluator.get("query_view") == "moved":
+            evaluator.query_view = "view1"
 
 
 def _full(config: ConfigDict) -> None:

@@ -136,6 +136,7 @@ def _slices(config: ConfigDict) -> None:
             "name": "retrieval",
             "relevance": "label",
             "cross": "source",
+            "optional": True,
             "query_view": "view1",
             "gallery_view": "view2",
             "k": (1, 5),

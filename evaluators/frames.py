@@ -9,7 +9,7 @@ of pixel neighbors, a baseline.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from annotated_types import Interval
@@ -24,7 +24,7 @@ from evaluators.common.evaluator import (
     sorted_cut_offs,
 )
 from evaluators.common.fields import CutOffs, GalleryName, QueryCount, SplitName
-from evaluators.common.frame_figures import Ranked
+from evaluators.common.frame_figures import Ranked, deal_clips
 from evaluators.common.frame_measures import (
     ColumnErrors,
     LabelRanks,
@@ -35,17 +35,17 @@ from evaluators.common.frame_measures import (
 )
 from evaluators.common.metric import Metrics
 from evaluators.common.protocols import Data, Embed
-from evaluators.metrics.intervals import deal_folds
 from evaluators.metrics.ties import WITHIN
 from evaluators.search.temporal import (
     Candidates,
     Frames,
+    automatic_window,
     check_only,
     with_candidates,
 )
 
 Folds: TypeAlias = list[Values]  # with all clips, then without those of each fold
-STRETCHES = 10  # parts of a single clip, for intervals
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,7 @@ class _Sample:
         folds: int [q], 0..F-1, the fold in which a query is left out for intervals.
         gallery_folds: int [n], the same of gallery frames; -1 for those in none.
         measures: What is measured of ranked candidates, with its chance levels.
+        choice: Sentence on the window that was chosen, "" for none.
     """
 
     count: int
@@ -71,6 +72,7 @@ class _Sample:
     folds: np.ndarray
     gallery_folds: np.ndarray
     measures: list[Measure]
+    choice: str
 
     def measured(self, measure: Measure, block: np.ndarray, ranked: Ranked) -> Folds:
         """Return values of queries [b] with all candidates, then without each fold."""
@@ -107,7 +109,8 @@ class Evaluator(EvaluatorBase):
         query_view: Name of the training view in which queries are seen, "" as they are.
         gallery_view: The same for the gallery.
         window: Seconds: frames of the query's clip so near in time are no candidates;
-            -1 leaves out its whole clip.
+            -1 leaves out its whole clip; "auto": that where other clips are left to
+            search, else a tenth of what is searched of a clip.
         apart: Name of a column in which candidates differ from the query; "" for none.
         only: "column=value,value", the frames to search from and in; "" for all.
         column: Name of a column of numbers, such as an angle; "" for none.
@@ -124,7 +127,7 @@ class Evaluator(EvaluatorBase):
     gallery_split: GalleryName = "validation"
     query_view: str = ""
     gallery_view: str = ""
-    window: Annotated[float, Interval(ge=-1, le=1e9)] = 0.0
+    window: Annotated[float, Interval(ge=-1, le=1e9)] | Literal["auto"] = 0.0
     apart: str = ""
     only: str = ""
     column: str = ""
@@ -145,9 +148,13 @@ class Evaluator(EvaluatorBase):
             names += [*(f"recall@{k}" for k in cut_offs), "map"]
         return [*names, "near_ties", "left_out"]
 
+    def choices(self) -> list[str]:
+        """Return a sentence on the window where it was chosen by the data."""
+        return list(filter(None, [self._sample.choice]))
+
     def _check_fields(self) -> None:
         check_cut_offs(self.k)
-        if -1 < self.window < 0:
+        if self.window != AUTO and -1 < self.window < 0:
             raise ValueError(
                 f"got window={self.window}; expected seconds, 0 or more, or -1 for the "
                 "whole clip"
@@ -167,30 +174,34 @@ class Evaluator(EvaluatorBase):
         if self.column:
             table = getattr(data, self.query_split).table
             _check_numbers(queries.table[self.column], self.column, table)
-        if self.labels and not (queries.table["label"] >= 0).any():
-            raise ValueError(
-                f"got labels=True, but no frame of the {self.query_split} split has a "
-                "label; set data.label, or labels=False"
-            )
+        if self.labels:
+            _check_labels(queries.table["label"], self.query_split)
         queries = queries.take(
             embeddings.sample_rows(len(queries), self.max_queries, seed)
         )
         count = len(queries)
-        queries, candidates = with_candidates(queries, gallery, self.window, self.apart)
+        window, choice = self.window, ""
+        if window == AUTO:
+            window, choice = automatic_window(queries, gallery, self.apart)
+        queries, candidates = with_candidates(queries, gallery, window, self.apart)
         measures = self._measures(queries, gallery)
         for block in candidates.blocks():
             mask = candidates.mask(block)
             for measure in measures:
                 measure.expect(block, mask)
-        groups, gallery_groups = _groups(queries.table, gallery.table)
-        names, group = np.unique(groups, return_inverse=True)
-        folds = deal_folds(groups, seed)
-        fold_of = np.empty(len(names), int)
-        fold_of[group] = folds
-        place = np.minimum(np.searchsorted(names, gallery_groups), len(names) - 1)
-        gallery_folds = np.where(names[place] == gallery_groups, fold_of[place], -1)
+        for measure in measures:
+            measure.check()
+        groups, folds, gallery_folds = deal_clips(queries.table, gallery.table, seed)
         return _Sample(
-            count, queries, gallery, candidates, groups, folds, gallery_folds, measures
+            count,
+            queries,
+            gallery,
+            candidates,
+            groups,
+            folds,
+            gallery_folds,
+            measures,
+            choice,
         )
 
     def _frames(self, name: GalleryName) -> Frames:
@@ -308,25 +319,15 @@ class Evaluator(EvaluatorBase):
         return functools.partial(examples_lib.pick, [examples])
 
 
-def _groups(
-    queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clips of queries [q] and gallery frames [n], int.
-
-    Queries of a single clip are in tenths of it, numbered from 0, and so are its frames
-    in the gallery; those of other clips are -1.
-    """
-    clips = np.concatenate([queries["clip"], gallery["clip"]])
-    number = np.unique(clips, return_inverse=True)[1]
-    q = len(queries["clip"])
-    if (number[:q] != number[0]).any():
-        return number[:q], number[q:]
-    place = np.argsort(np.lexsort((queries["id"], queries["time"])))
-    tenth = place * STRETCHES // len(place)
-    begins = [queries["time"][tenth == i].min() for i in np.unique(tenth)]
-    at = np.searchsorted(begins, gallery["time"], "right") - 1
-    at = np.unique(tenth)[np.maximum(at, 0)]
-    return tenth, np.where(number[q:] == number[0], at, -1)
+def _check_labels(labels: np.ndarray, split: str) -> None:
+    """Raise ValueError unless frames have two labels or more."""
+    distinct = len(np.unique(labels[labels >= 0]))
+    if distinct < 2:
+        count = "only one label" if distinct else "no label"
+        raise ValueError(
+            f"got labels=True, but the frames of the {split} split have {count}; "
+            "expected two or more: set data.label, or labels=False"
+        )
 
 
 def _check_numbers(values: np.ndarray, column: str, table: Mapping[str, Any]) -> None:

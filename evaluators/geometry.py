@@ -7,7 +7,7 @@ compiled, since intervals need them of many numbers of rows.
 import dataclasses
 import math
 from types import ModuleType
-from typing import Annotated, Protocol, TypeAlias
+from typing import Annotated, Literal, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,9 @@ from annotated_types import Interval
 from evaluators.common import embeddings
 from evaluators.common.embeddings import unit_rows
 from evaluators.common.evaluator import EvaluatorBase, Examples, no_examples
-from evaluators.common.fields import SplitName
 from evaluators.common.groups import record_groups
 from evaluators.common.metric import DIAGNOSTIC, Metric, Metrics, MetricType
-from evaluators.common.protocols import Embed
+from evaluators.common.protocols import Data, Embed, Split
 from evaluators.metrics import intervals
 from evaluators.search import exact as exact_search
 
@@ -34,6 +33,7 @@ TYPES = {
 }
 Array: TypeAlias = jax.Array | np.ndarray
 LARGEST = intervals.Bounds(0.0, 4.0)  # of |z - z'|^2
+FEW = 100  # held-out records, from which on they are enough
 SAME = 1e-6  # cosine distance below which two embeddings count as one
 
 
@@ -123,12 +123,13 @@ class Evaluator(EvaluatorBase):
     embed function has no views.
 
     Attributes:
-        split: Split of the records.
+        split: Split of the records; "auto" for held-out records, or all where fewer
+            than 100 are held out.
         view: Name of the training view in which records are seen, "" as they are.
         max_records: Most records; of more, a sample is drawn by seed.
     """
 
-    split: SplitName = "validation"
+    split: Literal["train", "validation", "auto"] = "validation"
     view: str = ""
     max_records: Annotated[int, Interval(ge=2, le=16_384)] = 512
 
@@ -136,14 +137,38 @@ class Evaluator(EvaluatorBase):
         """Return the names of all figures."""
         return list(TYPES)
 
+    def _check_data(self, data: Data) -> None:
+        count = sum(len(rows) for _, rows in self._parts)
+        if count < 2:
+            raise ValueError(f"got {count} records in {self.split}; expected 2 or more")
+
+    def choices(self) -> list[str]:
+        """Return a sentence on the records where the data decided."""
+        if self.split != "auto" or len(self._parts) == 1:
+            return []
+        return ["all records count, since few are held out."]
+
+    @property
+    def _parts(self) -> list[tuple[Split, np.ndarray]]:
+        """Splits with the rows that are measured."""
+        few = self.split == "auto" and len(self._data.validation) < FEW
+        name = "validation" if self.split == "auto" else self.split
+        splits = embeddings.named_splits(self._data, "all" if few else name)
+        total = sum(len(split) for split in splits)
+        rows = embeddings.sample_rows(total, self.max_records, self._seed)
+        parts, first = [], 0
+        for split in splits:
+            inside = (rows >= first) & (rows < first + len(split))
+            parts.append((split, rows[inside] - first))
+            first += len(split)
+        return parts
+
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
-        split, seed = getattr(self._data, self.split), self._seed
-        rows = embeddings.sample_rows(len(split), self.max_records, seed)
-        parts = [(split, rows)]
+        parts, seed = self._parts, self._seed
         z = unit_rows(embeddings.embed_required(embed, parts, self.view or None))
         views = embeddings.embed_parts(embed, parts, embeddings.FIRST_VIEW)
         d = z.shape[1]
-        span, groups = _span(z), record_groups(self._data, split)[rows]
+        span, groups = _span(z), record_groups(self._data, parts)
         spread = _measured(embedding_std, z, groups, seed, d**-0.5)
         even = _span(unit_rows(np.random.default_rng(0).standard_normal(z.shape)))
         metrics = {

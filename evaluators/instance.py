@@ -7,6 +7,7 @@ are in the gallery as they are.
 
 import dataclasses
 import functools
+from typing import Literal
 
 import numpy as np
 
@@ -22,9 +23,11 @@ from evaluators.common.evaluator import (
 from evaluators.common.fields import CutOffs, QueryCount, SplitName
 from evaluators.common.groups import record_groups
 from evaluators.common.metric import ERROR, Metrics
-from evaluators.common.protocols import Data, Embed
+from evaluators.common.protocols import Data, Embed, Split
 from evaluators.metrics.intervals import SHARE, Bounds
 from evaluators.search import exact as exact_search
+
+FEW = 100  # records of a split, from which on it is a gallery of its own
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,12 +41,15 @@ class Evaluator(EvaluatorBase):
     No metric where the embed function has no views.
 
     Attributes:
-        split: Split of the queries; the gallery is all of it.
+        split: Split of the queries.
+        gallery_split: Records that are searched. "same": the split; "all": both splits;
+            "auto": both where the split has fewer than 100 records.
         k: Cut-offs.
         max_queries: Most queries; of more, a sample is drawn by seed.
     """
 
     split: SplitName = "validation"
+    gallery_split: Literal["same", "all", "auto"] = "same"
     k: CutOffs = (1, 10)
     max_queries: QueryCount = 2000
 
@@ -56,21 +62,42 @@ class Evaluator(EvaluatorBase):
         check_cut_offs(self.k)
 
     def _check_data(self, data: Data) -> None:
-        embeddings.columns([getattr(data, self.split)])
+        splits = [getattr(data, self.split), *self._gallery_splits]
+        if not len(embeddings.columns(splits[:1])["id"]):
+            raise ValueError(f"got no record in the {self.split} split")
+        if len(embeddings.columns(splits[1:])["id"]) < 2:
+            raise ValueError("got one record to search; expected more")
+
+    def choices(self) -> list[str]:
+        """Return a sentence on the gallery where the data decided."""
+        if self.gallery_split != "auto" or len(self._gallery_splits) == 1:
+            return []
+        count = len(getattr(self._data, self.split))
+        return [f"all records are searched, since {self.split} has {count} of them."]
 
     @functools.cached_property
-    def _ids(self) -> np.ndarray:
-        return np.asarray(getattr(self._data, self.split).table["id"])
+    def _gallery_splits(self) -> list[Split]:
+        split = getattr(self._data, self.split)
+        few = self.gallery_split == "auto" and len(split) < FEW
+        if few or self.gallery_split == "all":
+            return embeddings.named_splits(self._data, "all")
+        return [split]
 
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
-        split, ids = getattr(self._data, self.split), self._ids
-        rows = embeddings.sample_rows(len(ids), self.max_queries, self._seed)
+        split = getattr(self._data, self.split)
+        rows = embeddings.sample_rows(len(split), self.max_queries, self._seed)
         z = embeddings.embed_parts(embed, [(split, rows)], embeddings.FIRST_VIEW)
         if z is None:
             return {}, no_examples
-        gallery = embeddings.embed_required(embed, [(split, np.arange(len(ids)))])
+        splits = self._gallery_splits
+        gallery = embeddings.embed_required(
+            embed, [(part, np.arange(len(part))) for part in splits]
+        )
+        ids = embeddings.columns(splits)["id"]
+        before = next(k for k, part in enumerate(splits) if part is split)
+        places = rows + sum(len(part) for part in splits[:before])
         query = np.arange(len(rows))
-        ranks = exact_search.ranks_of(z, gallery, query, rows, gallery_ids=ids)
+        ranks = exact_search.ranks_of(z, gallery, query, places, gallery_ids=ids)
         n = np.full(len(query), len(ids))
         values = summary.rank_figures(ranks, query, n, sorted_cut_offs(self.k))
         # Most sources are found first, and a few far behind.
@@ -85,14 +112,14 @@ class Evaluator(EvaluatorBase):
         examples = examples_lib.of_search(
             z,
             gallery,
-            ids[rows],
+            ids[places],
             ids,
             ranks.rank == 1,
-            (query, rows),
+            (query, places),
             seed=self._seed,
             includes_itself=True,
         )
-        groups = record_groups(self._data, split)[rows]
+        groups = record_groups(self._data, [(split, rows)])
         searches = [summary.SearchResult("", values, groups, 0)]
         metrics = summary.summarize_searches(searches, self.tags())
         return metrics, functools.partial(examples_lib.pick, [examples])

@@ -105,7 +105,9 @@ class Evaluator(EvaluatorBase):
     @functools.cached_property
     def _groups(self) -> np.ndarray:
         """Return the group of each validation record, 0..G-1."""
-        groups = record_groups(self._data, self._data.validation)
+        validation = self._data.validation
+        parts = [(validation, np.arange(len(validation)))]
+        groups = record_groups(self._data, parts)
         return np.unique(groups, return_inverse=True)[1]
 
     @functools.cached_property

@@ -2,7 +2,8 @@
 
 Queries are records of a split; the gallery is a split or all records. A query never
 retrieves itself: the record with its id is no candidate. With `cross="source"`, queries
-of each source search among the records of each other source.
+of each source search among the records of each other source; with `cross="auto"`, only
+where the data has several sources.
 """
 
 import dataclasses
@@ -30,6 +31,11 @@ from evaluators.common.protocols import Data, Embed, Split
 from evaluators.metrics import chance, ranking
 from evaluators.search import exact as exact_search
 
+AUTO = "auto"
+SOURCE = "source"
+MOST_SOURCES = 8  # that "auto" searches one from another
+MOST_PAIRS = 20_000_000  # of a query and a relevant record
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluator(EvaluatorBase):
@@ -51,11 +57,14 @@ class Evaluator(EvaluatorBase):
             takes that similarity as gain.
         cross: Name of a column, such as "source", whose values are searched one from
             another; "" for a single gallery. Values are means over the ordered pairs.
+            "auto": "source" if it has 2 to 8 values and a query has a relevant record
+            in another source, else "".
         k: Cut-offs.
         threshold: Least similarity of relevant codes.
         query_view: Name of the training view in which queries are seen, "" as they are.
         gallery_view: The same for the gallery.
-        max_queries: Most queries; of more, a sample is drawn by seed.
+        max_queries: Most queries; of more, a sample is drawn by seed. Fewer where
+            labels are so large that relevant records would fill the memory.
     """
 
     query_split: SplitName = "validation"
@@ -80,12 +89,70 @@ class Evaluator(EvaluatorBase):
         check_cut_offs(self.k)
 
     def _check_data(self, data: Data) -> None:
-        if self.cross and len(np.unique(self._gallery[self.cross])) < 2:
+        column = self._column
+        if column and len(self._values(column)) < 2:
             raise ValueError(
-                f"got cross={self.cross!r}, a column with one value; expected one with "
+                f"got cross={column!r}, a column with one value; expected one with "
                 "several, to search from each in the others"
             )
-        _ = self._queries
+        if not len(self._query_rows):
+            raise ValueError(f"got no record in the {self.query_split} split")
+        if not self._has_relevant(column):
+            kind = "a label" if self.relevance == "label" else "codes"
+            where = f" of another {column}" if column else ""
+            raise ValueError(
+                f"got no query that shares {kind} with another record{where}; expected "
+                "some that do"
+            )
+
+    def choices(self) -> list[str]:
+        """Return sentences on sources and queries where the data decided."""
+        sentences = []
+        if self.cross == AUTO and self._column:
+            names = ", ".join(self._values(self._column))
+            sentences.append(f"queries of each source search in the others ({names}).")
+        elif self.cross == AUTO:
+            sentences.append("all records are one gallery, whatever their source.")
+        count = min(len(getattr(self._data, self.query_split)), self.max_queries)
+        if len(self._query_rows) < count:
+            sentences.append(
+                f"{len(self._query_rows)} queries of {count}, since a label has so "
+                "many records."
+            )
+        return sentences
+
+    @functools.cached_property
+    def _column(self) -> str:
+        """Name of the column that is searched across, "" for a single gallery."""
+        if self.cross != AUTO:
+            return self.cross
+        splits = [getattr(self._data, self.query_split), *self._gallery_splits]
+        if any(SOURCE not in split.table for split in splits):
+            return ""
+        if not 2 <= len(self._values(SOURCE)) <= MOST_SOURCES:
+            return ""
+        return SOURCE if self._has_relevant(SOURCE) else ""
+
+    def _values(self, column: str) -> list[str]:
+        """Return the values of a column of the gallery; "" is none."""
+        values = embeddings.columns(self._gallery_splits, column)[column]
+        return [value for value in np.unique(values).tolist() if value != ""]
+
+    def _has_relevant(self, column: str) -> bool:
+        """Return whether a query has a relevant record in a search across a column."""
+        split = getattr(self._data, self.query_split)
+        more = (column,) if column else ()
+        queries = embeddings.columns([split], *more)
+        queries = embeddings.take_rows(queries, self._query_rows)
+        gallery = embeddings.columns(self._gallery_splits, *more)
+        for _, asked, rows in self._pairs(queries, gallery, column):
+            tables = (
+                embeddings.take_rows(queries, asked),
+                embeddings.take_rows(gallery, rows),
+            )
+            if relevance_lib.has_relevant(*tables, self.relevance, self.threshold):
+                return True
+        return False
 
     @functools.cached_property
     def _gallery_splits(self) -> list[Split]:
@@ -97,8 +164,16 @@ class Evaluator(EvaluatorBase):
 
     @functools.cached_property
     def _query_rows(self) -> np.ndarray:
-        count = len(getattr(self._data, self.query_split))
-        return embeddings.sample_rows(count, self.max_queries, self._seed)
+        split = getattr(self._data, self.query_split)
+        rows = embeddings.sample_rows(len(split), self.max_queries, self._seed)
+        labels = embeddings.columns(self._gallery_splits)["label"]
+        counts = np.bincount(labels[labels >= 0], minlength=1)
+        label = np.asarray(split.table["label"])[rows]
+        pairs = np.where((label >= 0) & (label < len(counts)), counts[label], 0).sum()
+        if pairs <= MOST_PAIRS:
+            return rows
+        most = max(int(len(rows) * (MOST_PAIRS / pairs)), 1)
+        return embeddings.sample_rows(len(split), most, self._seed)
 
     @functools.cached_property
     def _queries(self) -> dict[str, np.ndarray]:
@@ -107,7 +182,7 @@ class Evaluator(EvaluatorBase):
         return embeddings.take_rows(table, self._query_rows)
 
     def _more_columns(self) -> tuple[str, ...]:
-        return (self.cross,) if self.cross else ()
+        return (self._column,) if self._column else ()
 
     def _measure(self, embed: Embed) -> tuple[Metrics, Examples]:
         parts = [(split, np.arange(len(split))) for split in self._gallery_splits]
@@ -124,7 +199,7 @@ class Evaluator(EvaluatorBase):
             examples.append(of_search)
         names, first = self._figure_names(), f"recall@{min(self.k)}"
         metrics = summary.summarize_searches(searches, names)
-        for search in searches if self.cross else ():
+        for search in searches if self._column else ():
             recall = summary.summarize_searches([search], [first])[first]
             metrics[f"{search.name}/{first}"] = recall._replace(headline=False)
         left_out = sum(search.left_out for search in searches)
@@ -143,14 +218,18 @@ class Evaluator(EvaluatorBase):
 
     def _searches(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield the name of each search, its queries and its gallery rows."""
-        if not self.cross:
-            queries = np.arange(len(self._query_rows))
-            yield "", queries, np.arange(len(self._gallery["id"]))
+        yield from self._pairs(self._queries, self._gallery, self._column)
+
+    def _pairs(
+        self, queries: dict, gallery: dict, column: str
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        if not column:
+            yield "", np.arange(len(queries["id"])), np.arange(len(gallery["id"]))
             return
-        sources, targets = self._queries[self.cross], self._gallery[self.cross]
-        for a, b in itertools.permutations(np.unique(targets).tolist(), 2):
-            queries, rows = np.flatnonzero(sources == a), np.flatnonzero(targets == b)
-            yield f"{a}_to_{b}", queries, rows
+        sources, targets = queries[column], gallery[column]
+        for a, b in itertools.permutations(self._values(column), 2):
+            asked, rows = np.flatnonzero(sources == a), np.flatnonzero(targets == b)
+            yield f"{a}_to_{b}", asked, rows
 
     def _search(
         self,
@@ -200,9 +279,12 @@ class Evaluator(EvaluatorBase):
             (query, relevant.row),
             seed=self._seed,
         )
-        # Records of one label are not independent; unlabeled ones are.
-        label = query_table["label"]
-        groups = np.where(label >= 0, label, -1 - queries[kept])
+        # Records of one label are not independent, but where files are held out and all
+        # labels are seen; unlabeled ones are.
+        label, alone = query_table["label"], -1 - queries[kept]
+        if self._data.grouped_by != "filename":
+            alone = np.where(label >= 0, label, alone)
+        groups = alone
         left_out = len(queries) - len(kept)
         return summary.SearchResult(name, values, groups, left_out), examples
 

@@ -20,18 +20,21 @@ _CONTENT = ("image", "kspace", "phantom", "context", "target")
 
 
 class _Seen(NamedTuple):
-    """Records that were read: their rows, a hash of each, and what a record is."""
+    """Records that were read: rows, a hash of each, fields, and ranges of values."""
 
     rows: np.ndarray
     hashes: np.ndarray
     fields: dict[str, dict]
+    ranges: dict[str, dict]
 
 
 def describe(data: dataset.Data) -> dict[str, Any]:
     """Return facts on a dataset, JSON values.
 
     Returns:
-        `fields`, shape and dtype of each field of a record; `content_hash`, 16 digits
+        `fields`, shape and dtype of each field of a record; `ranges`, of what training
+        records show: dtype, records, min, max, shares `constant` and `not_finite`;
+        `content_hash`, 16 digits
         that change with ids, labels, codes and the records that were read, and
         `content_hash_of`, how many; `labeling` of each side: records, classes, shares
         of records with a label, with a code, and with another record of the side that
@@ -45,6 +48,7 @@ def describe(data: dataset.Data) -> dict[str, Any]:
         digest.update(sample.hashes.tobytes())
     return {
         "fields": train.fields,
+        "ranges": train.ranges,
         "content_hash": digest.hexdigest()[:16],
         "content_hash_of": len(train.rows) + len(validation.rows),
         "labeling": {
@@ -59,7 +63,7 @@ def describe(data: dataset.Data) -> dict[str, Any]:
 def _look(split: dataset.Split) -> _Seen:
     """Read some records, all the same ones whenever it is asked."""
     if not len(split):
-        return _Seen(np.zeros(0, np.int64), np.zeros(0, np.uint64), {})
+        return _Seen(np.zeros(0, np.int64), np.zeros(0, np.uint64), {}, {})
     first = {name: np.asarray(value) for name, value in split.source[0].items()}
     fields = {
         name: {"shape": list(value.shape), "dtype": str(value.dtype)}
@@ -71,14 +75,53 @@ def _look(split: dataset.Split) -> _Seen:
     rows = np.sort(np.random.default_rng(0).permutation(len(split))[:count])
     step = max(_CHUNK // size, 1)
     hashes = []
+    ranges = {name: ValueRange(str(first[name].dtype)) for name in shown}
     for start in range(0, count, step):
         read = split.read(rows[start : start + step])
+        for name in shown:
+            ranges[name].add(np.asarray(read[name]))
         for record in zip(*(read[name] for name in shown), strict=True):
             digest = hashlib.blake2b(digest_size=8)
             for value in record:
                 digest.update(np.ascontiguousarray(value).tobytes())
             hashes.append(int.from_bytes(digest.digest(), "little"))
-    return _Seen(rows, np.array(hashes, np.uint64), fields)
+    described = {name: values.describe() for name, values in ranges.items()}
+    return _Seen(rows, np.array(hashes, np.uint64), fields, described)
+
+
+class ValueRange:
+    """Range of the values of a field, over records added piece by piece."""
+
+    def __init__(self, dtype: str):
+        self._dtype, self._records, self._constant, self._not_finite = dtype, 0, 0, 0
+        self._least, self._most = np.inf, -np.inf
+
+    def add(self, values: np.ndarray) -> None:
+        """Count records [m, ...]; of complex values the magnitude."""
+        if values.dtype.kind not in "biufc":
+            return
+        flat = values.reshape(len(values), -1)
+        flat = np.abs(flat) if flat.dtype.kind == "c" else flat
+        finite = np.isfinite(flat).all(1)
+        self._records += len(flat)
+        self._not_finite += int((~finite).sum())
+        if not finite.any() or not flat.shape[1]:
+            return
+        least, most = flat[finite].min(1), flat[finite].max(1)
+        self._constant += int((least == most).sum()) if flat.shape[1] > 1 else 0
+        self._least = min(self._least, float(least.min()))
+        self._most = max(self._most, float(most.max()))
+
+    def describe(self) -> dict[str, Any]:
+        """Return dtype, number of records, least and greatest value, and shares."""
+        return {
+            "dtype": self._dtype,
+            "records": self._records,
+            "min": self._least,
+            "max": self._most,
+            "constant": self._constant / max(self._records, 1),
+            "not_finite": self._not_finite / max(self._records, 1),
+        }
 
 
 def _labeling(split: dataset.Split) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def filtered(table: pd.DataFrame, val_filter: str, records: str) -> np.ndarray:
             f"data.val_filter: the {records} have no column {column!r}; choices: "
             f"{', '.join(map(str, table.columns))}"
         )
-    text = table[column].astype(str)
+    text = table[column].astype(object).fillna("").astype(str)
     held_out = text.isin(values.split(",")).to_numpy()
     if held_out.all() or not held_out.any():
         raise DataError(

@@ -184,7 +184,7 @@ class Objective(ObjectiveBase):
         return fast_ap_lib.chance(2 * global_batch - 1, 1)
 
     def check_records(self, labels: np.ndarray) -> None:
-        """Raise ValueError if no record has a positive.
+        """Raise ValueError if no record has a positive, or all have the same.
 
         Args:
             labels: int `[n]` of the training records, negative for none.
@@ -193,12 +193,20 @@ class Objective(ObjectiveBase):
             return
         labeled = [label for label in labels.tolist() if label >= 0]
         counts = collections.Counter(labeled)
-        if not any(count > 1 for count in counts.values()):
-            raise ValueError(
-                f"got {len(labels)} training records of which {len(labeled)} have a "
-                "label, and none shares it with another: there are no positives to "
-                "rank first. Set data.label, or objective.relevance=views"
-            )
+        alone = not any(count > 1 for count in counts.values())
+        if len(counts) > 1 and not alone:
+            return
+        reason = (
+            "all of them the same: every record is a positive, and no ranking is wrong"
+            if len(counts) == 1 and not alone
+            else "and none shares it with another: there are no positives to rank first"
+        )
+        raise ValueError(
+            f"got {len(labels)} training records of which {len(labeled)} have a label, "
+            f"{reason}. Set data.label to a column whose values some records share and "
+            "others do not, with data.bins for a column of numbers, or "
+            "objective.relevance=views"
+        )
 
     def metric_facts(self) -> dict[str, MetricFacts]:
         """Return kind and direction of the metrics that `loss` returns, by tag."""

@@ -1,20 +1,25 @@
 """Text, JSON and event files that survive a kill.
 
 Everything is UTF-8. JSON is strict: what is not finite is written as the words `nan`,
-`inf` and `-inf`, which `decoded` turns back into floats.
+`inf` and `-inf`, which `decoded` turns back into floats. A line of JSON ends with the
+CRC-32 of what comes before it, so that a damaged line is told from a whole one.
 """
 
+import contextlib
 import json
 import math
 import os
+import re
 import time as time_lib
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 
 METRICS, FIGURES = "metrics.jsonl", "figures"
+EXAMPLES, THUMBNAILS = "examples.json", "thumbnails.npz"
 KINDS = ("train", "eval", "baseline", "resume", "alarm", "gate")
 
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -42,16 +47,58 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in a JSON file: {value!r}")
 
 
+def draft_of(path: Path) -> Path:
+    """Return the name under which this process writes a file before it moves it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file under its draft's name, then move it; a failure leaves no draft."""
+    draft = draft_of(path)
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path | str) -> None:
+    """Remove the drafts that killed processes left in a folder.
+
+    Only for the process that holds the lock of the workdir. The draft of a process
+    that is alive stays: a report may be written while a run trains.
+    """
+    for draft in Path(folder).glob(".*.tmp"):
+        match = re.fullmatch(r"\..+\.(\d+)\.tmp", draft.name)
+        if match and not is_alive(int(match[1])):
+            draft.unlink(missing_ok=True)
+
+
+def is_alive(pid: int | None) -> bool:
+    """Return whether a process of this machine is there."""
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Replace a file in one move; a reader or a kill never sees half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(draft, "w", encoding="utf-8", newline="\n") as file:
+    with (
+        replacing(path) as draft,
+        open(draft, "w", encoding="utf-8", newline="\n") as file,
+    ):
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(draft, path)
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -71,12 +118,82 @@ def read_json(path: Path | str, default: Any = None) -> Any:
         return default
 
 
-def as_line(value: Any) -> str:
-    """Return a value as one line of JSON."""
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+def as_line(value: Mapping[str, Any]) -> str:
+    """Return a mapping as one line of JSON, `crc` last."""
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    separator = ", " if value else ""
+    return f'{text[:-1]}{separator}"crc": "{_crc(text)}"}}'
 
 
-def append_line(path: Path | str, value: Any) -> None:
+def crc(value: Mapping[str, Any]) -> str:
+    """Return the CRC-32 of a mapping of plain values, whatever their order."""
+    return _crc(json.dumps(plain(value), sort_keys=True, allow_nan=False))
+
+
+def _crc(text: str) -> str:
+    return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"
+
+
+class Line(NamedTuple):
+    """A line of JSON: its value, None where it is no object, and whether it is whole.
+
+    A line that differs from what was written is not whole. A line without `crc` is
+    taken as whole: other programs write such lines.
+    """
+
+    value: dict | None
+    whole: bool
+
+
+def parse_line(line: bytes) -> Line:
+    """Return what `as_line` wrote, without `crc`."""
+    try:
+        text = line.decode("utf-8")
+        value = json.loads(text)
+    except ValueError:  # also UnicodeDecodeError: a cut within a character
+        return Line(None, False)
+    if not isinstance(value, dict):
+        return Line(None, False)
+    if "crc" not in value:
+        return Line(value, True)
+    written = value.pop("crc")
+    body, _, _ = text.rstrip().rpartition('"crc"')
+    return Line(value, written == _crc(body.rstrip(", ") + "}"))
+
+
+def drop_damaged_lines(path: Path | str) -> int:
+    """Rewrite a file of lines without those that are not whole; return their number.
+
+    Only for the process that holds the lock of the workdir. What the lines said is
+    measured again where that is possible. The file as it was stays in `broken/`.
+    """
+    path = Path(path)
+    lines = _raw_lines(path)
+    unfinished = bool(lines) and bool(lines.pop())  # a kill leaves one
+    kept = [line for line in lines if not line.strip() or parse_line(line).whole]
+    damaged = len(lines) - len(kept)
+    if damaged:
+        aside = path.parent / "broken" / f"{path.name}.{time_lib.time_ns()}"
+        aside.parent.mkdir(exist_ok=True)
+        aside.write_bytes(path.read_bytes())
+        logging.warning(
+            "%s: %d damaged lines are left out; the file as it was is %s",
+            path, damaged, aside,
+        )  # fmt: skip
+    if damaged or unfinished:
+        with replacing(path) as draft:
+            draft.write_bytes(b"".join(line + b"\n" for line in kept))
+    return damaged
+
+
+def _raw_lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+
+
+def append_line(path: Path | str, value: Mapping[str, Any]) -> None:
     """Append one JSON line; an unfinished last line stays a line of its own."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,18 +208,16 @@ def append_line(path: Path | str, value: Any) -> None:
 
 def read_lines(path: Path | str) -> Iterator[dict]:
     """Yield the JSON objects of a file of lines, passing over unfinished ones."""
-    try:
-        raw = Path(path).read_bytes()
-    except FileNotFoundError:
-        return
-    for index, line in enumerate(raw.split(b"\n")):
-        try:
-            value = json.loads(line) if line.strip() else None
-        except ValueError:  # also UnicodeDecodeError: a cut within a character
+    for index, raw in enumerate(_raw_lines(Path(path))):
+        if not raw.strip():
+            continue
+        line = parse_line(raw)
+        if line.value is None:
             logging.warning("%s: line %d is incomplete, left out", path, index + 1)
             continue
-        if isinstance(value, dict):
-            yield value
+        if not line.whole:
+            logging.warning("%s: line %d is not as it was written", path, index + 1)
+        yield line.value
 
 
 def decoded(value: Any) -> Any:
@@ -153,20 +268,11 @@ def append_event(
     return _decoded(plain(event))
 
 
-def read_events(workdir: Path | str) -> list[dict]:
-    """Return the events that hold, in order.
-
-    After a `resume` line at step k, earlier lines beyond step k describe work that was
-    lost and done again, so they are dropped; the `resume` line itself stays.
-    """
-    events: list[dict] = []
+def read_all_events(workdir: Path | str) -> Iterator[dict]:
+    """Yield the events of `metrics.jsonl`, also those that hold no more."""
     for event in read_lines(Path(workdir) / METRICS):
-        if event.get("kind") not in KINDS or not isinstance(event.get("step"), int):
-            continue
-        if event["kind"] == "resume":
-            events = [past for past in events if past["step"] <= event["step"]]
-        events.append(_decoded(event))
-    return events
+        if event.get("kind") in KINDS and isinstance(event.get("step"), int):
+            yield _decoded(event)
 
 
 def _decoded(event: dict) -> dict:

@@ -1,8 +1,7 @@
 """Numbers as people read them: three significant digits, and never `0.0000`."""
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 ABSENT = "–"
 
@@ -87,14 +86,3 @@ def duration(seconds: float | None) -> str:
 def plural(n: int, noun: str, many: str | None = None) -> str:
     """Return a counted noun: `1 alarm`, `2 alarms`."""
     return f"{count(n)} {noun if n == 1 else many or noun + 's'}"
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest choice, or an empty string."""
-    matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
-
-
-def hint(name: str, choices: Sequence[str]) -> str:
-    """Return `nearest`, or all choices where none is near."""
-    return nearest(name, choices) or f"; choices: {', '.join(choices)}"

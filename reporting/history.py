@@ -34,7 +34,7 @@ class Facts(NamedTuple):
 
 
 def facts_of(value: Any) -> Facts | None:
-    """Return the facts that a metric carries, or None where it carries none."""
+    """Return the facts that a metric carries, or None."""
     if not isinstance(value, Mapping) or "kind" not in value:
         return None
     return Facts(
@@ -64,12 +64,21 @@ class Fold(Protocol):
 AnyFold = TypeVar("AnyFold", bound=Fold)
 
 
+def survives(past: Mapping[str, Any], resume: Mapping[str, Any]) -> bool:
+    """Return whether an event still holds after a `resume` that came later.
+
+    Events beyond its step describe lost work. A start from step 0 (`why` "start") keeps
+    baselines alone, and no start keeps those that were `measured_on` something else.
+    """
+    if past["kind"] == "baseline":
+        return resume.get("measured_on") in (None, past.get("measured_on"))
+    return past["step"] <= resume["step"] and resume.get("why") != "start"
+
+
 class History:
     """A run's events, indexed by tag and kind while they are appended.
 
-    To append an event costs as much as it has metrics. Every question that a log point
-    asks (`latest`, `points` of a window, `last`, `fold`, `progress`) costs the same
-    after 100 events and after 100,000.
+    What a log point appends and asks costs the same after 100,000 events as after 100.
 
     Args:
         events: Events in order.
@@ -99,14 +108,10 @@ class History:
         self._metrics: dict[str, Metric] | None = None
 
     def append(self, event: Event) -> None:
-        """Append an event; a resume drops what lies beyond its step.
-
-        After a resume at step k, earlier events beyond step k describe work that was
-        lost and is done again; the resume itself stays.
-        """
+        """Append an event; a resume drops what no longer holds (`survives`)."""
         kind, step = event["kind"], event["step"]
-        if kind == "resume" and step < self._furthest[0]:
-            kept = [past for past in self.events if past["step"] <= step]
+        if kind == "resume":
+            kept = [past for past in self.events if survives(past, event)]
             self._clear()
             for past in kept:
                 self.append(past)
@@ -184,32 +189,26 @@ class History:
             last: Where given, no more than so many, the latest.
         """
         events = self._by_tag.get((kind, tag), [])
-        if last is not None:
-            events = events[-last:] if last else []
-        return list(_measurements(events, tag))
+        start = 0 if last is None else max(len(events) - last, 0)
+        return list(_measurements(events[start:], tag))
 
     def first(self, tag: str, kind: str | None = None) -> Measurement | None:
         """Return the first measurement of a tag that has a value, or None."""
         events = self._by_tag.get((kind, tag), [])
-        return next(
-            (point for point in _measurements(events, tag) if is_number(point.value)),
-            None,
-        )
+        points = _measurements(events, tag)
+        return next((point for point in points if is_number(point.value)), None)
 
     def series(
         self, tag: str, kind: str | None = None, last: int | None = None
     ) -> pd.DataFrame:
         """Return `points` as a table: columns step, epoch and `PARTS`, a row each."""
-        columns = ["step", "epoch", *PARTS]
-        rows = self.points(tag, kind, last)
-        return pd.DataFrame(rows, columns=pd.Index(columns), dtype=float)
+        columns = pd.Index(["step", "epoch", *PARTS])
+        return pd.DataFrame(self.points(tag, kind, last), columns=columns, dtype=float)
 
     def first_at(self, tag: str, epoch: float) -> float | None:
         """Return the epoch of the first measurement at or after an epoch, or None."""
-        events = self._by_tag.get((None, tag), [])
-        where = bisect.bisect_left(
-            events, epoch - EPOCH_TOLERANCE, key=lambda event: event["epoch"]
-        )
+        events, epoch = self._by_tag.get((None, tag), []), epoch - EPOCH_TOLERANCE
+        where = bisect.bisect_left(events, epoch, key=lambda event: event["epoch"])
         return events[where]["epoch"] if where < len(events) else None
 
     def until(self, tag: str, epoch: float, last: int) -> list[Measurement]:

@@ -26,10 +26,10 @@ def write(folder: Path | str) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such directory.
+        FormatError: It holds no run; nothing is written.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
+    run_dir.check_run(folder)
     run = RunDir(folder)
     report = content.assemble(run)
     exports.write(folder, run.history)

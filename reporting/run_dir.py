@@ -1,22 +1,18 @@
 """The files of a workdir: their names, how they are written, how they are read."""
 
+import json
 import os
 import socket
 import time as clock
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from absl import logging
 
 from reporting import files
 from reporting.files import (
     append_event,
     append_line,
     decoded,
-    read_events,
     read_json,
     read_lines,
     write_json,
@@ -25,7 +21,9 @@ from reporting.history import Event, Facts, History, facts_of
 
 # What else writes and reads a workdir, so that one import is enough.
 METRICS, FIGURES, KINDS = files.METRICS, files.FIGURES, files.KINDS
-plain = files.plain
+plain, remove_drafts = files.plain, files.remove_drafts
+drop_damaged_lines = files.drop_damaged_lines
+EXAMPLES, THUMBNAILS = files.EXAMPLES, files.THUMBNAILS
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -35,8 +33,6 @@ METRIC_FACTS = "metric_facts.json"
 RESUMES = "resumes.jsonl"
 REFUSALS = "refusals.jsonl"
 HEARTBEAT = "heartbeat.json"
-EXAMPLES = "examples.json"
-THUMBNAILS = "thumbnails.npz"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.json"
 CURVES = "curves.csv"
@@ -52,7 +48,7 @@ FINAL_STATES = (
 
 
 class FormatError(ValueError):
-    """A workdir that another version of this code has written."""
+    """A folder that is no workdir, or one that another version of this code wrote."""
 
 
 class RunDir:
@@ -71,7 +67,7 @@ class RunDir:
     def history(self) -> History:
         """The run's events; read from the file once, then kept by `append_event`."""
         if self._history is None:
-            self._history = History(read_events(self.path), self.metric_facts)
+            self._history = History(files.read_all_events(self.path), self.metric_facts)
         return self._history
 
     def append_event(
@@ -165,6 +161,16 @@ class RunDir:
         return stamped[1]
 
 
+def read_events(workdir: Path | str) -> list[Event]:
+    """Return the events that hold, in order."""
+    return History(files.read_all_events(workdir)).events
+
+
+def read_queries(workdir: Path | str) -> list[dict]:
+    """Return the example queries with their neighbors, without images."""
+    return read_json(Path(workdir) / EXAMPLES, []) or []
+
+
 def write_metric_facts(
     workdir: Path | str, facts: Mapping[str, Mapping[str, Any]]
 ) -> None:
@@ -186,6 +192,11 @@ def read_resumes(workdir: Path | str) -> list[dict]:
     `learning_rate_before` and `learning_rate_after`, `unreadable_checkpoints`.
     """
     return [decoded(line) for line in read_lines(Path(workdir) / RESUMES)]
+
+
+def append_resume(workdir: Path | str, segment: Mapping[str, Any]) -> None:
+    """Append a start or resume to `resumes.jsonl`."""
+    append_line(Path(workdir) / RESUMES, segment)
 
 
 def append_refusal(workdir: Path | str, faults: list[str]) -> None:
@@ -217,7 +228,21 @@ def write_heartbeat(workdir: Path | str, state: str, **fields: Any) -> None:
         "state": state,
         **fields,
     }
-    write_json(Path(workdir) / HEARTBEAT, beat)
+    path = Path(workdir) / HEARTBEAT
+    try:
+        write_json(path, beat)
+    except OSError:
+        if not path.is_file():
+            raise
+        _overwrite(path, beat)
+
+
+def _overwrite(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON into the blocks that a file has: a full disk has no other room."""
+    text = json.dumps(plain(value), allow_nan=False) + "\n"
+    with open(path, "r+b") as file:
+        file.write(text.encode("utf-8"))
+        file.truncate()
 
 
 def read_heartbeat(workdir: Path | str) -> dict | None:
@@ -234,11 +259,21 @@ def write_config(workdir: Path | str, described: Mapping[str, Any]) -> None:
 def read_config(workdir: Path | str) -> dict:
     """Return `config.json`: `config`, `recipe`, `difference` {name: [default, here]}.
 
+    Returns:
+        Its content; {} where the file is missing or damaged.
+
     Raises:
-        FormatError: The workdir is of another format.
+        FormatError: The file is not of a run, or of a workdir of another format.
     """
     described = read_json(Path(workdir) / CONFIG, {}) or {}
-    if described and described.get("format") != FORMAT:
+    if not described:
+        return {}
+    if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
+        raise FormatError(
+            f"got {workdir}, whose {CONFIG} is not of a run ({_content(described)}); "
+            "expected the --workdir of a run"
+        )
+    if described.get("format") != FORMAT:
         raise FormatError(
             f"got {workdir}, a workdir of format {described.get('format', 1)}; "
             f"expected {FORMAT}; start a new one with --workdir"
@@ -246,58 +281,60 @@ def read_config(workdir: Path | str) -> dict:
     return described
 
 
+def _content(described: Any) -> str:
+    """Return what a file of JSON that is no run's seems to be."""
+    if not isinstance(described, dict):
+        return f"it holds a {type(described).__name__}"
+    if "model_type" in described or "architectures" in described:
+        return f"it describes a model of transformers, {described.get('model_type')!r}"
+    names = ", ".join(map(str, list(described)[:5]))
+    return f"it has {names}"
+
+
+def check_run(workdir: Path | str) -> None:
+    """Refuse a folder in which no run was ever started, nor refused.
+
+    Raises:
+        FileNotFoundError: There is no such directory.
+        FormatError: It holds no run.
+    """
+    folder = Path(workdir)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
+    traces = (METRICS, RESUMES, REFUSALS, HEARTBEAT, CHECKPOINTS)
+    if read_config(folder) or any((folder / name).exists() for name in traces):
+        return
+    # An empty folder is a new workdir, and a damaged config that of a run.
+    if any(folder.iterdir()) and not (folder / CONFIG).is_file():
+        runs = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+        inside = f"; there are runs inside it: {', '.join(runs)}" if runs else ""
+        raise FormatError(
+            f"got {folder}, which holds no run; expected the --workdir of one{inside}"
+        )
+
+
 def read_data(workdir: Path | str) -> dict:
     """Return `data.json`: facts of the dataset."""
     return read_json(Path(workdir) / DATA, {}) or {}
 
 
-def read_audit(workdir: Path | str) -> dict:
+def write_audit(workdir: Path | str, audit: Mapping[str, Any]) -> None:
+    """Write `label_audit.json` with a checksum: a run takes a loss's bound from it."""
+    write_json(Path(workdir) / AUDIT, dict(audit) | {"crc": files.crc(audit)})
+
+
+def read_audit(workdir: Path | str) -> dict[str, Any]:
     """Return `label_audit.json`: what labels can teach; {} without labels."""
-    return read_json(Path(workdir) / AUDIT, {}) or {}
+    audit = read_json(Path(workdir) / AUDIT, {}) or {}
+    if not isinstance(audit, dict):
+        return {}
+    crc = audit.pop("crc", None)
+    return audit if crc in (None, files.crc(audit)) else {}
 
 
 def read_environment(workdir: Path | str) -> dict:
     """Return `environment.json`: versions and devices."""
     return read_json(Path(workdir) / ENVIRONMENT, {}) or {}
-
-
-def write_examples(
-    workdir: Path | str, queries: list[dict], images: Mapping[int, np.ndarray]
-) -> None:
-    """Write `examples.json` and `thumbnails.npz`.
-
-    Args:
-        workdir: The run's directory.
-        queries: What an evaluator's `examples` returns.
-        images: Uint8 [s, s, 3] by record id, for every id that the queries name.
-    """
-    folder = Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{THUMBNAILS}.{os.getpid()}.tmp"
-    with open(draft, "wb") as file:
-        arrays: dict[str, Any] = {str(int(k)): v for k, v in images.items()}
-        np.savez_compressed(file, **arrays)
-    os.replace(draft, folder / THUMBNAILS)
-    write_json(folder / EXAMPLES, queries)
-
-
-def read_queries(workdir: Path | str) -> list[dict]:
-    """Return the example queries with their neighbors, without images."""
-    return read_json(Path(workdir) / EXAMPLES, []) or []
-
-
-def read_examples(workdir: Path | str) -> tuple[list[dict], dict[int, np.ndarray]]:
-    """Return queries with their neighbors, and images uint8 [s, s, 3] by record id."""
-    queries = read_queries(workdir)
-    try:
-        with np.load(Path(workdir) / THUMBNAILS, allow_pickle=False) as archive:
-            images = {int(key): archive[key] for key in archive.files}
-    except FileNotFoundError:
-        images = {}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        logging.warning("%s cannot be read: %s", THUMBNAILS, error)
-        images = {}
-    return queries, images
 
 
 def checkpoint_steps(workdir: Path | str) -> list[int]:

@@ -1,6 +1,5 @@
 """Is a run alive, where is it, and when will it end: read from its workdir alone."""
 
-import os
 import socket
 import time as clock
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from reporting import budget, headlines, run_dir, timeline
 from reporting.alarms.common import check as alarm_check
+from reporting.files import is_alive
 from reporting.formatting import ABSENT, count, duration, measured, number
 from reporting.gates import judgment
 from reporting.history import History, is_finite
@@ -33,10 +33,11 @@ def liveness(beat: Mapping | None, now: float | None = None) -> str:
         return "absent"
     if beat.get("state") in run_dir.FINAL_STATES:
         return "ended"
-    age = (clock.time() if now is None else now) - (beat.get("time") or 0.0)
+    # The clock of another machine may be ahead of this one.
+    age = abs((clock.time() if now is None else now) - (beat.get("time") or 0.0))
     if beat.get("host") != socket.gethostname():
         return "alive" if age <= SILENT_AFTER else "stale"
-    if not _exists(beat.get("pid")):
+    if not is_alive(beat.get("pid")):
         return "stale"
     return "alive" if age <= SILENT_AFTER else "silent"
 
@@ -52,8 +53,7 @@ def describe(folder: Path | str, now: float | None = None) -> dict:
         FileNotFoundError: If there is no such directory.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
+    run_dir.check_run(folder)
     now = clock.time() if now is None else now
     run = RunDir(folder)
     beat, history = run.heartbeat, run.history
@@ -130,7 +130,10 @@ def render(state: Mapping) -> str:
 
 def _life(state: Mapping) -> str:
     who = f"process {state['pid']} on {state['host']}"
-    ago = f"last heartbeat {duration(state['heartbeat_age'])} ago"
+    age = state["heartbeat_age"] or 0.0
+    ago = f"last heartbeat {duration(abs(age))} ago"
+    if age < 0:
+        ago = f"last heartbeat {duration(-age)} ahead of this machine's clock"
     return {
         "absent": "no heartbeat: nothing has been started in this workdir",
         "ended": f"ended: {state['state']}, {ago}",
@@ -200,15 +203,3 @@ def _gate(state: Mapping) -> str:
             f"{count(trend['points'])} would be at {number(trend['value'])} (a guess)"
         )
     return text
-
-
-def _exists(pid: int | None) -> bool:
-    if not pid:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -24,6 +24,7 @@ ALLOWED = {
     "input_pipeline": {
         "numpy", "jax", "grain", "tensorflow_datasets", "array_record", "PIL", "pandas",
         "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage", "annotated_types",
+        "tifffile", "pydicom", "av",
     },
     "evaluators": {"numpy", "jax", "skimage", "annotated_types", "losses"},
     "reporting": {

@@ -49,8 +49,13 @@ def faults_of(recipe, name, text):
 
 def without_network(config):
     """Stand in for `Experiment.from_config` where the network has nothing to say."""
-    method = types.SimpleNamespace(init=lambda rng, batch: None)
-    return types.SimpleNamespace(objective=lambda *_, **__: method, example_batch=dict)
+    method = types.SimpleNamespace(init=lambda rng, batch: ({}, {}))
+    patterns = {"no_decay": (), "constant": ()}
+    return types.SimpleNamespace(
+        config=types.SimpleNamespace(optimizer=patterns),
+        objective=lambda *_, **__: method,
+        example_batch=dict,
+    )
 
 
 def rules_of(annotation):
@@ -72,10 +77,6 @@ def is_number(annotation):
         return False
     arguments = [a for a in typing.get_args(annotation) if a is not Ellipsis]
     return annotation in (int, float) or any(map(is_number, arguments))
-
-
-def has_range(annotation):
-    return any(isinstance(rule, at.Ge | at.Gt) for rule in rules_of(annotation))
 
 
 def is_tuple(annotation):
@@ -131,14 +132,36 @@ def test_every_leaf_refuses_wrong_values_by_name(recipe):
     print(recipe.stem, dict(counts))
 
 
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_every_number_has_a_range(recipe):
+def test_all_numbers_not_finite_are_named_in_one_list(recipe, value):
+    texts = {
+        name: f"({value},)" if is_tuple(field.annotation) else value
+        for name, field in leaves(recipe)
+        if is_number(field.annotation) and not name.startswith("gates.")
+    }
+    loaded = config_lib.load_recipe(str(recipe), texts)
+    faults = validation.find_faults(loaded, 1, without_network)
+    assert len(texts) > 40
+    assert [
+        name
+        for name in texts
+        if not any(f"config.{name}:" in fault for fault in faults)
+    ] == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_number_is_bounded_below_and_above(recipe):
+    bounds = [(at.Ge, at.Gt), (at.Le, at.Lt)]
     unbounded = [
         name
         for name, field in leaves(recipe)
         if not name.startswith("gates.")
         and is_number(field.annotation)
-        and not has_range(field.annotation)
+        and not all(
+            any(isinstance(rule, bound) for rule in rules_of(field.annotation))
+            for bound in bounds
+        )
     ]
     assert unbounded == []
 

@@ -38,6 +38,13 @@ def test_configs_given_twice_are_stages_in_order():
         (["--config=a.py", "--workdir=w", "--extend=more"], "rescale"),
         (["search", "--workdir=w"], "--query"),
         (["serach", "--workdir=w"], "did you mean 'search'"),
+        (["search", "--workdir=w", "--query=q", "--top=-1"], "expected a number from"),
+        (["search", "--workdir=w", "--query=q", "--top=0"], "expected a number from 1"),
+        (["search", "--workdir=w", "--query=q", "--top=²"], "expected a number from 1"),
+        (["search", "--workdir=w", "--query=q", "--checkpoint=²"], "latest, best, a"),
+        (["preview", "--config=a.py", "--output=o", "--count=0"], "number from 1"),
+        (["status", "--workdir=gs://bucket/run"], "a path on this machine"),
+        (["--config=a.py", "--workdir=w", "--config.data.path=s3://b/x"], "s3://b/x"),
     ],
 )
 def test_wrong_arguments_exit_with_2_and_say_what_is_right(argv, told, capsys):

@@ -5,7 +5,6 @@ the figures that were reported. Healthy runs of all recipes stand beside them.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -23,30 +22,14 @@ from evaluators.metrics import intervals
 from input_pipeline import data_checks
 from input_pipeline.datasets import topics
 from losses import fast_ap
-from reporting import report
+from reporting import examples as example_files
 from reporting import run_dir as files
-from reporting.alarms.common import check as alarm_check
 from reporting.figures import run_figures
-from tests.reporting import fake
+from tests.reporting.replay import read, replay, score, told
 from tests.train_lib import tiny_run
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECORDED = pathlib.Path(__file__).parent / "recorded"
-# The alarms that the sixteen faults raise: none of them may accuse a healthy run.
-ACCUSED = (
-    "weak_labels", "label_ceiling", "near_chance", "schedule_horizon", "lr_jump",
-    "few_candidates", "not_above_baseline", "leaking_split", "reversed_pairs",
-    "below_chance",
-    "no_positives", "self_match", "duplicate_records", "ssim_at_chance", "zero_recall",
-    "few_queries", "saturated", "gate_changed", "input_bound",
-)  # fmt: skip
-# What says how a run went and not what it learned: no network knows nothing of it.
-DESCRIBING = (
-    "/lr", "/grad_norm", "/ema_momentum", "/examples_per_sec", "/input_wait",
-    "/candidates", "/positives", "/queries_with_positive", "/has_next", "/dropped",
-    "/replaced", "/zeroed", "/acceleration_1", "/acceleration_2", "/left_out",
-    "/error_left_out",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,48 +41,6 @@ def _tiny(tmp_path_factory):
         patch.setattr(main, "_prepare_jax", lambda: None)
         patch.setattr(run_figures, "write", lambda folder, events: {})
         yield
-
-
-def told(folder):
-    """Alarms by name, from report.json."""
-    return {alarm["name"]: alarm for alarm in read(folder)["alarms"]}
-
-
-def read(folder):
-    return json.loads((folder / "report.json").read_text("utf-8"))
-
-
-def replay(folder, *, train=(), evaluations=(), baselines=(), data=None):
-    """A workdir with figures as they were reported, and its report; alarms by name."""
-    for name, baseline in dict(baselines).items():
-        files.append_event(
-            folder,
-            "baseline",
-            step=0,
-            epoch=0,
-            metrics=fake.typed(baseline),
-            time=0.0,
-            **fake.shown(name),
-        )
-    for i, values in enumerate(train, 1):
-        files.append_event(
-            folder, "train", step=i, epoch=i / 10, metrics=values, time=float(i)
-        )
-    for i, values in enumerate(evaluations, 1):
-        last = {"final": True} if i == len(evaluations) else {}
-        step = i * max(len(train) // max(len(evaluations), 1), 1)
-        files.append_event(
-            folder, "eval", step=step, epoch=step / 10, metrics=fake.typed(values),
-            time=99.0 + i, **last,
-        )  # fmt: skip
-    if data is not None:
-        files.write_json(folder / files.DATA, data)
-    report.write(folder)
-    return told(folder)
-
-
-def score(value, n, chance=0.0, low=None, high=None):
-    return {"value": value, "n": n, "chance": chance, "low": low, "high": high}
 
 
 def in_two_classes(data):
@@ -383,7 +324,7 @@ def test_11_a_query_that_finds_itself(tmp_path):
     near = [{"id": 0, "score": 1.0}, {"id": 23, "score": 0.838}]
     picture = np.zeros((4, 4, 3), np.uint8)
     query = {"query": 0, "name": "frame 0", "neighbors": near}
-    files.write_examples(tmp_path, [query], {0: picture, 23: picture})
+    example_files.write(tmp_path, [query], {0: picture, 23: picture})
     found = replay(tmp_path, evaluations=[{"eval/frames/ssim@1": 0.9518}])
     assert "found themselves (frame 0)" in found["self_match"]["seen"]
 
@@ -408,33 +349,3 @@ def test_14_a_perfect_score_that_pixels_have_too(tmp_path):
     assert (
         "100 % from the first evaluation on, and without training: raw pixels" in seen
     )
-
-
-@pytest.mark.parametrize("run", sorted(p.name for p in RECORDED.iterdir()))
-def test_a_healthy_run_is_accused_of_nothing(run):
-    """At no moment of it; histories of the five recipes as they ran."""
-    folder = RECORDED / run
-    events = [e for e in files.read_events(folder) if e["kind"] != "alarm"]
-    given = alarm_check.context(files.RunDir(folder))
-    assert len(events) > 20
-    for i, event in enumerate(events):
-        if event["kind"] not in ("train", "eval"):
-            continue
-        at_the_end = {} if event.get("final") else {"examples": ()}
-        found = alarm_check.check(events[: i + 1], **given | at_the_end)
-        accused = [a["message"] for a in found if a["name"] in ACCUSED]
-        assert not accused, f"step {event['step']}: {accused}"
-
-
-@pytest.mark.parametrize("run", sorted(p.name for p in RECORDED.iterdir()))
-def test_what_is_learnt_has_the_value_of_what_knows_nothing(run):
-    measured = files.RunDir(RECORDED / run).history.metrics()
-    assert measured["eval/loss/held_out"]["n"] > 0
-    for tag, metric in measured.items():
-        plain = tag.endswith("_chance") or tag.endswith(DESCRIBING)
-        assert (metric["chance"] is None) == plain, tag
-
-
-def test_all_recipes_are_among_the_healthy_runs():
-    recipes = {path.stem for path in (ROOT / "configs").glob("*_*.py")}
-    assert {path.name for path in RECORDED.iterdir()} == recipes

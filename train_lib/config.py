@@ -11,14 +11,20 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 import field_types
-from field_types import Config
-from reporting.formatting import nearest
+from field_types import Config, nearest
 from reporting.gates.judgment import DEFAULTS as GATE_DEFAULTS
 from train_lib import parts
+from train_lib.config_fields import difference, flatten
 from train_lib.errors import InputError
 
 # Sections whose `name` decides which fields there are.
 NAMED = ("model", "objective", "data", "transform", "optimizer", "schedule")
+
+
+__all__ = [
+    "ConfigError", "Recipe", "declared", "difference", "field_of", "fill_defaults",
+    "flatten", "load_recipe",
+]  # fmt: skip
 
 
 class ConfigError(InputError):
@@ -87,6 +93,8 @@ def load_recipe(source: str, overrides: dict[str, str]) -> Recipe:
         for name, text in overrides.items()
         if not _is_choice(name) and (fault := _override(config, name, text))
     ]
+    if "train.epochs" in overrides and "train.least_steps" not in overrides:
+        config.train.least_steps = 0  # a length that is asked for is meant
     for filled in configs:
         filled.lock()
     return Recipe(config, default, variant, source, faults)
@@ -283,24 +291,3 @@ def declared(config: Config) -> Iterator[tuple[str, dict[str, parts.Field]]]:
             yield section, parts.section_fields(section, values)
         except ValueError:
             continue
-
-
-def flatten(config: Config | dict, prefix: str = "") -> dict[str, Any]:
-    """Return dotted names and values of all fields."""
-    flat = {}
-    for key, value in config.items():
-        name = f"{prefix}.{key}" if prefix else key
-        if isinstance(value, (ConfigDict, dict)) and len(value):
-            flat |= flatten(value, name)
-        else:
-            flat[name] = value
-    return flat
-
-
-def difference(config: Config, default: Config) -> dict[str, list]:
-    """Return the fields in which two configs differ: name -> [default, here]."""
-    here, there = flatten(config), flatten(default)
-    names = sorted(here.keys() | there.keys())
-    return {
-        n: [there.get(n), here.get(n)] for n in names if here.get(n) != there.get(n)
-    }

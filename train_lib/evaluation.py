@@ -16,11 +16,14 @@ from field_types import Config
 from input_pipeline import loader
 from input_pipeline.dataset import Split
 from objectives.common.objective import Objective, Tree
-from reporting import run_dir as files
+from reporting import examples as example_files
 from train_lib import parallel
 from train_lib.experiment import Experiment
+from train_lib.train_step import Augment
 
 BindEmbed: TypeAlias = Callable[[Tree, Tree], Embed]
+# `(view, changes) -> (rng, batch) -> batch` with the network's input as `image`.
+Select: TypeAlias = Callable[[str | None, Mapping[str, Any]], Augment]
 # Columns that no view and no network looks at.
 UNSEEN = ("label", "codes", "code_weights")
 # Queries are drawn with a key of their own, so that every evaluation sees the same.
@@ -31,13 +34,13 @@ class NetworkInput:
     """Function from batches to network input, compiled once a view and its changes.
 
     Args:
-        select: `(view, changes) -> (rng, batch) -> batch` with the network's input as
-            `image`; view None for records as they are.
+        select: Function of a view and changes of its fields; view None for records as
+            they are.
         mesh: Devices.
         seed: Of what is random in the views; the same for every evaluation.
     """
 
-    def __init__(self, select: Callable, mesh: Mesh, seed: int):
+    def __init__(self, select: Select, mesh: Mesh, seed: int):
         self.mesh, self._select, self._compiled = mesh, select, {}
         self._key = jax.random.fold_in(jax.random.PRNGKey(seed), QUERY_KEY)
 
@@ -55,7 +58,7 @@ class NetworkInput:
 def network_input(experiment: Experiment, mesh: Mesh) -> NetworkInput:
     """Return the function from batches to what the network sees of them."""
 
-    def select(view: str | None, changes: Mapping[str, Any]) -> Callable:
+    def select(view: str | None, changes: Mapping[str, Any]) -> Augment:
         changed = experiment.transform.changed(view, **changes)
         if view is None:
             return lambda rng, batch: changed.center(batch)
@@ -184,7 +187,7 @@ def write_examples(
         example["name"] = names.get(example["query"], "")
         for neighbor in example["neighbors"]:
             neighbor["name"] = names.get(neighbor["id"], "")
-    files.write_examples(workdir, examples, shown)
+    example_files.write(workdir, examples, shown)
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:

@@ -245,21 +245,6 @@ class Experiment:
         """Names of the baselines that suit the transform."""
         return baseline_names(self.transform)
 
-    def evaluators(self, data: Data) -> dict[str, EvaluatorBase]:
-        """Return the evaluators by the name of their set.
-
-        Raises:
-            InputError: The data lacks what a set needs.
-        """
-        evaluators = {}
-        for name in self.config.evaluate.sets:
-            context = EvaluatorContext(data, f"eval/{name}", self.config.seed)
-            try:
-                evaluators[name] = make_evaluator(self.config, name, context)
-            except ValueError as error:
-                raise InputError(f"config.evaluate.sets.{name}: {error}") from None
-        return evaluators
-
     def metric_facts(self) -> dict[str, Mapping[str, object]]:
         """Return kind and direction of what the loop and the method log, by tag."""
         objective = self.objective_class(**fields(self.config.objective))

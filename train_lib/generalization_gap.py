@@ -67,7 +67,7 @@ def held_out_loss(
 
 
 def make(
-    measure: Callable,
+    measure: train_step.Measure,
     mesh: Mesh,
     sides: tuple[Split, Split],
     read: Callable[[Split, int], Any],

@@ -4,38 +4,22 @@ import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
+from absl import logging
 
-from evaluators.baselines.common.baseline import Images
 from evaluators.metrics import ties
 from evaluators.search import exact as exact_search
 from input_pipeline import dataset as records
 from reporting.figures import result_sheet
 from reporting.page import search_table
 from train_lib import evaluation, parallel, restoration
+from train_lib import gallery as gallery_files
+from train_lib.checkpoints import checksum
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
+from train_lib.gallery import Network, kept_in, own_splits
 
 LISTED = 20  # files named that were left out
 OWN = "id:"  # of a query that is a record of the run
-
-
-class Network(NamedTuple):
-    """A trained network with what it was trained on.
-
-    Attributes:
-        experiment: Parts of its run.
-        workdir: Workdir of its run.
-        step: Step of the checkpoint.
-        embed: `(split, rows, view=None, **changes) -> [m, d]`.
-        images: The same records, for display.
-    """
-
-    experiment: Experiment
-    workdir: pathlib.Path
-    step: int
-    embed: evaluation.Embed
-    images: Images
 
 
 def restore(
@@ -58,37 +42,13 @@ def restore(
     variables = parallel.put_state((found.state.params, found.state.extra), mesh)
     images = evaluation.make_images(experiment, network_input)
     folder = pathlib.Path(workdir)
-    return Network(experiment, folder, found.step, bind(*variables), images)
+    weights = checksum((found.state.params, found.state.extra))
+    return Network(experiment, folder, found.step, bind(*variables), images, weights)
 
 
-def _write(network: Network, splits: list, folder: pathlib.Path, view: str = "") -> int:
-    """Write `embeddings.npy` and `records.parquet`; return the number of rows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    z = []
-    for split in splits:
-        part = network.embed(split, np.arange(len(split)), view or None)
-        if part is None:
-            raise InputError(f"got view {view!r}, which this network does not embed")
-        z.append(part)
-    np.save(folder / "embeddings.npy", np.concatenate(z))
-    frame = pd.concat([_frame(split) for split in splits], ignore_index=True)
-    frame.attrs = {"workdir": str(network.workdir), "checkpoint": network.step}
-    frame.to_parquet(folder / "records.parquet")
-    return len(frame)
-
-
-def _frame(split: records.Split) -> pd.DataFrame:
-    columns = {k: list(v) for k, v in split.table.items() if k != "code_weights"}
-    columns["codes"] = [
-        [split.code_names[c] for c in codes if c >= 0] for codes in split.table["codes"]
-    ]
-    columns["label_name"] = [
-        split.label_names[i] if i >= 0 else "" for i in split.table["label"]
-    ]
-    return pd.DataFrame(columns)
-
-
-def embed_folder(network: Network, source: str, output: str, view: str = "") -> str:
+def embed_folder(
+    network: Network, source: str, output: str, view: str = "", overwrite: bool = False
+) -> str:
     """Embed every record under a directory; return a sentence on what was written.
 
     Args:
@@ -96,15 +56,21 @@ def embed_folder(network: Network, source: str, output: str, view: str = "") -> 
         source: Directory, or one file.
         output: Directory to write.
         view: Training view in which records are seen, "" as they are.
+        overwrite: Whether files there that `embed` did not write are replaced.
+
+    Raises:
+        InputError: There are such files.
     """
-    split, facts = network.experiment.read_records(source)
     folder = pathlib.Path(output)
-    written = _write(network, [split], folder, view)
+    if not overwrite:
+        gallery_files.check_own(folder)
+    split, facts = network.experiment.read_records(source)
+    written = gallery_files.write(network, [split], folder, view)
     rejected = facts.get("rejected", [])
     named = "".join(f"\n  {name}: {why}" for name, why in rejected[:LISTED])
     return (
         f"{written} records embedded with checkpoint {network.step} into "
-        f"{folder / 'embeddings.npy'} and {folder / 'records.parquet'}; "
+        f"{folder / gallery_files.EMBEDDINGS} and {folder / gallery_files.RECORDS}; "
         f"{facts.get('rejected_total', 0)} files left out{named}"
     )
 
@@ -122,9 +88,18 @@ class Neighbors(NamedTuple):
 
 
 def search(
-    network: Network, query: str, *, top: int, gallery: str, as_json: bool
+    network: Network,
+    query: str,
+    *,
+    top: int,
+    gallery: str,
+    as_json: bool,
+    output: str = "",
 ) -> str:
     """Return the records most like a query as text; write an image of them.
+
+    The workdir stays as it is. Where images are missing or cannot be written, the
+    answer says so.
 
     Args:
         network: Network that embeds the query.
@@ -132,8 +107,9 @@ def search(
             the run, which does not find itself.
         top: Number of records.
         gallery: Directory that `embed_folder` wrote, or "" for the run's own records,
-            which are embedded once a checkpoint and kept in the workdir.
+            which are embedded once a checkpoint and kept in the cache.
         as_json: Return JSON rather than a table.
+        output: Directory for the image; "" for a folder of the run in the cache.
     """
     own = query.startswith(OWN)
     if own:
@@ -144,11 +120,18 @@ def search(
     asked = records_of_query.take(middle)
     neighbors = find_neighbors(network, asked, top, gallery, exclude_itself=own)
     name = query.replace(":", "_") if own else pathlib.Path(query).stem
-    path = _draw_results(network, asked, neighbors.results, gallery, name)
+    folder = pathlib.Path(output) if output else kept_in(network) / "search"
+    try:
+        drawn = str(
+            _draw_results(network, asked, neighbors.results, gallery, folder / name)
+        )
+    except (OSError, ValueError) as error:
+        drawn = f"No image of them was written: {error}"
+        logging.warning("%s", drawn)
     shown = {"query": query, "tied": neighbors.tied}
     if as_json:
         return search_table.as_json(neighbors.results, **shown)
-    return f"{search_table.table(neighbors.results, **shown)}\n{path}"
+    return f"{search_table.table(neighbors.results, **shown)}\n{drawn}"
 
 
 def find_neighbors(
@@ -172,14 +155,10 @@ def find_neighbors(
     """
     if top < 1:
         raise InputError(f"got top={top}; expected 1 or more")
-    folder = pathlib.Path(gallery) if gallery else _own_gallery(network)
-    if not (folder / "embeddings.npy").is_file():
-        raise InputError(
-            f"got --gallery={gallery}, which has no embeddings.npy; expected the "
-            "--output of `main.py embed`"
-        )
-    z = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
-    frame = pd.read_parquet(folder / "records.parquet")
+    if gallery:
+        z, frame = gallery_files.read(pathlib.Path(gallery))
+    else:
+        z, frame = gallery_files.own(network)
     q = network.embed(query, np.array([0]))
     if q is None or q.shape[1] != z.shape[1]:
         raise InputError(
@@ -200,14 +179,18 @@ def find_neighbors(
 
 
 def _draw_results(
-    network: Network, query: records.Split, results: list[dict], gallery: str, name: str
+    network: Network,
+    query: records.Split,
+    results: list[dict],
+    gallery: str,
+    stem: pathlib.Path,
 ) -> pathlib.Path:
-    """Draw a query and its neighbors into the workdir; return the file."""
+    """Draw a query and its neighbors; return the file."""
     images = _images_of(network, results, gallery)
     shown = {int(r["id"]): x for r, x in zip(results, images, strict=True)}
     shown[-1] = evaluation.as_rgb(network.images(query, np.array([0])))[0]
-    path = network.workdir / "search" / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
+    path = stem.with_name(f"{stem.name}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
     row = {"query": -1, "name": "query", "neighbors": results}
     result_sheet.draw([row], shown).save(path)
     return path
@@ -221,7 +204,7 @@ def own_record(network: Network, query: str) -> records.Split:
     """
     word = query.removeprefix(OWN)
     wanted = int(word) if word.isdecimal() else -1
-    splits = _own_splits(network)
+    splits = own_splits(network)
     for split in splits:
         row = np.flatnonzero(split.table["id"] == wanted)
         if row.size:
@@ -233,24 +216,12 @@ def own_record(network: Network, query: str) -> records.Split:
     )
 
 
-def _own_gallery(network: Network) -> pathlib.Path:
-    folder = network.workdir / "embeddings" / str(network.step)
-    if not (folder / "records.parquet").is_file():
-        view = network.experiment.transform.gallery_view
-        _write(network, _own_splits(network), folder, view)
-    return folder
-
-
-def _own_splits(network: Network) -> list[records.Split]:
-    data = network.experiment.load_data()
-    return [data.train, data.validation]
-
-
 def _images_of(network: Network, results: list[dict], gallery: str) -> list[np.ndarray]:
     """Return images of results: of their files, or of the run's data."""
     places = []
     if gallery:
         for record in results:
+            # Names of a table that was moved with its images lead nowhere.
             split, _ = network.experiment.read_records(record["path"])
             names = split.table["name"]
             name = record.get("name")
@@ -258,7 +229,7 @@ def _images_of(network: Network, results: list[dict], gallery: str) -> list[np.n
     else:
         row_of = {
             int(id_): (split, row)
-            for split in _own_splits(network)
+            for split in own_splits(network)
             for row, id_ in enumerate(split.table["id"])
         }
         places = [row_of[int(record["id"])] for record in results]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,18 +31,20 @@ def measure(run: Run, network: Embed, writer: Writer) -> None:
         network: Embed function of the weights that the run starts from.
         writer: Writer of the run.
 
-    Writes `label_audit.json` unless it is there, and sets `run.loss_lower_bound`. Does
-    nothing where a record's other view is its positive.
+    Writes `label_audit.json` unless it is there and still holds, and sets
+    `run.loss_lower_bound`. Does nothing where a record's other view is its positive.
     """
-    if audit := files.read_audit(run.workdir):
+    audit = files.read_audit(run.workdir)
+    if audit and audit.get("measured_on", run.measured_on) == run.measured_on:
         run.loss_lower_bound = audit.get("loss_lower_bound")
         return
     kind = run.experiment.positives
     if kind == "instance":
         return
     writer.state("evaluating")
-    audit = _audit(run, network, kind)
-    files.write_json(run.workdir / files.AUDIT, audit)
+    audit: dict[str, Any] = _audit(run, network, kind)
+    audit["measured_on"] = run.measured_on
+    files.write_audit(run.workdir, audit)
     run.loss_lower_bound = audit.get("loss_lower_bound")
     writer.tell("%s", data_sections.tell_audit(audit))
 
@@ -93,15 +94,16 @@ def _nearer(
     sides = np.stack([anchors, partners, others % len(split)])
     rows, back = np.unique(sides, return_inverse=True)
     back = back.reshape(sides.shape)
-    groups = record_groups(run.data, split)[anchors]
+    groups = record_groups(run.data, [(split, anchors)])
     nearness = {}
     for name, embed in _encoders(run, network).items():
         z = embed(split, rows)
+        assert z is not None, "records as they are can always be embedded"
         nearness[name] = label_information.nearness(*(z[side] for side in back), groups)
     return nearness
 
 
-def _encoders(run: Run, network: Embed) -> dict[str, Callable]:
+def _encoders(run: Run, network: Embed) -> dict[str, Embed]:
     name = "start" if run.config.model.init_from else "untrained"
     encoders = {name: network}
     if "pixels" not in run.experiment.baseline_names:

@@ -1,13 +1,17 @@
 """The mesh of devices, and functions mapped over it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+# Function of a tree that every device has, and of a batch whose rows are divided.
+OfBatch: TypeAlias = Callable[[Any, Any], Any]
+# A jitted function; it can be called, lowered and compiled ahead of time.
+Compiled: TypeAlias = jax.stages.Wrapped
 AXIS = "data"
 
 
@@ -16,7 +20,7 @@ def make_mesh(devices: list | None = None) -> Mesh:
     return Mesh(np.asarray(devices or jax.devices()), (AXIS,))
 
 
-def parallel_step(step: Callable, mesh: Mesh) -> Callable:
+def parallel_step(step: OfBatch, mesh: Mesh) -> Compiled:
     """Compile `step(state, batch)` for a mesh: state on every device, rows divided.
 
     `check_vma=False` gives the step the semantics of pmap and vmap(axis_name). With the
@@ -29,7 +33,7 @@ def parallel_step(step: Callable, mesh: Mesh) -> Callable:
     return jax.jit(mapped, donate_argnums=0)
 
 
-def parallel_measure(measure: Callable, mesh: Mesh) -> Callable:
+def parallel_measure(measure: OfBatch, mesh: Mesh) -> Compiled:
     """Compile `measure(state, batch)`, which does not change the state."""
     mapped = jax.shard_map(
         measure, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(), check_vma=False
@@ -37,7 +41,7 @@ def parallel_measure(measure: Callable, mesh: Mesh) -> Callable:
     return jax.jit(mapped)
 
 
-def parallel_embed(embed: Callable, mesh: Mesh) -> Callable:
+def parallel_embed(embed: OfBatch, mesh: Mesh) -> Compiled:
     """Compile `embed(variables, batch) -> [n, d]` for a mesh, rows divided."""
     mapped = jax.shard_map(
         embed, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from annotated_types import Interval
 
+from field_types import nearest
 from reporting.alarms.common import check as alarm_check
-from reporting.formatting import nearest
 
 
 class Kind(NamedTuple):
@@ -67,7 +67,8 @@ class ModelExtras:
 
     Attributes:
         sync_batchnorm: Share batch statistics between devices.
-        init_from: Workdir of a run or file of weights to start from, "" for none.
+        init_from: What the network starts from: workdir of a run, file of weights, or
+            Hugging Face's folder with model.safetensors; "" for none.
     """
 
     sync_batchnorm: bool = False
@@ -112,6 +113,9 @@ class Train:
         batch_size: Records a step, over all devices.
         samples_per_class: Records of a label that lie together in a batch.
         epochs: Length of the run.
+        least_steps: Least number of steps: where the data is small, the run gets longer
+            for it, in all that is counted in epochs. Becomes 0 where the command line
+            sets `train.epochs`.
         grad_cache_chunks: Chunks in which a batch is encoded to save memory.
         negatives: "global" compares a record with the whole batch, "per_chunk" with
             its own chunk.
@@ -129,6 +133,7 @@ class Train:
     batch_size: Annotated[int, Interval(ge=2, le=2**22)] = 128
     samples_per_class: Annotated[int, Interval(ge=1, le=2**16)] = 1
     epochs: Annotated[float, Interval(gt=0, le=1e6)] = 10.0
+    least_steps: Annotated[int, Interval(ge=0, le=10**9)] = 0
     grad_cache_chunks: Annotated[int, Interval(ge=1, le=2**16)] = 1
     negatives: Literal["global", "per_chunk"] = "global"
     log_every_steps: Annotated[int, Interval(ge=1, le=10**9)] = 10

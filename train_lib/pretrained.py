@@ -1,6 +1,7 @@
 """Initialize networks from another run or from a file of weights."""
 
 import importlib
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +12,41 @@ from absl import logging
 
 from evaluators.common.protocols import Embed
 from field_types import Config
+from reporting import run_dir as files
 from train_lib import evaluation, parallel, restoration
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
 
 Tree = Any
 PROJECTOR = "projector"
+# Files of weights in a folder as Hugging Face's `save_pretrained` writes it.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def check_path(config: Config) -> None:
+    """Refuse a `model.init_from` that is not there, before any data is read.
+
+    Raises:
+        InputError: It is neither a file nor the workdir of a run with a checkpoint.
+    """
+    path = config.model.init_from
+    if not path:
+        return
+    if not os.path.exists(path):
+        raise InputError(
+            f"config.model.init_from: got {path!r}, which does not exist; expected the "
+            "workdir of a run or a file of weights"
+        )
+    if os.path.isdir(path):
+        try:
+            trained = files.read_config(path) and files.checkpoint_steps(path)
+        except files.FormatError as error:
+            raise InputError(f"config.model.init_from: {error}") from None
+        if not trained:
+            raise InputError(
+                f"config.model.init_from: got {path!r}, which has no checkpoint of a "
+                "run; expected the workdir of a run or a file of weights"
+            )
 
 
 def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree, Tree]:
@@ -28,7 +58,8 @@ def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree,
 
     Args:
         experiment: Parts of the new run. `model.init_from` is the workdir of a run with
-            the same network, a file that `models/<name>_weights.py` reads, or "".
+            the same network, a file that `models/pretrained/<name>.py` reads, a folder
+            with such a file as Hugging Face writes it, or "".
         params: Parameters of the first state.
         extra: Other state of the first state.
 
@@ -40,8 +71,9 @@ def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree,
     if not path:
         return params, extra
     shapes = experiment.network_shapes()
-    if not pathlib.Path(path).is_dir():
-        new = _of_file(experiment, path, shapes)
+    weights = _weights_file(path)
+    if weights:
+        new = _of_file(experiment, weights, shapes)
     else:
         other, _, restored = restoration.read_run(path, "latest", _builder(experiment))
         state = restored.state
@@ -65,7 +97,7 @@ def other_embed(experiment: Experiment) -> Embed | None:
         The function, or None if `model.init_from` is no workdir.
     """
     path = experiment.config.model.init_from
-    if not path or not pathlib.Path(path).is_dir():
+    if not path or _weights_file(path):
         return None
     build = _builder(experiment)
     other, objective, restored = restoration.read_run(path, "latest", build)
@@ -74,6 +106,34 @@ def other_embed(experiment: Experiment) -> Embed | None:
     bind = evaluation.make_embed(other, objective, network_input)
     state = restored.state
     return bind(*parallel.put_state((state.params, state.extra), mesh))
+
+
+def _weights_file(path: str) -> str:
+    """Return the file of weights that a path means; "" for the workdir of a run.
+
+    Raises:
+        InputError: A folder is neither a workdir nor has weights in one file.
+    """
+    folder = pathlib.Path(path).expanduser()
+    if not folder.is_dir():
+        return str(folder)
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return str(folder / name)
+    for name in WEIGHTS:
+        if (folder / f"{name}.index.json").is_file():
+            raise InputError(
+                f"config.model.init_from: {path} holds weights in several files; "
+                "expected one, as save_pretrained(folder, max_shard_size='100GB') "
+                "writes it"
+            )
+    if not (folder / files.CHECKPOINTS).is_dir():
+        raise InputError(
+            f"config.model.init_from: got {path!r}, a folder without "
+            f"{files.CHECKPOINTS} and weights; expected the workdir of a run, a file "
+            f"of weights or a folder with {' or '.join(WEIGHTS)}"
+        )
+    return ""
 
 
 def _builder(experiment: Experiment) -> Build:
@@ -110,8 +170,8 @@ def _of_file(experiment: Experiment, path: str, shapes: Mapping) -> dict[str, Tr
     folder = pathlib.Path(__file__).resolve().parents[1] / "models" / "pretrained"
     if not pathlib.Path(path).is_file():
         raise InputError(
-            f"config.model.init_from: got {path!r}; expected the workdir of a run or a "
-            "file of weights"
+            f"config.model.init_from: got {path!r}; expected the workdir of a run, a "
+            f"file of weights or a folder with {' or '.join(WEIGHTS)}"
         )
     if not (folder / f"{name}.py").is_file():
         importers = sorted(file.stem for file in folder.glob("*.py"))

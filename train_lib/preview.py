@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from input_pipeline import loader
+from input_pipeline.dataset import Split
 from reporting.figures import contact_sheet
 from train_lib import evaluation, validation
 from train_lib.config import Recipe
@@ -24,10 +25,23 @@ def write(recipe: Recipe, output: pathlib.Path, count: int) -> str:
     """
     validation.check(recipe, jax.device_count())
     experiment = Experiment.from_config(recipe.config)
-    split = experiment.load_data().train
+    return write_sheets(experiment, experiment.load_data().train, output, count)
+
+
+def write_sheets(
+    experiment: Experiment, split: Split, output: pathlib.Path, count: int
+) -> str:
+    """Write the sheets of some records; return a sentence on them.
+
+    Args:
+        experiment: Parts whose transform makes the views.
+        split: Records.
+        output: Directory.
+        count: Records to show, spread over the split.
+    """
     rows = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
     batch = loader.read(split, rows)
-    rng = jax.random.fold_in(jax.random.PRNGKey(recipe.config.seed), 0)
+    rng = jax.random.fold_in(jax.random.PRNGKey(experiment.config.seed), 0)
     transform = experiment.transform
     titles = transform.preview_titles
     drawn = jax.jit(transform.preview)(rng, batch)

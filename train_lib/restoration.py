@@ -11,6 +11,7 @@ from objectives.common.objective import Objective
 from reporting import run_dir as files
 from train_lib import train_step
 from train_lib.checkpoints import Checkpoints, Restored
+from train_lib.config_fields import merge
 from train_lib.errors import InputError
 from train_lib.experiment import Build, Experiment
 from train_lib.schedules import Horizon
@@ -19,7 +20,7 @@ from train_lib.schedules import Horizon
 def read_run(
     workdir: str, checkpoint: str, build: Build
 ) -> tuple[Experiment, Objective, Restored]:
-    """Return the parts, the method and a checkpoint of a run.
+    """Return the parts, the method and a checkpoint of a run; change nothing there.
 
     Args:
         workdir: Workdir of the run.
@@ -30,12 +31,15 @@ def read_run(
         InputError: No run, or no such checkpoint.
     """
     folder = pathlib.Path(workdir)
-    described = files.read_config(folder)
-    if not described:
+    checkpoints = Checkpoints(folder / files.CHECKPOINTS, read_only=True)
+    described = files.read_config(folder).get("config")
+    _, host = checkpoints.read_host() or (0, {})
+    fields = merge(host.get("config"), described)
+    if fields is None:
         raise InputError(
             f"got {workdir} without a {files.CONFIG}; expected the workdir of a run"
         )
-    config = _tuples(ConfigDict(described["config"]))
+    config = _tuples(ConfigDict(fields))
     experiment = build(config)
     objective = experiment.objective(1, axis_name=None)
     tx = experiment.optimizer(experiment.schedule(1, Horizon(0, 1)))
@@ -43,9 +47,7 @@ def read_run(
     shapes = jax.eval_shape(
         lambda: train_step.init_state(objective, tx, config.seed, batch)
     )
-    checkpoints = Checkpoints(folder / files.CHECKPOINTS, keep=1)
     found = checkpoints.restore(shapes, _step(checkpoints, shapes, checkpoint))
-    checkpoints.close()
     if found is None:
         raise InputError(f"got {workdir}, which has no checkpoint yet; train first")
     return experiment, objective, found
@@ -68,9 +70,10 @@ def _step(checkpoints: Checkpoints, shapes: Any, wanted: str) -> int | None:
         return None
     if wanted == "best" and steps:
         newest = checkpoints.restore(shapes)
-        best = newest.host["best_step"] if newest else None
+        host = newest.host if newest else {}
+        best = host.get("progress", host).get("best_step")
         return best if best in steps else None
-    if not wanted.isdigit() or int(wanted) not in steps:
+    if not (wanted.isascii() and wanted.isdecimal()) or int(wanted) not in steps:
         raise InputError(
             f"got --checkpoint={wanted}; choices: latest, best, "
             f"{', '.join(map(str, steps))}"

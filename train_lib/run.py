@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import jax
 from jax.sharding import Mesh
 
 from evaluators.baselines.common.baseline import Images
@@ -19,9 +18,8 @@ from train_lib import schedules
 from train_lib.checkpoints import Checkpoints
 from train_lib.experiment import Experiment
 from train_lib.progress import Progress
-from train_lib.train_step import Batch, TrainState
+from train_lib.train_step import Step, TrainState
 
-Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 BindEmbed: TypeAlias = Callable[[Tree, Tree], Embed]
 HeldOutLoss: TypeAlias = Callable[[TrainState], Metrics]
 
@@ -33,6 +31,8 @@ class Run:
     experiment: Experiment
     workdir: pathlib.Path
     data: Data
+    facts: dict[str, Any]  # of the data, for data.json
+    measured_on: str  # what the scores of baselines depend on
     mesh: Mesh
     epoch_steps: int
     total_steps: int
@@ -47,6 +47,8 @@ class Run:
     held_out: HeldOutLoss
     checkpoints: Checkpoints
     progress: Progress
+    # What its checkpoints say of it; see `run_setup.describe_identity`.
+    identity: dict[str, Any] = dataclasses.field(default_factory=dict)
     loss_lower_bound: float | None = None  # the lowest that the labels allow
 
     @property
@@ -67,3 +69,4 @@ class RestoredRun:
     batches: Any
     step: int
     why: str
+    segment: dict[str, Any]  # its line in resumes.jsonl

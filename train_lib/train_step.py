@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,9 @@ from jax import lax
 
 from objectives.common.objective import Objective
 
-Batch = dict[str, jax.Array]
+Batch: TypeAlias = dict[str, jax.Array]
+# `(rng, batch) -> batch` with views.
+Augment: TypeAlias = Callable[[jax.Array, Batch], Batch]
 # Folded into the run's key in place of a step, which never comes so far.
 MEASURE_KEY = 2**29
 
@@ -38,6 +40,11 @@ class TrainState:
     lr_scale: jax.Array
 
 
+# `(state, batch) -> (state, metrics)` and `(state, batch) -> metrics`.
+Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Batch]]
+Measure: TypeAlias = Callable[[TrainState, Batch], Batch]
+
+
 def init_state(
     objective: Objective, tx: optax.GradientTransformation, seed: int, batch: Batch
 ) -> TrainState:
@@ -57,9 +64,9 @@ def init_state(
 def make_train_step(
     objective: Objective,
     tx: optax.GradientTransformation,
-    augment: Callable[[jax.Array, Batch], Batch],
+    augment: Augment,
     axis_name: str | None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+) -> Step:
     """Return the pure function of a training step, per device.
 
     Views depend on (seed, step, record) alone; dropout and the like also on the device.
@@ -102,9 +109,9 @@ def make_train_step(
 
 def make_measure(
     objective: Objective,
-    augment: Callable[[jax.Array, Batch], Batch],
+    augment: Augment,
     axis_name: str | None,
-) -> Callable[[TrainState, Batch], dict[str, jax.Array]]:
+) -> Measure:
     """Return the function that computes the loss of a step, without an update.
 
     The networks run as in training, so that records held out are asked the very same
@@ -129,7 +136,7 @@ def make_measure(
     return measure
 
 
-def _views(augment: Callable, rng: jax.Array, batch: Batch, axis_name: str | None):
+def _views(augment: Augment, rng: jax.Array, batch: Batch, axis_name: str | None):
     """Return the batch with its views, metrics of them, and the networks' key."""
     view_key, net_key = jax.random.split(rng)
     if axis_name is not None:

@@ -1,9 +1,10 @@
 """The training loop: steps, logging, evaluation, checkpoints."""
 
 import dataclasses
+import functools
 import pathlib
-import signal
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,11 +12,14 @@ import numpy as np
 from absl import logging
 
 from evaluators.baselines.common.baseline import Context
+from evaluators.common.evaluator import Evaluation
 from evaluators.common.protocols import Embed
+from reporting import examples as example_files
 from reporting import report
 from reporting import run_dir as files
 from reporting.gates import decisions
 from train_lib import (
+    claim,
     evaluation,
     label_audit,
     lock,
@@ -29,33 +33,12 @@ from train_lib.cadence import due
 from train_lib.config import Recipe
 from train_lib.experiment import Build, Experiment
 from train_lib.run import RestoredRun, Run
+from train_lib.signals import EXIT_PREEMPTED, Preempted, StopSignal
 from train_lib.train_step import TrainState
 from train_lib.writers import Writer
 
-
-class StopSignal:
-    """Receiver of SIGTERM and SIGINT, so that the loop saves before it ends."""
-
-    def __init__(self):
-        self.received = ""
-
-    def __enter__(self) -> "StopSignal":
-        self._before = {
-            s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        if self.received:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number).name
-        logging.warning(
-            "%s: saving, then stopping; again to stop at once", self.received
-        )
+# Seconds after a signal to end an evaluation, before the process ends all the same.
+PATIENCE = 5.0
 
 
 def train(
@@ -77,13 +60,23 @@ def train(
 
     Raises:
         ConfigError: The config is at fault; nothing was touched.
+        FormatError: The workdir belongs to another program, or to another version.
         ValueError: Data or workdir are at fault.
     """
+    files.read_config(workdir)  # of another program or version, perhaps
     validation.check(recipe, jax.device_count(), build)
-    with lock.hold(workdir), StopSignal() as stop:
+    pretrained.check_path(recipe.config)
+    with lock.hold(workdir), StopSignal.get() as stop:
+        files.remove_drafts(workdir)
+        for name in (files.METRICS, files.RESUMES, files.REFUSALS):
+            files.drop_damaged_lines(workdir / name)
+        if stop.received:  # at the end of the stage before
+            return EXIT_PREEMPTED
+        stop.at_exit = functools.partial(_note_preempted, workdir)
         summary = _segment(recipe, workdir, extend, stop, build)
-        while summary["finished"] and _longer(workdir):
+        while summary["finished"] and _longer(workdir) and not stop.received:
             summary = _segment(recipe, workdir, "rescale", stop, build)
+        stop.at_exit = lambda: None
     logging.info("%s", summary["verdict"])
     logging.info("Report: %s", workdir / "report.html")
     return report.exit_code(summary)
@@ -97,18 +90,28 @@ def _segment(
     build: Build,
 ) -> dict:
     """Run from a start to the end or a stop; return the content of the report."""
-    changed = run_setup.compare(recipe, workdir)
+    changed = claim.compare(recipe, workdir)
     run = run_setup.open_run(build(recipe.config), workdir, extend)
-    run_setup.write_config(recipe, workdir)
     fresh = _first_state(run)
     begin = run_setup.start(run, fresh, changed)
+    run.identity = run_setup.describe_identity(recipe, run, begin.segment)
+    run_setup.write_description(recipe, run)
+    files.append_resume(workdir, begin.segment)
     with Writer(workdir, run.total_steps, begin.step) as writer:
-        segment = files.read_resumes(workdir)[-1]
-        writer.tell("%s", run_setup.tell_start(segment))
+        writer.tell("%s", run_setup.tell_start(begin.segment))
         state = _run(run, begin, fresh, writer, stop)
-        run.checkpoints.close()
-        writer.state(state)
-        return report.write(workdir)
+        with stop.deferred("writing the report, then stopping"):
+            run.checkpoints.close()
+            writer.state(state, saved=max(run.checkpoints.steps(), default=None))
+            return report.write(workdir)
+
+
+def _note_preempted(workdir: pathlib.Path) -> None:
+    """Write that a signal has ended the process outside of the loop."""
+    beat = files.read_heartbeat(workdir) or {}
+    saved = max(files.checkpoint_steps(workdir), default=None)
+    fields = {"step": saved or 0, "total_steps": beat.get("total_steps")}
+    files.write_heartbeat(workdir, "preempted", saved=saved, **fields)
 
 
 def _longer(workdir: pathlib.Path) -> bool:
@@ -121,28 +124,52 @@ def _run(
     run: Run, begin: RestoredRun, fresh: TrainState, writer: Writer, stop: StopSignal
 ) -> str:
     """Run baselines, loop and last evaluation; return how the run ended."""
-    epoch = run.epoch(begin.step)
-    if begin.why != "start":
-        writer.event("resume", begin.step, epoch, {}, why=begin.why)
+    if begin.why == "start":
+        run_setup.clear_lost_attempt(run, writer.history)
+    if begin.why != "start" or writer.history.events:
+        fields = {"why": begin.why, "measured_on": run.measured_on}
+        writer.event("resume", begin.step, run.epoch(begin.step), {}, **fields)
+    stop.patience = PATIENCE
     try:
         _measure_baselines(run, fresh, writer, stop)
         label_audit.measure(run, _start_embed(run, fresh), writer)
         if not begin.step:  # what data and labels say needs no step
             monitoring.raise_alarms(run, writer, 0)
-        state = _loop(run, begin, writer, stop)
-        if not _has_final(writer, int(state.step)):
+        stop.check()
+        with stop.deferred("saving when this step is done, then stopping"):
+            state = _loop(run, begin, writer, stop)
+            run.checkpoints.wait()
+        stop.check()
+        if not _has_final(run, writer, int(state.step)):
             _evaluate(run, state, writer, final=True)
+        monitoring.raise_alarms(run, writer, int(state.step))
         monitoring.judge_gates(run, writer)
     except monitoring.StopTraining as end:
         writer.tell("%s", end)
         return end.state
+    except Preempted as end:
+        saved = max(run.checkpoints.steps(), default=None)
+        stands = "nothing was saved yet" if saved is None else f"step {saved} is saved"
+        writer.tell("%s: stopped; %s", end, stands)
+        return "preempted"
     early = int(state.step) < run.total_steps and not _exhausted(run)
     return "stopped" if early else "finished"
 
 
-def _has_final(writer: Writer, step: int) -> bool:
+def _has_final(run: Run, writer: Writer, step: int) -> bool:
+    """Return whether the last evaluation is there, and its examples as it wrote them.
+
+    Evaluations of older versions do not say on what they were made.
+    """
     last = writer.history.last("eval")
-    return bool(last and last.get("final") and last["step"] == step)
+    if not last or not last.get("final") or last["step"] != step:
+        return False
+    if last.get("measured_on", run.measured_on) != run.measured_on:
+        return False
+    if not run.config.evaluate.examples:
+        return True
+    digest = example_files.digest(run.workdir)
+    return bool(digest) and last.get("examples", digest) == digest
 
 
 def _exhausted(run: Run) -> bool:
@@ -152,10 +179,10 @@ def _exhausted(run: Run) -> bool:
 def _measure_baselines(
     run: Run, fresh: TrainState, writer: Writer, stop: StopSignal
 ) -> None:
-    """Evaluate the baselines, once a workdir.
+    """Evaluate the baselines, once a workdir and again where they would differ.
 
     Raises:
-        watch.StopTraining: A signal came; baselines that were measured stay.
+        Preempted: A signal came; baselines that were measured stay.
     """
     known = {event.get("baseline") for event in writer.history.of_kind("baseline")}
     missing = [name for name in run.config.evaluate.baselines if name not in known]
@@ -172,12 +199,12 @@ def _measure_baselines(
         start=_start_embed(run, fresh),
     )
     for name in missing:
-        if stop.received:
-            raise monitoring.StopTraining("preempted", f"{stop.received} before step 1")
+        stop.check()
         baseline = run.experiment.baseline(name)
         evaluations = evaluation.evaluate(run.evaluators, baseline.fit(context))
         metrics = evaluation.joined_metrics(evaluations)
         shown = {"label": baseline.label, "ceiling": baseline.ceiling}
+        shown["measured_on"] = run.measured_on
         writer.event("baseline", 0, 0.0, metrics, baseline=name, **shown)
 
 
@@ -264,7 +291,10 @@ def _evaluate(
             "%s has not improved for %d evaluations: stopping at step %d",
             config.train.monitor, progress.waited, step,
         )  # fmt: skip
-    last = {"final": True} if final else {}
+    last: dict[str, Any] = {}
+    if final:  # written last, so that a run with this line is complete
+        last = {"final": True, "measured_on": run.measured_on}
+        last["examples"] = _write_examples(run, evaluations)
     writer.event("eval", step, run.epoch(step), metrics, **last)
     monitoring.raise_alarms(run, writer, step)
     if config.schedule.name == "plateau" and progress.lower_rate(
@@ -276,16 +306,17 @@ def _evaluate(
         )  # fmt: skip
         scale = np.float32(progress.lr_scale)
         state = dataclasses.replace(state, lr_scale=parallel.put_state(scale, run.mesh))
-    if final and config.evaluate.examples:
-        evaluation.write_examples(
-            run.workdir,
-            evaluations[config.evaluate.examples].examples(
-                config.evaluate.example_queries
-            ),
-            run.data,
-            run.images,
-        )
     return state
+
+
+def _write_examples(run: Run, evaluations: Mapping[str, Evaluation]) -> str:
+    """Write the example queries, if any are wanted; return the digest of the files."""
+    name = run.config.evaluate.examples
+    if not name:
+        return ""
+    examples = evaluations[name].examples(run.config.evaluate.example_queries)
+    evaluation.write_examples(run.workdir, examples, run.data, run.images)
+    return example_files.digest(run.workdir)
 
 
 def _save(run: Run, state: TrainState, batches: Any) -> None:
@@ -294,6 +325,6 @@ def _save(run: Run, state: TrainState, batches: Any) -> None:
         step,
         jax.device_get(state),
         batches.get_state(),
-        run.progress.to_json(),
+        {"progress": run.progress.to_json(), **run.identity},
         run.progress.best_step,
     )

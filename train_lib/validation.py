@@ -8,12 +8,12 @@ import jax
 from ml_collections import ConfigDict
 
 import field_types
-from field_types import Config
+from field_types import Config, nearest
+from objectives.common.objective import Tree
 from reporting import loop_tags
 from reporting.alarms.common import check as alarm_check
-from reporting.formatting import nearest
 from reporting.gates import validation as gate_validation
-from train_lib import experiment, parts
+from train_lib import experiment, optimizers, parts
 from train_lib.config import ConfigError, Recipe
 from train_lib.experiment import Build, Experiment
 
@@ -294,9 +294,30 @@ def _network_faults(built: Experiment) -> Iterator[str]:
     batch = built.example_batch()
     try:
         objective = built.objective(1, axis_name=None)
-        jax.eval_shape(objective.init, jax.random.PRNGKey(0), batch)
+        params, _ = jax.eval_shape(objective.init, jax.random.PRNGKey(0), batch)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         yield f"config.model: {str(error).splitlines()[0]}"
+        return
+    yield from _pattern_faults(built.config.optimizer, params)
+
+
+def _pattern_faults(section: Config, params: Tree) -> Iterator[str]:
+    """Yield patterns of the optimizer that no parameter's name matches."""
+    for field in ("no_decay", "constant"):
+        for pattern in section[field]:
+            try:
+                matched = any(jax.tree.leaves(optimizers.named(params, (pattern,))))
+            except re.error:
+                continue  # _optimizer_faults says so
+            if not matched:
+                names = [
+                    "/".join(str(key.key) for key in path)
+                    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+                ]
+                yield (
+                    f"config.optimizer.{field}: got {pattern!r}, which no parameter's "
+                    f"name matches; parameters are {', '.join(names[:3])}, …"
+                )
 
 
 _EVALUATIONS = ("evaluate.sets", "evaluate.final_sets")

@@ -1,5 +1,6 @@
 """Write metrics.jsonl, TensorBoard files, log lines and the heartbeat."""
 
+import contextlib
 import pathlib
 import sys
 import threading
@@ -60,11 +61,14 @@ class Writer:
 
     def __exit__(self, kind, error, trace):
         self._stopped.set()
-        self._bar.close()
-        for board in self._boards.values():
-            board.close()
+        # On a full disk more than one of these fails; the first error is the one told.
+        failed = contextlib.suppress(Exception) if kind else contextlib.nullcontext()
         if kind is not None and self._state in files.LIVE_STATES:
-            self.state("failed")
+            with failed:
+                self.state("failed")
+        for closing in (self._bar, *self._boards.values()):
+            with failed:
+                closing.close()
 
     def state(self, state: str, **fields: Any):
         """Set what the process is doing, or how it ended."""
@@ -76,8 +80,12 @@ class Writer:
     def _keep_beating(self):
         while not self._stopped.wait(HEARTBEAT_SECONDS):
             with self._lock:
-                if not self._stopped.is_set():
+                if self._stopped.is_set():
+                    return
+                try:
                     files.write_heartbeat(self.workdir, self._state, **self._beat)
+                except OSError as error:  # the loop meets the same, and says so
+                    logging.warning("no heartbeat: %s", error)
 
     def event(
         self, kind: str, step: int, epoch: float, metrics: Mapping, **fields: Any

@@ -28,6 +28,10 @@ class Context:
     seed: int
 
 
+class LackingData(ValueError):
+    """The data has not what an evaluator needs."""
+
+
 class Evaluation(NamedTuple):
     """What one run of an evaluator returns.
 
@@ -57,13 +61,16 @@ class EvaluatorBase(abc.ABC):
     run. Runs leave nothing behind: each depends on the embed function alone.
 
     Attributes:
+        optional: Whether the set is left out, with its gates, where the data lacks what
+            it needs; otherwise that is an error.
         context: Dataset, prefix of tags and random seed.
 
     Raises:
-        ValueError: A field is outside its range, fields do not fit each other, or the
-            data has not what they ask for.
+        ValueError: A field is outside its range, or fields do not fit each other.
+        LackingData: The data has not what the fields ask for.
     """
 
+    optional: bool = False
     context: Context | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +78,14 @@ class EvaluatorBase(abc.ABC):
         check_fields(self)
         self._check_fields()
         if self.context is not None:
-            self._check_data(self.context.data)
+            try:
+                self._check_data(self.context.data)
+            except ValueError as error:
+                raise LackingData(str(error)) from None
+
+    def choices(self) -> list[str]:
+        """Return sentences on what was decided by the data, for log and report."""
+        return []
 
     @abc.abstractmethod
     def tags(self) -> list[str]:

@@ -10,8 +10,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from evaluators.common.metric import Metric, MetricType
-from evaluators.metrics.intervals import Bounds, interval, median_interval
+from evaluators.metrics.intervals import (
+    Bounds,
+    deal_folds,
+    interval,
+    median_interval,
+)
 from evaluators.metrics.search_means import searched_mean
+
+STRETCHES = 10  # parts of a single clip
 
 
 class Figure(NamedTuple):
@@ -107,3 +114,48 @@ class Ranked(NamedTuple):
     def nearest(self, k: int) -> np.ndarray:
         """Return the k nearest gallery rows, int [b, k]; -1 where there is none."""
         return np.where(self.valid, self.rows, -1)[:, :k]
+
+
+def deal_clips(
+    queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray], seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the clips of queries, and the folds in which clips are left out.
+
+    Args:
+        queries: Columns "id", "clip" and "time", [q].
+        gallery: The same, [n].
+        seed: Random seed of the folds.
+
+    Returns:
+        Groups of the queries, int [q]: clips, or tenths of a single one; their folds,
+        0..F-1, int [q]; and those of gallery frames, -1 for none, int [n].
+    """
+    groups, gallery_groups = _clip_groups(queries, gallery)
+    names, group = np.unique(groups, return_inverse=True)
+    folds = deal_folds(groups, seed)
+    fold_of = np.empty(len(names), int)
+    fold_of[group] = folds
+    place = np.minimum(np.searchsorted(names, gallery_groups), len(names) - 1)
+    is_asked = names[place] == gallery_groups
+    return groups, folds, np.where(is_asked, fold_of[place], -1)
+
+
+def _clip_groups(
+    queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the clips of queries [q] and gallery frames [n], int.
+
+    Queries of a single clip are in tenths of it, numbered from 0, and so are its frames
+    in the gallery; those of other clips are -1.
+    """
+    clips = np.concatenate([queries["clip"], gallery["clip"]])
+    number = np.unique(clips, return_inverse=True)[1]
+    q = len(queries["clip"])
+    if (number[:q] != number[0]).any():
+        return number[:q], number[q:]
+    place = np.argsort(np.lexsort((queries["id"], queries["time"])))
+    tenth = place * STRETCHES // len(place)
+    begins = [queries["time"][tenth == i].min() for i in np.unique(tenth)]
+    at = np.searchsorted(begins, gallery["time"], "right") - 1
+    at = np.unique(tenth)[np.maximum(at, 0)]
+    return tenth, np.where(number[q:] == number[0], at, -1)

@@ -30,6 +30,10 @@ class Measure(Protocol):
         """Count the candidates, mask bool [b, n], of queries [b] for chance levels."""
         ...
 
+    def check(self) -> None:
+        """Raise ValueError if no query can be measured, once all are counted."""
+        ...
+
     def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
         """Return values of queries [b], nan where there is nothing to measure.
 
@@ -91,6 +95,9 @@ class Likeness:
             drawn = self._rng.choice(rows, count, replace=False)
             self._chance[int(i)] = self._ssim(i, drawn).mean()
 
+    def check(self) -> None:
+        """Every query with a candidate has a similarity."""
+
     def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
         """Return ssim@k [b]; nan for queries that are not chosen."""
         values = {f"ssim@{k}": np.full(len(block), np.nan) for k in self._k}
@@ -139,6 +146,14 @@ class ColumnErrors:
             if len(errors):
                 self._mean[i] = errors.mean()
                 self._quantiles.append(column_error.quantiles(errors))
+
+    def check(self) -> None:
+        """Raise ValueError if no query and candidate have values."""
+        if not self._quantiles:
+            raise ValueError(
+                "no query and candidate of it have a value in the column; set column "
+                "to another, or column="
+            )
 
     def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
         """Return the error of the best candidate that has a value, [b]."""
@@ -194,6 +209,14 @@ class LabelRanks:
         label = self._queries[block, None]
         relevant = mask & (label == self._gallery[None, :]) & (label >= 0)  # [b, n]
         self._counts[:, block] = mask.sum(axis=1), relevant.sum(axis=1)
+
+    def check(self) -> None:
+        """Raise ValueError if no query has a candidate of its label."""
+        if not self._counts[1].any():
+            raise ValueError(
+                "no query has a candidate of its label, outside its window and what "
+                "is apart; set window to fewer seconds, or labels=False"
+            )
 
     def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
         """Return recall@k and map, nan without a relevant candidate."""
@@ -259,6 +282,9 @@ class NearTies:
     def expect(self, block: np.ndarray, mask: np.ndarray) -> None:
         """Do nothing: chance needs no more than the number of candidates."""
         del block, mask
+
+    def check(self) -> None:
+        """Every query with a candidate has scores."""
 
     def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
         """Return near_ties [b], nan without a candidate."""

@@ -110,6 +110,34 @@ def shared_codes(queries: Table, gallery: Table, threshold: float, k: int) -> Re
     return Relevance(query, row, -np.sort(-ideal, axis=1), mean)
 
 
+def has_relevant(
+    queries: Table, gallery: Table, relevance: str, threshold: float
+) -> bool:
+    """Return whether a query has a relevant record that is not the query itself.
+
+    Args:
+        queries: As in `shared_codes`, with the column "label".
+        gallery: The same of the gallery.
+        relevance: "label" or "codes".
+        threshold: As in `shared_codes`.
+    """
+    if relevance == "label":
+        labels, counts = np.unique(gallery["label"], return_counts=True)
+        place = np.minimum(np.searchsorted(labels, queries["label"]), len(labels) - 1)
+        if not len(labels):
+            return False
+        counts = np.where(labels[place] == queries["label"], counts[place], 0)
+        counts = counts - np.isin(queries["id"], gallery["id"])
+        return bool((counts[queries["label"] >= 0] > 0).any())
+    coded = np.flatnonzero((queries["codes"] >= 0).any(1))
+    for start in range(0, len(coded), QUERY_BLOCK):
+        rows = coded[start : start + QUERY_BLOCK]
+        block = {name: np.asarray(column)[rows] for name, column in queries.items()}
+        if len(shared_codes(block, gallery, threshold, 1).query):
+            return True
+    return False
+
+
 def candidate_counts(query_ids: np.ndarray, gallery_ids: np.ndarray) -> np.ndarray:
     """Return how many gallery records have another id than each query, int [q]."""
     ids = np.sort(gallery_ids)

@@ -185,12 +185,49 @@ def with_candidates(
     return queries, Candidates(queries.table, gallery.table, *fields)
 
 
+def automatic_window(queries: Frames, gallery: Frames, apart: str) -> tuple[float, str]:
+    """Return a window that suits the clips, and a sentence on it.
+
+    It is the whole clip where every query then still has a candidate, in other clips.
+    Else it is a tenth of the time that the frames of a clip span, but at least the time
+    from one frame to the next; of several clips, the medians.
+
+    Args:
+        queries: Frames that are searched from.
+        gallery: Frames that are searched.
+        apart: As in `Candidates`.
+    """
+
+    def counts(window: float) -> np.ndarray:
+        return Candidates(queries.table, gallery.table, window, apart).counts()
+
+    if ((counts(-1.0) > 0) >= (counts(0.0) > 0)).all():
+        return -1.0, "Neighbors are frames of other clips (window=-1)."
+    spans, steps = [], []
+    for clip in np.unique(gallery.table["clip"]):
+        time = np.sort(gallery.table["time"][gallery.table["clip"] == clip])
+        if (between := np.diff(time)[np.diff(time) > 0]).size:
+            spans.append(time[-1] - time[0])
+            steps.append(np.median(between))
+    tenth = float(np.median(spans)) / 10 if spans else 0.0
+    step = float(np.median(steps)) if steps else 0.0
+    window = next((w for w in (max(tenth, step), tenth) if counts(w).any()), 0.0)
+    return window, (
+        f"Neighbors are frames more than {window:.3g} s away in the clip, or of other "
+        "clips (window, a tenth of what is searched of a clip; frames where no time is "
+        "known)."
+    )
+
+
 def _at_fault(queries: Frames, gallery: Frames, window: float, apart: str) -> str:
     """Return a phrase on the field whose change alone would give a candidate."""
     changes = {
-        "window leaves out all": (0.0, apart),
-        "apart leaves out all": (window, ""),
-        "window leaves out all, and so does apart": (0.0, ""),
+        "window leaves out all; set window=auto": (0.0, apart),
+        "apart leaves out all; set apart= to another column, or to none": (window, ""),
+        "window leaves out all, and so does apart; set window=auto and apart=": (
+            0.0,
+            "",
+        ),
     }
     for phrase, fields in changes.items():
         if Candidates(queries.table, gallery.table, *fields).counts().any():

@@ -1,6 +1,5 @@
 """ArrayRecord files of images: a TFDS builder that writes them, random access."""
 
-import functools
 import os
 import pathlib
 import types
@@ -9,42 +8,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
-from tensorflow_datasets.core import dataset_builder, example_serializer
+from tensorflow_datasets.core import dataset_builder
+
+from input_pipeline import dataset
+from input_pipeline.cache import shard_files
 
 SPLITS = ("train", "validation")
-_OPTIONS = "group_size:1"  # random access to single records
 _SHARD_BYTES = 512 * 2**20
-
-
-@functools.cache
-def features(size: int) -> tfds.features.FeaturesDict:
-    """Return what one record holds: its image as raw bytes, and its id."""
-    image = tfds.features.Tensor(
-        shape=(size, size, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
-    )
-    return tfds.features.FeaturesDict(
-        {"image": image, "id": tfds.features.Scalar(np.int64)}
-    )
-
-
-def write_shard(path: pathlib.Path, images: np.ndarray, ids: np.ndarray) -> None:
-    """Write one ArrayRecord file.
-
-    Raw pixels, since ArrayRecord compresses each record with zstd, which reads back
-    several times faster than PNG.
-
-    Args:
-        path: The file to write.
-        images: uint8 [m, S, S, 3].
-        ids: int64 [m].
-    """
-    spec = features(images.shape[1])
-    serializer = example_serializer.ExampleSerializer(spec.get_serialized_info())
-    writer = array_record_module.ArrayRecordWriter(os.fspath(path), _OPTIONS)
-    for image, id_ in zip(images, ids, strict=True):
-        example = spec.encode_example({"image": image, "id": int(id_)})
-        writer.write(serializer.serialize_example(example))
-    writer.close()
 
 
 class Images:
@@ -61,12 +31,23 @@ class Images:
         self.size, self._memory = size, memory
         self._open()
 
-    def _open(self) -> None:
-        self._records = (
-            array_record_data_source.ArrayRecordDataSource(self._paths)
-            if self._paths
-            else []
+    def _unreadable(self, error: Exception) -> dataset.DataError:
+        """Return the error on shards that are damaged, and what to do."""
+        folder = pathlib.Path(self._paths[0]).parents[3]  # of the dataset
+        return dataset.DataError(
+            f"got prepared data that cannot be read ({error}) from "
+            f"{', '.join(self._paths)}; expected it as it was written. Delete {folder} "
+            "and run the same command again, which prepares it anew"
         )
+
+    def _open(self) -> None:
+        self._records = []
+        if self._paths:
+            open_source = array_record_data_source.ArrayRecordDataSource
+            try:
+                self._records = open_source(self._paths)
+            except Exception as error:  # of many classes, all mean one thing here
+                raise self._unreadable(error) from error
         self._kept = None
         if len(self) * self.size**2 * 3 <= self._memory:
             self._kept = np.empty((len(self), self.size, self.size, 3), np.uint8)
@@ -100,10 +81,13 @@ class Images:
     def _decode(self, rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         if len(rows):
-            spec = features(self.size)
-            records = self._records.__getitems__(rows.tolist())
-            for image, record in zip(images, records, strict=True):
-                image[...] = spec.deserialize_example_np(record)["image"]
+            spec = shard_files.features(self.size)
+            try:
+                records = self._records.__getitems__(rows.tolist())
+                for image, record in zip(images, records, strict=True):
+                    image[...] = spec.deserialize_example_np(record)["image"]
+            except Exception as error:  # of many classes, all mean one thing here
+                raise self._unreadable(error) from error
         return images
 
 
@@ -130,7 +114,7 @@ class ImageBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"{self.name}, {self._size} x {self._size} pixels",
-            features=features(self._size),
+            features=shard_files.features(self._size),
             disable_shuffling=True,
         )
 
@@ -183,7 +167,9 @@ def _gather(
     lengths, total = [], 0
     for index, files in enumerate(shards):
         target = template.sharded_filepath(shard_index=index, num_shards=len(shards))
-        writer = array_record_module.ArrayRecordWriter(os.fspath(target), _OPTIONS)
+        writer = array_record_module.ArrayRecordWriter(
+            os.fspath(target), shard_files.OPTIONS
+        )
         count = 0
         for path in files:
             source = array_record_data_source.ArrayRecordDataSource([os.fspath(path)])

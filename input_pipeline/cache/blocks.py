@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import shutil
@@ -10,9 +11,10 @@ from concurrent import futures
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from input_pipeline import dataset
-from input_pipeline.cache import array_records
+from input_pipeline.cache import manifest, shard_files, worker_processes
 
 
 class Block(NamedTuple):
@@ -48,7 +50,7 @@ def make(
     Raises:
         DataError: If a process dies.
     """
-    todo = [k for k, path in enumerate(paths) if not path.exists()]
+    todo = [k for k, path in enumerate(paths) if not _is_whole(path)]
     yield from (paths[k] for k in sorted(set(range(len(paths))) - set(todo)))
     if min(workers, len(todo)) <= 1:
         for k in todo:
@@ -57,12 +59,17 @@ def make(
     # Spawned, not forked: the fork of a process in which jax runs threads may hang.
     context = multiprocessing.get_context("spawn")
     with futures.ProcessPoolExecutor(
-        min(workers, len(todo)), mp_context=context
+        min(workers, len(todo)),
+        mp_context=context,
+        initializer=worker_processes.end_with_parent,
     ) as pool:
         try:
             waiting: set[futures.Future] = set()
             for k in todo:
-                waiting.add(pool.submit(_run, function, items[k], paths[k]))
+                with (
+                    worker_processes.blocked_signals()
+                ):  # the first starts the processes
+                    waiting.add(pool.submit(_run, function, items[k], paths[k]))
                 if len(waiting) > 2 * workers:  # so that arguments do not pile up
                     done, waiting = futures.wait(waiting, None, "FIRST_COMPLETED")
                     yield from (future.result() for future in done)
@@ -78,7 +85,19 @@ def make(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run(function: Callable, item: Any, path: pathlib.Path) -> pathlib.Path:
+def _is_whole(path: pathlib.Path) -> bool:
+    """Return whether a block is there; remove one that is damaged."""
+    if not path.exists():
+        return False
+    if fault := manifest.find_fault(path):
+        logging.warning("Prepared data: %s; the block is prepared again", fault)
+        shutil.rmtree(path)
+    return fault is None
+
+
+def _run(
+    function: Callable[[Any], Block], item: Any, path: pathlib.Path
+) -> pathlib.Path:
     """Make one block in a draft folder, then rename it to `path`."""
     block = function(item)
     draft = path.with_name(f"{path.name}.draft")
@@ -87,10 +106,9 @@ def _run(function: Callable, item: Any, path: pathlib.Path) -> pathlib.Path:
     for split, rows in (("train", ~block.held), ("validation", block.held)):
         np.save(draft / f"{split}.npy", block.ids[rows].astype(np.int64))
         if rows.any():
-            array_records.write_shard(
-                shard(draft, split), block.images[rows], block.ids[rows]
-            )
+            shard_files.write(shard(draft, split), block.images[rows], block.ids[rows])
     (draft / "report.json").write_text(json.dumps(block.report))
+    manifest.write(draft)
     os.rename(draft, path)
     return path
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 from tqdm import auto as tqdm
 
 from input_pipeline import dataset
-from input_pipeline.cache import array_records, file_lock
+from input_pipeline.cache import array_records, file_lock, manifest
 from input_pipeline.cache import blocks as blocks_lib
 from input_pipeline.cache.root import cache_root
 from input_pipeline.records import columns as columns_lib
@@ -58,7 +59,8 @@ def load(
     """Prepare a dataset unless that was done before, and opens it.
 
     Interrupted at any time, the next call goes on with the first block that is not
-    complete. Of two processes that prepare the same, the second waits.
+    complete. Of two processes that prepare the same, the second waits. Damaged data
+    is prepared again, and said to be.
 
     Args:
         spec: JSON values that decide every pixel and column, "dataset" and "size" among
@@ -81,20 +83,36 @@ def load(
         raise dataset.DataError(f"got data.rarity={rarity}; expected 0 or more")
     final = cache_root(cache) / spec["dataset"] / fingerprint(spec)
     work = final.with_suffix(".work")
-    if work.exists() or not final.exists():
+    fault = manifest.find_fault(final)
+    if fault or work.exists() or not final.exists():
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             with file_lock.wait_for(final.with_suffix(".lock")):
+                if fault := manifest.find_fault(final):
+                    logging.warning("Prepared data: %s; it is prepared again", fault)
+                    shutil.rmtree(final)
                 if not final.exists():
                     _prepare(spec, plan(), work, final, progress, workers)
                 shutil.rmtree(work, ignore_errors=True)
         except OSError as error:
-            raise dataset.DataError(
-                f"got '{error}' while preparing data in {final.parent}; expected a "
-                "folder that can be written, with space left; choose another with "
-                "data.cache or AKIN_CACHE, finished blocks are kept"
-            ) from error
+            raise dataset.DataError(_tell_not_written(error, final, fault)) from error
     return _open(final, spec["size"], rarity, memory_mb * 2**20)
+
+
+def _tell_not_written(
+    error: OSError, final: pathlib.Path, fault: str | None = None
+) -> str:
+    damaged = f"{fault}, and it cannot be prepared again: " if fault else ""
+    place = final.parent
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 1e6
+    return (
+        f"{damaged}got '{error}' while preparing data in {final.parent}, with "
+        f"{free:,.0f} MB free; expected a folder that can be written, with room for "
+        "twice the images as they are prepared (records x size x size x 3 bytes at "
+        "most); choose another with data.cache or AKIN_CACHE, finished blocks are kept"
+    )
 
 
 def _prepare(
@@ -152,6 +170,7 @@ def _prepare(
     names = {"labels": columns.label_names, "codes": columns.code_names}
     (ready / "names.json").write_text(json.dumps(names))
     (ready / "facts.json").write_text(json.dumps(facts, indent=1))
+    manifest.write(ready)
     os.rename(ready, final)
 
 

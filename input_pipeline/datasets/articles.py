@@ -1,15 +1,18 @@
 """Articles as sequences of vectors, from files: which vector comes next?"""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from absl import logging
 from annotated_types import Interval
 
 import field_types
 from input_pipeline import dataset, field_checks
+from input_pipeline.formats import columns as columns_lib
 from input_pipeline.formats import vectors as vector_format
 from input_pipeline.records import windows
 from input_pipeline.records.stored_array import StoredArray
@@ -26,7 +29,7 @@ def load(
     position: str = "position",
     title: str = "title",
     context: Annotated[int, Interval(ge=1, le=65_536)] = 5,
-    width: Annotated[int, Interval(ge=1, le=65_536)] = 384,
+    width: Annotated[int, Interval(ge=0, le=65_536)] = 0,
     val_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
     cross_article_negatives: Annotated[int, Interval(ge=0, le=65_536)] = 4,
     same_article_negatives: Annotated[int, Interval(ge=0, le=65_536)] = 0,
@@ -38,14 +41,15 @@ def load(
     """Return windows of articles as records.
 
     Args:
-        path: `.npz`, `.npy` with a CSV file of the same name, or parquet; float16 or
-            float32.
+        path: `.npz`, `.npy` with a table of the same name (.csv, .tsv, .jsonl,
+            .parquet), or parquet; float16 or float32.
         key: Array or column that holds the vectors.
         article: Column that says which article a vector belongs to.
-        position: Column of its place there; "" for the order of the file.
+        position: Column of its place there, numbers or times; "" for the order of the
+            file.
         title: Column that names articles; the article itself where there is none.
         context: Vectors that are seen before the one that is asked for.
-        width: Numbers of a vector.
+        width: Numbers of a vector; 0 for as many as the file has.
         val_fraction: Share of the articles held out.
         cross_article_negatives: Vectors of other articles that come with a window, for
             corruption.
@@ -67,13 +71,15 @@ def load(
     file = vector_format.open_vectors(
         path, key=key, width=width, cache=cache, progress=progress
     )
-    sequences = _sequences(file, path, article, position, title)
+    columns = columns_lib.open_columns(pathlib.Path(path).expanduser(), file.rows, key)
+    sequences, places = _sequences(file, columns, path, article, position, title)
     faults = _faults(file, sequences)
     rejected = sum(len(rows) for rows in faults.values())
-    if rejected > max_rejected * len(file.table):
-        listed = "\n  ".join(_listed(faults, file.table, article, position))
+    count = file.rows
+    if rejected > max_rejected * count:
+        listed = "\n  ".join(_listed(faults, places))
         raise dataset.DataError(
-            f"{rejected} of {len(file.table)} vectors in {path} are at fault "
+            f"{rejected} of {count} vectors in {path} are at fault "
             f"(data.max_rejected = {max_rejected:g} of them may be):\n  {listed}"
         )
     for rows in faults.values():
@@ -90,45 +96,60 @@ def load(
         "dataset": "articles",
         "file": str(path),
         "dtype": str(sequences.vectors.array.dtype),
+        "implies": {"transform.width": sequences.vectors.array.shape[1]},
         **data.facts,
-        "rejected": _listed(faults, file.table, article, position),
+        "rejected": _listed(faults, places),
         "rejected_total": rejected,
     }
     return data._replace(facts=facts)
 
 
-def _sequences(file, path, article, position, title) -> windows.Sequences:
-    """Vectors in the order of their articles; all of them good so far."""
-    table = file.table
-    for column in filter(None, (article, position)):
-        if column not in table:
+def _sequences(
+    file, columns, path, article, position, title
+) -> tuple[windows.Sequences, pd.DataFrame]:
+    """Return vectors in the order of their articles, all of them good so far.
+
+    Also the places of the vectors in the order of the file: columns article and, where
+    there is one, position.
+    """
+    for field, column in (("article", article), ("position", position)):
+        if column and column not in columns.names:
+            is_position = field == "position"
             raise dataset.DataError(
-                f"data: {path} has no column {column!r}; choices: "
-                f"{', '.join(map(str, table.columns)) or 'none'}"
+                f"data.{field}: {path} has no column {column!r}; choices: "
+                f"{', '.join(columns.names) or 'none'}"
+                + ("; --config.data.position= for the order of the file" * is_position)
             )
-    numbers, values = pd.factorize(table[article])
+    with _named_field("article"):
+        articles = columns.text(article)
+    numbers, values = pd.factorize(np.array(articles, object))
     if (numbers < 0).any():
-        raise dataset.DataError(
-            f"data.article: row {int(np.argmin(numbers))} of {path} has no {article!r}"
-        )
-    at = table[position].to_numpy() if position else np.arange(len(table))
+        row = columns.row_name(int(np.argmin(numbers)))
+        raise dataset.DataError(f"data.article: {row} of {path} has no {article!r}")
+    at, places = np.arange(columns.rows), pd.DataFrame({"article": articles})
+    if position:
+        with _named_field("position"):
+            at = columns.numbers(position)
+        places["position"] = at
     order = np.lexsort((at, numbers))
     numbers, at = numbers[order], at[order]
     twice = (numbers[1:] == numbers[:-1]) & (at[1:] == at[:-1])
     if twice.any():
-        row = int(order[1:][np.argmax(twice)])
+        row = columns.row_name(int(order[1:][np.argmax(twice)]))
         raise dataset.DataError(
-            f"data.position: row {row} of {path} has the article and position of "
+            f"data.position: {row} of {path} has the article and position of "
             f"another ({int(twice.sum())} such rows); expected one vector for each"
         )
     names = [str(value) for value in values]
-    if title and title in table:
-        firsts = pd.Series(table[title].to_numpy()[order]).groupby(numbers).first()
-        names = [str(name) for name in firsts]
+    if (texts := _titles(columns, title)) is not None:
+        titles = np.array(texts, object)[order]
+        firsts = pd.Series(titles).groupby(numbers).first()
+        named = zip(firsts, names, strict=True)
+        names = [name if isinstance(name, str) else other for name, other in named]
     if not position:
         begins = np.searchsorted(numbers, numbers)
         at = np.arange(len(numbers)) - begins
-    return windows.Sequences(
+    sequences = windows.Sequences(
         vectors=StoredArray(file.path),
         order=order,
         article=numbers,
@@ -136,6 +157,33 @@ def _sequences(file, path, article, position, title) -> windows.Sequences:
         good=np.ones(len(order), bool),
         names=names,
     )
+    return sequences, places
+
+
+def _titles(columns: columns_lib.Columns, title: str) -> list[str | None] | None:
+    """Return the titles of the articles; None without any.
+
+    They are shown and no more: without having been asked for they may be unreadable.
+    """
+    if not title or title not in columns.names:
+        return None
+    try:
+        with _named_field("title"):
+            return columns.text(title)
+    except dataset.DataError as error:
+        if title != load.__kwdefaults__["title"]:
+            raise
+        logging.warning("%s; articles are shown by their id", error)
+        return None
+
+
+@contextlib.contextmanager
+def _named_field(field: str) -> Iterator[None]:
+    """Put the config field that named a column before what is wrong with it."""
+    try:
+        yield
+    except dataset.DataError as error:
+        raise dataset.DataError(f"data.{field}: {error}") from None
 
 
 def _faults(file, sequences) -> dict[str, np.ndarray]:
@@ -156,14 +204,12 @@ def _faults(file, sequences) -> dict[str, np.ndarray]:
     return {why: rows for why, rows in faults.items() if len(rows)}
 
 
-def _listed(faults, table, article, position) -> list[str]:
-    """Sentences on the first faulty vectors of each kind."""
+def _listed(faults: dict[str, np.ndarray], places: pd.DataFrame) -> list[str]:
+    """Return sentences on the first faulty vectors of each kind."""
     listed = []
     for why, rows in faults.items():
         for row in rows[:LISTED].tolist():
-            where = f"article {table[article].iloc[row]}"
-            if position:
-                where += f", position {table[position].iloc[row]}"
+            where = ", ".join(f"{k} {v}" for k, v in places.iloc[row].items())
             listed.append(f"row {row} ({where}): {why}")
         if len(rows) > LISTED:
             listed.append(f"and {len(rows) - LISTED} more: {why}")
@@ -186,7 +232,7 @@ def read_records(
     """
     context, width = transform.context, transform.width
     file = pathlib.Path(path).expanduser()
-    if file.suffix.lower() == ".npy" and not file.with_suffix(".csv").is_file():
+    if file.suffix.lower() == ".npy" and columns_lib.table_beside(file) is None:
         try:
             x = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:

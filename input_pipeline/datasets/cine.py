@@ -7,6 +7,7 @@ decibels, and are kept as uint8 in the cache, from which training reads.
 import functools
 import pathlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from annotated_types import Interval
@@ -18,9 +19,18 @@ from input_pipeline.formats.cine import arrays as cine_arrays
 from input_pipeline.formats.cine import axes as cine_axes
 from input_pipeline.formats.cine import files as cine_files
 from input_pipeline.formats.cine import images as cine_images
+from input_pipeline.formats.cine import sources as cine_sources
 from input_pipeline.formats.cine import table as cine_table
+from input_pipeline.formats.movies import animation, dicom, tiff, video
+from input_pipeline.formats.stored import Stored
 from input_pipeline.physics import bmode as bmode_lib
 from input_pipeline.records import frames as frames_lib
+
+_EXPECTED = (
+    f"an array ({', '.join(array_format.SUFFIXES)}), a TIFF stack, an animated image "
+    f"(.gif, .webp), a video ({', '.join(video.SUFFIXES)}), a DICOM cine, or a folder "
+    f"of such files or of images ({', '.join(cine_images.SUFFIXES)})"
+)
 
 
 def load(
@@ -35,11 +45,11 @@ def load(
     table: str = "",
     clip: str = "clip",
     frame: str = "frame",
-    time: str = "time",
+    time: str = "",
     label: str = "",
     bins: Annotated[int, Interval(ge=0, le=10**6)] = 0,
     period: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
-    split: frames_lib.Sides = "clip",
+    split: frames_lib.Sides = "auto",
     val_filter: str = "",
     val_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
     gap: Annotated[float, Interval(ge=0, le=1e9)] = 0.0,
@@ -70,19 +80,22 @@ def load(
             for real values of which more than a tenth is negative, else "abs". Channels
             are joined by the root of their sum of squares, colors by their luminance.
         db: Dynamic range in decibels.
-        table: CSV file with a row for each frame or with columns for frame and clip; ""
-            for a CSV file next to `path`, if there is one.
+        table: Table (CSV, TSV, JSON lines, parquet) with a row for each frame or clip,
+            or with columns for frame and clip; "" for one next to `path`, if there is.
         clip: Column of the table that names clips.
         frame: Column of the table that counts the frames of a clip.
-        time: Column of the table with seconds.
+        time: Column of the table with seconds; "" for the first of `time`, `time_s`,
+            `seconds` and the like, or the times that the files have.
         label: Column that becomes the label; see `frames.split`, also for the fields
             down to `delta`.
         bins: Number of bins of a numeric label; 0 for none.
         period: Period of a circular label; 0 for none.
-        split: By "clip", or by contiguous "time" in each.
+        split: By "clip", or by contiguous "time" in each; "auto": by clip where that
+            leaves two clips on each side.
         val_filter: "column=value,value".
         val_fraction: Share that is held out.
-        gap: Seconds between the sides.
+        gap: Seconds between the sides; with `split="auto"`, 0 is a tenth of what is
+            held out.
         delta: Frames to the next.
         pseudo: Fields of the pseudo-labels.
         reference: Image file that pseudo-labels compare with.
@@ -160,7 +173,7 @@ def read_records(
     fields = load.__kwdefaults__ | dict(data)
     size = fields["size"]
     file = pathlib.Path(path).expanduser()
-    if file.suffix.lower() in cine_images.SUFFIXES and not file.is_dir():
+    if not file.is_dir() and _is_image(file):
         image = cine_images.gray_image(file, tuple(size))[..., None]
         return dataset.single({"image": image}, file.name, str(path)), {}
     if pathlib.Path(fields["path"]).expanduser().resolve() != file.resolve():
@@ -180,6 +193,13 @@ def read_records(
     return frames_lib.whole(cine, str(path)), cine.facts
 
 
+def _is_image(file: pathlib.Path) -> bool:
+    """Return whether a file is named as an image and is no stack of them."""
+    if file.suffix.lower() not in cine_images.SUFFIXES:
+        return False
+    return not file.is_file() or _kind(file) == "image"
+
+
 def _read(
     path: str,
     *,
@@ -192,21 +212,64 @@ def _read(
     progress: bool,
 ) -> frames_lib.Cine:
     if not path:
-        raise dataset.DataError(
-            f"data.path: got none; expected a file that ends in "
-            f"{', '.join(array_format.SUFFIXES)}, or a folder"
-        )
+        raise dataset.DataError(f"data.path: got none; expected {_EXPECTED}")
     place = pathlib.Path(path).expanduser()
-    csv_file = columns.pop("table")
-    convert = functools.partial(
-        cine_arrays.convert,
+    table_file = columns.pop("table")
+    prepared = prepare(
+        place,
         key=key,
-        name_axes=functools.partial(cine_axes.name_axes, axes=axes),
+        axes=axes,
         recipe=recipe,
+        max_rejected=max_rejected,
+        cache=cache,
         progress=progress,
     )
-    prepared = cine_files.prepare(
+    file = cine_table.find(place, table_file)
+    table, facts = cine_table.join(
+        prepared.table, file, **columns, named=bool(table_file)
+    )
+    kept = table.iloc[prepared.kept].reset_index(drop=True)
+    return frames_lib.Cine(prepared.frames, kept, {**prepared.facts, **facts})
+
+
+def prepare(
+    place: pathlib.Path,
+    *,
+    key: str,
+    axes: str,
+    recipe: bmode_lib.Recipe,
+    max_rejected: float,
+    cache: str,
+    progress: bool,
+) -> cine_files.Prepared:
+    """Return the frames of a file or folder in the cache, without their table.
+
+    Args:
+        place: File or folder.
+        key: As in `load`, also for the fields that follow `recipe`.
+        axes: As in `load`.
+        recipe: How amplitudes become images.
+        max_rejected: As in `load`.
+        cache: As in `load`.
+        progress: As in `load`.
+
+    Raises:
+        DataError: If there are no frames, or too many cannot be read.
+    """
+    cine_files.check(recipe, max_rejected)
+
+    def convert(source: cine_sources.Source, out: pathlib.Path) -> dict:
+        return cine_arrays.convert(
+            out,
+            open_stored=functools.partial(_open, source, key),
+            name_axes=functools.partial(cine_axes.name_axes, axes=axes),
+            recipe=recipe,
+            progress=progress,
+        )
+
+    return cine_files.prepare(
         place,
+        cine_sources.find(place, kind_of=_kind, expected=_EXPECTED, cache=cache),
         convert=convert,
         spec=[key, axes],
         recipe=recipe,
@@ -214,7 +277,37 @@ def _read(
         cache=cache,
         progress=progress,
     )
-    file = cine_table.find(place, csv_file)
-    table, facts = cine_table.join(prepared.table, file, **columns)
-    kept = table.iloc[prepared.kept].reset_index(drop=True)
-    return frames_lib.Cine(prepared.frames, kept, {**prepared.facts, **facts})
+
+
+def _kind(file: pathlib.Path) -> cine_sources.Kind:
+    """Return what a file is, by its ending and, where that is not enough, content."""
+    suffix = file.suffix.lower()
+    if suffix in array_format.SUFFIXES:
+        return "array"
+    if suffix in video.SUFFIXES:
+        return "movie"
+    for module in (tiff, animation):
+        if suffix in module.SUFFIXES and module.count_frames(file) > 1:
+            return "movie"
+    if suffix in cine_images.SUFFIXES:
+        return "image"
+    if suffix in dicom.SUFFIXES or (file.name != "DICOMDIR" and dicom.is_dicom(file)):
+        return "movie" if dicom.count_frames(file) != 1 else "still"
+    return ""
+
+
+def _open(
+    source: cine_sources.Source, key: str, scratch: pathlib.Path
+) -> AbstractContextManager[Stored]:
+    """Open the frames of a source."""
+    file = source.files[0]
+    suffix = file.suffix.lower()
+    if source.kind == "array":
+        return array_format.open_array(file, key, scratch)
+    if suffix in video.SUFFIXES:
+        return video.open_video(file)
+    if suffix in tiff.SUFFIXES:
+        return tiff.open_stack(file)
+    if suffix in animation.SUFFIXES:
+        return animation.open_animation(file)
+    return dicom.open_dicom(*source.files)

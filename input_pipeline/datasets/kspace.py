@@ -9,10 +9,12 @@ and proportions are kept.
 
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from absl import logging
 from annotated_types import Interval
 from tqdm import auto as tqdm
 
@@ -24,7 +26,7 @@ from input_pipeline.formats import kspace as kspace_format
 from input_pipeline.physics import coils as coils_lib
 from input_pipeline.records import phantoms
 
-VERSION = 1  # of what is prepared
+VERSION = 2  # of what is prepared
 _LISTED = 30
 
 
@@ -51,8 +53,9 @@ def load(
         size: Side of the image, and lines in full.
         coils: Coils of every record.
         key: Where k-space lies in HDF5 and MATLAB files, as "group/name".
-        axes: Order of a file's axes, such as "hwc"; "" is [slice,] [coil,] height,
-            width.
+        axes: Order of a file's axes, such as "hwc" or, with pairs of real and
+            imaginary, "schwr"; "" is what the format says, or else [slice,] [coil,]
+            height, width. What was taken is logged.
         val_fraction: Share of the files that is held out for validation, if "rest".
         train_on: "rest": the files that are not held out; "phantoms": random phantoms,
             so that every scan is held out; "all": every scan, also those that are
@@ -148,36 +151,6 @@ def read_records(
     )
 
 
-def to_shape(k: np.ndarray, size: int, coils: int) -> tuple[np.ndarray, float]:
-    """Bring the k-space of one slice to [coils, size, size].
-
-    Args:
-        k: complex [c, height, width], zero frequency in the middle.
-        size: Lines each way.
-        coils: Coils of the result.
-
-    Returns:
-        complex64 k-space, and the share of the energy that is left in its coils (1
-        where none were combined).
-
-    Source: coil compression by singular vectors, Buehrer et al., 2007, MRM 57:1131.
-    """
-    x = coils_lib.ifft2c(k.astype(np.complex128), np)
-    side = max(x.shape[1:])
-    k = coils_lib.fft2c(_about_the_middle(x, side, side), np)
-    # Unitary transforms of another size: the same object keeps its intensity.
-    k = _about_the_middle(k, size, size) * (size / side)
-    c, kept = k.shape[0], 1.0
-    if c > coils:
-        flat = k.reshape(c, -1)
-        values, vectors = np.linalg.eigh(flat @ flat.conj().T)
-        kept = float(values[-coils:].sum() / max(values.sum(), 1e-300))
-        k = (vectors[:, ::-1][:, :coils].conj().T @ flat).reshape(coils, size, size)
-    elif c < coils:
-        k = np.concatenate([k, np.zeros((coils - c, size, size))])
-    return k.astype(np.complex64), kept
-
-
 class _Prepared:
     """Random access to prepared scans; each file is mapped when it is first read."""
 
@@ -248,7 +221,10 @@ def _read(
             + listed
             + (f"\n  and {more} more" if more > 0 else "")
         )
-    return _split(described, root), _facts(described, faults, size, coils)
+    facts = _facts(described, faults, size, coils)
+    for text in facts["axes"]:
+        logging.info("k-space: %s", text)
+    return _split(described, root), facts
 
 
 def _prepared(
@@ -257,12 +233,13 @@ def _prepared(
     """Return the note on a file's scans; prepare them unless that is done."""
 
     def write(draft: pathlib.Path) -> dict:
-        k = kspace_format.read_scan(file, key=key, axes=axes)
-        shaped = [to_shape(scan, size, coils) for scan in k]
+        k, told = kspace_format.read_scan(file, key=key, axes=axes)
+        shaped = [coils_lib.to_shape(scan, size, coils) for scan in k]
         np.save(draft, np.stack([scan for scan, _ in shaped]))
         return {
             "file": str(file),
             "shape": list(k.shape),
+            "axes": told,
             "energy_kept": min(kept for _, kept in shaped),
             "zero_share": float(np.mean(k == 0)),
         }
@@ -307,6 +284,7 @@ def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) ->
         "files": len(described) + len(faults),
         "scans": sum(shape[0] for shape in shapes),
         "matrices": matrices,
+        "axes": _axes(described),
         "coils": sorted({shape[1] for shape in shapes}),
         "brought_to": f"{coils} coils, {size} x {size}: images padded to a square, "
         f"k-space cut or padded to {size} lines each way",
@@ -323,19 +301,16 @@ def _facts(described: list[dict], faults: list[tuple], size: int, coils: int) ->
     }
 
 
+def _axes(described: list[dict]) -> list[str]:
+    """Return what axes were taken for, each way once with the number of files."""
+    files = Counter(scan["axes"] for scan in described)
+    texts = [
+        f"{text} ({count} files)" if count > 1 else text
+        for text, count in files.most_common(_LISTED)
+    ]
+    more = len(files) - len(texts)
+    return [*texts, f"and {more} other shapes"] if more else texts
+
+
 def _common(files: list[pathlib.Path]) -> pathlib.Path:
     return pathlib.Path(os.path.commonpath([file.parent for file in files]))
-
-
-def _about_the_middle(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Cut or pads the last two axes, the element at n // 2 staying in the middle."""
-    for axis, n in ((-2, height), (-1, width)):
-        length = x.shape[axis]
-        start = length // 2 - n // 2
-        if start >= 0:
-            x = np.take(x, range(start, start + n), axis)
-        else:
-            pad = [(0, 0)] * x.ndim
-            pad[axis] = (-start, n - length + start)
-            x = np.pad(x, pad)
-    return x

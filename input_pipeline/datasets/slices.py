@@ -1,14 +1,16 @@
 """Magnitude images of slices, which a transform shows through simulated coils.
 
-An `.npz` or `.npy` file holds images [n, height, width], a CSV table a row for each.
-Columns of the table name the place of an image (`pair`) and its contrast (`contrast`);
-images of one contrast are queries for images of the other.
+An `.npz` or `.npy` file holds images [n, height, width], a table a row for each; the
+table is a file beside it, or arrays [n] of the `.npz`. Or a folder holds an image a
+slice, in any format, and perhaps a table with a column of file names. Columns of the
+table name the place of an image (`pair`) and its contrast (`contrast`); images of one
+contrast are queries for images of the other.
 """
 
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,14 +20,18 @@ from annotated_types import Interval
 import field_types
 from input_pipeline import dataset, field_checks, splits
 from input_pipeline.datasets import kspace
-from input_pipeline.records import phantoms
+from input_pipeline.formats import columns as columns_lib
+from input_pipeline.formats import npy_headers, tables
+from input_pipeline.records import phantoms, slice_files
+
+_NO_TABLE = "none: each image is a place of its own"
 
 
 def load(
     *,
     path: str = "",
     table: str = "",
-    key: str = "images",
+    key: str = "",
     pair: tuple[str, ...] = ("subject", "slice"),
     contrast: str = "contrast",
     val_filter: str = "",
@@ -38,9 +44,13 @@ def load(
     """Return slices as records.
 
     Args:
-        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width].
-        table: CSV file with n rows; "" is the only one next to `path`.
-        key: Name of the array in an `.npz`.
+        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width], or a folder
+            of images.
+        table: Table with n rows, such as a CSV file; "" for arrays of the `.npz` that
+            are called as the columns, or else for the only CSV or TSV file next to
+            `path`, or in it. Without any, each image is a place of its own.
+        key: Name of the array of images in an `.npz`; "" for the only one that has
+            three axes.
         pair: Columns that together name a place; images that agree in them are one
             label.
         contrast: Column that becomes `source`.
@@ -61,10 +71,8 @@ def load(
     check(train_on=train_on, val_filter=val_filter)
     del progress
     file = pathlib.Path(path).expanduser()
-    images = _images(file, key)
-    frame = _table(file, table, len(images))
-    for column in (*pair, contrast):
-        _check_column(frame, column)
+    required = {"pair": pair, "contrast": (contrast,)}
+    images, frame, facts = _read(file, key, table, required)
     split = _split(images, frame, pair, contrast)
     index = np.arange(phantom_records + distractors)
     extra = {}
@@ -72,7 +80,7 @@ def load(
         extra["distractors"] = phantoms.split(
             index[phantom_records:], seed=seed, first_id=phantoms.FIRST_ID_BESIDE_SCANS
         )
-    facts = {
+    facts |= {
         "dataset": "slices",
         "images": len(split),
         "places": len(split.label_names),
@@ -128,32 +136,61 @@ def _split(
     images: np.ndarray, frame: pd.DataFrame, pair: tuple[str, ...], contrast: str
 ) -> dataset.Split:
     """Return all images as records; those of one place have one label."""
-    places = frame[list(pair)].astype(str).agg(" ".join, axis=1)
+    places = frame[list(pair)].agg(" ".join, axis=1)
     label_names, labels = np.unique(places, return_inverse=True)
     columns = {
         **dataset.columns_without_codes(np.arange(len(images)), labels),
-        "source": frame[contrast].astype(str).tolist(),
+        "source": frame[contrast].tolist(),
         "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
     }
     records = [{"image": image} for image in images]
     return dataset.Split(records, columns, label_names.tolist(), [])
 
 
+def _read(
+    file: pathlib.Path, key: str, table: str, required: Mapping[str, tuple[str, ...]]
+) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
+    """Return images uint8 [n, h, w, 3], the table of them, and facts."""
+    if not file.is_dir():
+        images = _over_largest(_images(file, key), file)
+        frame = _table(file, table, len(images), required)
+        without = {} if frame is not None else {"table": _NO_TABLE}
+        return images, _own_places(frame, len(images), [], required), without
+    folder = slice_files.read_folder(file)
+    path = pathlib.Path(table) if table else slice_files.find_table(file)
+    images = _over_largest(folder.images, file)
+    if path is None:
+        frame, facts = None, {"table": _NO_TABLE, **folder.facts}
+    else:
+        frame, facts = slice_files.join(file, folder, path), dict(folder.facts)
+        _check_columns(frame, path, required)
+    return images, _own_places(frame, len(images), folder.names, required), facts
+
+
+def _own_places(
+    frame: pd.DataFrame | None,
+    rows: int,
+    names: list[str],
+    required: Mapping[str, tuple[str, ...]],
+) -> pd.DataFrame:
+    """Return the table; without one, a table in which each image is its own place."""
+    if frame is not None:
+        return frame
+    names = names or [f"image {row}" for row in range(rows)]
+    pair, contrast = required["pair"], required["contrast"]
+    columns = {column: [""] * rows for column in (*pair[1:], *contrast)}
+    return pd.DataFrame({pair[0]: names, **columns}, dtype=object)
+
+
 def _images(file: pathlib.Path, key: str) -> np.ndarray:
-    """Images uint8 [n, h, w, 3] of magnitudes, each over its largest."""
+    """Return the images of a file, real [n, h, w]."""
     if not file.is_file():
         raise dataset.DataError(
-            f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy"
+            f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy, "
+            "or a folder of images"
         )
     try:
-        content = np.load(file, allow_pickle=False)
-        if not isinstance(content, np.ndarray):
-            if key not in content:
-                raise dataset.DataError(
-                    f"data.key: {file} has no {key!r}; choices: "
-                    f"{', '.join(content.files)}"
-                )
-            content = content[key]
+        content = _array(file, key)
     except dataset.DataError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -165,7 +202,12 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
             f"data.path: {file} holds {content.dtype} {list(content.shape)}; expected "
             "real magnitudes [n, height, width]. K-space is data.name=kspace"
         )
-    x = content.astype(np.float32)
+    return content
+
+
+def _over_largest(images: np.ndarray, file: pathlib.Path) -> np.ndarray:
+    """Return images uint8 [n, h, w, 3] of magnitudes, each over its largest."""
+    x = images.astype(np.float32)
     bad = ~np.isfinite(x).all((1, 2)) | (x.max((1, 2)) <= 0) | (x.min((1, 2)) < 0)
     if bad.any():
         raise dataset.DataError(
@@ -176,18 +218,60 @@ def _images(file: pathlib.Path, key: str) -> np.ndarray:
     return np.repeat(x[..., None], 3, -1)
 
 
-def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
+def _array(file: pathlib.Path, key: str) -> np.ndarray:
+    """Return the array of an `.npy` file, or the one called `key` of an `.npz` file."""
+    if zipfile.is_zipfile(file):
+        headers = npy_headers.read_headers(file)
+        stacks = [name for name, (shape, _) in headers.items() if len(shape) == 3]
+        if not key:
+            key = stacks[0] if len(stacks) == 1 else "images"
+        if key not in headers:
+            raise dataset.DataError(
+                f"data.key: {file} has no {key!r}; choices: "
+                f"{', '.join(stacks or headers)}"
+            )
+        is_object = headers[key][1].hasobject
+    else:
+        with open(file, "rb") as content:
+            is_object = npy_headers.read_header(content)[1].hasobject
+    if is_object:
+        raise dataset.DataError(
+            f"data.path: {npy_headers.object_message(file, key)}, images of one size "
+            "as np.stack(images)"
+        )
+    content = np.load(file, allow_pickle=False)
+    return content if isinstance(content, np.ndarray) else content[key]
+
+
+def _table(
+    file: pathlib.Path, table: str, rows: int, required: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame | None:
+    """Return the table of the images as text; None without one.
+
+    Args:
+        file: File of the images.
+        table: Path of the table, "" to look for it.
+        rows: Number of images.
+        required: Config field -> columns that it names; each has a value in all rows.
+    """
+    names = [column for columns in required.values() for column in columns]
+    if not table and (frame := _table_inside(file, rows, names)) is not None:
+        return frame
     if not table:
-        candidates = sorted(file.parent.glob("*.csv"))
+        candidates = sorted([*file.parent.glob("*.csv"), *file.parent.glob("*.tsv")])
         named = [p for p in candidates if file.stem.startswith(p.stem)]
         candidates = named or candidates
-        if len(candidates) != 1:
+        if not candidates:
+            return None
+        if len(candidates) > 1:
             raise dataset.DataError(
                 f"data.table: {len(candidates)} CSV files next to {file}; expected "
-                "one, or data.table to name it"
+                "one, data.table to name it, or arrays "
+                f"{', '.join(names)} in an .npz file"
             )
         table = str(candidates[0])
-    frame = pd.read_csv(table)
+    frame = tables.read_table(table, optional=names, field="data.table")
+    _check_columns(frame, table, required, lambda row: tables.row_name(frame, row))
     if len(frame) != rows:
         raise dataset.DataError(
             f"data.table: {table} has {len(frame)} rows for {rows} images; expected "
@@ -196,9 +280,44 @@ def _table(file: pathlib.Path, table: str, rows: int) -> pd.DataFrame:
     return frame
 
 
-def _check_column(frame: pd.DataFrame, column: str) -> None:
-    if column not in frame:
-        raise dataset.DataError(
-            f"data: the table has no column {column!r}; choices: "
-            f"{', '.join(map(str, frame.columns))}"
-        )
+def _check_columns(
+    frame: pd.DataFrame,
+    source: str | pathlib.Path,
+    required: Mapping[str, tuple[str, ...]],
+    row_name: Callable[[int], str] = "image {}".format,
+) -> None:
+    """Raise DataError if a column is missing, or has no value for an image."""
+    for field, columns in required.items():
+        missing = [column for column in columns if column not in frame]
+        if missing:
+            raise dataset.DataError(
+                f"data.{field}: {source} has no column {missing[0]!r}; choices: "
+                f"{', '.join(frame.columns)}"
+            )
+    for name in (column for columns in required.values() for column in columns):
+        empty = frame[name].isna().to_numpy()
+        if empty.any():
+            raise dataset.DataError(
+                f"data.table: {source} has nothing in column {name!r}, "
+                f"{row_name(int(np.argmax(empty)))} ({int(empty.sum())} such rows); "
+                "expected a value for each image"
+            )
+
+
+def _table_inside(
+    file: pathlib.Path, rows: int, names: list[str]
+) -> pd.DataFrame | None:
+    """Return the columns that an `.npz` file has itself; None if one is missing."""
+    if not zipfile.is_zipfile(file):
+        return None
+    archive = columns_lib.ArchiveColumns(file, rows, key="")
+    if not set(names) <= set(archive.names):
+        return None
+    plain = [n for n in archive.names if n in names or not archive.holds_objects(n)]
+    try:
+        texts = {name: archive.text(name) for name in plain}
+    except dataset.DataError as error:
+        raise dataset.DataError(f"data.table: {error}") from None
+    frame = pd.DataFrame(texts, dtype=object)
+    _check_columns(frame, file, {"pair": tuple(names)}, archive.row_name)
+    return frame

@@ -9,50 +9,23 @@ import pathlib
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import h5py
 import numpy as np
 import scipy.io
 
 from input_pipeline import dataset
+from input_pipeline.formats import matlab
+from input_pipeline.formats import stored as stored_lib
+from input_pipeline.formats.stored import ArrayError, Stored
 
 SUFFIXES = (".h5", ".hdf5", ".mat", ".npy", ".npz")
-SHORTEST = 8  # side of an image
-_LISTED = 12
 _MOST_SQUEEZED = 1100  # deflate makes no value smaller than a 1032nd
 _MATLAB = b"MATLAB 7.3"
 _COMPLEX = (("real", "imag"), ("r", "i"))
 _UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
-
-
-class ArrayError(dataset.DataError):
-    """A file holds no such array; the message says what was found and what to do."""
-
-
-class Stored(NamedTuple):
-    """An array in an open file, with its axes in the order of the file, slowest first.
-
-    Attributes:
-        name: Path of the array in the file.
-        shape: Shape of the array.
-        dtype: Type of the values; complex where they are pairs.
-        read: Index -> values; ints and slices, as for an array.
-        chunks: Shape of the pieces in the file, or None.
-        flipped: Whether the program that wrote the file has the axes in reverse order.
-        certain: Whether `flipped` is certain, not only likely.
-        matlab: Whether MATLAB wrote it.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[Any], np.ndarray]
-    chunks: tuple[int, ...] | None = None
-    flipped: bool = False
-    certain: bool = True
-    matlab: bool = False
 
 
 @contextlib.contextmanager
@@ -77,114 +50,16 @@ def open_array(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Iterator[
         raise ArrayError("the file is empty (0 bytes); copy it again")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        yield open_npy(path, path.name)
+        yield stored_lib.open_npy(path, path.name)
     elif suffix == ".npz":
         yield _npz(path, key, scratch)
     elif suffix == ".mat" and not h5py.is_hdf5(path):
         yield _matlab5(path, key)
     else:
         with open(path, "rb") as file:
-            matlab = file.read(len(_MATLAB)) == _MATLAB
+            by_matlab = file.read(len(_MATLAB)) == _MATLAB
         with _open_hdf5(path) as file:
-            yield _hdf5(file, key, matlab)
-
-
-def tiles(stored: Stored, limit: int) -> Iterator[tuple[tuple[int, ...], slice]]:
-    """Yield indices of leading axes and a slice of the next, `limit` bytes a piece."""
-    shape = stored.shape
-    item = stored.dtype.itemsize
-    size = [math.prod(shape[k + 1 :]) * item for k in range(len(shape))]
-    axis = next(k for k, n in enumerate(size) if n <= limit or k == len(shape) - 1)
-    step = max(1, limit // max(1, size[axis]))
-    if stored.chunks and step < shape[axis]:
-        # A piece of the file that two tiles share would be unpacked twice.
-        whole = stored.chunks[axis]
-        if step >= whole:
-            step -= step % whole
-        elif whole * size[axis] <= 4 * limit:
-            step = whole
-    for prefix in np.ndindex(shape[:axis]):
-        for start in range(0, shape[axis], step):
-            yield prefix, slice(start, min(start + step, shape[axis]))
-
-
-def _choose(contents: dict[str, tuple], key: str) -> str:
-    """Return the name of the array that is meant; `there`: name -> shape and dtype."""
-    key = key.strip("/")
-    if key:
-        if key not in contents:
-            inside = {k: v for k, v in contents.items() if k.startswith(f"{key}/")}
-            what = "is a group, not an array" if inside else "is not there"
-            raise ArrayError(
-                f"{key!r} {what}; choices: {_listed(inside or contents)}; set data.key"
-            )
-        if contents[key][1].kind not in "cfiub":
-            raise ArrayError(
-                f"{key!r} holds {contents[key][1]}, no numbers; choices: "
-                f"{_listed(contents)}. Python objects are not read, because they can "
-                "run code"
-            )
-        return key
-    sides = {
-        name: sum(n >= SHORTEST for n in shape)
-        for name, (shape, dtype) in contents.items()
-        if dtype.kind in "cfiub"
-    }
-    able = [name for name, n in sides.items() if n >= 2]
-    able = [name for name in able if len(contents[name][0]) > 2] or able
-    if len(able) != 1:
-        raise ArrayError(
-            f"{len(able) or 'none'} of the arrays can be frames; set data.key to one "
-            f"of: {_listed(contents)}"
-        )
-    return able[0]
-
-
-def _listed(contents: dict[str, tuple]) -> str:
-    descriptions = [
-        f"{name} {dtype} {list(shape)}" for name, (shape, dtype) in contents.items()
-    ]
-    more = (
-        f" and {len(descriptions) - _LISTED} more"
-        if len(descriptions) > _LISTED
-        else ""
-    )
-    return (", ".join(descriptions[:_LISTED]) or "none, it is empty") + more
-
-
-def open_npy(path: pathlib.Path, name: str) -> Stored:
-    """Read a `.npy` file through a map that is let go, so that memory stays free."""
-    with open(path, "rb") as file:
-        magic = file.read(6)
-    if magic != b"\x93NUMPY":
-        raise ArrayError(
-            f"the content is not npy (it begins with {magic!r}); expected what "
-            "numpy.save writes"
-        )
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        if "object" in str(error).lower():
-            raise ArrayError(
-                "the array holds Python objects, which are not read because they can "
-                "run code; save plain numbers"
-            ) from None
-        raise ArrayError(
-            f"the file is cut off or its header is damaged ({error}); copy it again"
-        ) from None
-    except (EOFError, OSError, SyntaxError) as error:
-        raise ArrayError(f"the header is damaged ({error}); copy it again") from None
-    _choose({name: (array.shape, array.dtype)}, name)
-    flipped = array.flags.f_contiguous and not array.flags.c_contiguous
-    shape = array.shape[::-1] if flipped else array.shape
-    dtype = array.dtype
-    del array
-
-    def read(index: Any) -> np.ndarray:
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-        return np.array((x.T if flipped else x)[index])
-
-    return Stored(name, shape, dtype, read, flipped=flipped)
+            yield _hdf5(file, key, by_matlab)
 
 
 def _npz(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Stored:
@@ -195,10 +70,10 @@ def _npz(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Stored:
                 if info.filename.endswith(".npy"):
                     with zipped.open(info) as member:
                         contents[info.filename[:-4]] = _npy_header(member)
-            name = _choose(contents, key)
+            name = stored_lib.choose(contents, key)
             # No more than this is unpacked, whatever is packed.
             size = zipped.getinfo(f"{name}.npy").file_size
-            check_room(scratch.parent, size)
+            stored_lib.check_room(scratch.parent, size)
             with zipped.open(f"{name}.npy") as member, open(scratch, "wb") as out:
                 shutil.copyfileobj(member, out, 2**20)
     except dataset.DataError:
@@ -209,7 +84,7 @@ def _npz(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Stored:
         raise ArrayError(
             f"the npz file is cut off, damaged or none ({error}); copy it again"
         ) from None
-    return open_npy(scratch, name)
+    return stored_lib.open_npy(scratch, name)
 
 
 def _npy_header(member: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -240,25 +115,19 @@ def _matlab5(path: pathlib.Path, key: str) -> Stored:
             f"the MATLAB file is cut off, damaged or none ({type(error).__name__}: "
             f"{error}); copy it again"
         ) from None
-    arrays = dict(_flat({k: v for k, v in content.items() if k[:2] != "__"}))
-    contents = others | {k: (v.shape, v.dtype) for k, v in arrays.items()}
-    name = _choose(contents, key)
+    arrays = dict(matlab.flatten({k: v for k, v in content.items() if k[:2] != "__"}))
+    for name, value in arrays.items():
+        if isinstance(value, matlab.Cells) and not value.fault:
+            arrays[name] = np.stack(value.elements, -1)
+    contents = others | {
+        k: v if isinstance(v, matlab.Cells) else (v.shape, v.dtype)
+        for k, v in arrays.items()
+    }
+    name = stored_lib.choose(contents, key)
     array = arrays[name].T  # MATLAB's first axis is the fastest
     return Stored(
         name, array.shape, array.dtype, array.__getitem__, flipped=True, matlab=True
     )
-
-
-def _flat(fields: dict[str, Any], above: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Yield all arrays in structs of one element, as struct/field."""
-    for name, value in fields.items():
-        if not isinstance(value, np.ndarray):
-            continue
-        if value.dtype.names and value.size == 1:
-            inside = {field: value[field].flat[0] for field in value.dtype.names}
-            yield from _flat(inside, f"{above}{name}/")
-        else:
-            yield above + name, value
 
 
 def _open_hdf5(path: pathlib.Path) -> h5py.File:
@@ -270,37 +139,45 @@ def _open_hdf5(path: pathlib.Path) -> h5py.File:
         ) from None
 
 
-def _hdf5(file: h5py.File, key: str, matlab: bool) -> Stored:
-    contents: dict[str, tuple] = {}
+def _hdf5(file: h5py.File, key: str, by_matlab: bool) -> Stored:
+    contents: dict[str, Any] = {}
+    cell_arrays: dict[str, matlab.Cells] = {}
 
     def note(name: str, item: Any) -> None:
         # What MATLAB keeps of its cells is found in "#refs#".
-        if isinstance(item, h5py.Dataset) and not name.startswith("#"):
-            contents[name] = item.shape or (), _complex_dtype(item.dtype)
+        if not isinstance(item, h5py.Dataset) or name.startswith("#"):
+            return
+        contents[name] = item.shape or (), _complex_dtype(item.dtype)
+        if matlab.is_reference(item):
+            cells = contents[name] = matlab.referenced(file, item)
+            if not cells.fault:
+                cell_arrays[name] = cells
+                contents[name] = cells.shape, _complex_dtype(cells.elements[0].dtype)
 
     try:
         file.visititems(note)  # follows no link out of the file
-        name = _choose(contents, key)
-        stored_dataset = file[name]
-        if stored_dataset.external or stored_dataset.is_virtual:
+        name = stored_lib.choose(contents, key)
+        cells = cell_arrays.get(name)
+        pieces = cells.elements if cells else [file[name]]
+        if any(piece.external or piece.is_virtual for piece in pieces):
             raise ArrayError(
                 f"the values of {name!r} lie in other files, which are not read; "
                 "write them into this one"
             )
-        stored = stored_dataset.id.get_storage_size()
+        stored = sum(piece.id.get_storage_size() for piece in pieces)
     except (OSError, RuntimeError, KeyError) as error:
         raise ArrayError(f"the HDF5 file is damaged ({error}); copy it again") from None
-    dtype = contents[name][1]
-    size = math.prod(stored_dataset.shape) * dtype.itemsize
+    shape, dtype = contents[name]
+    size = math.prod(shape) * dtype.itemsize
     if size > _MOST_SQUEEZED * stored:
         raise ArrayError(
-            f"{name!r} has the shape {list(stored_dataset.shape)}, {size:,} bytes, of "
-            f"which {stored:,} were written; write the whole array"
+            f"{name!r} has the shape {list(shape)}, {size:,} bytes, of which "
+            f"{stored:,} were written; write the whole array"
         )
 
-    def read(index: Any) -> np.ndarray:
+    def read_piece(piece: h5py.Dataset, index: Any) -> np.ndarray:
         try:
-            x = np.asarray(stored_dataset[index])
+            x = np.asarray(piece[index])
         except (OSError, RuntimeError) as error:
             raise ArrayError(
                 f"the values of {name!r} cannot be read ({error}); copy the file again"
@@ -310,15 +187,20 @@ def _hdf5(file: h5py.File, key: str, matlab: bool) -> Stored:
             return x[real] + 1j * x[imag]
         return x
 
+    def read(index: Any) -> np.ndarray:
+        return read_piece(pieces[0], index)
+
+    if cells:
+        read = stored_lib.one_by_one(lambda k: read_piece(pieces[k], ()), len(pieces))
     return Stored(
         name,
-        stored_dataset.shape,
+        shape,
         dtype,
         read,
-        stored_dataset.chunks,
-        flipped=matlab,
+        None if cells else pieces[0].chunks,
+        flipped=by_matlab,
         certain=False,
-        matlab=matlab,
+        matlab=by_matlab,
     )
 
 
@@ -327,17 +209,3 @@ def _complex_dtype(dtype: np.dtype) -> np.dtype:
     if any(set(pair) == set(dtype.names or ()) for pair in _COMPLEX):
         return np.result_type(dtype[0], np.complex64)
     return dtype
-
-
-def check_room(folder: pathlib.Path, size: int) -> None:
-    """Check that `size` bytes are free: a map of a full disk kills the process.
-
-    Raises:
-        DataError: If they are not.
-    """
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise dataset.DataError(
-            f"data.cache: {size:,} bytes are to be written to {folder}, where {free:,} "
-            "are free; choose another with data.cache or AKIN_CACHE"
-        )

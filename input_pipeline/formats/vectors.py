@@ -1,4 +1,4 @@
-"""Files of vectors with a table: .npz, .npy with a CSV file of the same name, parquet.
+"""Vectors in files: .npz, .npy with a table of the same name, parquet.
 
 Vectors end up in a `.npy` file that can be mapped: in the file itself, or in a copy in
 the cache that is written once, piece by piece, so that memory stays bounded.
@@ -11,14 +11,14 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute
-import pyarrow.parquet
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import tqdm
 
 from input_pipeline import dataset
 from input_pipeline.cache import mapped_array
+from input_pipeline.formats import npy_headers
 
 VERSION = 1
 SUFFIXES = (".npz", ".npy", ".parquet")
@@ -38,13 +38,13 @@ class Read(NamedTuple):
 
     Attributes:
         path: `.npy` file of the vectors [v, d].
-        table: A row for each vector.
+        rows: Number of vectors.
         other_length: Rows whose vector has another length than `width`; they are NaN in
             the file.
     """
 
     path: pathlib.Path
-    table: pd.DataFrame
+    rows: int
     other_length: list[int]
 
 
@@ -56,7 +56,8 @@ def open_vectors(
     Args:
         path: The file.
         key: Array of an `.npz`, or column of a parquet file, that holds the vectors.
-        width: D, numbers of a vector.
+        width: D, numbers of a vector; 0 for as many as the file has, of a parquet file
+            its first vector.
         cache: Folder for copies.
         progress: Whether to show a progress bar.
 
@@ -80,62 +81,63 @@ def open_vectors(
 
 
 def _npz(file, key, width, cache, progress) -> Read:
-    with np.load(file, allow_pickle=False) as archive:
-        names = archive.files
-        if key not in names:
-            raise dataset.DataError(
-                f"data.key: {file} has no {key!r}; choices: {', '.join(names)}"
-            )
+    headers = npy_headers.read_headers(file)
+    if key not in headers:
+        raise dataset.DataError(
+            f"data.key: {file} has no {key!r}; choices: {', '.join(headers)}"
+        )
+    if headers[key][1].hasobject:
+        raise dataset.DataError(
+            f"data.key: {npy_headers.object_message(file, key)}, vectors as "
+            "np.stack(vectors).astype(np.float32)"
+        )
 
-        def write(draft: pathlib.Path) -> list[int]:
-            """Copy the member of the archive."""
-            with zipfile.ZipFile(file) as zipped, open(draft, "wb") as out:
-                with zipped.open(f"{key}.npy") as member:
-                    shutil.copyfileobj(member, out, 2**20)
-            return []
+    def write(draft: pathlib.Path) -> list[int]:
+        """Copy the member of the archive."""
+        with zipfile.ZipFile(file) as zipped, open(draft, "wb") as out:
+            with zipped.open(f"{key}.npy") as member:
+                shutil.copyfileobj(member, out, 2**20)
+        return []
 
-        spec = [VERSION, *mapped_array.stamp(file), key]
-        stored, other_length = mapped_array.cached("vectors", spec, cache, write)
-        rows = _check_shape(stored, file, width)
-        columns = {}
-        for name in names:
-            if name == key:
-                continue
-            column = archive[name]
-            if column.shape == (rows,):
-                columns[name] = column
-    return Read(stored, pd.DataFrame(columns, index=range(rows)), other_length)
+    spec = [VERSION, *mapped_array.stamp(file), key]
+    stored, other_length = mapped_array.cached("vectors", spec, cache, write)
+    rows = _check_shape(stored, file, width)
+    return Read(stored, rows, other_length)
 
 
 def _npy(file, key, width, cache, progress) -> Read:
     del key, cache, progress
+    if _is_object(file):
+        raise dataset.DataError(
+            f"data.path: {npy_headers.object_message(file, file.stem)}, vectors as "
+            "np.stack(vectors).astype(np.float32)"
+        )
     rows = _check_shape(file, file, width)
-    beside = file.with_suffix(".csv")
-    if not beside.is_file():
-        raise dataset.DataError(
-            f"data.path: {file} has no table; expected {beside} with a row for each "
-            "vector and columns for article and position"
-        )
-    table = pd.read_csv(beside)
-    if len(table) != rows:
-        raise dataset.DataError(
-            f"data.path: {beside} has {len(table)} rows for {rows} vectors; expected "
-            "one each"
-        )
-    return Read(file, table, [])
+    return Read(file, rows, [])
+
+
+def _is_object(file: pathlib.Path) -> bool:
+    with open(file, "rb") as content:
+        return npy_headers.read_header(content)[1].hasobject
 
 
 def _parquet(file, key, width, cache, progress) -> Read:
-    parquet = pyarrow.parquet.ParquetFile(file)
+    parquet = pq.ParquetFile(file)
     fields = {field.name: field.type for field in parquet.schema_arrow}
-    if key not in fields or not hasattr(fields[key], "value_type"):
-        lists = [name for name, kind in fields.items() if hasattr(kind, "value_type")]
+    if key not in fields or not _is_list(fields[key]):
+        lists = [name for name, kind in fields.items() if _is_list(kind)]
         raise dataset.DataError(
             f"data.key: {file} has no column of lists {key!r}; choices: "
             f"{', '.join(lists) or 'none'}"
         )
+    if not pa.types.is_floating(fields[key].value_type):
+        raise dataset.DataError(
+            f"data.key: {file} holds lists of {fields[key].value_type} in {key!r}; "
+            "expected lists of float16, float32 or float64"
+        )
     kind = fields[key].value_type.to_pandas_dtype()
     rows = parquet.metadata.num_rows
+    width = width or _first_width(parquet, key)
 
     def write(draft: pathlib.Path) -> list[int]:
         """Write the column block by block; returns the rows of another length."""
@@ -144,7 +146,7 @@ def _parquet(file, key, width, cache, progress) -> Read:
         bar = tqdm.tqdm(total=rows, desc="reading vectors", disable=not progress)
         for batch in parquet.iter_batches(_ROWS, columns=[key]):
             column = batch.column(0)
-            lengths = pa.compute.list_value_length(column).to_numpy(False)
+            lengths = pc.list_value_length(column).to_numpy(False)
             fits = lengths == width
             block = np.full((len(column), width), np.nan, kind)
             if fits.any():
@@ -164,24 +166,40 @@ def _parquet(file, key, width, cache, progress) -> Read:
         raise dataset.DataError(
             f"data.path: no vector of {file} has {width} numbers; set data.width"
         )
-    others = [n for n, kind in fields.items() if not hasattr(kind, "value_type")]
-    return Read(stored, parquet.read(columns=others).to_pandas(), other_length)
+    return Read(stored, rows, other_length)
+
+
+def _first_width(parquet: pq.ParquetFile, key: str) -> int:
+    """Return the length of the first vector that is no null."""
+    for batch in parquet.iter_batches(_ROWS, columns=[key]):
+        lengths = pc.drop_null(pc.list_value_length(batch.column(0)))
+        if len(lengths):
+            return lengths[0].as_py()
+    return 0
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+    )
 
 
 _READERS = {".npz": _npz, ".npy": _npy, ".parquet": _parquet}
 
 
 def _check_shape(stored: pathlib.Path, file: pathlib.Path, width: int) -> int:
-    """Rows of an array file, if it holds vectors of `width` numbers."""
+    """Return the rows of an array file, if it holds vectors of `width` numbers."""
     array = np.load(stored, mmap_mode="r", allow_pickle=False)
     if array.ndim != 2 or array.dtype.kind != "f" or not array.size:
         raise dataset.DataError(
             f"data.path: {file} holds {array.dtype} {list(array.shape)}; expected "
             "vectors, float16 or float32 [v, d]"
         )
-    if array.shape[1] != width:
+    if width and array.shape[1] != width:
         raise dataset.DataError(
             f"data.path: {file} holds vectors of {array.shape[1]} numbers; expected "
-            f"data.width = {width}: set --config.transform.width={array.shape[1]}"
+            f"data.width = {width}: set --config.data.width={array.shape[1]}"
         )
     return len(array)

@@ -1,5 +1,7 @@
 """Coil sensitivities and the Fourier transform of multi-coil scans; traced.
 
+`to_shape` prepares scans on the host.
+
 Images and k-space are complex64 [coils, height, width].
 """
 
@@ -7,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 COILS = ("birdcage", "gaussian")
 RADIUS = 1.5  # of the birdcage, in half widths of the image
@@ -74,3 +77,47 @@ def sensitivities(kind: str, coils: int, height: int, width: int) -> jax.Array:
         strength, phase = jnp.exp(-square / 2), jnp.full_like(square, jnp.pi / 4)
     total = jnp.sqrt(jnp.sum(strength**2, 0, keepdims=True))
     return (strength / total) * jnp.exp(1j * phase)
+
+
+def to_shape(k: np.ndarray, size: int, coils: int) -> tuple[np.ndarray, float]:
+    """Bring the k-space of one slice to [coils, size, size].
+
+    Args:
+        k: complex [c, height, width], zero frequency in the middle.
+        size: Lines each way.
+        coils: Coils of the result.
+
+    Returns:
+        complex64 k-space, and the share of the energy that is left in its coils (1
+        where none were combined).
+
+    Source: coil compression by singular vectors, Buehrer et al., 2007, MRM 57:1131.
+    """
+    x = ifft2c(k.astype(np.complex128), np)
+    side = max(x.shape[1:])
+    k = fft2c(_about_the_middle(x, side, side), np)
+    # Unitary transforms of another size: the same object keeps its intensity.
+    k = _about_the_middle(k, size, size) * (size / side)
+    c, kept = k.shape[0], 1.0
+    if c > coils:
+        flat = k.reshape(c, -1)
+        values, vectors = np.linalg.eigh(flat @ flat.conj().T)
+        kept = float(values[-coils:].sum() / max(values.sum(), 1e-300))
+        k = (vectors[:, ::-1][:, :coils].conj().T @ flat).reshape(coils, size, size)
+    elif c < coils:
+        k = np.concatenate([k, np.zeros((coils - c, size, size))])
+    return k.astype(np.complex64), kept
+
+
+def _about_the_middle(x: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Cut or pads the last two axes, the element at n // 2 staying in the middle."""
+    for axis, n in ((-2, height), (-1, width)):
+        length = x.shape[axis]
+        start = length // 2 - n // 2
+        if start >= 0:
+            x = np.take(x, range(start, start + n), axis)
+        else:
+            pad = [(0, 0)] * x.ndim
+            pad[axis] = (-start, n - length + start)
+            x = np.pad(x, pad)
+    return x

@@ -13,12 +13,13 @@ import pandas as pd
 from annotated_types import Interval
 
 from input_pipeline import dataset, splits
-from input_pipeline.records import pseudo_labels
+from input_pipeline.records import frame_labels, pseudo_labels
 from input_pipeline.records.stored_array import StoredArray
 
-Sides = Literal["clip", "time"]
+Sides = Literal["auto", "clip", "time"]
 Side = Annotated[int, Interval(ge=8, le=4096)]  # of a frame, in pixels
 PSEUDO = "pseudo"
+LEAST_CLIPS = 2  # held out, where it is not said how
 COLUMNS = ("clip", "frame", "time")
 
 
@@ -56,23 +57,27 @@ def split(
     Args:
         cine: Frames with their table.
         delta: `next_image` is the frame so many later in the clip; 0 leaves it out.
-        label: Column that becomes the label; "pseudo": stable segments of the motion,
-            whose frames alone are then trained on; "" for none.
+        label: Column that becomes the label, where it has a value; "auto" for the only
+            one that can be a label; "pseudo": stable segments of the motion, whose
+            frames alone are then trained on; "" for none.
         bins: A column of numbers is cut into so many equal parts of the range that
             training frames have; 0 takes each value for itself.
         period: The column is circular, its range 0 to `period`; 0 for none.
-        split: "clip": whole clips are held out; "time": the end of each clip.
+        split: "clip": whole clips are held out; "time": the end of each clip; "auto":
+            by clip where that leaves two clips on each side.
         val_filter: "column=value,value": clips whose frames have such a value are held
             back; "" draws them.
         val_fraction: Share of the clips, or of each clip's frames, that is held out.
         gap: Seconds of a clip between the sides that belong to neither, for "time".
+            With "auto", 0 is a tenth of the held-out frames.
         pseudo: Fields of `pseudo_labels.label`, for `label="pseudo"`.
         seed: Random seed of the held-out clips.
 
     Returns:
         Records `image` uint8 [h, w, 1] and, with `delta`, `next_image` like it and
         `has_next` bool, false where the clip or its side ends before; `next_image` is
-        then the frame itself. Columns `clip`, `frame`, `time` and those of the table.
+        then the frame itself. Columns `clip`, `frame`, `time` and those of the table,
+        and with `bins` the column `label_value` of the numbers that were cut.
 
     Raises:
         DataError: If a field is out of range, a column is missing, or a side is empty.
@@ -83,13 +88,19 @@ def split(
     number, clips = pd.factorize(table["clip"].astype(str))
     order = np.lexsort((table["frame"], table["time"], number))
     table, number = table.iloc[order].reset_index(drop=True), number[order]
-    frames = StoredArray(cine.frames)
+    frames, choices = StoredArray(cine.frames), list(cine.facts.get("choices", []))
+    automatic = split == "auto"
+    if automatic:
+        split, sentence = _chosen_sides(len(clips), val_filter, val_fraction)
+        choices += [sentence] if sentence else []
     if split == "clip":
         held = _held_clips(table, number, clips, val_filter, val_fraction, seed)
         side = held.astype(np.int64)
     else:
-        side = _sides_in_time(table, number, val_fraction, gap)
-    labels, names, facts = _labels(
+        side = _sides_in_time(
+            table, number, val_fraction, None if automatic and not gap else gap
+        )
+    labels = _labels(
         table, number, order, frames, side == 0, label, bins, period, pseudo
     )
     columns = _columns(table, order, labels)
@@ -101,7 +112,7 @@ def split(
                 "clips; set data.val_fraction or data.gap"
             )
         source = _Frames(frames, order[rows], *_later(number[rows], delta))
-        sides.append(dataset.Split(source, _select(columns, rows), names, []))
+        sides.append(dataset.Split(source, _select(columns, rows), labels.names, []))
     if label == PSEUDO and (labeled := sides[0].table["label"] >= 0).any():
         # Most frames have no such label, and batches would hold hardly any that do.
         sides[0] = sides[0].take(labeled)
@@ -114,7 +125,8 @@ def split(
         "clips_held_out": clips[np.unique(number[side == 1])].tolist(),
         "frames_between_the_sides": int((side < 0).sum()),
         "records": {"train": len(sides[0]), "validation": len(sides[1])},
-        **facts,
+        **labels.facts,
+        "choices": choices + labels.facts.get("choices", []),
     }
     # In time both sides of each clip are known, with a gap between them.
     grouped_by = "clip" if split == "clip" else ""
@@ -140,7 +152,8 @@ def whole(cine: Cine, path: str) -> dataset.Split:
     """
     order = np.arange(len(cine.table))
     none = np.full(len(order), dataset.MISSING, np.int32)
-    columns = _columns(cine.table, order, none) | {"path": [path] * len(order)}
+    labels = frame_labels.Labels(none, [], {})
+    columns = _columns(cine.table, order, labels) | {"path": [path] * len(order)}
     nothing = np.zeros(0, np.int64), np.zeros(0, bool)
     source = _Frames(StoredArray(cine.frames), order, *nothing)
     return dataset.Split(source, columns, [], [])
@@ -205,84 +218,67 @@ def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndar
     return held
 
 
+def _chosen_sides(clips: int, val_filter: str, val_fraction: float) -> tuple[str, str]:
+    """Return how sides are split where that is not said, and a sentence on it.
+
+    By clip where that leaves two clips or more on each side: frames that are searched
+    from then find frames of another clip.
+    """
+    held = int(splits.held_out_groups(range(clips), val_fraction).sum())
+    if val_filter or min(held, clips - held) >= LEAST_CLIPS:
+        return "clip", ""
+    return "time", (
+        f"The last {val_fraction:.0%} of each clip is held out (data.split=time): "
+        f"{'one clip is' if clips == 1 else f'{clips} clips are'} too few to hold out "
+        f"{LEAST_CLIPS}."
+    )
+
+
 def _sides_in_time(table, number, val_fraction, gap) -> np.ndarray:
-    """Return 0 in training, 1 held out, -1 in the gap before, of frames in order."""
+    """Return 0 in training, 1 held out, -1 in the gap before, of frames in order.
+
+    The gap is in seconds; None is a tenth of the held-out frames, at least one.
+    """
     side = np.zeros(len(table), np.int64)
     time = table["time"].to_numpy(np.float64)
     for clip in range(number[-1] + 1):
         rows = np.flatnonzero(number == clip)
         first = rows[len(rows) - round(val_fraction * len(rows)) :]
-        if len(first):
-            side[first] = 1
+        if not len(first):
+            continue
+        side[first] = 1
+        if gap is None:
+            count = max(1, round(len(first) / 10))
+            before = rows[(rows < first[0]) & (rows >= first[0] - count)]
+        else:
             before = rows[(rows < first[0]) & (time[rows] > time[first[0]] - gap)]
-            side[before] = -1
+        side[before] = -1
     return side
 
 
-def _labels(table, number, order, frames, train, label, bins, period, pseudo):
-    """Return labels int32 [n], their names, and facts on them."""
+def _labels(
+    table, number, order, frames, train, label, bins, period, pseudo
+) -> frame_labels.Labels:
+    """Return the labels of frames in order."""
     if not label:
-        return np.full(len(table), dataset.MISSING, np.int32), [], {}
-    if label == PSEUDO:
-        # A mapped file stays one where its frames are in order already.
-        sorted_already = np.array_equal(order, np.arange(len(order)))
-        images = frames.array if sorted_already else frames.array[order]
-        pseudo_labeled = pseudo_labels.label(
-            images, number, train=train, **(pseudo or {})
-        )
-        facts = {"label": label, "pseudo_labels": pseudo_labels.facts(pseudo_labeled)}
-        return (
-            pseudo_labeled.labels,
-            pseudo_labeled.names,
-            facts | _counts(pseudo_labeled.labels, train),
-        )
-    _check_column(table, label, "data.label")
-    if bins:
-        labels, names = _binned(table[label], train, bins, period, label)
-    else:
-        codes, values = pd.factorize(table[label], sort=True)
-        labels, names = codes.astype(np.int32), [f"{label} {v}" for v in values]
-    return labels, names, {"label": label, **_counts(labels, train)}
+        none = np.full(len(table), dataset.MISSING, np.int32)
+        return frame_labels.Labels(none, [], {})
+    if label != PSEUDO:
+        return frame_labels.of_column(table, train, label, bins, period)
+    # A mapped file stays one where its frames are in order already.
+    sorted_already = np.array_equal(order, np.arange(len(order)))
+    images = frames.array if sorted_already else frames.array[order]
+    found = pseudo_labels.label(images, number, train=train, **(pseudo or {}))
+    facts = {"label": label, "pseudo_labels": pseudo_labels.facts(found)}
+    facts |= frame_labels.counts(found.labels, train)
+    return frame_labels.Labels(found.labels, found.names, facts)
 
 
-def _binned(column: pd.Series, train, bins, period, label):
-    if column.dtype.kind not in "fiu":
-        raise dataset.DataError(
-            f"data.bins: got {bins} for column {label!r}, which holds "
-            f"{column.iloc[0]!r}; expected numbers, or data.bins=0"
-        )
-    x = column.to_numpy(np.float64)
-    training_values = x[train & np.isfinite(x)]
-    if not len(training_values):
-        raise dataset.DataError(
-            f"data.label: no training frame has a number in column {label!r}"
-        )
-    low, high = (
-        (0.0, period) if period else (training_values.min(), training_values.max())
-    )
-    x = x % period if period else x
-    width = (high - low) / bins or 1.0
-    at = np.floor((np.nan_to_num(x) - low) / width)
-    labels = np.where(np.isfinite(x), np.clip(at, 0, bins - 1), dataset.MISSING)
-    edges = low + width * np.arange(bins + 1)
-    names = [f"{label} {a:.3g} to {b:.3g}" for a, b in zip(edges, edges[1:])]  # noqa: B905
-    return labels.astype(np.int32), names
-
-
-def _counts(labels: np.ndarray, train: np.ndarray) -> dict:
-    """Return how many training frames have a label, and another frame of it."""
-    labeled = labels[train & (labels >= 0)]
-    alone = np.bincount(labeled)[labeled] == 1 if len(labeled) else np.zeros(0, bool)
-    return {
-        "labels": len(np.unique(labeled)),
-        "labeled_in_training": len(labeled),
-        "with_a_positive": int((~alone).sum()),
-    }
-
-
-def _columns(table: pd.DataFrame, order: np.ndarray, labels: np.ndarray) -> dict:
+def _columns(
+    table: pd.DataFrame, order: np.ndarray, labels: frame_labels.Labels
+) -> dict:
     columns = {
-        **dataset.columns_without_codes(order, labels),
+        **dataset.columns_without_codes(order, labels.labels),
         "clip": table["clip"].astype(str).tolist(),
         "frame": table["frame"].to_numpy(np.int64),
         "time": table["time"].to_numpy(np.float64),
@@ -291,28 +287,19 @@ def _columns(table: pd.DataFrame, order: np.ndarray, labels: np.ndarray) -> dict
         f"{clip}, frame {frame}"
         for clip, frame in zip(columns["clip"], columns["frame"], strict=True)
     ]
+    if labels.values is not None:
+        columns[frame_labels.VALUE] = labels.values
     for name in table.columns:
-        if name in columns:
-            continue
-        column = table[name]
-        numbers = column.dtype.kind in "fiub"
-        columns[str(name)] = (
-            column.to_numpy(np.float64) if numbers else column.astype(str).tolist()
-        )
+        if name not in columns:
+            numbers = frame_labels.numbers(table[name])
+            text = frame_labels.texts(table[name]) if numbers is None else None
+            columns[str(name)] = numbers if text is None else text
     return columns
-
-
-def _check_column(table: pd.DataFrame, column: str, where: str) -> None:
-    if column not in table:
-        raise dataset.DataError(
-            f"{where}: the frames have no column {column!r}; choices: "
-            f"{', '.join(map(str, table.columns))}"
-        )
 
 
 def _check(table, delta, bins, period, split, val_fraction, gap) -> None:
     for column in COLUMNS:
-        _check_column(table, column, "data")
+        frame_labels.check_column(table, column, "data")
     if split not in get_args(Sides):
         raise dataset.DataError(
             f"data.split: got {split!r}; choices: {', '.join(get_args(Sides))}"

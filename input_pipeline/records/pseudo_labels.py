@@ -93,7 +93,7 @@ def label(
     Raises:
         DataError: If a field is out of range or the reference has another shape.
 
-    Source: fields and their values, the report's; SSIM, Wang et al. 2004, as in
+    Source: SSIM, Wang et al. 2004, as in
     scikit-image with its 7 x 7 window.
     """
     clip = np.asarray(clip)

@@ -11,7 +11,7 @@ Multiplier: TypeAlias = Annotated[float, Interval(gt=0, le=16)]
 Channels: TypeAlias = Annotated[int, Interval(ge=1, le=65536)]
 # 0 leaves the layer out.
 OptionalChannels: TypeAlias = Annotated[int, Interval(ge=0, le=65536)]
-Depth: TypeAlias = Annotated[int, Interval(ge=1, le=1000)]
+Depth: TypeAlias = Annotated[int, Interval(ge=1, le=200)]
 Stride: TypeAlias = Annotated[int, Interval(ge=1, le=16)]
 # Share of values or branches that is dropped in training.
 DropRate: TypeAlias = Annotated[float, Interval(ge=0, lt=1)]

@@ -8,6 +8,8 @@ from models.pretrained.common import assign as assign_lib
 
 Tree = Any
 
+HEADS = ("embeddings", "embedding", "lm_head")
+
 _MIXER = {
     "in_proj": "in_proj.weight",
     "x_proj": "x_proj.weight",
@@ -25,27 +27,20 @@ def load(path: str, variables: Tree) -> Tree:
     """Variables of `mamba.Model` with the weights of a file.
 
     Args:
-        path: File of a MambaModel, or of a MambaForCausalLM, whose vocabulary is left.
+        path: What `assign.read` reads, of a MambaModel, or of a MambaForCausalLM, whose
+            vocabulary is left.
         variables: Variables of the model; its input projection, where there is one,
             stays.
 
     Raises:
         ValueError: The file cannot be read, or tensors do not fit; names them.
     """
-    tensors = {
-        name.removeprefix("backbone."): tensor
-        for name, tensor in assign_lib.read(path).items()
-    }
-    params = assign_lib.assign(variables["params"], tensors, _source, _vocabulary)
-    return {"params": params}
-
-
-def _vocabulary(name: str) -> bool:
-    return name.startswith(("embeddings.", "embedding.", "lm_head."))
+    params = {"params": variables["params"]}
+    return assign_lib.assign_published(params, assign_lib.read(path), [_source], HEADS)
 
 
 def _source(path: tuple[str, ...]) -> assign_lib.Source | None:
-    part, *rest = path
+    _, part, *rest = path
     if part == "input":
         return None
     if part == "final":

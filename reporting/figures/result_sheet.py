@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reporting import run_dir
+from reporting import examples, run_dir
 from reporting.figures import contact_sheet
 from reporting.formatting import number, plural
 
@@ -22,7 +22,7 @@ def write(folder: Path | str) -> Path | None:
     Returns:
         The image's path, or None if the run has left no examples.
     """
-    queries, images = run_dir.read_examples(folder)
+    queries, images = examples.read(folder)
     queries = [q for q in queries if q.get("neighbors")]
     if not queries or not images:
         return None
@@ -62,7 +62,7 @@ def draw(
 
 def summary(folder: Path | str) -> str:
     """Return a sentence on how many shown queries have a right first neighbor."""
-    queries, _ = run_dir.read_examples(folder)
+    queries, _ = examples.read(folder)
     firsts = [q["neighbors"][0].get("relevant") for q in queries if q.get("neighbors")]
     judged = [first for first in firsts if first is not None]
     if not judged:

@@ -36,6 +36,7 @@ DEFAULTS = {
     "then": "",
 }
 NEEDED = ("metric", "value")
+ROUNDING = 1e-6  # a part of a value that computing in float32 may add or take
 RUN = "run:"
 
 
@@ -180,8 +181,17 @@ def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
         return result | {"note": f"{tag} {value_text}; it had to be {words}"}
     if level is None or not is_finite(bound):
         return result | {"note": f"{spec['value']!r} was not measured for {tag}"}
+    relative = isinstance(spec["value"], str)
+    scaled = relative and spec["times"] != 1 and not spec["plus"]
+    if scaled and abs(level["value"]) <= ROUNDING:
+        note = (
+            f"{number(spec['times'])} × {_level_name(spec['value'])} asks for nothing: "
+            f"that level of {tag} is {number(level['value'])}"
+        )
+        return result | {"note": note}
     held = [
-        is_finite(m["value"]) and OPERATORS[op](m["value"], bound) for m in measured
+        is_finite(m["value"]) and _reaches(op, m["value"], bound, relative)
+        for m in measured
     ]
     reached = all(held)
     note = f"{number(value)} is {'' if held[-1] else 'not '}{words}"
@@ -199,13 +209,25 @@ def _judge_one(spec: dict, measured: list[dict], ready: bool) -> dict:
     return result | {"passed": reached and apart, "note": note}
 
 
+def _reaches(op: str, value: float, bound: float, relative: bool) -> bool:
+    """Return whether a value reaches a bound.
+
+    Above or below a level that was measured means by more than rounding.
+    """
+    if not OPERATORS[op](value, bound):
+        return False
+    if not relative or op in (">=", "<="):
+        return True
+    return abs(value - bound) > ROUNDING * max(1.0, abs(value), abs(bound))
+
+
 def _level(spec: Mapping[str, Any], measured: Mapping[str, Any]) -> dict | None:
     """Return the level of a gate's value; one without an interval is a point."""
     value = spec["value"]
     if value == "chance":
         level = history_lib.as_metric(measured.get("chance"))
     elif isinstance(value, str) and value.startswith(RUN):
-        other = History(files.read_events(value.removeprefix(RUN)))
+        other = History(files.read_all_events(value.removeprefix(RUN)))
         level = history_lib.as_metric(other.latest(spec["metric"]))
     elif isinstance(value, str):
         baseline = (measured.get("baselines") or {}).get(
@@ -234,11 +256,13 @@ def _words(spec: Mapping[str, Any], bound: float | None) -> str:
     if isinstance(value, str):
         times = "" if spec["times"] == 1 else f"{number(spec['times'])} × "
         plus = f" {spec['plus']:+g}" if spec["plus"] else ""
-        level = value.replace("baseline:", "baseline of ").replace(
-            RUN, "what was reached in "
-        )
-        words += f" ({times}{level}{plus})"
+        words += f" ({times}{_level_name(value)}{plus})"
     return words
+
+
+def _level_name(value: str) -> str:
+    level = value.replace("baseline:", "baseline of ")
+    return level.replace(RUN, "what was reached in ")
 
 
 def _when(spec: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from reporting.formatting import hint, number
+from field_types import hint
+from reporting.formatting import number
 from reporting.gates import decisions
 from reporting.gates.judgment import DEFAULTS, NEEDED, OPERATORS, RUN, complete
 from reporting.run_dir import RunDir

@@ -44,9 +44,9 @@ def tell_split(data: Mapping) -> str:
         f"of {count(trained)} trained on"
     ]
     return (
-        f"On both sides of the split: {', '.join(findings)}. Among "
-        f"{count(repeats['looked_at'])} records {percent(repeats['share'])} equal "
-        "another."
+        f"On both sides of the split: {', '.join(findings)}. Of "
+        f"{count(repeats['looked_at'])} records compared, "
+        f"{percent(repeats['share'])} equal another."
     )
 
 
@@ -74,13 +74,14 @@ def about_labels(audit: Mapping, data: Mapping) -> list[Section]:
 
 def without_told(data: Mapping) -> dict:
     """Return the facts of `data.json` that no sentence and no section states."""
-    elsewhere = ("labeling", "leaks", "repeats")
+    elsewhere = ("labeling", "leaks", "repeats", "changes", "ranges", "implies")
     return {name: value for name, value in data.items() if name not in elsewhere}
 
 
 def about_split(data: Mapping) -> list[str]:
-    """Sentences on the split, for the section on data."""
-    return [tell_split(data)] if "leaks" in data and "repeats" in data else []
+    """Return sentences on the split, and on what the data did not allow."""
+    split = [tell_split(data)] if "leaks" in data and "repeats" in data else []
+    return split + list(data.get("changes") or [])
 
 
 def _labeling(sides: Mapping[str, Mapping]) -> Table:

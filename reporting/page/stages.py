@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reporting import run_dir
+from reporting import examples, run_dir
 from reporting.files import decoded, read_json, write_json
 from reporting.formatting import ABSENT, count, duration, number, plural
 from reporting.history import is_finite
@@ -160,7 +160,7 @@ def _mean(values: list) -> float | None:
 
 def _examples(folder: Path, stage: Path) -> Section:
     """Return a section on queries with their neighbors."""
-    queries, _ = run_dir.read_examples(stage)
+    queries, _ = examples.read(stage)
     section = Section("Retrieval examples")
     words = {True: "right", False: "wrong", None: ABSENT}
     for query in [q for q in queries if q.get("neighbors")][:EXAMPLES]:

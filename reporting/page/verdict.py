@@ -30,7 +30,8 @@ def decide(
         alarms: The alarms that stand at its end.
         heartbeat: Its last sign of life, or None.
         decision: What a gate has led to, or None.
-        refusals: Starts that were refused; they decide where nothing else is there.
+        refusals: Starts since the last that began which were refused, or that a fault
+            of the input has ended; they decide where nothing else is there.
 
     Returns:
         The word, the reason as a sentence, and the exit code.
@@ -44,8 +45,12 @@ def decide(
         sentence = stops[0]["message"] if stops else f"The run stopped as {state}."
         return DIVERGED, sentence, EXIT_CODES[DIVERGED]
     if not history.finished:
-        code = FAULT if state == "failed" else EXIT_CODES[UNFINISHED]
-        return UNFINISHED, _unfinished(history, heartbeat), code
+        sentence, code = _unfinished(history, heartbeat), EXIT_CODES[UNFINISHED]
+        if state == "failed":
+            code = EXIT_CODES[REFUSED] if refusals else FAULT
+        if refusals:
+            sentence += f" The last start ended: {'; '.join(refusals[-1]['faults'])}"
+        return UNFINISHED, sentence, code
     failures = gating.required_failures(judged)
     if failures:
         missed = "; ".join(f"{name}: {judged[name]['note']}" for name in failures)
@@ -66,10 +71,13 @@ def _followed(history: History, decision: Decision | None) -> str:
 
 
 def _unfinished(history: History, heartbeat: Mapping | None) -> str:
-    state = (heartbeat or {}).get("state") or ""
-    total = (heartbeat or {}).get("total_steps")
+    beat = heartbeat or {}
+    state, total = beat.get("state") or "", beat.get("total_steps")
+    saved = beat.get("saved", history.step)  # heartbeats of older versions lack it
     ways = {
-        "preempted": "The run was preempted and saved",
+        "preempted": "The run was preempted and saved"
+        if saved
+        else "The run was preempted before its first checkpoint",
         "failed": "The run ended with an error",
     }
     lead = ways.get(state, "There is no final evaluation")
@@ -77,7 +85,7 @@ def _unfinished(history: History, heartbeat: Mapping | None) -> str:
     return (
         f"{lead}, at step {count(history.step)}{of} (epoch {number(history.epoch)}). "
         "What follows is what is known so far; the same command on the same workdir "
-        "goes on from the last checkpoint."
+        f"{'goes on from the last checkpoint' if saved else 'starts again'}."
     )
 
 

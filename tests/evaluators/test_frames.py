@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evaluators import frames
-from evaluators.common import frame_measures
+from evaluators.common import frame_figures, frame_measures
 from evaluators.common.metric import ERROR
 from evaluators.metrics import intervals
 from evaluators.metrics import structural_similarity as similarity
@@ -209,9 +209,35 @@ def test_phase_embedding_has_small_error(data):
     assert found["e/error"].chance == pytest.approx(0.25, abs=0.02)
 
 
+def test_automatic_window_is_the_clip_where_others_are_left(data, z):
+    window = build(frames, data, window="auto")
+    assert window.choices() == ["Neighbors are frames of other clips (window=-1)."]
+    found, wanted = (
+        build(frames, data, prefix="e", window=w).run(embed_by_id(z)).metrics
+        for w in ("auto", -1)
+    )
+    assert found == wanted
+
+
+@pytest.mark.parametrize("lengths", [(40,), (3,), (2,)])
+def test_automatic_window_of_one_clip_leaves_candidates(lengths):
+    rng = np.random.default_rng(0)
+    one = clips(rng, lengths)
+    evaluator = build(frames, Data(one, one, {}), window="auto", ssim=0)
+    time = one.table["time"]
+    span, step = np.ptp(time), np.diff(time).min()
+    window = max(span / 10, step)
+    far = np.abs(time[:, None] - time) > window + 1e-9
+    if not far.any():  # of two frames, each is the neighbor of the other
+        far = ~np.eye(len(time), dtype=bool)
+    counts = evaluator._sample.candidates.counts()
+    np.testing.assert_array_equal(np.sort(counts), np.sort(far.sum(1)[far.any(1)]))
+    assert "Neighbors are frames more than" in evaluator.choices()[0]
+
+
 def test_fewer_candidates_than_k_and_sampled_queries(data, z):
     rng = np.random.default_rng(0)
-    few = clips(rng, (2, 1))
+    few = clips(rng, (2, 1), label=np.array([0, 1, 0], np.int32))
     one = Data(few, few, {})
     found = (
         build(
@@ -255,11 +281,11 @@ def test_intervals_leave_out_whole_clips():
     assert metric.value == pytest.approx(np.median(errors))
     assert metric.high - metric.low > 2 * (alone.high - alone.low)
     clip = {"clip": np.array(["x"] * 30), "id": np.arange(30), "time": np.arange(30.0)}
-    queries, gallery = frames._groups(clip, clip)
+    queries, gallery = frame_figures._clip_groups(clip, clip)
     np.testing.assert_array_equal(queries, np.arange(30) // 3)
     np.testing.assert_array_equal(gallery, queries)
     others = clip | {"clip": np.array(["x"] * 10 + ["y"] * 20)}
-    _, gallery = frames._groups(clip, others)
+    _, gallery = frame_figures._clip_groups(clip, others)
     np.testing.assert_array_equal(gallery[:10], np.arange(10) // 3)
     assert (gallery[10:] == -1).all()
 
@@ -326,10 +352,15 @@ def test_wrong_field_is_named_with_its_choices(data, fields, message):
 def test_unsuitable_data_is_named(data):
     rng = np.random.default_rng(0)
     none = clips(rng, (5, 5), label=np.full(10, -1, np.int32))
-    with pytest.raises(
-        ValueError, match="no frame of the validation split has a label"
-    ):
+    with pytest.raises(ValueError, match="frames of the validation split have no lab"):
         build(frames, Data(none, none, {}), labels=True)
+    same = clips(rng, (5, 5), label=np.zeros(10, np.int32))
+    with pytest.raises(ValueError, match="have only one label; expected two or more"):
+        build(frames, Data(same, same, {}), labels=True)
+    own = clips(rng, (5, 5), label=np.repeat([0, 1], 5).astype(np.int32))
+    with pytest.raises(ValueError, match="no query has a candidate of its label"):
+        build(frames, Data(own, own, {}), labels=True, window=-1)
+    build(frames, Data(own, own, {}), labels=True, window=0)
     tiny = clips(rng, (5,), side=2)
     with pytest.raises(ValueError, match="frames of 2 x 5 pixels"):
         build(frames, Data(tiny, tiny, {}))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from evaluators import geometry
+from evaluators.common.evaluator import LackingData
 from tests.evaluators.small_data import (
     Data,
     Split,
@@ -137,3 +138,28 @@ def test_wrong_field_is_named_with_its_range(data, fields, message):
         build(geometry, data, **fields)
     with pytest.raises(ValueError, match=message):
         geometry.Evaluator(**fields)
+
+
+def test_few_held_out_records_are_measured_with_all_others():
+    rng = np.random.default_rng(0)
+    data = Data(split(rng, 12), split(rng, 3, first_id=12), {})
+    evaluator = build(geometry, data, split="auto", max_records=14)
+    assert evaluator.choices() == ["all records count, since few are held out."]
+    found = evaluator.run(embed).metrics
+    both = np.concatenate([data.train.z, data.validation.z])
+    every = build(geometry, data, split="auto").run(embed).metrics["e/embedding_std"]
+    assert every.value == pytest.approx(both.std(0).mean(), rel=1e-5)
+    assert every.n == 15
+    assert found["e/embedding_std"].n == 14
+    large = Data(split(rng, 12), split(rng, 100, first_id=12), {})
+    evaluator = build(geometry, large, split="auto")
+    assert evaluator.choices() == []
+    plain = build(geometry, large)
+    assert str(evaluator.run(embed).metrics) == str(plain.run(embed).metrics)
+
+
+def test_one_record_has_no_geometry():
+    rng = np.random.default_rng(0)
+    data = Data(split(rng, 12), split(rng, 1, first_id=12), {})
+    with pytest.raises(LackingData, match="got 1 records in validation; expected 2"):
+        build(geometry, data)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evaluators import instance
+from evaluators.common.evaluator import LackingData
 from tests.evaluators.small_data import Data, build, embed, full_tags, split
 
 
@@ -28,6 +29,42 @@ def test_metrics_match_loops(data):
     assert found["i/mean_rank"].chance == 25.5
     assert found["i/nar"].value == pytest.approx((np.mean(ranks) - 1) / 50)
     assert set(found) == full_tags(evaluator)
+
+
+@pytest.mark.parametrize("gallery", ["all", "auto"])
+def test_few_queries_search_all_records(data, gallery):
+    evaluator = build(instance, data, gallery_split=gallery, k=(1, 2))
+    count = len(data.train) + len(data.validation)
+    z = embed(data.validation, np.arange(len(data.validation)), "view1").astype(float)
+    g = np.concatenate([data.train.z, data.validation.z]).astype(float)
+    scores = z @ g.T
+    ranks = [1 + sum(s > s[len(data.train) + i]) for i, s in enumerate(scores)]
+    found = evaluator.run(embed)
+    assert found.metrics["e/recall@1"].value == np.mean([r == 1 for r in ranks])
+    assert found.metrics["e/recall@1"].chance == pytest.approx(1 / count)
+    assert found.metrics["e/mean_rank"].value == np.mean(ranks)
+    assert bool(evaluator.choices()) == (gallery == "auto")
+    ids = set(data.validation.table["id"].tolist())
+    assert all(example["query"] in ids for example in found.examples(6))
+
+
+def test_auto_searches_the_split_where_it_is_large(data, monkeypatch):
+    monkeypatch.setattr(instance, "FEW", len(data.validation))
+    evaluator = build(instance, data, gallery_split="auto")
+    assert evaluator.choices() == []
+    same = build(instance, data)
+    assert str(evaluator.run(embed).metrics) == str(same.run(embed).metrics)
+
+
+def test_nothing_to_search_is_refused(data):
+    one, none = (
+        Data(data.train, split(np.random.default_rng(0), n), {}) for n in (1, 0)
+    )
+    with pytest.raises(LackingData, match="one record to search"):
+        build(instance, one)
+    assert build(instance, one, gallery_split="auto").choices()
+    with pytest.raises(LackingData, match="no record in the validation"):
+        build(instance, none, gallery_split="all")
 
 
 def test_perfect_embedding_finds_every_source(data):

@@ -182,17 +182,6 @@ def test_collapsed_embedding_has_nar_above_chance():
     assert found["e/nar"].value > 1.5 * found["e/nar"].chance
 
 
-def test_queries_without_relevant_records_are_left_out(data):
-    table = data.validation.table | {"label": np.full(40, -1, np.int32)}
-    bare = Data(data.train, dataclasses.replace(data.validation, table=table), {})
-    evaluator = build(retrieval, bare)
-    found = evaluator.run(embed).metrics
-    assert np.isnan(found["e/recall@1"].value)
-    assert found["e/recall@1"].n == 0
-    assert found["e/left_out"].value == 40
-    assert evaluator.run(embed).examples(3) == []
-
-
 def test_runs_are_reproducible_by_seed(data):
     fields = {"relevance": "codes", "max_queries": 15}
     first, second = (

@@ -1,6 +1,5 @@
 """Cine in every format, and files that are at fault in every way."""
 
-import functools
 import os
 import pickle
 import struct
@@ -11,9 +10,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from input_pipeline.formats.cine import arrays as cine_arrays
-from input_pipeline.formats.cine import axes as cine_axes
-from input_pipeline.formats.cine import files as cine_reader
+from input_pipeline.datasets import cine
 from input_pipeline.physics import bmode
 
 FRAMES, DEPTH, LINES = 20, 40, 12
@@ -200,19 +197,11 @@ def write_bomb(path, side=100_000):
 def prepare(path, cache, *, size=SIZE, max_rejected=0.0, key="", axes="", **recipe):
     """Prepare a file or folder of frames with defaults."""
     recipe = {"bmode": "auto", "db": 60.0, "envelope": "auto"} | recipe
-    recipe = bmode.Recipe(size, **recipe)
-    convert = functools.partial(
-        cine_arrays.convert,
-        key=key,
-        name_axes=functools.partial(cine_axes.name_axes, axes=axes),
-        recipe=recipe,
-        progress=False,
-    )
-    return cine_reader.prepare(
+    return cine.prepare(
         path,
-        convert=convert,
-        spec=[key, axes],
-        recipe=recipe,
+        key=key,
+        axes=axes,
+        recipe=bmode.Recipe(size, **recipe),
         max_rejected=max_rejected,
         cache=str(cache),
         progress=False,

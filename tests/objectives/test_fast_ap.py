@@ -141,7 +141,14 @@ def test_labels_without_a_positive_are_refused_before_any_step(labels):
     with pytest.raises(ValueError, match=f"got {len(labels)} training records of"):
         objective(relevance="label").check_records(label)
     objective(relevance="views").check_records(label)
-    objective(relevance="label").check_records(np.array([-1, 4, 4]))
+    objective(relevance="label").check_records(np.array([-1, 4, 4, 2]))
+
+
+def test_one_label_on_every_record_is_refused_before_any_step():
+    label = np.array([-1, 4, 4, 4], np.int32)
+    with pytest.raises(ValueError, match="3 have a label, all of them the same"):
+        objective(relevance="label").check_records(label)
+    objective(relevance="views").check_records(label)
 
 
 def test_a_projector_that_is_not_there_cannot_be_frozen():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reporting import run_dir
+from reporting import examples, run_dir
 
 SCORE = re.compile("(recall|precision|map|accuracy)")
 HEADLINES = ("recall@1", "accuracy", "map")
@@ -186,7 +186,7 @@ def add_gallery(folder, name="ring & bar"):
         }
         for i in range(3)
     ]
-    run_dir.write_examples(folder, queries, pictures)
+    examples.write(folder, queries, pictures)
 
 
 def strict_json(path):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reporting import content, files, run_dir
+from reporting import content, examples, files, run_dir
 from tests.reporting import fake
 
 
@@ -93,7 +93,7 @@ def test_a_workdir_without_files_reads_as_empty(tmp_path):
     assert run_dir.read_resumes(tmp_path) == []
     assert run_dir.read_heartbeat(tmp_path) is None
     assert run_dir.read_config(tmp_path) == {}
-    assert run_dir.read_examples(tmp_path) == ([], {})
+    assert examples.read(tmp_path) == ([], {})
     assert run_dir.checkpoint_steps(tmp_path) == []
 
 
@@ -104,7 +104,7 @@ def test_broken_files_read_as_absent(tmp_path):
     (tmp_path / run_dir.THUMBNAILS).write_bytes(b"PK\x03\x04 not a zip")
     assert run_dir.read_heartbeat(tmp_path) is None
     assert run_dir.read_config(tmp_path) == {}
-    assert run_dir.read_examples(tmp_path) == ([], {})
+    assert examples.read(tmp_path) == ([], {})
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path):
@@ -136,7 +136,7 @@ def test_files_are_utf8_whatever_the_locale(tmp_path):
 
 def test_gallery_reads_back(tmp_path):
     fake.add_gallery(tmp_path)
-    queries, pictures = run_dir.read_examples(tmp_path)
+    queries, pictures = examples.read(tmp_path)
     assert [q["query"] for q in queries] == [0, 1, 2]
     assert sorted(pictures) == list(range(12))
     assert pictures[3].shape == (32, 32, 3)
@@ -194,3 +194,55 @@ def test_refusals_before_a_start_do_not_stand(tmp_path):
     assert run.standing_refusals == []
     assert len(run.refusals) == 1
     assert content.assemble(run)["outcome"] != "REFUSED"
+
+
+def test_a_line_that_is_not_as_it_was_written_is_told_and_left_out_by_a_start(
+    tmp_path, caplog
+):
+    for step in (1, 2, 3):
+        append(tmp_path, "train", step, metrics={"train/loss": 1.5})
+    path = tmp_path / run_dir.METRICS
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b"1.5", b"7.5")
+    damaged = b"".join(lines) + b'{"kind": "tra'
+    path.write_bytes(damaged)
+    steps = [event["step"] for event in run_dir.read_events(tmp_path)]
+    assert steps == [1, 2, 3]  # a reader shows it, and says so
+    assert "line 2 is not as it was written" in caplog.text
+    assert run_dir.drop_damaged_lines(path) == 1
+    assert [event["step"] for event in run_dir.read_events(tmp_path)] == [1, 3]
+    (aside,) = (tmp_path / "broken").iterdir()
+    assert aside.read_bytes() == damaged
+    assert run_dir.drop_damaged_lines(path) == 0
+    append(tmp_path, "train", 4)
+    assert [event["step"] for event in run_dir.read_events(tmp_path)] == [1, 3, 4]
+
+
+def test_a_start_from_step_0_voids_all_but_baselines_that_still_hold(tmp_path):
+    for name, where in (("old", "x"), ("same", "y")):
+        append(tmp_path, "baseline", 0, metrics={}, baseline=name, measured_on=where)
+    append(tmp_path, "alarm", 0, name="leak")
+    append(tmp_path, "train", 5, metrics={"train/loss": 1.0})
+    append(tmp_path, "gate", 5, name="learned", action="stop")
+    append(tmp_path, "resume", 0, why="start", measured_on="y")
+    events = run_dir.read_events(tmp_path)
+    kinds = [event["kind"] for event in events]
+    assert kinds == ["baseline", "resume"]
+    assert events[0]["baseline"] == "same"
+
+
+def test_an_audit_whose_numbers_changed_is_made_again(tmp_path):
+    run_dir.write_audit(tmp_path, {"positives": "codes", "loss_lower_bound": 0.25})
+    assert run_dir.read_audit(tmp_path)["loss_lower_bound"] == 0.25
+    path = tmp_path / run_dir.AUDIT
+    path.write_text(path.read_text().replace("0.25", "9.25"))
+    assert run_dir.read_audit(tmp_path) == {}
+
+
+def test_a_folder_of_something_else_is_no_run(tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"x")
+    (tmp_path / "1-simsiam").mkdir()
+    run_dir.write_config(tmp_path / "1-simsiam", {"config": {"seed": 0}})
+    with pytest.raises(run_dir.FormatError, match="runs inside it: 1-simsiam"):
+        run_dir.check_run(tmp_path)
+    run_dir.check_run(tmp_path / "1-simsiam")

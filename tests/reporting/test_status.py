@@ -114,3 +114,13 @@ def test_a_start_that_was_refused_since_is_told(tmp_path):
     assert "config.train.epochs: got 'x'" in text
     run_dir.append_line(folder / run_dir.RESUMES, {"time": time.time() + 1})
     assert "refused" not in status.status(folder)
+
+
+def test_a_clock_that_is_ahead_is_said_and_not_believed(tmp_path):
+    folder = fake.make(tmp_path / "run", epochs=5, final=False, state="training")
+    beat = {"host": "elsewhere", "state": "training", "pid": 1}
+    for ahead, expected in ((86400, "stale"), (20, "alive")):
+        value = beat | {"time": time.time() + ahead}
+        run_dir.write_json(folder / run_dir.HEARTBEAT, value)
+        assert status.describe(folder)["liveness"] == expected
+        assert "ahead of this machine's clock" in status.status(folder)

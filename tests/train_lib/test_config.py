@@ -176,3 +176,16 @@ def test_faults_inside_a_recipe_file_are_found_too(tmp_path):
     told = "\n".join(caught.value.faults)
     for part in ("widht", "'warm'", "flipp", "config.optimzer", "lable"):
         assert part in told, told
+
+
+@pytest.mark.parametrize("field", ["no_decay", "constant"])
+def test_pattern_that_no_parameter_matches_is_refused(field):
+    overrides = {"optimizer.name": "sgd", f"optimizer.{field}": "('no_such_layer',)"}
+    recipe = load_recipe("configs/moco_effnet.py:smoke", overrides)
+    (fault,) = validation.find_faults(recipe, 1)
+    assert fault.startswith(f"config.optimizer.{field}: got 'no_such_layer'")
+    name = fault.split("parameters are ")[1].split(",")[0]
+    recipe = load_recipe(
+        "configs/moco_effnet.py:smoke", overrides | {f"optimizer.{field}": name}
+    )
+    assert validation.find_faults(recipe, 1) == []

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.dataset import Split
-from train_lib import inference
+from input_pipeline.dataset import DataError, Split
+from train_lib import gallery, inference
 from train_lib.errors import InputError
 
 Z = np.array(
@@ -41,12 +41,17 @@ def network(tmp_path, monkeypatch):
     def images(split, rows, view=None):
         return split.read(rows)["image"]
 
-    monkeypatch.setattr(inference, "_own_splits", lambda network: splits)
+    for module in (inference, gallery):
+        monkeypatch.setattr(module, "own_splits", lambda network: splits)
+    monkeypatch.setenv("AKIN_CACHE", str(tmp_path / "cache"))
     experiment = types.SimpleNamespace(
         transform=types.SimpleNamespace(gallery_view=""),
         read_records=lambda path: (split([0]), {}),
+        config=types.SimpleNamespace(data={}),
     )
-    return inference.Network(experiment, tmp_path, 7, embed, images)
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    return inference.Network(experiment, workdir, 7, embed, images)
 
 
 def search(network, query, **changes):
@@ -55,7 +60,7 @@ def search(network, query, **changes):
 
 
 @pytest.mark.parametrize("top", [2, 10])
-def test_a_record_of_the_run_does_not_find_itself(network, top):
+def test_a_record_of_the_run_does_not_find_itself(network, top, tmp_path):
     found = search(network, "id:40", top=top)
     assert [r["id"] for r in found["results"]] == [3, 13, 12, 25][:top]
     np.testing.assert_allclose(
@@ -63,14 +68,67 @@ def test_a_record_of_the_run_does_not_find_itself(network, top):
     )
     assert [r["rank"] for r in found["results"]] == [1, 2, 3, 4][:top]
     assert found["nearly_tied"] is False
-    picture = Image.open(network.workdir / "search" / "id_40.png")
+    picture = Image.open(drawn(tmp_path, "id_40"))
     assert picture.size[0] > 4
+    assert list(network.workdir.iterdir()) == []
 
 
-def test_a_file_finds_all(network):
+def drawn(folder, name):
+    (path,) = folder.glob(f"cache/networks/*/search/{name}.png")
+    return path
+
+
+def test_a_file_finds_all(network, tmp_path):
     found = search(network, "some/mark.png", top=2)
     assert [r["id"] for r in found["results"]] == [13, 3]
-    assert (network.workdir / "search" / "mark.png").is_file()
+    assert drawn(tmp_path, "mark").is_file()
+    search(network, "some/mark.png", output=str(tmp_path / "here"))
+    assert (tmp_path / "here" / "mark.png").is_file()
+
+
+def test_a_table_is_printed_where_nothing_can_be_drawn(network, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    text = inference.search(
+        network, "a.png", top=2, gallery="", as_json=False, output=str(blocked)
+    )
+    assert "record 13" in text
+    assert "No image of them was written" in text
+
+
+def test_a_gallery_whose_images_have_moved_still_answers(network, tmp_path):
+    gallery.write(network, [split([40, 12])], tmp_path / "other")
+
+    def read_records(path):
+        if path == "a.png":  # of every record of the gallery
+            raise DataError("got a.png, which does not exist")
+        return split([0]), {}
+
+    network.experiment.read_records = read_records
+    found = search(network, "query.png", gallery=str(tmp_path / "other"))
+    assert len(found["results"]) == 2
+
+
+@pytest.mark.parametrize("name", ["embeddings.npy", "records.parquet"])
+def test_a_damaged_gallery_is_named(network, tmp_path, name):
+    folder = tmp_path / "other"
+    gallery.write(network, [split([40, 12])], folder)
+    (folder / name).write_bytes((folder / name).read_bytes()[:70])
+    with pytest.raises(InputError, match="cannot be read .*`main.py embed`"):
+        search(network, "query.png", gallery=str(folder))
+
+
+def test_embeddings_of_another_program_are_not_overwritten(network, tmp_path):
+    folder = tmp_path / "emb"
+    inference.embed_folder(network, "x", str(folder))
+    inference.embed_folder(network, "x", str(folder))  # its own
+    (folder / "records.parquet").unlink()
+    np.save(folder / "embeddings.npy", Z)
+    with pytest.raises(InputError, match="--overwrite"):
+        inference.embed_folder(network, "x", str(folder))
+    np.testing.assert_array_equal(np.load(folder / "embeddings.npy"), Z)
+    inference.embed_folder(network, "x", str(folder), overwrite=True)
+    assert len(np.load(folder / "embeddings.npy")) == 1
 
 
 def test_scores_close_to_each_other_are_said_to_be(network):
@@ -81,7 +139,7 @@ def test_scores_close_to_each_other_are_said_to_be(network):
 
 
 def test_in_another_gallery_ids_are_of_other_records(network, tmp_path):
-    inference._write(network, [split([40, 12])], tmp_path / "other")
+    gallery.write(network, [split([40, 12])], tmp_path / "other")
     found = search(network, "id:40", gallery=str(tmp_path / "other"))
     assert [r["id"] for r in found["results"]] == [40, 12]
 

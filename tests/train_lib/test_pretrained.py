@@ -122,6 +122,39 @@ def test_a_network_starts_from_a_file_and_its_input_stays():
     assert_same(params["predictor"]["out"], fresh.params["predictor"]["out"])
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_folder_of_hugging_face_is_a_file_of_weights(tmp_path, name):
+    fields = {"model__width": 16, "model__layers": 2, "model__states": 4}
+    (tmp_path / "config.json").write_text('{"architectures": ["MambaModel"]}')
+    (tmp_path / name).write_bytes(FILE.read_bytes())  # told apart by its first bytes
+    config = recipe("infonce_mamba", **fields, model__init_from=tmp_path)
+    fresh = first_state(config)
+    params, _ = pretrained.start_from(config, fresh.params, fresh.extra)
+    given = load_file(FILE)["layers.1.mixer.A_log"]
+    backbone = params["predictor"]["backbone"]
+    np.testing.assert_array_equal(backbone["mixers_1"]["a_log"], given)
+    assert pretrained.other_embed(config) is None
+    config.config.model.init_from = str(tmp_path / name)
+    again, _ = pretrained.start_from(config, fresh.params, fresh.extra)
+    assert_same(params, again)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("config.json", r"without checkpoints and weights; expected the workdir of"),
+        ("model.safetensors.index.json", r"weights in several files; .*max_shard_size"),
+    ],
+)
+def test_folders_without_weights_in_one_file(tmp_path, name, message):
+    (tmp_path / name).write_text('{"architectures": ["MambaModel"]}')
+    config = recipe("infonce_mamba", model__init_from=tmp_path)
+    for ask in (lambda: pretrained.start_from(config, {}, {}),
+                lambda: pretrained.other_embed(config)):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            ask()
+
+
 def test_what_does_not_fit_is_named(tmp_path):
     experiment = recipe("infonce_mamba", model__init_from=tmp_path / "nothing")
     state = first_state(experiment)

@@ -5,17 +5,18 @@ import os
 import pathlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
 from tqdm import auto as tqdm
 
-from input_pipeline.formats import arrays as array_format
-from input_pipeline.formats.arrays import ArrayError, Stored
+from input_pipeline.formats import rgb
+from input_pipeline.formats import stored as stored_lib
+from input_pipeline.formats.stored import ArrayError, Stored
 from input_pipeline.physics import bmode as bmode_lib
 
 THREADS = min(os.cpu_count() or 1, 8)
-_WHITE = (1, 255, 65535)
 BLOCK = 2**26  # bytes read at once
 MOST_BYTES = 2**29  # of a frame
 _COUNTED = ("clip", "frame")
@@ -38,7 +39,8 @@ class Frames:
         frames: Frames of each clip.
         channels: Channels of each frame.
         dtype: Type of the values.
-        images: Whether the values have a type of images.
+        images: Whether the values are images by their type or format.
+        white: Value of white, None where the values have to be looked at.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Frames:
         self.clips, self.frames = (lengths.get(name, 1) for name in _COUNTED)
         self.channels = lengths.get("channel", 1)
         self.dtype = stored.dtype
-        self.images = stored.dtype.kind == "b" or stored.dtype == np.uint8
+        whites = {"bool": 1, "uint8": 255}
+        self.white = stored.white or whites.get(stored.dtype.name)
+        self.images = stored.images or stored.dtype.name in whites
         frame = math.prod(lengths.get(name, 1) for name in _IMAGE_AXES)
         self._frame_bytes = frame * stored.dtype.itemsize
         if self._frame_bytes > MOST_BYTES:
@@ -92,7 +96,7 @@ class Frames:
         """Yield the number of the first frame, and [m, channel, depth, line]."""
         first = 0
         limit = max(BLOCK, self._frame_bytes)
-        for prefix, part in array_format.tiles(self._stored, limit):
+        for prefix, part in stored_lib.tiles(self._stored, limit):
             block = self._images(self._stored.read((*prefix, part)))
             yield first, block
             first += len(block)
@@ -117,28 +121,27 @@ def _turn(
 ) -> Stored:
     """Copy an array with its axes in another order."""
     shape = tuple(stored.shape[axis] for axis in permutation)
-    array_format.check_room(path.parent, math.prod(shape) * stored.dtype.itemsize)
+    stored_lib.check_room(path.parent, math.prod(shape) * stored.dtype.itemsize)
     np.lib.format.open_memmap(path, "w+", stored.dtype, shape).flush()
     back = np.argsort(permutation)
-    pieces = list(array_format.tiles(stored, BLOCK))
+    pieces = list(stored_lib.tiles(stored, BLOCK))
     for prefix, part in tqdm.tqdm(pieces, "ordering frames", disable=not progress):
         # Mapped anew for each piece: pages that are mapped count as memory.
         array = np.load(path, mmap_mode="r+", allow_pickle=False)
         array.transpose(back)[(*prefix, part)] = stored.read((*prefix, part))
         del array
-    return array_format.open_npy(path, stored.name)
+    return stored_lib.open_npy(path, stored.name)
 
 
 def convert(
-    path: pathlib.Path,
     out: pathlib.Path,
     *,
-    key: str,
+    open_stored: Callable[[pathlib.Path], AbstractContextManager[Stored]],
     name_axes: Callable[[Stored], Named],
     recipe: bmode_lib.Recipe,
     progress: bool,
 ) -> dict:
-    """Write the images of an array file; return a note on them.
+    """Write the images of an array; return a note on them.
 
     What is held in memory is a block of 64 MiB, or a frame where that is larger, and
     for each thread what is computed of one frame. Files that lie beside `out` for the
@@ -146,27 +149,31 @@ def convert(
     not the slowest axis.
 
     Args:
-        path: Array file; see `arrays.open_array`.
         out: `.npy` file to be written, uint8 [clips * frames, h, w]; frames at fault
             are left black.
-        key: Where the array lies.
+        open_stored: Opens the array, given a file that may be written.
         name_axes: Names the axes of the array.
         recipe: How amplitudes become images.
         progress: Whether to show a progress bar.
 
     Returns:
         `clips`, and `frames` of each; `faults`: [frame, what is wrong] each; `dtype`,
-        `axes`, `bmode` and `envelope`: what was found and taken.
+        `axes`, `bmode`, `envelope` and `white`: what was found and taken; `seconds` of
+        each frame and further `details` where the format says them.
 
     Raises:
         ArrayError: If there are no frames.
     """
     unpacked, turned = out.with_suffix(".unpacked"), out.with_suffix(".turned")
     try:
-        with array_format.open_array(path, key, unpacked) as stored:
+        with open_stored(unpacked) as stored:
             named = name_axes(stored)
             frames = Frames(stored, named, turned, progress)
-            return {"axes": named.description} | _write(frames, out, recipe, progress)
+            return {
+                "axes": named.description,
+                "seconds": list(stored.seconds),
+                "details": dict(stored.details),
+            } | _write(frames, out, recipe, progress)
     finally:
         unpacked.unlink(missing_ok=True)
         turned.unlink(missing_ok=True)
@@ -180,7 +187,7 @@ def _write(
         bmode = "none" if frames.images else "sequence"
     gray, envelope = _gray(frames, bmode, recipe.envelope)
     shape = (len(frames), *recipe.size)
-    array_format.check_room(out.parent, math.prod(shape))
+    stored_lib.check_room(out.parent, math.prod(shape))
     images = np.lib.format.open_memmap(out, "w+", np.uint8, shape)
     ranges = np.full((len(frames), 2), np.nan)
     faults: dict[int, str] = {}
@@ -196,12 +203,12 @@ def _write(
             brightness = bmode_lib.log_compress(amplitude, top, recipe.db)
         images[number] = bmode_lib.to_uint8(bmode_lib.resize(brightness, recipe.size))
 
-    twice = bmode == "sequence" or (bmode == "none" and not frames.images)
+    twice = bmode == "sequence" or (bmode == "none" and frames.white is None)
     total = len(frames) * (1 + twice)
     with tqdm.tqdm(total=total, desc="preparing frames", disable=not progress) as bar:
         if twice:
             _for_each(frames, gray, faults, measure, bar)
-        tops = _tops(frames, bmode, ranges)
+        tops, white = _tops(frames, bmode, ranges)
         _for_each(frames, gray, faults, draw, bar)
     images.flush()
     return {
@@ -211,6 +218,7 @@ def _write(
         "dtype": str(frames.dtype),
         "bmode": bmode,
         "envelope": envelope,
+        "white": white,
     }
 
 
@@ -272,21 +280,27 @@ def _gray(
     return amplitude, envelope
 
 
-def _tops(frames: Frames, bmode: str, ranges: np.ndarray) -> np.ndarray:
-    """Return the value of each frame [n] that becomes white; `ranges` [n, 2]."""
+def _tops(frames: Frames, bmode: str, ranges: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return the value of each frame [n] that becomes white, and a remark on it.
+
+    Args:
+        frames: Frames that were measured.
+        bmode: What they become.
+        ranges: Lowest and highest value of each, [n, 2].
+    """
     n = len(frames)
     if bmode == "frame":
-        return ranges[:, 1]
+        return ranges[:, 1], ""
     if bmode == "sequence":
         clips = ranges[:, 1].reshape(frames.clips, frames.frames)
-        return np.repeat(np.nanmax(clips, 1, initial=0), frames.frames)
-    if frames.images:
-        return np.full(n, 1 if frames.dtype.kind == "b" else 255)
+        return np.repeat(np.nanmax(clips, 1, initial=0), frames.frames), ""
+    if frames.white is not None:
+        return np.full(n, frames.white), ""
     low, high = np.nanmin(ranges), np.nanmax(ranges)
-    whites = _WHITE[1:] if frames.dtype.kind in "iu" else _WHITE[:2]
-    if low < 0 or high > whites[-1]:
+    white = rgb.white_level(high, frames.dtype)
+    if low < 0 or (white > 255 and frames.dtype.kind == "f" and not frames.images):
         raise ArrayError(
-            f"the values go from {low:g} to {high:g}; expected images, of 0 to "
-            f"{' or '.join(map(str, whites))}, or amplitudes with data.bmode=sequence"
+            f"the values go from {low:g} to {high:g}; expected images, of 0 to 1 or to "
+            "255 or whole numbers from 0, or amplitudes with data.bmode=sequence"
         )
-    return np.full(n, next(white for white in whites if high <= white))
+    return np.full(n, white), rgb.told(high, white, frames.dtype)

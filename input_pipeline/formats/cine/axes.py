@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from input_pipeline.formats.arrays import SHORTEST, ArrayError, Stored
+from input_pipeline.formats.stored import SHORTEST, ArrayError, Stored
 
 AXES = ("clip", "frame", "channel", "depth", "line")
 _LONG = 3  # a line has so many times more samples than a frame has lines
@@ -65,7 +65,9 @@ def name_axes(stored: Stored, axes: str) -> Named:
         ArrayError: If the names do not fit the array.
     """
     text = "".join(axes.split())
-    if not text:
+    if not text and stored.names:
+        named = Named(stored.names, frozenset(), "as the format says")
+    elif not text:
         named = _guessed(stored)
     else:
         exact = text.startswith("=")

@@ -1,11 +1,9 @@
 """Cine from files and folders, as small gray images in the cache."""
 
 import math
-import os
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,13 +11,13 @@ from absl import logging
 
 from input_pipeline import dataset
 from input_pipeline.cache import mapped_array
-from input_pipeline.cache.root import cache_root
-from input_pipeline.formats import arrays as array_format
 from input_pipeline.formats import label_table
+from input_pipeline.formats import stored as stored_lib
 from input_pipeline.formats.cine import images as cine_images
+from input_pipeline.formats.stored import ArrayError
 from input_pipeline.physics import bmode
 
-VERSION = 1  # of what is prepared
+VERSION = 2  # of what is prepared
 Bmode = Literal["auto", "sequence", "frame", "none"]
 _LISTED = 30
 _COPIED = 4096  # frames at once
@@ -30,7 +28,8 @@ class Prepared(NamedTuple):
 
     Attributes:
         frames: `.npy` file, uint8 [n, h, w].
-        table: Clip and frame of all that was found, also of frames at fault.
+        table: Clip, frame, and seconds where the files say them, of all that was found,
+            also of frames at fault.
         kept: Rows of the table that are in the file.
         facts: JSON values for the report.
     """
@@ -41,18 +40,49 @@ class Prepared(NamedTuple):
     facts: dict
 
 
-class _Source(NamedTuple):
-    """What is one clip, or one file of clips: an array, or images in order."""
+class Source(Protocol):
+    """One clip or one file of clips, as `sources.find` returns them."""
 
-    clip: str
-    files: list[pathlib.Path]
-    array: bool
+    @property
+    def clip(self) -> str:
+        """Name of the clip."""
+        ...
+
+    @property
+    def files(self) -> list[pathlib.Path]:
+        """The file, or images in the order of frames."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What the files are, "image" for an image a frame."""
+        ...
+
+
+class Listing(Protocol):
+    """What lies at a path, as `sources.find` returns it."""
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What there is to read."""
+        ...
+
+    @property
+    def unread(self) -> list[tuple[str, str]]:
+        """Path and reason of what cannot be followed."""
+        ...
+
+    @property
+    def passed_over(self) -> list[str]:
+        """Sentences on files that are no clip."""
+        ...
 
 
 def prepare(
     path: pathlib.Path,
+    listing: Listing,
     *,
-    convert: Callable[[pathlib.Path, pathlib.Path], dict],
+    convert: Callable[[Source, pathlib.Path], dict],
     spec: list,
     recipe: bmode.Recipe,
     max_rejected: float,
@@ -62,9 +92,10 @@ def prepare(
     """Return the frames of a file or folder; reads what was not read before.
 
     Args:
-        path: Array file, folder of them, or folder of images, where each folder in it
-            is a clip.
-        convert: Writes the images of an array file; see `arrays.convert`.
+        path: File or folder.
+        listing: What lies there.
+        convert: Writes the frames of a source that is not a folder of images; see
+            `arrays.convert`.
         spec: JSON values besides the recipe that decide what `convert` writes.
         recipe: How amplitudes become images.
         max_rejected: Share of the frames, and of the files, that may be left out.
@@ -75,59 +106,73 @@ def prepare(
         DataError: If there are no frames, or more than max_rejected cannot be read;
             names each.
     """
-    _check(recipe, max_rejected)
-    sources, unread = _sources(path, cache)
+    sources, unread = listing.sources, list(listing.unread)
     files = len(unread) + sum(len(source.files) for source in sources)
+    gray_range = _gray_range(sources, cache)
     parts, notes, rows, rejected = [], [], [], []
     for source in sources:
+        how = [list(recipe), *spec]
+        if source.kind == "image":
+            how = [list(recipe.size), list(gray_range or ())]
+
+        def write(draft: pathlib.Path, source: Source = source) -> dict:
+            if source.kind != "image":
+                return convert(source, draft)
+            room = len(source.files) * math.prod(recipe.size)
+            stored_lib.check_room(draft.parent, room)
+            return cine_images.draw(
+                source.files, draft, recipe.size, gray_range, progress
+            )
+
         try:
-            stored, note = _stored(source, convert, spec, recipe, cache, progress)
-        except array_format.ArrayError as error:
+            key = [VERSION, *how, *map(mapped_array.stamp, source.files)]
+            stored, note = mapped_array.cached("cine", key, cache, write)
+        except ArrayError as error:
             unread.append((_shown(source.files[0], path), str(error)))
             continue
-        logging.info("%s: %s", source.clip, note["axes"])
         parts.append(stored)
         notes.append(note)
         faults = dict(note["faults"])
         for number, (clip, frame) in enumerate(_frames_of(source, note)):
-            rows.append((clip, frame, number not in faults))
+            seconds = note["seconds"][frame] if note["seconds"] else np.nan
+            rows.append((clip, frame, seconds, number not in faults))
             if number in faults:
                 where = f"{clip}, frame {frame}"
-                if not source.array:
+                if source.kind == "image":
                     where = _shown(source.files[number], path)
                 rejected.append((where, faults[number]))
     _check_faults(path, unread, files, rejected, len(rows), max_rejected)
-    table = pd.DataFrame(rows, columns=["clip", "frame", "good"])
+    table = pd.DataFrame(rows, columns=["clip", "frame", "seconds", "good"])
     kept = np.flatnonzero(table.pop("good"))
     frames = parts[0]
     if len(parts) > 1 or rejected:
         frames = _joined(parts, kept, cache)
-    return Prepared(frames, table, kept, _facts(notes, recipe, unread + rejected))
+    facts = _facts(notes, recipe, unread + rejected)
+    _tell(facts, listing.passed_over)
+    return Prepared(frames, table, kept, facts)
 
 
-def _stored(
-    source: _Source,
-    convert: Callable[[pathlib.Path, pathlib.Path], dict],
-    spec: list,
-    recipe: bmode.Recipe,
-    cache: str,
-    progress: bool,
-) -> tuple[pathlib.Path, dict]:
-    """Return the images of a source in the cache, and the note on them."""
+def _gray_range(sources: Sequence[Source], cache: str) -> tuple | None:
+    """Return lowest and highest value of images of more than 8 bits, None for none.
 
-    def write(draft: pathlib.Path) -> dict:
-        if source.array:
-            return convert(source.files[0], draft)
-        room = len(source.files) * math.prod(recipe.size)
-        array_format.check_room(draft.parent, room)
-        return cine_images.draw(source.files, draft, recipe.size, progress)
+    All images of a folder have one range, so that clips can be compared.
+    """
+    images = [file for source in sources if source.kind == "image"
+              for file in source.files]  # fmt: skip
+    if not images:
+        return None
 
-    how = [list(recipe), *spec] if source.array else [list(recipe.size)]
-    key = [VERSION, *how, *map(mapped_array.stamp, source.files)]
-    return mapped_array.cached("cine", key, cache, write)
+    def write(draft: pathlib.Path) -> list | None:
+        values = cine_images.measure(images)
+        np.save(draft, np.zeros(0 if values is None else 2))
+        return values
+
+    key = [VERSION, "range", *map(mapped_array.stamp, images)]
+    values = mapped_array.cached("cine", key, cache, write)[1]
+    return None if values is None else tuple(values)
 
 
-def _frames_of(source: _Source, note: dict) -> Iterator[tuple[str, int]]:
+def _frames_of(source: Source, note: dict) -> Iterator[tuple[str, int]]:
     """Yield clip and frame of each."""
     for clip in range(note["clips"]):
         name = source.clip if note["clips"] == 1 else f"{source.clip} {clip}"
@@ -135,7 +180,8 @@ def _frames_of(source: _Source, note: dict) -> Iterator[tuple[str, int]]:
             yield name, frame
 
 
-def _check(recipe: bmode.Recipe, max_rejected: float) -> None:
+def check(recipe: bmode.Recipe, max_rejected: float) -> None:
+    """Raise DataError where a field is out of range."""
     choices = {"bmode": get_args(Bmode), "envelope": bmode.ENVELOPES}
     for name, allowed in choices.items():
         if getattr(recipe, name) not in allowed:
@@ -156,64 +202,6 @@ def _check(recipe: bmode.Recipe, max_rejected: float) -> None:
         )
 
 
-def _sources(path: pathlib.Path, cache: str) -> tuple[list[_Source], list[tuple]]:
-    """Return what there is to read, in natural order, and links that lead astray."""
-    expected = (
-        f"{', '.join(array_format.SUFFIXES)} or a folder of such files or of "
-        + (f"images ({', '.join(cine_images.SUFFIXES)})")
-    )
-    if path.is_file():
-        if path.suffix.lower() not in array_format.SUFFIXES:
-            raise dataset.DataError(
-                f"data.path: got {path}, which ends in {path.suffix or 'nothing'!r}; "
-                f"expected {expected}"
-            )
-        return [_Source(path.stem, [path], True)], []
-    if not path.is_dir():
-        raise dataset.DataError(
-            f"data.path: got {path}, which does not exist; expected {expected}"
-        )
-    listing = label_table.scan(path)
-    # A cache inside the folder holds prepared frames, which are not read again.
-    prepared = cache_root(cache).resolve()
-    top = path.resolve()
-    names = sorted(listing.paths, key=_natural)
-    names = [name for name in names if prepared not in (top / name).parents]
-    arrays = [name for name in names if name.lower().endswith(array_format.SUFFIXES)]
-    images = [name for name in names if name.lower().endswith(cine_images.SUFFIXES)]
-    if bool(arrays) == bool(images):
-        other = sorted({pathlib.Path(name).suffix or name for name in names})
-        raise dataset.DataError(
-            f"data.path: got {path} with {len(arrays)} array files and {len(images)} "
-            f"images (there: {', '.join(other[:8]) or 'nothing'}); expected one of "
-            f"{expected}"
-        )
-    if arrays:
-        clips = {os.path.splitext(name)[0]: [top / name] for name in arrays}
-        if len(clips) < len(arrays):
-            clips = {name: [top / name] for name in arrays}
-    else:
-        clips = {}
-        for name in images:
-            folder = os.path.dirname(name) or top.name
-            clips.setdefault(folder, []).append(top / name)
-    return [
-        _Source(label_table.shown(clip), files, bool(arrays))
-        for clip, files in clips.items()
-    ], list(listing.rejected)
-
-
-def _natural(name: str) -> list:
-    """Sort frame 10 after frame 9, and files of a folder before folders in it."""
-    folder, _, file = name.rpartition("/")
-    return [_numbers(part) for part in (folder, file)]
-
-
-def _numbers(text: str) -> list:
-    parts = re.split(r"(\d+)", text)
-    return [int(part) if k % 2 else part.casefold() for k, part in enumerate(parts)]
-
-
 def _joined(parts: list[pathlib.Path], kept: np.ndarray, cache: str) -> pathlib.Path:
     """Return a file with some frames of several files, one after the other."""
 
@@ -221,7 +209,7 @@ def _joined(parts: list[pathlib.Path], kept: np.ndarray, cache: str) -> pathlib.
         arrays = [np.load(part, mmap_mode="r") for part in parts]
         ends = np.cumsum([len(array) for array in arrays])
         shape = (len(kept), *arrays[0].shape[1:])
-        array_format.check_room(draft.parent, math.prod(shape))
+        stored_lib.check_room(draft.parent, math.prod(shape))
         out = np.lib.format.open_memmap(draft, "w+", np.uint8, shape)
         at = 0
         for array, end in zip(arrays, ends, strict=True):
@@ -259,24 +247,46 @@ def _check_faults(path, unread, files, rejected, frames, max_rejected) -> None:
 
 
 def _facts(notes: Sequence[dict], recipe, rejected: list[tuple[str, str]]) -> dict:
+    names = ("axes", "dtype", "bmode", "envelope", "white")
     values = {
         name: sorted({note[name] for note in notes if note[name]})[:_LISTED]
-        for name in ("axes", "dtype", "bmode", "envelope")
+        for name in names
     }
     top = {
         "sequence": f"the largest of its clip is 0 dB, black is -{recipe.db:g} dB",
         "frame": f"the largest of each frame is 0 dB, black is -{recipe.db:g} dB",
         "none": "images already",
     }
+    details: dict[str, list] = {}
+    for note in notes:
+        for name, value in note["details"].items():
+            kept = details.setdefault(name, [])
+            if value not in kept and len(kept) < _LISTED:
+                kept.append(value)
     return {
         "dataset": "cine",
-        "axes": values["axes"],
-        "dtype": values["dtype"],
+        **values,
         "bmode": [f"{name}: {top[name]}" for name in values["bmode"]],
-        "envelope": values["envelope"],
+        **details,
         "rejected": rejected[:_LISTED],
         "rejected_total": len(rejected),
     }
+
+
+def _tell(facts: dict, passed_over: list[str]) -> None:
+    """Log how values were taken, each way once, and what was passed over."""
+    for text in facts["axes"]:
+        logging.info("Frames: %s", text)
+    for text in facts["white"]:
+        logging.warning("Brightness: %s", text)
+    for text in facts.get("passed_over", []):
+        logging.warning("Passed over: %s", text)
+    for text in facts.get("burned_in_annotation", []):
+        logging.warning("Frames: %s", text)
+    if passed_over:
+        facts["passed_over"] = [*facts.get("passed_over", []), *passed_over]
+    for text in passed_over:
+        logging.info("Passed over: %s", text)
 
 
 def _shown(file: pathlib.Path, root: pathlib.Path) -> str:

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -117,10 +116,8 @@ def _view(view_class: type, fields: Mapping, name: str) -> Any:
     choices = field_checks.field_names(view_class)
     for key in fields:
         if key not in choices:
-            near = difflib.get_close_matches(key, choices, 1, 0.0)[0]
-            raise ValueError(
-                f"{name}: got {key}; choices: {', '.join(choices)} (nearest: {near})"
-            )
+            near = field_types.nearest(key, choices)
+            raise ValueError(f"{name}: got {key}; choices: {', '.join(choices)}{near}")
     try:
         return view_class(**fields)
     except ValueError as error:

@@ -160,7 +160,7 @@ def spoiled(tmp_path, how):
         ("missing", "expected a file of vectors that ends in"),
         ("suffix", "expected a file of vectors that ends in"),
         ("key", "has no 'embedding'; choices: vectors"),
-        ("width", r"vectors of 4 numbers; .* --config.transform.width=4"),
+        ("width", r"vectors of 4 numbers; .* --config.data.width=4"),
         ("rank", r"holds float32 \[50, 8, 1\]"),
         ("whole numbers", r"holds int32 \[50, 8\]"),
         ("truncated", "cannot be read"),
@@ -205,3 +205,36 @@ def test_read_records_reads_a_single_context(tmp_path):
     assert facts["articles"] == 6
     assert isinstance(split.table["title"], list)
     assert pd.Series(split.table["id"]).is_unique
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".parquet"])
+def test_width_follows_from_file_unless_it_is_given(tmp_path, suffix):
+    x, table = given.articles()
+    data = articles.load(
+        path=str(write(tmp_path, suffix, x[:, :6], table)),
+        context=3,
+        val_fraction=0.4,
+        cross_article_negatives=2,
+        cache=str(tmp_path / "cache"),
+    )
+    assert data.facts["implies"] == {"transform.width": 6}
+    assert data.train.read(np.arange(1))["context"].shape == (1, 3, 6)
+
+
+def test_titles_of_objects_are_passed_over_unless_they_are_asked_for(tmp_path):
+    x, table = given.articles()
+    path = tmp_path / "vectors.npz"
+    arrays = {name: table[name].to_numpy() for name in ("article", "position")}
+    titles = table["title"].to_numpy().astype(object)
+    np.savez(path, embedding=x, **arrays, title=titles, name=titles)
+    fields = {
+        "path": str(path),
+        "context": 3,
+        "val_fraction": 0.4,
+        "cross_article_negatives": 2,
+        "cache": str(tmp_path / "cache"),
+    }
+    names = set(articles.load(**fields).train.table["name"])
+    assert all(any(str(a) in name for a in arrays["article"]) for name in names)
+    with pytest.raises(dataset.DataError, match=r"name\.astype\(str\)"):
+        articles.load(**fields, title="name")

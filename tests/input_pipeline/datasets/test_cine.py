@@ -112,7 +112,7 @@ def test_few_labels_are_joined_on_the_frame(file):
     table = data.train.table
     assert table["phase"] == ["", "", "rest", "", "", "", "", "rest", "", ""]
     np.testing.assert_array_equal(table["force"][[2, 7, 8]], [2, 1, np.nan])
-    np.testing.assert_array_equal(table["good"][[2, 7, 8]], [0, 1, np.nan])
+    assert [table["good"][k] for k in (2, 7, 8)] == ["False", "True", ""]
 
 
 def test_clips_of_a_folder_are_joined_by_name(tmp_path):
@@ -138,7 +138,7 @@ def test_clips_of_a_folder_are_joined_by_name(tmp_path):
         (lambda t: t[:-1], {}, "two rows for frame 0"),
         (lambda t: t, {"time": "seconds"}, "data.time: .* no column 'seconds'; choice"),
         (lambda t: t, {"clip": "video"}, "data.clip: .* choices: index, clip"),
-        (lambda t: t.assign(frame=0.5), {}, "'0.5' in column 'frame', line 2; .*whole"),
+        (lambda t: t.assign(frame=0.5), {}, "'0.5' in column 'frame', line 2 .*whole"),
         (lambda t: t.assign(frame=3), {}, "frame 3 of clip 'a' twice"),
         (lambda t: t.assign(time_s="soon"), {}, "'soon' in column 'time_s', line 2"),
         (lambda t: t[:3].assign(frame=[3, 20, 4]), {}, "1 rows for .* frame 20; there"),
@@ -165,7 +165,7 @@ def test_missing_table_is_refused(file):
     (folder / "other.csv").write_text("index\n")
     assert cine_table.find(file, "") == folder / "muscle.csv"
     (folder / "muscle_40.csv").write_text("index\n")
-    with pytest.raises(dataset.DataError, match="2 CSV files could belong to"):
+    with pytest.raises(dataset.DataError, match="2 tables could belong to"):
         cine_table.find(file, "")
     (folder / "muscle_40x12.csv").write_text("index\n")
     assert cine_table.find(file, "") == folder / "muscle_40x12.csv"

@@ -108,7 +108,6 @@ def spoil(root, outside):
         "cut.jpg": "damaged",
         "header.png": "",
         "text.png": "not an image",
-        "notes.txt": "not an image",
         "page.jpg": "not an image",
         "huge.png": "more than 1,000,000 pixels",
         "pipe.png": "not a regular file",
@@ -124,13 +123,14 @@ def test_bad_files_are_counted_named_and_left_out(folder, tmp_path):
     assert len(both(data)) == 12
     rejected = dict(data.facts["rejected"])
     assert rejected.keys() == bad.keys()
+    assert data.facts["ignored"] == ["notes.txt"]
     for name, word in bad.items():
         assert word in rejected[name], name
     assert data.facts["rejected_total"] == len(bad)
     assert sum(data.facts["rejected_by_reason"].values()) == len(bad)
 
 
-@pytest.mark.parametrize(("limit", "passes"), [(12, True), (11, False), (0.4, False)])
+@pytest.mark.parametrize(("limit", "passes"), [(11, True), (10, False), (0.4, False)])
 def test_too_many_bad_files_are_refused(folder, tmp_path, limit, passes):
     bad = spoil(folder, tmp_path / "outside")
     fields = {"max_rejected": limit, "max_pixels": 10**6}
@@ -142,7 +142,30 @@ def test_too_many_bad_files_are_refused(folder, tmp_path, limit, passes):
             load(folder, **fields)
         assert sum(f"\n  {name}: " in str(error.value) for name in bad) == 10
         assert "data.max_rejected" in str(error.value)
-        load(folder, **fields | {"max_rejected": 12})
+        load(folder, **fields | {"max_rejected": 11})
+
+
+def test_files_that_are_no_images_are_ignored_and_counted(folder):
+    stray = ("README.txt", "LICENSE", "metadata.csv", "deep/a.pdf", "a.h5", "b.mpg")
+    for name in stray:
+        (folder / name).write_bytes(b"%PDF-1.4 or whatever" * 9)
+    (folder / "deep/er/01.png").rename(folder / "deep/er/no extension")
+    (folder / "00.png").rename(folder / "v1.2024")
+    data = load(folder, max_rejected=0.0)
+    assert sorted(data.facts["ignored"]) == sorted(stray)
+    assert data.facts["ignored_total"] == len(stray)
+    assert data.facts["rejected_total"] == 0
+    names = both(data).table["filename"]
+    assert len(names) == 12
+    assert {"deep/er/no extension", "v1.2024"} <= set(names)
+
+
+def test_one_bad_file_of_a_few_is_left_out(folder):
+    (folder / "bad.png").write_bytes(b"")
+    assert load(folder, max_rejected=0.01).facts["rejected_total"] == 1
+    (folder / "worse.png").write_bytes(b"")
+    with pytest.raises(dataset.DataError, match="more than the 1 that"):
+        load(folder, max_rejected=0.01)
 
 
 def test_a_prepared_folder_is_not_decoded_again(folder, monkeypatch):
@@ -165,7 +188,7 @@ def test_folder_without_records_is_refused(tmp_path, content):
         None: "nothing",
         "file": "a file",
         "empty": "0 files",
-        "texts": "not an image",
+        "texts": "'.txt': 1}. and no image",
         "bad": "empty file",
     }
     if content == "file":

@@ -1,5 +1,8 @@
 """Scans of all formats, brought to one shape, and a clear word on each bad file."""
 
+import re
+
+import h5py
 import jax
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import main
 from input_pipeline import dataset
 from input_pipeline.datasets import kspace
 from input_pipeline.formats import kspace as kspace_format
+from input_pipeline.physics import coils as coils_lib
 from input_pipeline.transforms import undersampling
 from tests.input_pipeline import scan_files
 
@@ -43,7 +47,7 @@ def cache(tmp_path):
     ],
 )
 def test_each_format_is_read_as_it_was_written(folder, good, name):
-    found = kspace_format.read_scan(folder / name)
+    found = kspace_format.read_scan(folder / name).kspace
     assert found.dtype == np.complex64
     np.testing.assert_array_equal(found, good[name])
 
@@ -52,17 +56,107 @@ def test_axes_may_come_in_another_order(tmp_path):
     k = scan_files.k_space(3, 2, 16, 12)
     np.save(tmp_path / "a.npy", np.moveaxis(k, (0, 1, 2, 3), (3, 2, 0, 1)))
     np.testing.assert_array_equal(
-        kspace_format.read_scan(tmp_path / "a.npy", axes="hwcs"), k
+        kspace_format.read_scan(tmp_path / "a.npy", axes="hwcs").kspace, k
     )
     for axes in ("hw", "hwcc", "hwcx", "schx"):
         with pytest.raises(kspace_format.ScanError, match="axes="):
             kspace_format.read_scan(tmp_path / "a.npy", axes=axes)
 
 
+def pairs(k, axis):
+    return np.stack([k.real, k.imag], axis)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "axes", "letters"),
+    [
+        ((3, 2, 16, 12), -1, "", "schwr"),
+        ((3, 4, 16, 12), 0, "", "rschw"),
+        ((3, 4, 16, 12), 2, "", "scrhw"),
+        ((4, 16, 12), -1, "", "chwr"),
+        ((4, 16, 12), 0, "", "rchw"),
+        ((16, 12), -1, "", "hwr"),
+        ((16, 12), 0, "rhw", "rhw"),
+        ((2, 16, 12), 0, "rshw", "rshw"),
+    ],
+)
+def test_real_and_imaginary_may_be_an_axis_of_2(tmp_path, shape, axis, axes, letters):
+    k = scan_files.k_space(*shape)
+    np.save(tmp_path / "a.npy", pairs(k, axis))
+    found = kspace_format.read_scan(tmp_path / "a.npy", axes=axes)
+    wanted = k.reshape(*(1,) * (4 - k.ndim), *k.shape)
+    if "s" in letters and k.ndim == 3:
+        wanted = k[:, None]
+    np.testing.assert_array_equal(found.kspace, wanted)
+    told = kspace_format.read_scan(tmp_path / "a.npy", axes=letters)
+    np.testing.assert_array_equal(told.kspace, wanted)
+    assert "pairs of real and imaginary 2" in found.axes
+
+
+def test_real_and_imaginary_may_be_two_arrays(tmp_path):
+    k = scan_files.k_space(4, 16, 12)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace_real"], file["kspace_imag"] = k.real, k.imag
+    scipy.io.savemat(tmp_path / "a.mat", {"kspace": {"real": k.real, "imag": k.imag}})
+    for name in ("a.h5", "a.mat"):
+        found = kspace_format.read_scan(tmp_path / name).kspace
+        np.testing.assert_array_equal(found[0], k)
+
+
+def test_advice_on_an_axis_of_2_works(tmp_path):
+    k = scan_files.k_space(16, 12)
+    np.save(tmp_path / "a.npy", pairs(k, 0))
+    with pytest.raises(kspace_format.ScanError, match=r"data.axes=(\w+)\)") as caught:
+        kspace_format.read_scan(tmp_path / "a.npy")
+    axes = re.search(r"data.axes=(\w+)", str(caught.value))[1]
+    found = kspace_format.read_scan(tmp_path / "a.npy", axes=axes).kspace
+    np.testing.assert_array_equal(found[0, 0], k)
+    np.save(tmp_path / "b.npy", scan_files.k_space(2, 3, 4, 16, 12))
+    with pytest.raises(kspace_format.ScanError, match="data.axes, such as") as caught:
+        kspace_format.read_scan(tmp_path / "b.npy")
+    axes = re.search(r"such as '(\w+)'", str(caught.value))[1]
+    found = kspace_format.read_scan(tmp_path / "b.npy", axes=axes).kspace
+    assert found.shape == (6, 4, 16, 12)
+    np.testing.assert_array_equal(found[4], np.load(tmp_path / "b.npy")[1, 1])
+
+
+def test_slices_of_fastmri_files_of_one_coil_are_no_coils(tmp_path):
+    k = scan_files.k_space(20, 64, 48)
+    with h5py.File(tmp_path / "test.h5", "w") as file:
+        file["kspace"] = k
+        file["mask"] = np.arange(48) % 4 == 0
+        file["ismrmrd_header"] = b"<ismrmrdHeader/>"
+        file.attrs["patient_id"] = "e1b2c3"
+    found = kspace_format.read_scan(tmp_path / "test.h5")
+    np.testing.assert_array_equal(found.kspace, k[:, None])
+    assert "slices 20, height 64, width 48: a fastMRI file" in found.axes
+    data = kspace.load(
+        path=str(tmp_path / "test.h5"), size=16, coils=2, train_on="all",
+        cache=str(tmp_path / "cache"), progress=False, distractors=0,
+    )  # fmt: skip
+    assert len(data.train) == 20
+    assert data.facts["axes"] == [found.axes]
+    assert "e1b2c3" not in str(data.facts) + str(data.train.table)
+
+
+def test_cells_of_matlab_are_scans_or_named(tmp_path):
+    k = scan_files.k_space(5, 16, 12)
+    cells = np.empty((1, 5), object)
+    for i in range(5):
+        cells[0, i] = k[i]
+    scipy.io.savemat(tmp_path / "a.mat", {"kspace": cells})
+    found = kspace_format.read_scan(tmp_path / "a.mat")
+    np.testing.assert_array_equal(found.kspace[0], k)
+    cells[0, 3] = k[3, :10]
+    scipy.io.savemat(tmp_path / "b.mat", {"kspace": cells})
+    with pytest.raises(kspace_format.ScanError, match=r"write kspace = cat\(3, kspa"):
+        kspace_format.read_scan(tmp_path / "b.mat")
+
+
 def test_a_key_leads_into_a_struct(tmp_path):
     k = scan_files.k_space(2, 16, 12)
     scipy.io.savemat(tmp_path / "s.mat", {"scan": {"raw": k, "te": 3.0}})
-    found = kspace_format.read_scan(tmp_path / "s.mat", key="scan/raw")
+    found = kspace_format.read_scan(tmp_path / "s.mat", key="scan/raw").kspace
     np.testing.assert_array_equal(found[0], k)
     with pytest.raises(kspace_format.ScanError, match="choices at scan: raw, te"):
         kspace_format.read_scan(tmp_path / "s.mat", key="scan/image")
@@ -76,7 +170,7 @@ def transform(x):
 
 def test_scan_of_the_right_shape_is_unchanged():
     k = scan_files.k_space(4, 16, 16)
-    made, kept = kspace.to_shape(k, 16, 4)
+    made, kept = coils_lib.to_shape(k, 16, 4)
     np.testing.assert_allclose(made, k, atol=1e-5)
     assert kept == 1
 
@@ -89,14 +183,14 @@ def test_fewer_lines_are_a_coarser_image_of_the_same_brightness():
         * np.exp(2j * np.pi * (2 * y[:, None] + y[None]))
         for n, y in at.items()
     }
-    made, _ = kspace.to_shape(transform(bump[64])[None], 32, 1)
+    made, _ = coils_lib.to_shape(transform(bump[64])[None], 32, 1)
     np.testing.assert_allclose(made[0], transform(bump[32]), atol=1e-4 * 32)
 
 
 def test_an_oblong_image_is_padded_and_keeps_its_proportions():
     rows, columns = np.mgrid[-8:8, -24:24]
     disc = (rows**2 + columns**2 < 36).astype(complex)
-    made, _ = kspace.to_shape(transform(disc)[None], 48, 1)
+    made, _ = coils_lib.to_shape(transform(disc)[None], 48, 1)
     axes = (-2, -1)
     back = np.fft.fftshift(
         np.fft.ifft2(np.fft.ifftshift(made, axes), axes=axes, norm="ortho"), axes
@@ -110,14 +204,14 @@ def test_coils_are_combined_by_energy_or_followed_by_empty_ones():
     rng = np.random.default_rng(0)
     two = scan_files.k_space(2, 16, 16)
     mixed = np.einsum("oc,chw->ohw", rng.standard_normal((6, 2)), two)
-    made, kept = kspace.to_shape(mixed, 16, 2)
+    made, kept = coils_lib.to_shape(mixed, 16, 2)
     assert kept == pytest.approx(1, abs=1e-5)  # six coils of two kinds
     np.testing.assert_allclose(
         (np.abs(made) ** 2).sum(0), (np.abs(mixed) ** 2).sum(0), rtol=1e-4
     )
-    _, kept = kspace.to_shape(scan_files.k_space(6, 16, 16), 16, 2)
+    _, kept = coils_lib.to_shape(scan_files.k_space(6, 16, 16), 16, 2)
     assert 1 / 3 < kept < 0.6
-    made, _ = kspace.to_shape(two, 16, 5)
+    made, _ = coils_lib.to_shape(two, 16, 5)
     np.testing.assert_allclose(made[:2], two, atol=1e-5)
     assert not made[2:].any()
 
@@ -133,7 +227,7 @@ def test_records_and_facts_of_a_folder(folder, good, cache):
     assert "16 x 16" in facts["brought_to"]
     assert split.read([3, 0])["kspace"].shape == (2, 4, 16, 16)
     row = split.table["name"].index("coils.npy")
-    made, _ = kspace.to_shape(good["coils.npy"][0], 16, 4)
+    made, _ = coils_lib.to_shape(good["coils.npy"][0], 16, 4)
     np.testing.assert_array_equal(split.read([row])["kspace"][0], made)
     batch = split.read(range(11)) | {"id": split.table["id"].astype(np.int32)}
     assert np.isfinite(TRANSFORM.view("view1", jax.random.key(0), batch)["image"]).all()

@@ -95,6 +95,43 @@ def test_arrays_that_are_no_slices_are_refused(file, array, message):
         slices.load(path=str(file.parent / "other.npy"))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("subject,slice,contrast\n\xe9,1,on\n".encode("latin-1"), "line 2, .*UTF-8"),
+        (b"subject,slice,contrast\na,1,on,\nb\n", "2 rows have .*in lines 2, 3"),
+        (b"subject,slice,contrast\n" + b"a,1,\n" * 12, "'contrast', line 2 .12 such"),
+        (b"subject,slice\n", "data.contrast: .*no column 'contrast'; choices: subj"),
+    ],
+)
+def test_faulty_tables_are_named(file, content, message):
+    (file.parent / "pairs.csv").write_bytes(content)
+    with pytest.raises(dataset.DataError, match=message):
+        slices.load(path=str(file))
+
+
+def test_names_stay_text_and_separators_are_seen(file):
+    frame = pd.read_csv(file.parent / "pairs.csv")
+    frame["subject"] = frame["subject"].map({"a": "001", "b": "1"})
+    frame.to_csv(file.parent / "pairs.csv", sep=";", index=False)
+    data = slices.load(path=str(file), val_filter="subject=001", train_on="rest")
+    assert len(data.validation) == 6
+    assert len(data.train.label_names) == 6
+    assert all(name.startswith("001 ") for name in data.validation.table["name"])
+
+
+def test_arrays_of_objects_are_named(file):
+    images = np.load(file)["images"]
+    objects = np.empty(12, object)
+    objects[:] = list(images)
+    np.savez(file, images=objects, other=objects)
+    with pytest.raises(dataset.DataError, match=r"Python objects.*np\.stack") as error:
+        slices.load(path=str(file))
+    assert "copy it again" not in str(error.value)
+    np.savez(file, images=np.stack(list(objects)), other=objects)
+    assert len(slices.load(path=str(file)).validation) == 12
+
+
 def test_missing_table_is_refused(file):
     (file.parent / "pairs.csv").rename(file.parent / "first.csv")
     assert len(slices.load(path=str(file)).validation) == 12
@@ -106,3 +143,25 @@ def test_missing_table_is_refused(file):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(dataset.DataError, match="cannot be read"):
         slices.load(path=str(file), table=table)
+
+
+def test_columns_in_the_archive_are_read_as_the_table_beside_it(file):
+    frame = pd.read_csv(file.parent / "pairs.csv")
+    beside = slices.load(path=str(file)).validation.table
+    inside = file.parent / "inside" / "pairs.npz"
+    inside.parent.mkdir()
+    arrays = {name: frame[name].to_numpy().astype(str) for name in frame}
+    notes = np.array(["x"] * len(frame), object)
+    np.savez(inside, scan=np.load(file)["images"], **arrays, notes=notes)
+    table = slices.load(path=str(inside)).validation.table
+    for name in ("label", "source", "name"):
+        np.testing.assert_array_equal(table[name], beside[name])
+
+
+def test_several_stacks_are_listed_as_choices_and_one_can_be_named(file):
+    images = np.load(file)["images"]
+    np.savez(file, before=images, after=images[:, ::-1])
+    with pytest.raises(dataset.DataError, match="choices: before, after"):
+        slices.load(path=str(file))
+    data = slices.load(path=str(file), key="after")
+    assert len(data.validation) == 12

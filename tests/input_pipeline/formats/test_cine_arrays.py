@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.formats import arrays as array_format
+from input_pipeline.formats import stored as stored_lib
 from input_pipeline.formats.cine import arrays as cine_arrays
 from input_pipeline.formats.cine import axes as cine_axes
 from tests.input_pipeline import cine_files
@@ -47,7 +48,7 @@ def test_each_format_gives_the_frames_that_were_written(folder, good, cache, nam
 def test_blocks_of_any_size_give_the_same(folder, good, cache, name, monkeypatch):
     fields, a = good[name]
     whole = frames(folder / name, cache, **fields)
-    most, opened = [], array_format.Stored
+    most, opened = [], stored_lib.Stored
 
     def spied(name, shape, dtype, read, *rest, **more):
         def reading(index):
@@ -57,7 +58,8 @@ def test_blocks_of_any_size_give_the_same(folder, good, cache, name, monkeypatch
 
         return opened(name, shape, dtype, reading, *rest, **more)
 
-    monkeypatch.setattr(array_format, "Stored", spied)
+    for module in (stored_lib, array_format):
+        monkeypatch.setattr(module, "Stored", spied)
     frame = a[0].nbytes * (2 if name == "doubles.npy" else 1)
     monkeypatch.setattr(cine_arrays, "BLOCK", 3 * frame)
     np.testing.assert_array_equal(
@@ -75,11 +77,11 @@ def test_tiles_cover_an_array_once():
         shape = tuple(rng.integers(1, 7, rng.integers(1, 5)).tolist())
         chunks = tuple(rng.integers(1, n + 1) for n in shape)
         x = np.zeros(shape, np.float32)
-        stored = array_format.Stored(
+        stored = stored_lib.Stored(
             "x", shape, x.dtype, None, chunks if rng.random() < 0.5 else None
         )
         limit = int(rng.integers(4, 200))
-        for prefix, part in array_format.tiles(stored, limit):
+        for prefix, part in stored_lib.tiles(stored, limit):
             x[(*prefix, part)] += 1
             assert stored.chunks or x[(*prefix, part)].nbytes <= limit
         assert (x == 1).all()
@@ -87,8 +89,8 @@ def test_tiles_cover_an_array_once():
 
 def test_tiles_end_where_pieces_of_the_file_do():
     def parts(chunk, limit):
-        stored = array_format.Stored("x", (20, 5), np.dtype("u1"), None, (chunk, 5))
-        return [part.stop for _, part in array_format.tiles(stored, limit)]
+        stored = stored_lib.Stored("x", (20, 5), np.dtype("u1"), None, (chunk, 5))
+        return [part.stop for _, part in stored_lib.tiles(stored, limit)]
 
     assert parts(3, 40) == [6, 12, 18, 20]
     assert parts(6, 20) == [6, 12, 18, 20]  # a little more than asked for
@@ -129,7 +131,7 @@ def test_facts_name_the_guessed_axes(folder, good, cache):
     ],
 )
 def test_axes_are_guessed_from_the_lengths(shape, dtype, matlab, axes):
-    stored = array_format.Stored(
+    stored = stored_lib.Stored(
         "x", shape, np.dtype(dtype), None, flipped=matlab, certain=False, matlab=matlab
     )
     assert " ".join(cine_axes.name_axes(stored, "").names) == axes
@@ -139,7 +141,7 @@ def test_axes_are_guessed_from_the_lengths(shape, dtype, matlab, axes):
 
 
 def test_named_axes_are_not_reversed_without_need():
-    stored = array_format.Stored(
+    stored = stored_lib.Stored(
         "x", (30, 3, 60, 80), np.dtype("u1"), None, flipped=True, certain=False
     )
     named = cine_axes.name_axes(stored, "frame,channel,depth,line")

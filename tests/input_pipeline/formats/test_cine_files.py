@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from input_pipeline import dataset
-from input_pipeline.formats import arrays as array_format
+from input_pipeline.formats import stored as stored_lib
 from input_pipeline.formats.cine import arrays as cine_arrays
 from input_pipeline.formats.cine import images as cine_images
 from tests.input_pipeline import cine_files
@@ -164,20 +164,30 @@ def test_bad_images_are_named(cache, tmp_path):
     assert len(frames(root, cache, max_rejected=0.5)) == 12
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["notes.txt"], "0 array files and 0 images .there: .txt"),
-        (["a.npy", "b.mat", "c.png"], "2 array files and 1 images"),
-    ],
-)
-def test_a_folder_holds_arrays_or_images(cache, tmp_path, names, message):
+def test_a_folder_without_frames_names_what_is_there(cache, tmp_path):
     root = tmp_path / "in"
     root.mkdir()
-    for name in names:
+    for name in ("notes.doc", "other.doc", "README"):
         (root / name).touch()
-    with pytest.raises(dataset.DataError, match=message):
+    with pytest.raises(dataset.DataError, match="there: 2 .doc, 1 README.; expected"):
         prepare(root, cache)
+
+
+def test_what_is_no_clip_is_passed_over_and_told(cache, tmp_path):
+    root = tmp_path / "in"
+    np.savez(tmp_path / "a.npz", a=cine_files.amplitudes(3))
+    cine_files.write_images(root, 1, ["thumbnail.png"])
+    (tmp_path / "a.npz").rename(root / "a.npz")
+    for name in ("notes.md", "table.csv"):
+        (root / name).touch()
+    clip = cine_files.write_images(root / "b", 2)
+    found = prepare(root, cache)
+    assert found.table["clip"].tolist() == ["a"] * 3 + ["b"] * 2
+    np.testing.assert_array_equal(np.load(found.frames)[3:], clip)
+    assert found.facts["passed_over"] == [
+        "1 single images beside arrays or movies: thumbnail.png",
+        "1 files that are no frames: notes.md",
+    ]
 
 
 def test_cache_inside_the_folder_is_not_read(tmp_path):
@@ -209,7 +219,7 @@ def test_a_full_disk_is_noticed_before_it_is_mapped(
     np.savez(tmp_path / "a.npz", a=a)
     np.save(tmp_path / "a.npy", a.transpose(1, 0, 2) if axes[0] == "d" else a)
     usage = type("Usage", (), {"free": free})
-    monkeypatch.setattr(array_format.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(stored_lib.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(dataset.DataError, match=f"{wanted} bytes .* {free:,} are fr"):
         prepare(tmp_path / name, cache, axes=axes)
     assert not list(cache.rglob("*.*"))

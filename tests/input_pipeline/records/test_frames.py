@@ -144,7 +144,7 @@ def test_all_frames_are_read_without_a_split():
         ({}, {"label": "sides"}, "data.label.*no column 'sides'"),
         ({}, {"label": "side", "bins": 4}, "holds 'right'; expected numbers"),
         ({"angle": np.nan}, {"label": "angle", "bins": 2}, "no training frame"),
-        ({}, {"split": "frame"}, "got 'frame'; choices: clip, time"),
+        ({}, {"split": "frame"}, "got 'frame'; choices: auto, clip, time"),
         ({}, {"val_fraction": 1.0}, "data.val_fraction: got 1.0"),
         ({}, {"delta": -1}, "data.delta: got -1"),
         ({"frames": 1}, {"split": "time", "val_fraction": 0.4}, "no frame is held out"),

@@ -245,8 +245,8 @@ def test_source_of_another_shape_is_accepted():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"brightnes": 0.4}, r"view1: got brightnes; .*nearest: brightness"),
-        ({"solarise": 0.4}, "nearest: solarize"),
+        ({"brightnes": 0.4}, r"view1: got brightnes; .*did you mean .brightness."),
+        ({"solarise": 0.4}, "did you mean .solarize."),
         ({"blur": 1.5}, r"view1\.blur: got 1.5; expected a float from 0 to 1"),
         ({"flip": float("nan")}, "view1.flip: got nan"),
         ({"crop_scale": (0.5, 0.2)}, r"crop_scale: got \(0.5, 0.2\); .* low <= high"),

@@ -50,6 +50,24 @@ def test_a_language_model_gives_its_backbone(variables, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    ["model.", "module.", "_orig_mod.", "module._orig_mod.model.backbone.", "encoder."],
+)
+def test_weights_of_a_wrapped_network(variables, tmp_path, prefix):
+    tensors = {prefix + k: v for k, v in load_file(FILE).items()}
+    tensors["other.weight"] = np.zeros(3, np.float32)
+    save_file(tensors, tmp_path / "wrapped.safetensors")
+    found = mamba_weights.load(str(tmp_path / "wrapped.safetensors"), variables)
+    expected = mamba_weights.load(str(FILE), variables)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    tensors |= {f"copy.{k}": v for k, v in tensors.items()}
+    tensors |= {f"model.model.{k}": v for k, v in load_file(FILE).items()}
+    save_file(tensors, tmp_path / "twice.safetensors")
+    with pytest.raises(ValueError, match="more than once"):
+        mamba_weights.load(str(tmp_path / "twice.safetensors"), variables)
+
+
 def test_the_input_projection_stays():
     x = np.zeros((1, 2, 9), np.float32)
     own = jax.jit(network(project=True).init)(jax.random.key(0), x)

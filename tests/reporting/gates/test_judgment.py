@@ -143,6 +143,30 @@ def test_levels_and_multiples():
     assert not passed("baseline:untrained")  # never measured
 
 
+@pytest.mark.parametrize("op", ["<", "<=", ">", ">="])
+@pytest.mark.parametrize("value", [-6.52e-9, 0.0, 6.52e-9])
+def test_a_multiple_of_a_level_of_zero_cannot_pass(op, value):
+    metric = measured(value, chance=0.0, pixels=(0.0, 0.0, 0.0))
+    for level in ("chance", "baseline:pixels"):
+        spec = {"metric": "m", "op": op, "value": level, "times": 0.7}
+        gate = judge(spec, metric)
+        assert gate["passed"] is False
+        assert "asks for nothing: that level of m is 0" in gate["note"]
+    # What is added gives the bound a meaning.
+    assert passed("chance", "<", metric, times=0.7, plus=0.1)
+
+
+def test_a_level_is_not_passed_by_rounding():
+    metric = measured(-6.52e-9, chance=0.0, pixels=(1000.0, 1000.0, 1000.0))
+    assert not passed("chance", "<", metric)
+    assert passed("chance", "<=", metric)
+    assert passed("chance", "<", measured(-1e-3, chance=0.0))
+    assert passed(0.0, "<", metric)  # a number is what it is
+    near = measured(1000.0005, pixels=(1000.0, 1000.0, 1000.0))
+    assert not passed("baseline:pixels", ">", near)
+    assert passed("baseline:pixels", ">", measured(1001.0, pixels=(1000.0,) * 3))
+
+
 def test_outside_interval_asks_for_intervals_that_do_not_touch():
     def outside(low, high, op=">", value="baseline:pixels", **spec):
         metric = measured((low + high) / 2, low, high)
