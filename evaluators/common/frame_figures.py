@@ -10,12 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from evaluators.common.metric import Metric, MetricType
-from evaluators.metrics.intervals import (
-    Bounds,
-    deal_folds,
-    interval,
-    median_interval,
-)
+from evaluators.metrics.intervals import Bounds, interval, median_interval
+from evaluators.metrics.left_out import deal_folds
 from evaluators.metrics.search_means import searched_mean
 
 STRETCHES = 10  # parts of a single clip

@@ -12,7 +12,8 @@ from evaluators.common.metric import (
     Metrics,
     MetricType,
 )
-from evaluators.metrics.intervals import SHARE, Bounds, interval, leave_groups_out
+from evaluators.metrics.intervals import SHARE, Bounds, interval
+from evaluators.metrics.left_out import leave_groups_out
 from evaluators.metrics.pair_means import PairSums
 from evaluators.metrics.search_means import nearest_mean
 from losses.triplet import chance_levels

@@ -6,7 +6,7 @@ independent of each other: leaving out a record takes away both.
 
 import numpy as np
 
-from evaluators.metrics.intervals import LeftOut
+from evaluators.metrics.left_out import LeftOut
 
 
 class PairSums:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluators.metrics.intervals import LeftOut, leave_groups_out
+from evaluators.metrics.left_out import LeftOut, leave_groups_out
 
 TAKEN_OFF = 0.5  # share of the noise
 

@@ -9,6 +9,7 @@ from scipy import stats
 from evaluators import geometry
 from evaluators.common.metric import DISTANCE, ERROR, SCORE
 from evaluators.metrics import intervals
+from evaluators.metrics import left_out as left_out_lib
 from evaluators.metrics.intervals import SHARE, Bounds
 from tests.evaluators.small_data import unit
 
@@ -44,7 +45,7 @@ def test_means_without_groups_match_loops_over_strata():
     rng = np.random.default_rng(4)
     values, groups = rng.random(40), rng.integers(0, 9, 40)
     strata = np.where(groups == 8, 1, rng.integers(0, 2, 40) * 2)
-    left_out = intervals.leave_groups_out(values, groups, strata)
+    left_out = left_out_lib.leave_groups_out(values, groups, strata)
     for i, group in enumerate(np.unique(groups)):
         rest = groups != group
         kinds = np.unique(strata[rest])
@@ -54,8 +55,8 @@ def test_means_without_groups_match_loops_over_strata():
 
 
 def test_unequal_groups_have_fewer_degrees_of_freedom():
-    even = intervals.LeftOut(0.0, np.zeros(4), np.array([5, 5, 5, 5]))
-    uneven = intervals.LeftOut(0.0, np.zeros(4), np.array([17, 1, 1, 1]))
+    even = left_out_lib.LeftOut(0.0, np.zeros(4), np.array([5, 5, 5, 5]))
+    uneven = left_out_lib.LeftOut(0.0, np.zeros(4), np.array([17, 1, 1, 1]))
     assert even.quantile == pytest.approx(stats.t.ppf(0.975, 3))
     assert uneven.quantile == pytest.approx(stats.t.ppf(0.975, 1))
 
@@ -63,7 +64,7 @@ def test_unequal_groups_have_fewer_degrees_of_freedom():
 def test_variance_ignores_what_a_figure_changes_by_the_number_of_values():
     sizes = np.array([1, 2, 3, 4])
     n = sizes.sum()
-    biased = intervals.LeftOut(1 + 3 / n, 1 + 3 / (n - sizes), sizes)
+    biased = left_out_lib.LeftOut(1 + 3 / n, 1 + 3 / (n - sizes), sizes)
     assert biased.variance == pytest.approx(0, abs=1e-20)
 
 
@@ -154,11 +155,11 @@ def test_jackknife_leaves_whole_groups_out():
 
 def test_folds_keep_groups_together():
     groups = np.random.default_rng(0).integers(0, 23, 200)
-    folds = intervals.deal_folds(groups, 1)
-    assert np.unique(folds).tolist() == list(range(intervals.FOLDS))
+    folds = left_out_lib.deal_folds(groups, 1)
+    assert np.unique(folds).tolist() == list(range(left_out_lib.FOLDS))
     for group in np.unique(groups):
         assert len(np.unique(folds[groups == group])) == 1
-    few = intervals.deal_folds(groups % 4, 1)
+    few = left_out_lib.deal_folds(groups % 4, 1)
     assert sorted(np.unique(few)) == [0, 1, 2, 3]
 
 
