@@ -22,8 +22,7 @@ from benchmarks.coverage.worlds import WORLDS
 from evaluators.common.metric import Metrics
 
 GROUPS = (5, 12, 40, 200)
-RUNS = 1000
-MANY = 100  # groups: half as many simulations
+RUNS = 600
 BLOCK = 25  # simulations a task
 LEAST, MOST = 0.93, 0.98
 COUNTS = ("left_out", "error_left_out")  # facts on the data, not estimates
@@ -85,8 +84,7 @@ def _print_table(
         began = time.perf_counter()
         rows: dict[str, list[float]] = {}
         for groups in GROUPS:
-            runs = options.runs if groups < MANY else options.runs // 2
-            draws = simulate_in(pool, world, groups, runs)
+            draws = simulate_in(pool, world, groups, options.runs)
             for name, share in coverage(draws).items():
                 rows.setdefault(name, []).append(share)
         for name, shares in rows.items():

@@ -20,6 +20,7 @@ from train_lib import generalization_gap
 WIDTH = 16  # of embeddings
 DIFFERENCE = 0.4  # standard deviation of the log of a group's noise
 CLIP_FRAMES, ARTICLE_VECTORS, CONTEXT = 4, 6, 2
+MANY = 100  # groups, from which on each is small
 
 
 class World(Protocol):
@@ -82,10 +83,11 @@ def drawn_split(
     Args:
         rng: Random numbers.
         groups: G.
-        size: Records of a group, on average; at least 2.
+        size: Records of a group, on average; at least 2, and 3 of many groups.
         noise: Of a record and its views, relative to a center.
         first_id: Of the ids.
     """
+    size = size if groups < MANY else 3
     sizes = 2 + rng.binomial(2 * (size - 2), 0.5, groups)
     label = np.repeat(np.arange(groups), sizes)
     n, scale = len(label), noise * np.exp(DIFFERENCE * rng.standard_normal(groups))
@@ -131,7 +133,7 @@ def retrieval_by_codes(rng: np.random.Generator, groups: int) -> Metrics:
 
 def instances(rng: np.random.Generator, groups: int) -> Metrics:
     """Search for the record that a view was made from."""
-    split = drawn_split(rng, groups, 4, 1.8)
+    split = drawn_split(rng, groups, 4, 2.2)
     return measured(instance.Evaluator, Data(split, split), k=(1, 3))
 
 
@@ -154,8 +156,9 @@ def pairs_of_views(rng: np.random.Generator, groups: int) -> Metrics:
 
 def frames_of_clips(rng: np.random.Generator, groups: int) -> Metrics:
     """Search for frames of other clips with the same angle."""
-    n = groups * CLIP_FRAMES
-    clip = np.repeat(np.arange(groups), CLIP_FRAMES)
+    size = CLIP_FRAMES if groups < MANY else 2
+    n = groups * size
+    clip = np.repeat(np.arange(groups), size)
     angle = rng.uniform(-20, 20, n)
     noise = 0.5 * np.exp(DIFFERENCE * rng.standard_normal(groups))[clip][:, None]
     offset = rng.normal(0, 4, groups)[clip]  # a clip looks like another angle
@@ -169,7 +172,7 @@ def frames_of_clips(rng: np.random.Generator, groups: int) -> Metrics:
         "codes": np.full((n, 1), -1, np.int32),
         "code_weights": np.zeros((n, 1), np.float32),
         "clip": clip,
-        "time": np.tile(np.arange(CLIP_FRAMES) / 25, groups),
+        "time": np.tile(np.arange(size) / 25, groups),
         "angle": angle,
     }
     views = {"": unit(curve + noise * rng.standard_normal((n, WIDTH)))}

@@ -14,8 +14,7 @@ from evaluators.common.frame_figures import Figure, Ranked
 from evaluators.common.metric import DIAGNOSTIC, ERROR, HEADLINE, SIMILARITY
 from evaluators.common.summary import recall_type
 from evaluators.metrics import chance, column_error, ranking
-from evaluators.metrics.intervals import COSINE, SHARE, Bounds
-from evaluators.metrics.intervals import ERROR as ERROR_BOUNDS
+from evaluators.metrics.intervals import COSINE, POSITIVE_TAIL, SHARE, Bounds
 from evaluators.metrics.structural_similarity import check_sides, mean_ssim
 from evaluators.metrics.ties import nearly_tied, tied_by_chance
 from evaluators.search.temporal import Candidates, Frames
@@ -181,7 +180,7 @@ class ColumnErrors:
         """Return error, a median, and error_mean."""
         queries = np.flatnonzero(np.isfinite(self._mean))
         error = values["error"][queries]
-        level, bounds = np.array(self.chance), ERROR_BOUNDS
+        level, bounds = np.array(self.chance), POSITIVE_TAIL
         if self._period:
             bounds = Bounds(0.0, self._period / 2, has_tail=True)
         return {

@@ -35,7 +35,7 @@ class Bounds(NamedTuple):
 
 SHARE = Bounds(0.0, 1.0)
 COSINE = Bounds(-1.0, 1.0)
-ERROR = Bounds(0.0, math.inf, has_tail=True)
+POSITIVE_TAIL = Bounds(0.0, math.inf, has_tail=True)
 
 
 class Statistic(Protocol):
