@@ -27,6 +27,7 @@ PEERS = {
     "losses": "losses against PyTorch",
     "neighbors": "exact search against faiss",
     "augment": "views of images against Pillow",
+    "convolutions": "the default convolution against the other ways",
     "train_step": "a training step against PyTorch",
 }
 
