@@ -129,6 +129,7 @@ def _slices(config: ConfigDict) -> None:
         "distractors": 0,
     }
     _archive(config, batch_size=44, epochs=80.0, temperature=0.1)
+    config.train.least_steps = 160
     # Another pulse sequence shows the same tissue with another brightness.
     config.transform.contrast = 1.0
     config.evaluate.sets = {
@@ -164,7 +165,7 @@ def _smoke(config: ConfigDict) -> None:
         config.data.phantom_records = 64
     if "hard" in config.evaluate.sets:
         config.evaluate.sets.hard.conditions = {"acceleration": (8.0,)}
-    config.train.update(epochs=2.0, log_every_steps=1)
+    config.train.update(epochs=2.0, least_steps=0, log_every_steps=1)
     config.evaluate.update(batch_size=32, example_queries=4)
     base.drop_requirements(config)
 
