@@ -99,7 +99,8 @@ def _nearer(
     for name, embed in _encoders(run, network).items():
         z = embed(split, rows)
         assert z is not None, "records as they are can always be embedded"
-        nearness[name] = label_information.nearness(*(z[side] for side in back), groups)
+        anchor, positive, other = (z[side] for side in back)
+        nearness[name] = label_information.nearness(anchor, positive, other, groups)
     return nearness
 
 
