@@ -81,7 +81,7 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
     if "smoke" in variants:
         config.objective.embed_dim = 16
         config.schedule.warmup_epochs = 0.25
-        config.train.update(batch_size=16, epochs=2.0)
+        config.train.update(batch_size=16, epochs=2.0, least_steps=0)
         config.evaluate.every_epochs = 1.0
         base.drop_requirements(config)
 
@@ -89,6 +89,7 @@ def _second_stage(config: ConfigDict, variants: list[str]) -> None:
 def _own_labels(config: ConfigDict) -> None:
     """Take the labels that the table of a cine has."""
     config.data.label = "auto"
+    config.train.least_steps = 150
     if "labeled" in config.evaluate.sets:
         config.gates.above_start = base.above(
             "eval/labeled/map", "baseline:start", required=False

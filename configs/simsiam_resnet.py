@@ -131,6 +131,7 @@ def _real(config: ConfigDict) -> None:
         "geometry": {"name": "geometry"},
     }
     config.train.update(monitor="eval/clean/ssim@1", monitor_mode="max")
+    config.train.least_steps = 400  # with which a single clip can pass
     # Frames of one tissue are alike, those of one clip more: raw pixels say how much.
     config.gates.not_collapsed = base.gate(
         "eval/geometry/embedding_std_ratio", ">", "baseline:pixels", times=0.75
@@ -148,7 +149,7 @@ def _joint(config: ConfigDict) -> None:
     del config.evaluate.sets["labeled"]
     for name in ("moved", "clean"):
         config.evaluate.sets[name].update(column="label_value", optional=False)
-    config.train.update(monitor="eval/moved/error", monitor_mode="min")
+    config.train.update(least_steps=350, monitor="eval/moved/error", monitor_mode="min")
     config.gates.half_of_pixels = below("baseline:pixels", times=0.5, required=False)
     config.gates.above_untrained = below("baseline:untrained", required=False)
 
@@ -204,7 +205,9 @@ def _smoke(config: ConfigDict) -> None:
         config.transform.size = (32, 40)
     if config.data.name == "speckle":
         config.data.update(clips=6, frames=16, cycles=1.0)
-    config.train.update(batch_size=16, epochs=2.0, log_every_steps=1, threads=1)
+    config.train.update(
+        batch_size=16, epochs=2.0, least_steps=0, log_every_steps=1, threads=1
+    )
     config.evaluate.update(batch_size=32, example_queries=4)
     for name in ("moved", "clean"):
         config.evaluate.sets[name].ssim = min(config.evaluate.sets[name].ssim, 8)

@@ -11,7 +11,8 @@
         measured k-space (HDF5, npy, cfl, mat): 4x finds its own 8x among all scans and
         1,000 phantoms; let train.batch_size be the whole of a small archive
     python main.py --config=configs/triplet_mri.py:slices --config.data.path=FILE.npz
-        magnitude images in two contrasts: one is searched in the other
+        magnitude images in two contrasts, also a folder or stack of images: one
+        contrast is searched in the other where a table says which belong together
     python main.py --config=configs/triplet_mri.py:resnet --workdir=runs/resnet
         ResNet-18 in place of the plain network
 
@@ -128,15 +129,16 @@ def _slices(config: ConfigDict) -> None:
         "distractors": 0,
     }
     _archive(config, batch_size=44, epochs=80.0, temperature=0.1)
+    config.train.least_steps = 160
     # Another pulse sequence shows the same tissue with another brightness.
     config.transform.contrast = 1.0
     config.evaluate.sets = {
         "pairs": config.evaluate.sets.pairs,
         "contrast": {
             "name": "retrieval",
+            "optional": True,
             "relevance": "label",
             "cross": "source",
-            "optional": True,
             "query_view": "view1",
             "gallery_view": "view2",
             "k": (1, 5),
@@ -144,7 +146,10 @@ def _slices(config: ConfigDict) -> None:
         "geometry": config.evaluate.sets.geometry,
     }
     config.evaluate.update(final_sets=(), examples="contrast")
-    config.gates = {"found": base.above("eval/contrast/recall@1", "baseline:pixels")}
+    config.gates = {
+        "found": base.above("eval/contrast/recall@1", "baseline:pixels"),
+        "masks": base.above("eval/pairs/recall@1", "baseline:pixels", required=False),
+    }
 
 
 def _smoke(config: ConfigDict) -> None:
@@ -160,7 +165,7 @@ def _smoke(config: ConfigDict) -> None:
         config.data.phantom_records = 64
     if "hard" in config.evaluate.sets:
         config.evaluate.sets.hard.conditions = {"acceleration": (8.0,)}
-    config.train.update(epochs=2.0, log_every_steps=1)
+    config.train.update(epochs=2.0, least_steps=0, log_every_steps=1)
     config.evaluate.update(batch_size=32, example_queries=4)
     base.drop_requirements(config)
 

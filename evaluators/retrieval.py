@@ -97,6 +97,12 @@ class Evaluator(EvaluatorBase):
             )
         if not len(self._query_rows):
             raise ValueError(f"got no record in the {self.query_split} split")
+        labels = self._gallery["label" if self.relevance == "label" else "codes"]
+        if (labels >= 0).any() and (labels == labels[:1]).all():
+            raise ValueError(
+                f"got the same {self.relevance} on all records, which every order "
+                "finds; expected several"
+            )
         if not self._has_relevant(column):
             kind = "a label" if self.relevance == "label" else "codes"
             where = f" of another {column}" if column else ""

@@ -52,8 +52,8 @@ class Objective(ObjectiveBase):
     Attributes:
         temperature: tau.
         ema_momentum: m0, share of the old parameters in the target's new ones.
-        ema_momentum_schedule: "cosine" from m0 to 1 over the run, or "constant". It ends
-            where the learning rate's curve does: a run that goes on with
+        ema_momentum_schedule: "cosine" from m0 to 1 over the run, or "constant". It
+            ends where the learning rate's curve does: a run that goes on with
             `--extend=continue` keeps m = 1, a target that no longer moves.
         positives: "instance": the other view of the record. "codes": every key in
             proportion to the weighted Jaccard index of its codes and the anchor's.

@@ -60,6 +60,11 @@ def labels(root):
     write_table(root, "filename,label", "{k}.png,{label}")
 
 
+def one_label(root):
+    write_images(root)
+    write_table(root, "filename,label", "{k}.png,cell")
+
+
 def codes(root):
     write_images(root)
     write_table(root, "filename,codes,name", "{k}.png,z;z.{label},logo {k}")
@@ -84,6 +89,7 @@ LAYOUTS = {
     plain: (ALWAYS, ""),
     stray: (ALWAYS, ""),
     names: (ALWAYS, ""),
+    one_label: (ALWAYS, ""),
     folders: (ALWAYS | RETRIEVAL, SINGLE),
     labels: (ALWAYS | RETRIEVAL, SINGLE),
     codes: (ALWAYS | RETRIEVAL, SINGLE),

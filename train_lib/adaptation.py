@@ -46,8 +46,8 @@ def fit(experiment: Experiment, data: Data) -> Fitted:
     the gates on what they measure; `train.monitor` and `evaluate.examples` then turn
     to the first set that remains. A batch is at most the training records; a run is at
     least `train.least_steps` long. Positives that share a code become views of one
-    record where no code is shared. Fields that the data implies, such as the width of
-    its vectors, are set.
+    record where no code tells records apart. Fields that the data implies, such as the
+    width of its vectors, are set.
 
     Args:
         experiment: Parts of the run.
@@ -118,15 +118,16 @@ def _imply(config: Config, implied: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _pair_instances(config: Config, positives: str, train: Split) -> Iterable[str]:
-    """Make views of a record positives where no code is shared; yield the change."""
+    """Make views of a record positives where codes say nothing; yield the change."""
     codes = np.asarray(train.table["codes"])
-    shared = np.bincount(codes[codes >= 0], minlength=1).max() > 1
-    if positives != "codes" or shared or "positives" not in config.objective:
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    tell_apart = (counts > 1) & (counts < len(train))
+    if positives != "codes" or tell_apart.any() or "positives" not in config.objective:
         return
     config.objective.positives = "instance"
     yield (
-        "objective.positives is instance instead of codes, since no two training "
-        "records share a code."
+        "objective.positives is instance instead of codes, since no code is on several "
+        "training records, but not on all."
     )
 
 

@@ -21,32 +21,37 @@ Tree = Any
 PROJECTOR = "projector"
 # Files of weights in a folder as Hugging Face's `save_pretrained` writes it.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_EXPECTED = (
+    f"the workdir of a run, a file of weights or a folder with {' or '.join(WEIGHTS)}"
+)
 
 
 def check_path(config: Config) -> None:
     """Refuse a `model.init_from` that is not there, before any data is read.
 
     Raises:
-        InputError: It is neither a file nor the workdir of a run with a checkpoint.
+        InputError: It is neither a file, nor a folder with a file of weights, nor the
+            workdir of a run with a checkpoint.
     """
     path = config.model.init_from
     if not path:
         return
     if not os.path.exists(path):
         raise InputError(
-            f"config.model.init_from: got {path!r}, which does not exist; expected the "
-            "workdir of a run or a file of weights"
+            f"config.model.init_from: got {path!r}, which does not exist; expected "
+            f"{_EXPECTED}"
         )
-    if os.path.isdir(path):
-        try:
-            trained = files.read_config(path) and files.checkpoint_steps(path)
-        except files.FormatError as error:
-            raise InputError(f"config.model.init_from: {error}") from None
-        if not trained:
-            raise InputError(
-                f"config.model.init_from: got {path!r}, which has no checkpoint of a "
-                "run; expected the workdir of a run or a file of weights"
-            )
+    if _weights_file(path):
+        return
+    try:
+        trained = files.read_config(path) and files.checkpoint_steps(path)
+    except files.FormatError as error:
+        raise InputError(f"config.model.init_from: {error}") from None
+    if not trained:
+        raise InputError(
+            f"config.model.init_from: got {path!r}, which has no checkpoint of a run; "
+            f"expected {_EXPECTED}"
+        )
 
 
 def start_from(experiment: Experiment, params: Tree, extra: Tree) -> tuple[Tree, Tree]:
@@ -130,8 +135,7 @@ def _weights_file(path: str) -> str:
     if not (folder / files.CHECKPOINTS).is_dir():
         raise InputError(
             f"config.model.init_from: got {path!r}, a folder without "
-            f"{files.CHECKPOINTS} and weights; expected the workdir of a run, a file "
-            f"of weights or a folder with {' or '.join(WEIGHTS)}"
+            f"{files.CHECKPOINTS} and weights; expected {_EXPECTED}"
         )
     return ""
 
@@ -169,10 +173,7 @@ def _of_file(experiment: Experiment, path: str, shapes: Mapping) -> dict[str, Tr
     name = config.model.name
     folder = pathlib.Path(__file__).resolve().parents[1] / "models" / "pretrained"
     if not pathlib.Path(path).is_file():
-        raise InputError(
-            f"config.model.init_from: got {path!r}; expected the workdir of a run, a "
-            f"file of weights or a folder with {' or '.join(WEIGHTS)}"
-        )
+        raise InputError(f"config.model.init_from: got {path!r}; expected {_EXPECTED}")
     if not (folder / f"{name}.py").is_file():
         importers = sorted(file.stem for file in folder.glob("*.py"))
         raise InputError(

@@ -74,5 +74,5 @@ class Progress:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Progress":
         """Return the state that `to_json` described, of an earlier version too."""
-        fields: dict[str, Any] = {"plateau_best": values.get("best_value"), **values}
+        fields: dict[str, Any] = {"plateau_best": values.get("best_value")} | values
         return cls(**fields)

@@ -10,7 +10,7 @@ from absl import logging
 from reporting.gates import decisions
 from reporting.page import stages as reporting
 from reporting.run_dir import RunDir
-from train_lib import validation
+from train_lib import claim, validation
 from train_lib.config import ConfigError, Recipe, flatten, load_recipe
 from train_lib.experiment import Build, Experiment
 
@@ -119,10 +119,10 @@ def train(
         ConfigError: A recipe is at fault, or a field is in none of them.
     """
     plans = _plans(sources, overrides)
-    _check(plans, build)
+    _check(plans, build, workdir)
     ran: list[_Ran] = []
     for i, (source, own_overrides) in enumerate(plans, 1):
-        folder = workdir / f"{i}-{pathlib.Path(source.partition(':')[0]).stem}"
+        folder = _folder(workdir, i, source)
         if ran:
             own_overrides["model.init_from"] = str(ran[-1].folder)
         logging.info("Stage %d of %d: %s", i, len(plans), folder)
@@ -162,14 +162,31 @@ def _plans(
     return list(zip(sources, own_overrides, strict=True))
 
 
-def _check(stages: list[tuple[str, dict[str, str]]], build: Build) -> None:
-    """Raise one error with the faults of all stages, before the first begins."""
+def _check(
+    stages: list[tuple[str, dict[str, str]]], build: Build, workdir: pathlib.Path
+) -> None:
+    """Raise one error with the faults of all stages, before the first begins.
+
+    Raises:
+        ConfigError: A config is at fault, or the folder of a stage is another run's.
+    """
     faults = []
     for number, (source, overrides) in enumerate(stages, 1):
+        if number > 1:
+            before = _folder(workdir, number - 1, stages[number - 2][0])
+            overrides = overrides | {"model.init_from": str(before)}
         recipe = load_recipe(source, overrides)
-        faults += [
-            f"stage {number}, {source}: {fault}"
-            for fault in validation.find_faults(recipe, jax.device_count(), build)
-        ]
+        found = validation.find_faults(recipe, jax.device_count(), build)
+        if not found:
+            try:
+                claim.compare(recipe, _folder(workdir, number, source))
+            except ConfigError as error:
+                found = error.faults
+        faults += [f"stage {number}, {source}: {fault}" for fault in found]
     if faults:
         raise ConfigError(faults)
+
+
+def _folder(workdir: pathlib.Path, number: int, source: str) -> pathlib.Path:
+    """Return the folder of a stage."""
+    return workdir / f"{number}-{pathlib.Path(source.partition(':')[0]).stem}"

@@ -56,32 +56,28 @@ class Calm(NamedTuple):
     seconds: float
     figures: dict[str, Any]
 
-    @property
-    def compiled(self) -> pathlib.Path:
-        """Folder of compiled programs, which all runs share."""
-        return self.folder / "xla"
-
     def make_place(self, name: str) -> Place:
         """Return empty folders for a run."""
-        return tiny_runs.make_place(self.folder / name, self.compiled)
+        return tiny_runs.make_place(self.folder / name)
 
 
 def make_calm(folder: pathlib.Path) -> Calm:
-    """Make the undisturbed run; the first one only compiles.
+    """Make the undisturbed run; where nothing is compiled yet, one before it.
 
     Raises:
         RuntimeError: It fails.
     """
     finished, seconds = None, 0.0
-    for name in ("compiling", "calm"):
-        finished = tiny_runs.make_place(folder / name, folder / "xla")
+    names = ("calm",) if tiny_runs.is_compiled() else ("compiling", "calm")
+    for name in names:
+        finished = tiny_runs.make_place(folder / name)
         began = time.monotonic()
         done = tiny_runs.run(finished, tiny_runs.training(finished))
         seconds = time.monotonic() - began
         if done.code:
             raise RuntimeError(f"an undisturbed run ends with {done.code}:\n{done.log}")
     assert finished is not None
-    stopped = tiny_runs.make_place(folder / "stopped", folder / "xla")
+    stopped = tiny_runs.make_place(folder / "stopped")
     pid = tiny_runs.start(stopped, tiny_runs.training(stopped))
     checkpoints = stopped.workdir / "checkpoints"
     while not (checkpoints / "4").is_dir():
@@ -97,6 +93,9 @@ def make_calm(folder: pathlib.Path) -> Calm:
 def judge(calm: Calm, place: Place, done: Done, with_training: bool = True) -> dict:
     """Return `different`, `lost`, `traceback` and `notes` of a run at its end."""
     counts: dict[str, Any] = {"traceback": int(done.traceback)}
+    if done.traceback:
+        told = done.log[done.log.index("Traceback") :]
+        return counts | {"notes": (f"{place.workdir}: {told[:3000]}",)}
     if done.code:
         note = f"{place.workdir}: exit {done.code}: {done.log[-600:]}"
         return counts | {"lost": 1, "notes": (note,)}

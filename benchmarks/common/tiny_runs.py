@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any, NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -65,6 +66,8 @@ class Place(NamedTuple):
 def prepare() -> None:
     """Import what a run needs; call once, before the first command."""
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    if metadata.version("jaxlib").startswith("0.10."):  # compiles in two thirds
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.chdir(ROOT)
     # Of forks, which are made before jax computes anything.
@@ -81,11 +84,24 @@ def prepare() -> None:
     event_files.open_board = event_files.EventFile
 
 
-def make_place(folder: pathlib.Path, compiled: pathlib.Path) -> Place:
+def compiled_programs() -> pathlib.Path:
+    """Return the folder of compiled programs, which all runs share."""
+    from input_pipeline.cache.root import cache_root
+
+    return cache_root() / "xla-storm"
+
+
+def is_compiled() -> bool:
+    """Return whether runs were compiled before, perhaps by another version."""
+    return compiled_programs().is_dir() and any(compiled_programs().iterdir())
+
+
+def make_place(folder: pathlib.Path) -> Place:
     """Return folders for a run; compiled programs are shared with other runs."""
     place = Place(folder / "run", folder / "cache", folder / "log")
     place.cache.mkdir(parents=True)
-    compiled.mkdir(exist_ok=True)
+    compiled = compiled_programs()
+    compiled.mkdir(parents=True, exist_ok=True)
     (place.cache / "xla").symlink_to(compiled)
     recipe = folder.parent / "recipe.py"
     if not recipe.exists():

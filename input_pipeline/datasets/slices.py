@@ -44,8 +44,8 @@ def load(
     """Return slices as records.
 
     Args:
-        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width], or a folder
-            of images.
+        path: `.npz` or `.npy` file of magnitudes, real, [n, height, width], a folder of
+            images, or a stack of them, as TIFF.
         table: Table with n rows, such as a CSV file; "" for arrays of the `.npz` that
             are called as the columns, or else for the only CSV or TSV file next to
             `path`, or in it. Without any, each image is a place of its own.
@@ -184,6 +184,8 @@ def _own_places(
 
 def _images(file: pathlib.Path, key: str) -> np.ndarray:
     """Return the images of a file, real [n, h, w]."""
+    if slice_files.is_stack(file):
+        return slice_files.read_folder(file).images
     if not file.is_file():
         raise dataset.DataError(
             f"data.path: got {str(file)!r}, which is no file; expected .npz or .npy, "

@@ -40,7 +40,7 @@ def order_axes(
         if not axes:
             axes, reason = (
                 _by_rank(rank, array),
-                "by their number; data.axes says other",
+                "by their number, data.axes names others",
             )
         if pair is not None:
             axes = axes[:pair] + "r" + axes[pair:]

@@ -22,7 +22,8 @@ COLUMNS = (*_FILENAME, *_CLASS)
 # Folders that divide a data set and name no class.
 _SIDES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 _MOST_AT_ROOT = 0.05  # share of images that may lie beside the folders of classes
-_IGNORED = {"thumbs.db", "desktop.ini"}
+# What file managers and archives leave behind.
+_IGNORED = {"thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin"}
 
 
 class Files(NamedTuple):

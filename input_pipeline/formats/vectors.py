@@ -123,7 +123,7 @@ def _is_object(file: pathlib.Path) -> bool:
 
 def _parquet(file, key, width, cache, progress) -> Read:
     parquet = pq.ParquetFile(file)
-    fields = {field.name: field.type for field in parquet.schema_arrow}
+    fields = {field.name: _storage(field.type) for field in parquet.schema_arrow}
     if key not in fields or not _is_list(fields[key]):
         lists = [name for name, kind in fields.items() if _is_list(kind)]
         raise dataset.DataError(
@@ -146,6 +146,8 @@ def _parquet(file, key, width, cache, progress) -> Read:
         bar = tqdm.tqdm(total=rows, desc="reading vectors", disable=not progress)
         for batch in parquet.iter_batches(_ROWS, columns=[key]):
             column = batch.column(0)
+            if isinstance(column, pa.ExtensionArray):
+                column = column.storage
             lengths = pc.list_value_length(column).to_numpy(False)
             fits = lengths == width
             block = np.full((len(column), width), np.nan, kind)
@@ -172,10 +174,18 @@ def _parquet(file, key, width, cache, progress) -> Read:
 def _first_width(parquet: pq.ParquetFile, key: str) -> int:
     """Return the length of the first vector that is no null."""
     for batch in parquet.iter_batches(_ROWS, columns=[key]):
-        lengths = pc.drop_null(pc.list_value_length(batch.column(0)))
+        column = batch.column(0)
+        if isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        lengths = pc.drop_null(pc.list_value_length(column))
         if len(lengths):
             return lengths[0].as_py()
     return 0
+
+
+def _storage(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which values of an extension, such as tensors, are stored."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
 def _is_list(kind: pa.DataType) -> bool:

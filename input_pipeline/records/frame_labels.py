@@ -14,6 +14,11 @@ VALUE = "label_value"  # column with the number that a bin was made of
 _LISTED = 20
 _NO_NUMBER = {"", "na", "n/a", "nan", "null", "none"}
 _ZEROS_FIRST = re.compile(r"[+-]?0\d")
+_WITHOUT = (
+    "add a table (data.table) with a column of labels. Without labels, variant pseudo "
+    "of configs/fastap_resnet.py takes still segments, and variant views the two views "
+    "of a frame"
+)
 BINS = 24  # number of bins that messages suggest
 
 
@@ -172,13 +177,10 @@ def _only_column(table: pd.DataFrame, train: np.ndarray, bins: int) -> str:
         )
     advice = [f"data.label={name} data.bins={BINS}" for name in cut]
     advice += [f"data.label={name} data.bins=0" for name in shared if bins]
-    advice = "; ".join(advice[:_LISTED]) or (
-        "add a table (data.table) with a column of labels; without labels, variant "
-        "pseudo takes still segments and variant views the two views of a frame"
-    )
     kind = "numbers that change within a clip" if bins else "values that frames share"
     raise dataset.DataError(
-        f"data.label: got 'auto', and no column of the table has {kind}; set {advice}"
+        f"data.label: got 'auto', and no column of a table has {kind}; "
+        + (f"set {'; or '.join(advice[:_LISTED])}" if advice else _WITHOUT)
     )
 
 

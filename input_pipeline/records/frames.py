@@ -19,6 +19,7 @@ from input_pipeline.records.stored_array import StoredArray
 Sides = Literal["auto", "clip", "time"]
 Side = Annotated[int, Interval(ge=8, le=4096)]  # of a frame, in pixels
 PSEUDO = "pseudo"
+LEAST_FRAMES = 8  # of a cine that can be split
 LEAST_CLIPS = 2  # held out, where it is not said how
 COLUMNS = ("clip", "frame", "time")
 
@@ -91,7 +92,8 @@ def split(
     frames, choices = StoredArray(cine.frames), list(cine.facts.get("choices", []))
     automatic = split == "auto"
     if automatic:
-        split, sentence = _chosen_sides(len(clips), val_filter, val_fraction)
+        longest = int(np.bincount(number).max())
+        split, sentence = _chosen_sides(len(clips), longest, val_filter, val_fraction)
         choices += [sentence] if sentence else []
     if split == "clip":
         held = _held_clips(table, number, clips, val_filter, val_fraction, seed)
@@ -109,7 +111,12 @@ def split(
         if not rows.any():
             raise dataset.DataError(
                 f"data.split: no frame is {name} of {len(table)} in {len(clips)} "
-                "clips; set data.val_fraction or data.gap"
+                "clips; "
+                + (
+                    f"expected {LEAST_FRAMES} frames or more"
+                    if len(table) < LEAST_FRAMES
+                    else "set data.val_fraction or data.gap"
+                )
             )
         source = _Frames(frames, order[rows], *_later(number[rows], delta))
         sides.append(dataset.Split(source, _select(columns, rows), labels.names, []))
@@ -218,14 +225,18 @@ def _held_clips(table, number, clips, val_filter, val_fraction, seed) -> np.ndar
     return held
 
 
-def _chosen_sides(clips: int, val_filter: str, val_fraction: float) -> tuple[str, str]:
+def _chosen_sides(
+    clips: int, longest: int, val_filter: str, val_fraction: float
+) -> tuple[str, str]:
     """Return how sides are split where that is not said, and a sentence on it.
 
     By clip where that leaves two clips or more on each side: frames that are searched
-    from then find frames of another clip.
+    from then find frames of another clip. Clips of a frame cannot be split in time.
     """
     held = int(splits.held_out_groups(range(clips), val_fraction).sum())
     if val_filter or min(held, clips - held) >= LEAST_CLIPS:
+        return "clip", ""
+    if clips > 1 and round(val_fraction * longest) < 1:
         return "clip", ""
     return "time", (
         f"The last {val_fraction:.0%} of each clip is held out (data.split=time): "

@@ -31,17 +31,24 @@ class SliceFolder(NamedTuple):
     facts: dict[str, int]
 
 
+def is_stack(file: pathlib.Path) -> bool:
+    """Return whether a file is an image, of which pages are slices."""
+    return file.is_file() and image_format.is_image_file(file)
+
+
 def read_folder(root: pathlib.Path) -> SliceFolder:
     """Read all images of a folder with the values that their files hold.
 
     Args:
-        root: The folder; sub-folders belong to it. Pages of a file are slices.
+        root: The folder; sub-folders belong to it. Pages of a file are slices. Or such
+            a file alone.
 
     Raises:
         DataError: An image cannot be read, or there is none.
     """
-    files = label_table.scan(root)
-    paths = [path for path in files.paths if image_format.is_image_file(root / path)]
+    found = [root.name] if root.is_file() else label_table.scan(root).paths
+    root = root.parent if root.is_file() else root
+    paths = [path for path in found if image_format.is_image_file(root / path)]
     slices, names, owners = [], [], []
     for path in paths:
         pages = _pages(root / path)
@@ -56,7 +63,7 @@ def read_folder(root: pathlib.Path) -> SliceFolder:
     high, wide = np.max([page.shape for page in slices], axis=0)
     padded = sum(page.shape != (high, wide) for page in slices)
     images = np.stack([_pad(page, high, wide) for page in slices])
-    facts = {"ignored_total": len(files.paths) - len(paths), "padded": padded}
+    facts = {"ignored_total": len(found) - len(paths), "padded": padded}
     return SliceFolder(images, names, owners, facts)
 
 

@@ -209,32 +209,6 @@ def test_phase_embedding_has_small_error(data):
     assert found["e/error"].chance == pytest.approx(0.25, abs=0.02)
 
 
-def test_automatic_window_is_the_clip_where_others_are_left(data, z):
-    window = build(frames, data, window="auto")
-    assert window.choices() == ["Neighbors are frames of other clips (window=-1)."]
-    found, wanted = (
-        build(frames, data, prefix="e", window=w).run(embed_by_id(z)).metrics
-        for w in ("auto", -1)
-    )
-    assert found == wanted
-
-
-@pytest.mark.parametrize("lengths", [(40,), (3,), (2,)])
-def test_automatic_window_of_one_clip_leaves_candidates(lengths):
-    rng = np.random.default_rng(0)
-    one = clips(rng, lengths)
-    evaluator = build(frames, Data(one, one, {}), window="auto", ssim=0)
-    time = one.table["time"]
-    span, step = np.ptp(time), np.diff(time).min()
-    window = max(span / 10, step)
-    far = np.abs(time[:, None] - time) > window + 1e-9
-    if not far.any():  # of two frames, each is the neighbor of the other
-        far = ~np.eye(len(time), dtype=bool)
-    counts = evaluator._sample.candidates.counts()
-    np.testing.assert_array_equal(np.sort(counts), np.sort(far.sum(1)[far.any(1)]))
-    assert "Neighbors are frames more than" in evaluator.choices()[0]
-
-
 def test_fewer_candidates_than_k_and_sampled_queries(data, z):
     rng = np.random.default_rng(0)
     few = clips(rng, (2, 1), label=np.array([0, 1, 0], np.int32))

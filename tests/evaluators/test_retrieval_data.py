@@ -30,6 +30,20 @@ def test_data_without_a_relevant_record_is_refused(data, fields):
         build(retrieval, empty, gallery_split="train", **fields)
 
 
+@pytest.mark.parametrize("relevance", ["label", "codes"])
+def test_one_label_on_all_records_is_refused(data, relevance):
+    same = {
+        "label": lambda n: np.zeros(n, np.int32),
+        "codes": lambda n: np.full((n, 2), [3, -1]),
+        "code_weights": lambda n: np.full((n, 2), [1.0, 0.0]),
+    }
+    one = with_columns(data, **same)
+    with pytest.raises(LackingData, match=f"got the same {relevance} on all records"):
+        build(retrieval, one, relevance=relevance)
+    other = with_columns(data, **same | {"label": lambda n: np.arange(n) % 2})
+    assert build(retrieval, other).tags()
+
+
 def test_queries_without_a_relevant_record_are_left_out(data):
     label = np.full(40, -1)
     label[:2] = 3
@@ -106,12 +120,12 @@ def test_records_without_a_source_are_in_no_search(data):
 
 def test_fewer_queries_where_a_label_has_many_records(data, monkeypatch):
     monkeypatch.setattr(retrieval, "MOST_PAIRS", 500)
-    changed = with_columns(data, label=lambda n: np.zeros(n, np.int32))
+    changed = with_columns(data, label=lambda n: np.arange(n) % 2)
     evaluator = build(retrieval, changed, gallery_split="all")
     assert evaluator.choices() == [
-        "5 queries of 40, since a label has so many records."
+        "10 queries of 40, since a label has so many records."
     ]
-    assert evaluator.run(embed).metrics["e/recall@1"].n == 5
+    assert evaluator.run(embed).metrics["e/recall@1"].n == 10
 
 
 def test_queries_are_independent_where_files_are_held_out(data):

@@ -134,6 +134,7 @@ def test_a_folder_of_hugging_face_is_a_file_of_weights(tmp_path, name):
     backbone = params["predictor"]["backbone"]
     np.testing.assert_array_equal(backbone["mixers_1"]["a_log"], given)
     assert pretrained.other_embed(config) is None
+    pretrained.check_path(config.config)
     config.config.model.init_from = str(tmp_path / name)
     again, _ = pretrained.start_from(config, fresh.params, fresh.extra)
     assert_same(params, again)
@@ -150,7 +151,7 @@ def test_folders_without_weights_in_one_file(tmp_path, name, message):
     (tmp_path / name).write_text('{"architectures": ["MambaModel"]}')
     config = recipe("infonce_mamba", model__init_from=tmp_path)
     for ask in (lambda: pretrained.start_from(config, {}, {}),
-                lambda: pretrained.other_embed(config)):  # fmt: skip
+                lambda: pretrained.check_path(config.config)):  # fmt: skip
         with pytest.raises(InputError, match=message):
             ask()
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import main
+from reporting import run_dir as files
 from reporting.figures import run_figures
 from reporting.page import stages as reporting
 from tests.train_lib import tiny_run
@@ -65,6 +66,22 @@ def test_a_field_of_no_stage_is_a_fault_of_the_first(begun, tmp_path):
 def test_faults_of_all_stages_are_found_before_the_first_begins(begun, tmp_path):
     with pytest.raises(ConfigError, match=r"stage 2, .*train\.bogus"):
         train_all(begun, {"2.train.bogus": "1"}, tmp_path)
+    assert not begun
+
+
+def test_a_stage_whose_folder_is_another_run_s_is_found_before_the_first_begins(
+    begun, tmp_path
+):
+    assert train_all(begun, {"2.seed": "1"}, tmp_path) == 0
+    (_, folder, *_), (second, two, *_) = begun
+    begun.clear()
+    described = {"config": files.plain(second.config)}
+    files.write_config(two, described)
+    files.append_event(two, "eval", step=1, epoch=1.0)  # something was trained
+    assert train_all(begun, {"2.seed": "1"}, tmp_path) == 0
+    begun.clear()
+    with pytest.raises(ConfigError, match=r"stage 2, .*config\.seed: got 2"):
+        train_all(begun, {"2.seed": "2"}, tmp_path)
     assert not begun
 
 

@@ -1,5 +1,6 @@
 """Cine from files and folders, as small gray images in the cache."""
 
+import functools
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -114,16 +115,9 @@ def prepare(
         how = [list(recipe), *spec]
         if source.kind == "image":
             how = [list(recipe.size), list(gray_range or ())]
-
-        def write(draft: pathlib.Path, source: Source = source) -> dict:
-            if source.kind != "image":
-                return convert(source, draft)
-            room = len(source.files) * math.prod(recipe.size)
-            stored_lib.check_room(draft.parent, room)
-            return cine_images.draw(
-                source.files, draft, recipe.size, gray_range, progress
-            )
-
+        write = functools.partial(
+            _write, source, convert, recipe.size, gray_range, progress
+        )
         try:
             key = [VERSION, *how, *map(mapped_array.stamp, source.files)]
             stored, note = mapped_array.cached("cine", key, cache, write)
@@ -137,9 +131,9 @@ def prepare(
             seconds = note["seconds"][frame] if note["seconds"] else np.nan
             rows.append((clip, frame, seconds, number not in faults))
             if number in faults:
+                single = source.kind == "image"
                 where = f"{clip}, frame {frame}"
-                if source.kind == "image":
-                    where = _shown(source.files[number], path)
+                where = _shown(source.files[number], path) if single else where
                 rejected.append((where, faults[number]))
     _check_faults(path, unread, files, rejected, len(rows), max_rejected)
     table = pd.DataFrame(rows, columns=["clip", "frame", "seconds", "good"])
@@ -150,6 +144,21 @@ def prepare(
     facts = _facts(notes, recipe, unread + rejected)
     _tell(facts, listing.passed_over)
     return Prepared(frames, table, kept, facts)
+
+
+def _write(
+    source: Source,
+    convert: Callable[[Source, pathlib.Path], dict],
+    size: tuple[int, int],
+    gray_range: tuple | None,
+    progress: bool,
+    draft: pathlib.Path,
+) -> dict:
+    """Write the frames of a source; return the note on them."""
+    if source.kind != "image":
+        return convert(source, draft)
+    stored_lib.check_room(draft.parent, len(source.files) * math.prod(size))
+    return cine_images.draw(source.files, draft, size, gray_range, progress)
 
 
 def _gray_range(sources: Sequence[Source], cache: str) -> tuple | None:

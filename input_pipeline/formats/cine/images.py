@@ -1,5 +1,6 @@
 """Image files as frames: decoded with care, gray, stretched to one size."""
 
+import io
 import os
 import pathlib
 import stat
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps
 from tqdm import auto as tqdm
 
 from input_pipeline import dataset
+from input_pipeline.formats import image_metadata
 from input_pipeline.formats import rgb as image_format
 from input_pipeline.physics import bmode
 
@@ -144,7 +146,13 @@ def _size_of(path: pathlib.Path) -> tuple[int, int] | None:
 def _opened(path: pathlib.Path) -> Image.Image:
     if not stat.S_ISREG(path.stat().st_mode):
         raise image_format.Rejected("not a regular file")
-    return Image.open(path, formats=_FORMATS)
+    try:
+        return Image.open(path, formats=_FORMATS)
+    except Exception:
+        content = image_metadata.without_metadata(path.read_bytes())
+        if content is None:
+            raise
+        return Image.open(io.BytesIO(content), formats=_FORMATS)
 
 
 def _image(
@@ -182,7 +190,11 @@ def _image(
 
 def _brightness(image: Image.Image, values: Range | None) -> np.ndarray:
     """Return an image upright, float32 [h, w] of 0..1."""
-    upright = ImageOps.exif_transpose(image)
+    image.load()
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except Exception:  # damaged metadata decides on nothing
+        upright = image
     if values is None or not _is_deep(image):
         rgb = np.asarray(image_format.over_white(upright))
         return bmode.luminance(np.moveaxis(rgb, -1, 0)) / 255

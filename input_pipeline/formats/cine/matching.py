@@ -166,6 +166,8 @@ def _by_name(
 ) -> pd.DataFrame:
     if keys == ["frame"]:
         rows = rows.drop(columns="clip", errors="ignore")
+    elif not (there := rows["clip"].isin(frames_read["clip"])).all():
+        raise _no_such(frames_read, rows[~there], file, keys)
     if rows.duplicated(keys).any():
         row = rows[rows.duplicated(keys)].iloc[0]
         raise dataset.DataError(

@@ -146,6 +146,18 @@ def test_lists_of_every_kind_are_vectors(tmp_path, load, kind):
     assert_same_windows(windows_of(load(path)), windows_of(load(expected)))
 
 
+def test_tensors_are_vectors(tmp_path, load):
+    x, table = given.articles()
+    storage = pa.array(list(x), pa.list_(pa.float32(), given.WIDTH))
+    kind = pa.fixed_shape_tensor(pa.float32(), [given.WIDTH])
+    tensors = pa.ExtensionArray.from_storage(kind, storage)
+    content = pa.Table.from_pandas(table).append_column("embedding", tensors)
+    pq.write_table(content, tmp_path / "a.parquet")
+    expected = windows_of(load(given.write_npz(tmp_path / "a.npz", x, table)))
+    assert_same_windows(windows_of(load(tmp_path / "a.parquet")), expected)
+    assert_same_windows(windows_of(load(tmp_path / "a.parquet", width=0)), expected)
+
+
 def test_lists_of_whole_numbers_are_refused(tmp_path, load):
     x, table = given.articles()
     kind = pa.list_(pa.int64())

@@ -148,11 +148,35 @@ def test_all_frames_are_read_without_a_split():
         ({}, {"val_fraction": 1.0}, "data.val_fraction: got 1.0"),
         ({}, {"delta": -1}, "data.delta: got -1"),
         ({"frames": 1}, {"split": "time", "val_fraction": 0.4}, "no frame is held out"),
+        ({"clips": 1, "frames": 1}, {"split": "auto"}, "expected 8 frames or more"),
     ],
 )
 def test_what_is_at_fault_is_named(given, fields, message):
     with pytest.raises(dataset.DataError, match=message):
         frames_lib.split(cine(**given), **fields)
+
+
+@pytest.mark.parametrize(
+    ("clips", "frames", "split"),
+    [
+        (1, 20, "time"),
+        (5, 20, "time"),
+        (6, 20, "clip"),
+        (5, 1, "clip"),
+        (40, 1, "clip"),
+    ],
+)
+def test_few_clips_are_split_in_time_unless_they_are_single_frames(
+    clips, frames, split
+):
+    made = cine(clips=clips, frames=frames)
+    data = frames_lib.split(made, split="auto", val_fraction=0.25)
+    assert data.facts["split"] == split
+    both = set(data.train.table["clip"]) & set(data.validation.table["clip"])
+    assert len(both) == (clips if split == "time" else 0)
+    between = data.facts["frames_between_the_sides"]
+    assert between == (clips if split == "time" else 0)
+    assert bool(data.facts["choices"]) == (split == "time")
 
 
 def test_frames_without_a_pseudo_label_are_not_trained_on():
