@@ -120,7 +120,7 @@ def measured(evaluator: type[EvaluatorBase], data: Data, **fields: Any) -> Metri
 
 def retrieval_by_label(rng: np.random.Generator, groups: int) -> Metrics:
     """Search for records of the same label."""
-    split = drawn_split(rng, groups, 4, 1.3)
+    split = drawn_split(rng, groups, 4, 0.9)
     return measured(retrieval.Evaluator, Data(split, split), k=(1, 3))
 
 
