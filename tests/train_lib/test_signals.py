@@ -12,7 +12,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 
 COMPUTING = """
-import hashlib, sys
+import hashlib, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 from train_lib.signals import Preempted, StopSignal
 with StopSignal() as stop:
     stop.at_exit = lambda: print("at exit", flush=True)
@@ -58,8 +59,6 @@ def start(*words):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # The tests themselves may run under `nohup`.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
