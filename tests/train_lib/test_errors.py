@@ -23,7 +23,7 @@ def full(path=None):
 
 @pytest.mark.parametrize(
     "number",
-    [errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EEXIST, errno.EIO,
+    [errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EIO,
      errno.EROFS, errno.ENOTDIR, errno.EACCES, errno.EMFILE],
 )  # fmt: skip
 def test_every_system_error_of_a_path_names_the_path(number):
