@@ -31,7 +31,7 @@ def write(path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_every_format_gives_the_same_text(tmp_path, suffix):
+def test_every_format_gives_same_text(tmp_path, suffix):
     table = tables.read_table(write(tmp_path / f"t{suffix}"))
     assert tuple(table.columns) == NAMES
     assert [tuple(row) for row in table.itertuples(index=False)] == ROWS
@@ -57,7 +57,7 @@ def test_codes_with_semicolons_are_one_column(tmp_path):
     assert table["codes"].tolist() == ["x;x.y;x.y.z"]
 
 
-def test_asked_columns_decide_on_the_mark(tmp_path):
+def test_asked_columns_decide_on_mark(tmp_path):
     (tmp_path / "t.csv").write_text("name,size; width; height\nx,3; 4; 5\n")
     table = tables.read_table(tmp_path / "t.csv", optional=("name",))
     assert list(table) == ["name", "size; width; height"]
