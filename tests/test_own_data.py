@@ -100,7 +100,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("variant", ["marks", "marks,codes", "full"])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
-def test_what_folder_has_is_what_is_measured(tmp_path, layout, variant):
+def test_sets_follow_from_contents_of_folder(tmp_path, layout, variant):
     layout(tmp_path / "images")
     overrides = {
         "data.path": str(tmp_path / "images"),

@@ -76,7 +76,7 @@ def test_cache_that_is_damaged_and_cannot_be_written_is_answer(folder, monkeypat
         load(folder)
 
 
-def test_what_damaged_record_advises_works(folder, monkeypatch):
+def test_advice_for_damaged_record_works(folder, monkeypatch):
     """A file too large to be compared as a whole: reading finds out."""
     monkeypatch.setattr(manifest, "WHOLE_BYTES", 0)
     monkeypatch.setattr(manifest, "_ENDS", 16)

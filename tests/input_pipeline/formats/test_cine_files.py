@@ -173,7 +173,7 @@ def test_folder_without_frames_names_what_is_there(cache, tmp_path):
         prepare(root, cache)
 
 
-def test_what_is_no_clip_is_passed_over_and_told(cache, tmp_path):
+def test_files_that_are_no_clip_are_ignored_and_counted(cache, tmp_path):
     root = tmp_path / "in"
     np.savez(tmp_path / "a.npz", a=cine_files.amplitudes(3))
     cine_files.write_images(root, 1, ["thumbnail.png"])

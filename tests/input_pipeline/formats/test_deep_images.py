@@ -76,7 +76,7 @@ def test_opacity_has_range_of_its_own(tmp_path):
     assert image.pixels.max() > 230  # Pillow hands over 4 of the 12 bits
 
 
-def test_what_file_says_holds_where_values_fit(tmp_path):
+def test_bits_of_file_header_hold_where_values_fit(tmp_path):
     dark = ramp(12) // 8
     said = [chunk(b"sBIT", b"\x0c")]
     image = pixels(write_png(tmp_path / "a.png", dark, said))

@@ -64,7 +64,7 @@ def test_asked_columns_decide_on_mark(tmp_path):
     assert table["name"].tolist() == ["x"]
 
 
-def test_what_spreadsheets_leave_behind(tmp_path):
+def test_empty_rows_and_columns_of_spreadsheets_are_dropped(tmp_path):
     text = "clip,frame,\n1,2,\n,,\n3,4,\n,,\n,,\n"
     (tmp_path / "t.csv").write_text(text)
     table = tables.read_table(tmp_path / "t.csv")
