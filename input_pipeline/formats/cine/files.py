@@ -29,8 +29,8 @@ class Prepared(NamedTuple):
 
     Attributes:
         frames: `.npy` file, uint8 [n, h, w].
-        table: Clip, frame, and seconds where the files say them, of all that was found,
-            also of frames at fault.
+        table: Clip, frame, seconds where the files say them, and the file of a single
+            image, of all that was found, also of frames at fault.
         kept: Rows of the table that are in the file.
         facts: JSON values for the report.
     """
@@ -129,14 +129,13 @@ def prepare(
         faults = dict(note["faults"])
         for number, (clip, frame) in enumerate(_frames_of(source, note)):
             seconds = note["seconds"][frame] if note["seconds"] else np.nan
-            rows.append((clip, frame, seconds, number not in faults))
+            single = source.kind == "image"
+            file = _shown(source.files[number], path) if single else ""
+            rows.append((clip, frame, seconds, file, number not in faults))
             if number in faults:
-                single = source.kind == "image"
-                where = f"{clip}, frame {frame}"
-                where = _shown(source.files[number], path) if single else where
-                rejected.append((where, faults[number]))
+                rejected.append((file or f"{clip}, frame {frame}", faults[number]))
     _check_faults(path, unread, files, rejected, len(rows), max_rejected)
-    table = pd.DataFrame(rows, columns=["clip", "frame", "seconds", "good"])
+    table = pd.DataFrame(rows, columns=["clip", "frame", "seconds", "file", "good"])
     kept = np.flatnonzero(table.pop("good"))
     frames = parts[0]
     if len(parts) > 1 or rejected:
