@@ -9,7 +9,7 @@ of pixel neighbors, a baseline.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from annotated_types import Interval
@@ -24,18 +24,18 @@ from evaluators.common.evaluator import (
     sorted_cut_offs,
 )
 from evaluators.common.fields import CutOffs, GalleryName, QueryCount, SplitName
+from evaluators.common.frame_figures import Ranked, deal_clips
 from evaluators.common.frame_measures import (
     ColumnErrors,
-    Figure,
     LabelRanks,
     Likeness,
     Measure,
+    NearTies,
     Values,
 )
-from evaluators.common.metric import DIAGNOSTIC, Metrics
+from evaluators.common.metric import Metrics
 from evaluators.common.protocols import Data, Embed
-from evaluators.metrics.ties import WITHIN, nearly_tied, tied_by_chance
-from evaluators.search.scores import largest
+from evaluators.metrics.ties import WITHIN
 from evaluators.search.temporal import (
     Candidates,
     Frames,
@@ -44,8 +44,8 @@ from evaluators.search.temporal import (
     with_candidates,
 )
 
+Folds: TypeAlias = list[Values]  # with all clips, then without those of each fold
 AUTO = "auto"
-STRETCHES = 10  # parts of a single clip, for intervals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,8 @@ class _Sample:
         gallery: Frames that are searched.
         candidates: Which gallery frames a query may retrieve.
         groups: int [q]; queries of one group are not independent.
+        folds: int [q], 0..F-1, the fold in which a query is left out for intervals.
+        gallery_folds: int [n], the same of gallery frames; -1 for those in none.
         measures: What is measured of ranked candidates, with its chance levels.
         choice: Sentence on the window that was chosen, "" for none.
     """
@@ -67,8 +69,18 @@ class _Sample:
     gallery: Frames
     candidates: Candidates
     groups: np.ndarray
+    folds: np.ndarray
+    gallery_folds: np.ndarray
     measures: list[Measure]
     choice: str
+
+    def measured(self, measure: Measure, block: np.ndarray, ranked: Ranked) -> Folds:
+        """Return values of queries [b] with all candidates, then without each fold."""
+        values = [measure.rank(block, ranked)]
+        for fold in range(self.folds.max() + 1):
+            left_out = self.gallery_folds == fold
+            values.append(measure.rank(block, ranked.without(left_out)))
+        return values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,8 +96,9 @@ class Evaluator(EvaluatorBase):
       left_out        queries without a candidate; with `labels`, without a relevant one
 
     Chance is a random order of each query's candidates. Frames of one clip are not
-    independent: intervals draw whole clips, and tenths of a single one. The data needs
-    the columns `clip` and `time`. No metric where the embed function has no views.
+    independent: intervals leave out whole clips, from queries and gallery, and tenths
+    of a single one. The data needs the columns `clip` and `time`. No metric where the
+    embed function has no views.
 
     In the examples, relevant is a frame with the query's label or, without `labels`,
     one less than half of chance off in `column`; None where there is neither.
@@ -178,8 +191,18 @@ class Evaluator(EvaluatorBase):
                 measure.expect(block, mask)
         for measure in measures:
             measure.check()
-        groups = _groups(queries.table)
-        return _Sample(count, queries, gallery, candidates, groups, measures, choice)
+        groups, folds, gallery_folds = deal_clips(queries.table, gallery.table, seed)
+        return _Sample(
+            count,
+            queries,
+            gallery,
+            candidates,
+            groups,
+            folds,
+            gallery_folds,
+            measures,
+            choice,
+        )
 
     def _frames(self, name: GalleryName) -> Frames:
         splits = embeddings.named_splits(self._data, name)
@@ -212,19 +235,18 @@ class Evaluator(EvaluatorBase):
         deep = min(max(k, examples_lib.SHOWN), len(gallery))
         near = np.empty((len(z), deep), int)
         best = np.empty((len(z), deep), np.float32)
-        values: list[list[Values]] = [[] for _ in sample.measures]
+        ties = NearTies(sample.candidates, max(k, 2), z.shape[1], self.ties, self._seed)
+        measures = [*sample.measures, ties]
+        values: list[list[Folds]] = [[] for _ in measures]
         for block, scores in sample.candidates.scores(z, gallery):
-            rows = largest(scores, deep)
-            best[block] = np.take_along_axis(scores, rows, axis=1)
-            near[block] = np.where(np.isfinite(best[block]), rows, -1)
-            for measure, parts in zip(sample.measures, values, strict=True):
-                parts.append(measure.rank(block, scores, near[block]))
-        figures = {}
-        for measure, parts in zip(sample.measures, values, strict=True):
-            joined = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
-            figures |= measure.figures(joined)
-        figures["near_ties"] = self._near_ties(best, max(k, 2), z.shape[1])
-        return self._metrics(figures), self._examples(near, best)
+            ranked = Ranked.of(scores)
+            best[block], near[block] = ranked.scores[:, :deep], ranked.nearest(deep)
+            for measure, parts in zip(measures, values, strict=True):
+                parts.append(sample.measured(measure, block, ranked))
+        metrics = {}
+        for measure, parts in zip(measures, values, strict=True):
+            metrics |= self._metrics(measure, parts)
+        return metrics | self._counts(metrics), self._examples(near, best)
 
     def _query_embeddings(self, embed: Embed, gallery: np.ndarray) -> np.ndarray | None:
         queries = self._sample.queries
@@ -233,26 +255,35 @@ class Evaluator(EvaluatorBase):
             return gallery[np.searchsorted(ids, query_ids)]
         return queries.embed(embed, self.query_view or None)
 
-    def _near_ties(self, best: np.ndarray, depth: int, width: int) -> Figure:
-        """Return which queries have nearly tied scores among the best [q, k]."""
-        counts = self._sample.candidates.counts()
-        chance = tied_by_chance(counts, depth, width, self._seed, self.ties)
-        tied = nearly_tied(best[:, :depth], self.ties) * 1.0
-        return Figure(tied, chance, np.arange(len(best)), DIAGNOSTIC, "share")
-
-    def _metrics(self, figures: dict[str, Figure]) -> Metrics:
-        sample = self._sample
-        metrics = {
-            name: figure.metric(sample.groups, self._seed)
-            for name, figure in figures.items()
+    def _metrics(self, measure: Measure, blocks: list[Folds]) -> Metrics:
+        """Return the metrics of one measure from its values of blocks of queries."""
+        all_values, *without = (
+            {name: np.concatenate([v[name] for v in values]) for name in values[0]}
+            for values in zip(*blocks, strict=True)
+        )
+        sample, folds = self._sample, self._sample.gallery_folds
+        removed = None
+        if (folds >= 0).any():
+            removed = np.bincount(folds[folds >= 0], minlength=len(without))
+        return {
+            name: figure.metric(
+                sample.groups,
+                sample.folds,
+                [values[name] for values in without],
+                removed,
+            )
+            for name, figure in measure.figures(all_values).items()
         }
-        measured = figures["map" if self.labels else "near_ties"]
-        left_out = sample.count - len(measured.queries)
-        metrics["left_out"] = summary.count_metric(left_out, sample.count)
+
+    def _counts(self, metrics: Metrics) -> Metrics:
+        """Return how many queries were left out."""
+        count = self._sample.count
+        left_out = count - metrics["map" if self.labels else "near_ties"].n
+        counts = {"left_out": summary.count_metric(left_out, count)}
         if self.column:
-            left_out = sample.count - len(figures["error"].queries)
-            metrics["error_left_out"] = summary.count_metric(left_out, sample.count)
-        return metrics
+            left_out = count - metrics["error"].n
+            counts["error_left_out"] = summary.count_metric(left_out, count)
+        return counts
 
     def _examples(self, near: np.ndarray, scores: np.ndarray) -> Examples:
         """Return examples from gallery rows and scores of the nearest, [q, k] each."""
@@ -286,15 +317,6 @@ class Evaluator(EvaluatorBase):
                 {"query": query, "neighbors": neighbors, "right": bool(hits[0])}
             )
         return functools.partial(examples_lib.pick, [examples])
-
-
-def _groups(table: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the clip of each frame, or the tenth of a single clip, int [q]."""
-    clips = np.unique(table["clip"], return_inverse=True)[1]
-    if clips.any():
-        return clips
-    place = np.argsort(np.lexsort((table["id"], table["time"])))
-    return place * STRETCHES // len(place)
 
 
 def _check_labels(labels: np.ndarray, split: str) -> None:

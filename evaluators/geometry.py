@@ -1,12 +1,13 @@
 """How embeddings lie on the sphere: collapse shows here and not in the loss.
 
-The functions are pure, take unit-norm rows, and can be traced.
+The functions are pure, take unit-norm rows, and can be traced. Rows of NumPy are not
+compiled, since intervals need them of many numbers of rows.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Annotated, Literal
+from types import ModuleType
+from typing import Annotated, Literal, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from annotated_types import Interval
 from evaluators.common import embeddings
 from evaluators.common.embeddings import unit_rows
 from evaluators.common.evaluator import EvaluatorBase, Examples, no_examples
+from evaluators.common.groups import record_groups
 from evaluators.common.metric import DIAGNOSTIC, Metric, Metrics, MetricType
 from evaluators.common.protocols import Data, Embed, Split
 from evaluators.metrics import intervals
@@ -29,12 +31,21 @@ TYPES = {
     "uniformity": MetricType("diagnostic", "lower"),
     "duplicates": MetricType("diagnostic", "lower"),
 }
-Array = jax.Array | np.ndarray
+Array: TypeAlias = jax.Array | np.ndarray
+LARGEST = intervals.Bounds(0.0, 4.0)  # of |z - z'|^2
 FEW = 100  # held-out records, from which on they are enough
 SAME = 1e-6  # cosine distance below which two embeddings count as one
 
 
-def embedding_std(z: Array) -> jax.Array:
+class Statistic(Protocol):
+    """A figure of embeddings."""
+
+    def __call__(self, z: Array, /) -> Array:
+        """Return the figure of rows [n, d], unit norm."""
+        ...
+
+
+def embedding_std(z: Array) -> Array:
     """Return the mean over channels of the standard deviation over rows.
 
     1 / sqrt(d) for directions spread evenly, 0 for a collapsed embedding (Chen & He,
@@ -43,10 +54,10 @@ def embedding_std(z: Array) -> jax.Array:
     Args:
         z: [n, d], unit norm.
     """
-    return jnp.std(z, axis=0).mean()
+    return _namespace(z).std(z, axis=0).mean()
 
 
-def effective_rank(z: Array) -> jax.Array:
+def effective_rank(z: Array) -> Array:
     """Return exp of the entropy of the normalized singular values of centered rows.
 
     Between 1 and min(n - 1, d); 0 if all rows are equal (Roy & Vetterli, The Effective
@@ -55,25 +66,26 @@ def effective_rank(z: Array) -> jax.Array:
     Args:
         z: [n, d], unit norm.
     """
+    xp = _namespace(z)
     # Rounding leaves a residue of equal rows; what is that small is nothing.
-    s = jnp.linalg.svd(z - z.mean(axis=0, keepdims=True), compute_uv=False)
+    s = xp.linalg.svd(z - z.mean(axis=0, keepdims=True), compute_uv=False)
     total = s.sum()
-    real = total > 1e-5 * jnp.sqrt(len(z) * 1.0)
-    p = jnp.where(real, s / jnp.where(real, total, 1.0), 0.0)
-    entropy = -(p * jnp.log(jnp.where(p > 0, p, 1.0))).sum()
-    return jnp.where(real, jnp.exp(entropy), 0.0)
+    real = total > 1e-5 * len(z) ** 0.5
+    p = xp.where(real, s / xp.where(real, total, 1.0), 0.0)
+    entropy = -(p * xp.log(xp.where(p > 0, p, 1.0))).sum()
+    return xp.where(real, xp.exp(entropy), 0.0)
 
 
-def alignment(z1: Array, z2: Array) -> jax.Array:
+def alignment(z1: Array, z2: Array) -> Array:
     """Return |z1 - z2|^2 of pairs that belong together, [n].
 
     Its mean is the alignment of Wang & Isola (2020), 0 best and 2 for
     random pairs.
     """
-    return jnp.square(z1 - z2).sum(axis=1)
+    return ((z1 - z2) ** 2).sum(axis=1)
 
 
-def uniformity(z: Array) -> jax.Array:
+def uniformity(z: Array) -> Array:
     """Return log E exp(-2 |z - z'|^2) over pairs of different rows.
 
     Near -4 when spread evenly, 0 when collapsed (Wang & Isola, 2020, section 4.1.2).
@@ -81,10 +93,10 @@ def uniformity(z: Array) -> jax.Array:
     Args:
         z: [n, d], unit norm, n >= 2.
     """
-    n = len(z)
-    exponent = -4 * (1 - z @ z.T)  # -2 |z - z'|^2 of unit vectors
-    exponent = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, exponent)
-    return jax.nn.logsumexp(exponent) - math.log(n * (n - 1))
+    xp, n = _namespace(z), len(z)
+    exponent = -4 * (1 - z @ z.T)  # -2 |z - z'|^2 of unit vectors, at least -8
+    total = xp.where(xp.eye(n, dtype=bool), 0.0, xp.exp(exponent)).sum()
+    return xp.log(total) - math.log(n * (n - 1))
 
 
 def uniformity_chance(d: int) -> float:
@@ -156,8 +168,8 @@ class Evaluator(EvaluatorBase):
         z = unit_rows(embeddings.embed_required(embed, parts, self.view or None))
         views = embeddings.embed_parts(embed, parts, embeddings.FIRST_VIEW)
         d = z.shape[1]
-        span = _span(z)
-        spread = _measured(embedding_std, z, seed, d**-0.5)
+        span, groups = _span(z), record_groups(self._data, parts)
+        spread = _measured(embedding_std, z, groups, seed, d**-0.5)
         even = _span(unit_rows(np.random.default_rng(0).standard_normal(z.shape)))
         metrics = {
             "embedding_std": spread,
@@ -169,13 +181,15 @@ class Evaluator(EvaluatorBase):
                 spread.high * math.sqrt(d),
             ),
             "effective_rank": _measured(
-                effective_rank, span, seed, float(effective_rank(even))
+                effective_rank, span, groups, seed, float(effective_rank(even))
             ),
-            "uniformity": _measured(uniformity, span, seed, uniformity_chance(d)),
-            "duplicates": _duplicates(z),
+            "uniformity": _measured(
+                uniformity, span, groups, seed, uniformity_chance(d)
+            ),
+            "duplicates": _duplicates(z, groups),
         }
         if views is not None:
-            metrics["alignment"] = _alignment(z, unit_rows(views), seed)
+            metrics["alignment"] = _alignment(z, unit_rows(views), groups)
         metrics = {
             name: metric._replace(**TYPES[name]._asdict())
             for name, metric in metrics.items()
@@ -184,30 +198,41 @@ class Evaluator(EvaluatorBase):
 
 
 def _measured(
-    statistic: Callable[[Array], jax.Array], z: np.ndarray, seed: int, chance: float
+    statistic: Statistic,
+    z: np.ndarray,
+    groups: np.ndarray,
+    seed: int,
+    chance: float,
 ) -> Metric:
     """Return a statistic of rows with its jackknife interval."""
-    compiled = jax.jit(statistic)
+    z = z.astype(np.float64)
 
     def measure(rows: np.ndarray) -> float:
-        return float(compiled(rows))
+        return float(statistic(rows))
 
-    interval = intervals.jackknife(measure, z, seed)
+    interval = intervals.jackknife(measure, z, groups, seed)
     return Metric(measure(z), len(z), chance, *interval)
 
 
-def _alignment(z: np.ndarray, views: np.ndarray, seed: int) -> Metric:
+def _alignment(z: np.ndarray, views: np.ndarray, groups: np.ndarray) -> Metric:
     random_distance = 2 - 2 * float(z.mean(axis=0) @ views.mean(axis=0))
-    values, each = np.asarray(alignment(z, views), float), np.arange(len(z))
-    return intervals.mean_metric(values, random_distance, each, seed, DIAGNOSTIC)
+    values = np.asarray(alignment(z, views), float)
+    return intervals.mean_metric(
+        values, random_distance, groups, DIAGNOSTIC, bounds=LARGEST
+    )
 
 
-def _duplicates(z: np.ndarray) -> Metric:
+def _duplicates(z: np.ndarray, groups: np.ndarray) -> Metric:
     """Return the share of records that have another at the same place."""
     ids = np.arange(len(z))
     scores, _ = exact_search.top_k(z, z, 1, query_ids=ids, gallery_ids=ids)
-    share = float((scores[:, 0] >= 1 - SAME).mean())
-    return Metric(share, len(z), 0.0, *intervals.wilson(share, len(z)))
+    same = scores[:, 0] >= 1 - SAME
+    return intervals.mean_metric(same, 0.0, groups, DIAGNOSTIC, bounds=intervals.SHARE)
+
+
+def _namespace(z: Array) -> ModuleType:
+    """Return the library that the rows belong to."""
+    return np if isinstance(z, np.ndarray) else jnp
 
 
 def _span(z: np.ndarray) -> np.ndarray:

@@ -21,8 +21,10 @@ from evaluators.common.evaluator import (
     sorted_cut_offs,
 )
 from evaluators.common.fields import CutOffs, QueryCount, SplitName
+from evaluators.common.groups import record_groups
 from evaluators.common.metric import ERROR, Metrics
 from evaluators.common.protocols import Data, Embed, Split
+from evaluators.metrics.intervals import SHARE, Bounds
 from evaluators.search import exact as exact_search
 
 FEW = 100  # records of a split, from which on it is a gallery of its own
@@ -98,8 +100,14 @@ class Evaluator(EvaluatorBase):
         ranks = exact_search.ranks_of(z, gallery, query, places, gallery_ids=ids)
         n = np.full(len(query), len(ids))
         values = summary.rank_figures(ranks, query, n, sorted_cut_offs(self.k))
+        # Most sources are found first, and a few far behind.
+        tail = SHARE._replace(has_tail=True)
+        values["nar"] = values["nar"]._replace(bounds=tail)
         values["mean_rank"] = summary.QueryValues(
-            ranks.rank.astype(float), (n + 1) / 2, ERROR, share=False
+            ranks.rank.astype(float),
+            (n + 1) / 2,
+            ERROR,
+            bounds=Bounds(1.0, len(ids), has_tail=True),
         )
         examples = examples_lib.of_search(
             z,
@@ -111,6 +119,7 @@ class Evaluator(EvaluatorBase):
             seed=self._seed,
             includes_itself=True,
         )
-        searches = [summary.SearchResult("", values, query, 0)]
-        metrics = summary.summarize_searches(searches, self.tags(), self._seed)
+        groups = record_groups(self._data, [(split, rows)])
+        searches = [summary.SearchResult("", values, groups, 0)]
+        metrics = summary.summarize_searches(searches, self.tags())
         return metrics, functools.partial(examples_lib.pick, [examples])

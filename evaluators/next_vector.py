@@ -29,7 +29,7 @@ from evaluators.common.metric import (
     MetricType,
 )
 from evaluators.common.protocols import Data, Embed, Split
-from evaluators.metrics.intervals import mean_metric
+from evaluators.metrics.intervals import COSINE, SHARE, Bounds, mean_metric
 from evaluators.search import exact as exact_search
 
 GAP = MetricType("diagnostic", "lower")
@@ -131,18 +131,21 @@ class Evaluator(EvaluatorBase):
         groups = split.table["label"][sample.rows]
         cosine = _cosine(q, pool[sample.target_row])
         metrics = {
-            "cosine": mean_metric(cosine, q @ pool.mean(0), groups, seed, SIMILARITY)
+            "cosine": mean_metric(
+                cosine, q @ pool.mean(0), groups, SIMILARITY, bounds=COSINE
+            )
         }
         for k in sorted_cut_offs(self.k):
             metrics[f"recall@{k}"] = mean_metric(
                 rank <= k,
                 np.minimum(k, n) / n,
                 groups,
-                seed,
                 summary.recall_type(k),
-                share=True,
+                bounds=SHARE,
             )
-        metrics["mean_rank"] = mean_metric(rank, (n + 1) / 2, groups, seed, ERROR)
+        metrics["mean_rank"] = mean_metric(
+            rank, (n + 1) / 2, groups, ERROR, bounds=Bounds(1.0, float(n.max()), True)
+        )
         metrics["train_cosine"] = self._train_cosine(embed)
         metrics["gap"] = _difference(metrics["train_cosine"], metrics["cosine"])
         examples = examples_lib.of_search(
@@ -177,7 +180,7 @@ class Evaluator(EvaluatorBase):
         t = embeddings.embed_required(embed, [(train, rows)], embeddings.TARGET_VIEW)
         cosine = _cosine(q, t)
         groups = train.table["label"][rows]
-        return mean_metric(cosine, q @ t.mean(0), groups, self._seed, SIMILARITY)
+        return mean_metric(cosine, q @ t.mean(0), groups, SIMILARITY, bounds=COSINE)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,37 +15,15 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from evaluators.common import embeddings
+from evaluators.common import embeddings, pair_distances
 from evaluators.common import examples as examples_lib
 from evaluators.common.evaluator import EvaluatorBase, Examples
 from evaluators.common.fields import QueryCount
-from evaluators.common.metric import (
-    DISTANCE,
-    ERROR,
-    HEADLINE,
-    LOSS,
-    SCORE,
-    Metric,
-    Metrics,
-    MetricType,
-)
+from evaluators.common.groups import record_groups
+from evaluators.common.metric import HEADLINE, SCORE, Metric, Metrics, MetricType
 from evaluators.common.protocols import Data, Embed, Split
-from evaluators.metrics.intervals import mean_metric
+from evaluators.metrics.intervals import SHARE, mean_metric
 from evaluators.search import exact as exact_search
-from losses.triplet import chance_levels
-
-TYPES = {
-    "d_pos": DISTANCE,
-    "d_neg": MetricType("distance", "higher"),
-    "d_nearest": MetricType("distance", "higher"),
-    "violations": ERROR,
-    "hard_violations": ERROR,
-    "triplet_loss": LOSS,
-    "hard_loss": LOSS,
-    "recall@1": HEADLINE,
-}
-SHARES = ("violations", "hard_violations")
-ANCHOR_ROWS = 64  # anchors whose distances to all keys are in memory at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +68,11 @@ class Evaluator(EvaluatorBase):
 
     def tags(self) -> list[str]:
         """Return the names of all figures, those of conditions last."""
-        tags = [*TYPES, *(f"{_gallery_name(n)}/recall@1" for n in self.galleries)]
+        tags = [
+            *pair_distances.TYPES,
+            "recall@1",
+            *(f"{_gallery_name(n)}/recall@1" for n in self.galleries),
+        ]
         if self.near_duplicates:
             tags.append("near_duplicates/recall@1")
         tags += [f"{name}/recall@1" for name, _ in self._named_conditions()]
@@ -119,6 +101,14 @@ class Evaluator(EvaluatorBase):
     @functools.cached_property
     def _ids(self) -> np.ndarray:
         return np.asarray(self._data.validation.table["id"])
+
+    @functools.cached_property
+    def _groups(self) -> np.ndarray:
+        """Return the group of each validation record, 0..G-1."""
+        validation = self._data.validation
+        parts = [(validation, np.arange(len(validation)))]
+        groups = record_groups(self._data, parts)
+        return np.unique(groups, return_inverse=True)[1]
 
     @functools.cached_property
     def _anchor_rows(self) -> np.ndarray:
@@ -156,19 +146,9 @@ class Evaluator(EvaluatorBase):
         validation = self._data.validation
         q = self._anchors(embed)  # [q, d]
         k = self._keys(embed, validation, np.arange(len(validation)))  # [n, d]
-        levels = chance_levels(q.shape[1], len(k) - 1, self.margin, self.squared)
-        each = np.arange(len(q))
-        metrics = {
-            name: mean_metric(
-                values,
-                levels[name],
-                each,
-                self._seed,
-                TYPES[name],
-                share=name in SHARES,
-            )
-            for name, values in self._distances(q, k).items()
-        }
+        metrics = pair_distances.measure(
+            q, k, self._anchor_rows, self._groups, self.margin, self.squared
+        )
         hits = self._hits(q, k, self._ids)
         metrics["recall@1"] = self._recall(hits, len(k), HEADLINE)
         gallery, ids = k, self._ids
@@ -204,31 +184,6 @@ class Evaluator(EvaluatorBase):
         ids = np.concatenate([self._ids, distractors.table["id"][rows]])
         return np.concatenate([k, more]), ids
 
-    def _distances(self, q: np.ndarray, k: np.ndarray) -> dict[str, np.ndarray]:
-        """Return one value an anchor of every figure but recall."""
-        parts = []
-        for start in range(0, len(q), ANCHOR_ROWS):
-            rows = self._anchor_rows[start : start + ANCHOR_ROWS]
-            d = _distances(q[start : start + ANCHOR_ROWS], k, self.squared)  # [b, n]
-            itself = np.arange(len(k))[None, :] == rows[:, None]
-            d_pos, d_neg = d[itself][:, None], d[~itself].reshape(len(rows), -1)
-            nearest = d_neg.min(1, keepdims=True)
-            parts.append(
-                {
-                    "d_pos": d_pos[:, 0],
-                    "d_neg": d_neg.mean(1),
-                    "d_nearest": nearest[:, 0],
-                    "violations": (d_neg - d_pos < self.margin).mean(1),
-                    "hard_violations": (nearest - d_pos < self.margin)[:, 0],
-                    "triplet_loss": _hinge(d_pos - d_neg + self.margin).mean(1),
-                    "hard_loss": _hinge(d_pos - nearest + self.margin)[:, 0],
-                }
-            )
-        return {
-            name: np.concatenate([part[name] for part in parts]).astype(float)
-            for name in parts[0]
-        }
-
     def _hits(self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return whether the key of each anchor's record is its nearest, bool [q].
 
@@ -254,9 +209,8 @@ class Evaluator(EvaluatorBase):
     def _recall(
         self, hits: np.ndarray, candidates: int, metric_type: MetricType = SCORE
     ) -> Metric:
-        each = np.arange(len(hits))
-        chance = 1 / candidates
-        return mean_metric(hits, chance, each, self._seed, metric_type, share=True)
+        groups, chance = self._groups[self._anchor_rows], 1 / candidates
+        return mean_metric(hits, chance, groups, metric_type, bounds=SHARE)
 
     def _examples(
         self, q: np.ndarray, gallery: np.ndarray, ids: np.ndarray, hits: np.ndarray
@@ -284,18 +238,6 @@ def _rows_by_phantom(split: Split, near_duplicates: Split) -> np.ndarray:
         [place[phantom] for phantom in near_duplicates.table["phantom"].tolist()]
     )
     return np.argsort(owner, kind="stable").reshape(len(split), -1)
-
-
-def _distances(q: np.ndarray, k: np.ndarray, squared: bool) -> np.ndarray:
-    """Return |q_i - k_j| or its square, [b, n], by differences in double precision."""
-    q, k = q.astype(np.float64), k.astype(np.float64)
-    square = (q * q).sum(1)[:, None] + (k * k).sum(1)[None, :] - 2 * q @ k.T
-    square = np.maximum(square, 0)
-    return square if squared else np.sqrt(square)
-
-
-def _hinge(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0)
 
 
 def _gallery_name(size: int) -> str:

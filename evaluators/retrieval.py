@@ -204,9 +204,9 @@ class Evaluator(EvaluatorBase):
             searches.append(search)
             examples.append(of_search)
         names, first = self._figure_names(), f"recall@{min(self.k)}"
-        metrics = summary.summarize_searches(searches, names, self._seed)
+        metrics = summary.summarize_searches(searches, names)
         for search in searches if self._column else ():
-            recall = summary.summarize_searches([search], [first], self._seed)[first]
+            recall = summary.summarize_searches([search], [first])[first]
             metrics[f"{search.name}/{first}"] = recall._replace(headline=False)
         left_out = sum(search.left_out for search in searches)
         count = sum(len(search.groups) for search in searches) + left_out

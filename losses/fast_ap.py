@@ -9,6 +9,7 @@ from jax.scipy.special import digamma
 
 from losses.common import soft_histogram
 from losses.common.average_precision import expected_average_precision
+from losses.common.device_means import ratio_of_sums
 from losses.common.normalize import unit_norm
 
 Pulse: TypeAlias = Literal["triangular", "gaussian"]
@@ -46,6 +47,7 @@ def fast_ap(
     pulse: Pulse = "triangular",
     sigma: float = 0.05,
     count: jax.Array | None = None,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array, FastAPMetrics]:
     """Return 1 - FastAP of local queries in the ranking of all keys.
 
@@ -73,6 +75,8 @@ def fast_ap(
         count: Divisor of the sum over queries, or None for the number of valid queries.
             With several devices, the mean of these numbers over devices makes the mean
             of the devices' losses that of all queries.
+        axis_name: Device axis over which the caller averages metrics, or None: they are
+            then means over the queries, or pairs, of all devices.
 
     Returns:
         The scalar loss, 0 without a valid query, and its `FastAPMetrics`.
@@ -101,7 +105,9 @@ def fast_ap(
     if count is None:
         count = jnp.sum(valid)
     loss = jnp.sum(jnp.where(valid, 1 - ap, 0)) / jnp.maximum(count, 1)
-    return loss, _metrics(lax.stop_gradient(s), positive, candidate, valid, total)
+    return loss, _metrics(
+        lax.stop_gradient(s), positive, candidate, valid, total, axis_name
+    )
 
 
 def chance(candidates: int, positives: int) -> float:
@@ -165,15 +171,17 @@ def _metrics(
     candidate: jax.Array,
     valid: jax.Array,
     total: jax.Array,
+    axis_name: str | None,
 ) -> FastAPMetrics:
     negative = candidate & ~positive
 
     def mean(mask):
-        return jnp.sum(jnp.where(mask, s, 0)) / jnp.maximum(jnp.sum(mask), 1)
+        total = jnp.sum(jnp.where(mask, s, 0))
+        return ratio_of_sums(total, jnp.sum(mask), axis_name)
 
     return FastAPMetrics(
         valid=jnp.mean(valid),
-        positives=jnp.sum(total) / jnp.maximum(jnp.sum(valid), 1),
+        positives=ratio_of_sums(jnp.sum(total), jnp.sum(valid), axis_name),
         candidates=jnp.mean(jnp.sum(candidate, 0)),
         positive_similarity=mean(positive),
         negative_similarity=mean(negative),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
 
+from losses.common.device_means import ratio_of_sums
 from losses.common.normalize import unit_norm
 
 # Logit of a column that is no candidate. Finite, so that a block of keys without a
@@ -32,6 +33,8 @@ class InfoNCEMetrics(NamedTuple):
         candidates: Mean number of candidates of a row, its targets included.
         positive_similarity: Mean cosine with the targets, weighted as in the loss.
         negative_similarity: Mean cosine over all candidates that are no targets.
+        chance: Loss of candidates that all look alike, the mean of ln N_i over rows,
+            N_i the candidates of a row; a row without a target counts as 0.
     """
 
     accuracy: jax.Array
@@ -39,6 +42,7 @@ class InfoNCEMetrics(NamedTuple):
     candidates: jax.Array
     positive_similarity: jax.Array
     negative_similarity: jax.Array
+    chance: jax.Array
 
 
 class _Sums(NamedTuple):
@@ -63,6 +67,7 @@ def info_nce(
     weights: Table | None = None,
     mask: Table | None = None,
     key_block_size: int = 0,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array, InfoNCEMetrics]:
     """Return the InfoNCE loss of local anchors against all keys.
 
@@ -90,6 +95,8 @@ def info_nce(
             Value and gradient are the same; memory falls from n m to n key_block_size,
             for one more forward pass in the backward pass. With functions for `weights`
             and `mask` no array of size n m exists.
+        axis_name: Device axis over which the caller averages metrics, or None: they are
+            then means over the rows of all devices.
 
     Returns:
         The scalar loss, the mean over the n rows, and its `InfoNCEMetrics`.
@@ -126,7 +133,7 @@ def info_nce(
     sums = _fold(absorb, _start(n, dtype), (k, columns))
     has_target = sums.mass > 0
     loss = jnp.where(has_target, sums.lse - sums.positive / temperature, 0)
-    return jnp.mean(loss), _metrics(sums, has_target)
+    return jnp.mean(loss), _metrics(sums, has_target, axis_name)
 
 
 def chance(candidates: int) -> float:
@@ -240,18 +247,25 @@ def _absorb(
     )
 
 
-def _metrics(sums: _Sums, has_target: jax.Array) -> InfoNCEMetrics:
+def _metrics(
+    sums: _Sums, has_target: jax.Array, axis_name: str | None
+) -> InfoNCEMetrics:
     sums = jax.tree.map(lax.stop_gradient, sums)
-    rows = jnp.maximum(jnp.sum(has_target), 1)
+    rows = jnp.sum(has_target)
+    levels = jnp.log(jnp.maximum(sums.candidates, 1))
+
+    def mean(total: jax.Array, count: jax.Array) -> jax.Array:
+        return ratio_of_sums(total, count, axis_name)
+
     correct = has_target & (sums.best_target > sums.best_other)
     share = 1 - sums.negatives / jnp.maximum(sums.candidates, 1)  # of targets, [n]
     return InfoNCEMetrics(
-        accuracy=jnp.sum(correct) / rows,
-        accuracy_chance=jnp.sum(jnp.where(has_target, share, 0)) / rows,
+        accuracy=mean(jnp.sum(correct), rows),
+        accuracy_chance=mean(jnp.sum(jnp.where(has_target, share, 0)), rows),
         candidates=jnp.mean(sums.candidates),
-        positive_similarity=jnp.sum(sums.positive) / rows,
-        negative_similarity=jnp.sum(sums.negative)
-        / jnp.maximum(jnp.sum(sums.negatives), 1),
+        positive_similarity=mean(jnp.sum(sums.positive), rows),
+        negative_similarity=mean(jnp.sum(sums.negative), jnp.sum(sums.negatives)),
+        chance=jnp.mean(jnp.where(has_target, levels, 0)),
     )
 
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from losses.common.device_means import ratio_of_sums
+
 Mining: TypeAlias = Literal["random", "all", "semi_hard", "batch_hard"]
 
 _TINY = 1e-12  # a squared distance below is 0, with a gradient of 0
@@ -24,6 +26,7 @@ class TripletMetrics(NamedTuple):
         accuracy: Share of anchors whose positive is nearer than every negative. A tie
             is a miss, so that collapsed embeddings score 0.
         candidates: Mean number of keys an anchor is compared with, positive included.
+        compared: Share of anchors that have a negative.
     """
 
     positive_distance: jax.Array
@@ -31,6 +34,7 @@ class TripletMetrics(NamedTuple):
     violations: jax.Array
     accuracy: jax.Array
     candidates: jax.Array
+    compared: jax.Array
 
 
 def triplet(
@@ -43,6 +47,7 @@ def triplet(
     mining: Mining = "batch_hard",
     mask: jax.Array | None = None,
     rng: jax.Array | None = None,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array, TripletMetrics]:
     """Return the triplet loss of local anchors against all keys.
 
@@ -63,6 +68,8 @@ def triplet(
             is over all triplets, so that triplets without loss reduce the gradient.
         mask: bool `[n, m]`, True where a key may be a negative. The positive never is.
         rng: Random key, required by "random" alone.
+        axis_name: Device axis over which the caller averages metrics, or None: they are
+            then means over the anchors of all devices.
 
     Returns:
         The scalar loss and its `TripletMetrics`. An anchor without negatives has loss 0
@@ -88,15 +95,20 @@ def triplet(
     rows = jnp.sum(share, 1)  # [n], 1 or 0
     loss = jnp.sum(jnp.where(share > 0, share * cost, 0)) / n
     d, excess, share = map(lax.stop_gradient, (d, excess, share))
-    count = jnp.maximum(jnp.sum(rows), 1)
+    count = jnp.sum(rows)
     nearest = jnp.min(jnp.where(allowed, d, jnp.inf), 1)
     has_negative = allowed.any(1)
+
+    def mean(x: jax.Array) -> jax.Array:
+        return ratio_of_sums(jnp.sum(x), count, axis_name)
+
     return loss, TripletMetrics(
-        positive_distance=jnp.sum(jnp.where(has_negative, d_ap[:, 0], 0)) / count,
-        negative_distance=jnp.sum(share * d) / count,
-        violations=jnp.sum(share * (excess > -(margin or 0.0))) / count,
-        accuracy=jnp.sum(has_negative & (d_ap[:, 0] < nearest)) / count,
+        positive_distance=mean(jnp.where(has_negative, d_ap[:, 0], 0)),
+        negative_distance=mean(share * d),
+        violations=mean(share * (excess > -(margin or 0.0))),
+        accuracy=mean(has_negative & (d_ap[:, 0] < nearest)),
         candidates=1 + jnp.mean(jnp.sum(allowed, 1, dtype=dtype)),
+        compared=jnp.mean(has_negative, dtype=dtype),
     )
 
 

@@ -13,11 +13,12 @@ from annotated_types import Interval
 from jax import lax
 
 from losses import fast_ap as fast_ap_lib
+from losses.common.device_means import mean_over_devices
 from losses.common.normalize import unit_norm
 from models.layers.mlp import MLP
 from objectives.common import diagnostics
 from objectives.common.accumulation import in_chunks
-from objectives.common.collectives import gather, mean_over_devices
+from objectives.common.collectives import gather
 from objectives.common.networks import (
     apply_inference,
     apply_training,
@@ -151,6 +152,7 @@ class Objective(ObjectiveBase):
             pulse=self.pulse,
             sigma=self.sigma,
             count=valid,
+            axis_name=axis_name,
         )
         labeled = jnp.sum(key_labels >= 0).astype(jnp.float32)
         metrics = {

@@ -65,7 +65,7 @@ class Objective(ObjectiveBase):
         mask = None
         if self.false_negatives == "mask":
             mask = networks.differing_labels(batch, axis_name)
-        (loss_qk, aux), (loss_kq, _) = (
+        (loss_qk, aux), (loss_kq, other) = (
             info_nce_lib.info_nce(
                 anchors,
                 gather(keys, axis_name),  # [devices * n, d]
@@ -73,10 +73,13 @@ class Objective(ObjectiveBase):
                 temperature=self.temperature,
                 mask=mask,
                 key_block_size=self.key_block_size,
+                axis_name=axis_name,
             )
             for anchors, keys in ((q, k), (k, q))
         )
         metrics = {**diagnostics.contrast(aux), **diagnostics.spread(q, axis_name)}
+        if mask is not None:
+            metrics["train/loss_chance"] = (aux.chance + other.chance) / 2
         return (loss_qk + loss_kq) / 2, (extra, metrics)
 
     def embed(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:

@@ -12,11 +12,12 @@ from annotated_types import Interval
 from jax import lax
 
 from losses import info_nce as info_nce_lib
+from losses.common.device_means import mean_over_devices
 from losses.common.weighted_jaccard import weighted_jaccard
 from models.layers.mlp import Predictor, Projector
 from objectives.common import diagnostics
 from objectives.common.accumulation import in_chunks
-from objectives.common.collectives import gather, mean_over_devices
+from objectives.common.collectives import gather
 from objectives.common.networks import (
     Encoder,
     PredictingNetwork,
@@ -51,7 +52,9 @@ class Objective(ObjectiveBase):
     Attributes:
         temperature: tau.
         ema_momentum: m0, share of the old parameters in the target's new ones.
-        ema_momentum_schedule: "cosine" from m0 to 1 over the run, or "constant".
+        ema_momentum_schedule: "cosine" from m0 to 1 over the run, or "constant". It
+            ends where the learning rate's curve does: a run that goes on with
+            `--extend=continue` keeps m = 1, a target that no longer moves.
         positives: "instance": the other view of the record. "codes": every key in
             proportion to the weighted Jaccard index of its codes and the anchor's.
         false_negatives: "mask" removes keys with the anchor's label from the negatives;
@@ -125,12 +128,15 @@ class Objective(ObjectiveBase):
         k1, target_stats = self._keys(target, target_stats, views[0], rngs[2])
         k2, target_stats = self._keys(target, target_stats, views[1], rngs[3])
         loss1, aux = self._contrast(q1, k2, batch)
-        loss2, _ = self._contrast(q2, k1, _swap_partners(batch))
+        loss2, other = self._contrast(q2, k1, _swap_partners(batch))
         metrics = {
             **diagnostics.contrast(aux),
             "train/ema_momentum": m,
             **diagnostics.spread(self._network.embedded(h1, z1), axis_name),
         }
+        if self.false_negatives == "mask":
+            chance = 2.0 * self.temperature * (aux.chance + other.chance)
+            metrics["train/loss_chance"] = chance
         online, target_stats = mean_over_devices((online, target_stats), axis_name)
         extra = {
             "batch_stats": online,
@@ -176,6 +182,7 @@ class Objective(ObjectiveBase):
             gathered_columns(q.shape[0], axis_name),
             temperature=self.temperature,
             key_block_size=self.key_block_size,
+            axis_name=axis_name,
             **pairs,
         )
 

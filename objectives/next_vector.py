@@ -200,14 +200,16 @@ class Objective(ObjectiveBase):
             temperature=self.temperature,
             mask=self._mask(batch),
             key_block_size=self.key_block_size,
+            axis_name=axis_name,
         )
         metrics = {
             **diagnostics.with_chance(
                 {
-                    "train/info_nce": (infonce, info_nce_lib.chance(keys.shape[0])),
+                    "train/info_nce": (infonce, aux.chance),
                     "train/cosine": (jnp.mean(cosine), 0.0),
                 }
             ),
+            "train/loss_chance": self.infonce_weight * aux.chance + self.cosine_weight,
             **diagnostics.contrast(aux),
             **diagnostics.spread(p, axis_name),
         }
@@ -229,7 +231,10 @@ class Objective(ObjectiveBase):
         return unit_norm(apply_inference(predictor, params["predictor"], {}, x))
 
     def chance(self, global_batch: int) -> float:
-        """Return `lambda_con ln m + lambda_ar`: equal candidates and a cosine of 0."""
+        """Return `lambda_con ln m + lambda_ar`: equal candidates and a cosine of 0.
+
+        An anchor's own context is no candidate; `loss` logs the level of each batch.
+        """
         candidates = global_batch * (1 + self.same_article_negatives)
         return self.infonce_weight * info_nce_lib.chance(candidates) + (
             self.cosine_weight

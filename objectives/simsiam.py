@@ -10,9 +10,9 @@ from annotated_types import Interval
 from jax import lax
 
 from losses import negative_cosine as negative_cosine_lib
+from losses.common.device_means import mean_over_devices
 from models.layers.mlp import MLP
 from objectives.common import diagnostics
-from objectives.common.collectives import mean_over_devices
 from objectives.common.networks import Encoder, PredictingNetwork
 from objectives.common.objective import (
     Batch,

@@ -87,6 +87,7 @@ class Objective(ObjectiveBase):
             mining=self.mining,
             mask=mask,
             rng=jax.random.fold_in(rng, 2),
+            axis_name=axis_name,
         )
         levels = triplet_lib.mined_levels(
             q.shape[-1],
@@ -108,6 +109,9 @@ class Objective(ObjectiveBase):
             "diag/candidates": aux.candidates,
             **diagnostics.spread(q, axis_name),
         }
+        if mask is not None:  # an anchor without a negative has loss 0
+            chance = triplet_lib.chance(self._margin)
+            metrics["train/loss_chance"] = chance * aux.compared
         return value, (extra, metrics)
 
     def embed(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:

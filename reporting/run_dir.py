@@ -301,7 +301,7 @@ def check_run(workdir: Path | str) -> None:
     folder = Path(workdir)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no directory; expected a run's workdir")
-    traces = (METRICS, RESUMES, REFUSALS, HEARTBEAT, CHECKPOINTS)
+    traces = (METRICS, RESUMES, REFUSALS, HEARTBEAT, CHECKPOINTS, DATA)
     if read_config(folder) or any((folder / name).exists() for name in traces):
         return
     # An empty folder is a new workdir, and a damaged config that of a run.

@@ -26,7 +26,7 @@ ALLOWED = {
         "pyarrow", "tqdm", "absl", "h5py", "scipy", "skimage", "annotated_types",
         "tifffile", "pydicom", "av",
     },
-    "evaluators": {"numpy", "jax", "skimage", "annotated_types", "losses"},
+    "evaluators": {"numpy", "scipy", "jax", "skimage", "annotated_types", "losses"},
     "reporting": {
         "numpy", "pandas", "matplotlib", "jinja2", "markupsafe", "PIL", "tabulate",
         "absl",

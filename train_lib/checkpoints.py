@@ -1,8 +1,10 @@
 """Save checkpoints in the background; keep the newest and the best; read them."""
 
+import functools
 import json
 import pathlib
 import shutil
+import sys
 import zlib
 from typing import Any, NamedTuple
 
@@ -203,6 +205,7 @@ class Checkpoints:
 
     def _read(self, step: int, template: Any) -> Restored:
         """Read one checkpoint; whatever is wrong with it raises."""
+        _ignore_late_answers()
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             items: Any = checkpointer.restore(
                 self._path(step),
@@ -238,6 +241,22 @@ class Checkpoints:
             self.wait()
             self._manager.close()
             self._manager = None
+
+
+@functools.cache
+def _ignore_late_answers() -> None:
+    """Print nothing of reads that end after the first of them has failed.
+
+    The threads of tensorstore then call an event loop that is closed, and Python prints
+    a traceback for each.
+    """
+    hook = sys.unraisablehook
+
+    def ignore(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            hook(unraisable)
+
+    sys.unraisablehook = ignore
 
 
 def _host(saved: Any) -> tuple[dict, str | None]:

@@ -54,9 +54,9 @@ def remember(workdir: pathlib.Path) -> Memory | None:
             which config.
     """
     checkpoints = Checkpoints(workdir / files.CHECKPOINTS, read_only=True)
-    evaluated = any(e["kind"] == "eval" for e in files.read_events(workdir))
-    if not checkpoints.steps() and not evaluated:
-        return None
+    if not checkpoints.steps():
+        if not any(event["kind"] == "eval" for event in files.read_events(workdir)):
+            return None
     step, host = checkpoints.read_host() or (None, {})
     described = files.read_config(workdir)
     config = merge(

@@ -171,7 +171,7 @@ class Experiment:
         """Return the method with its network.
 
         Args:
-            total_steps: Length of the run, for schedules of the method.
+            total_steps: Step at which schedules of the method end.
             axis_name: Device axis, or None outside a mesh.
         """
         synced = self.config.model.sync_batchnorm

@@ -82,7 +82,8 @@ def make(
       gap               held_out / chance - train / chance, of each its own chance
 
     Where chance is 0 losses are not divided. Batches, views and masks are the same at
-    every evaluation. With two batches or more the intervals are Student's, of batches.
+    every evaluation. With two batches or more the intervals are Student's, of batches:
+    they cover which records share a batch, and not which groups were held out.
 
     Args:
         measure: `(state, batch) -> metrics`, as `train_step.make_measure` builds it.
@@ -110,21 +111,31 @@ def make(
         return losses, chances
 
     def held_out(state: TrainState) -> dict[str, Metric]:
-        (train_loss, train_chance), (validation_loss, validation_chance) = (
-            of_side(state, split) for split in sides
-        )
-        n = size * batches
-        gap = _reach(validation_loss, validation_chance) - _reach(
-            train_loss, train_chance
-        )
-        found = (
-            _metric(train_loss, float(train_chance.mean()), n, LOSS),
-            _metric(validation_loss, float(validation_chance.mean()), n, LOSS),
-            _metric(gap, 0.0, n, GAP),
-        )
-        return dict(zip(loop_tags.LOSS_SIDES, found, strict=True))
+        train, validation = (of_side(state, split) for split in sides)
+        return summarize(train, validation, size * batches)
 
     return held_out
+
+
+def summarize(
+    train: tuple[np.ndarray, np.ndarray],
+    held_out: tuple[np.ndarray, np.ndarray],
+    n: int,
+) -> dict[str, Metric]:
+    """Return the metrics of both sides and of their gap, with intervals of batches.
+
+    Args:
+        train: Losses and chance levels of the batches trained on, [b] each.
+        held_out: The same of the held-out ones.
+        n: Records of a side.
+    """
+    gap = _reach(*held_out) - _reach(*train)
+    metrics = (
+        _metric(train[0], float(train[1].mean()), n, LOSS),
+        _metric(held_out[0], float(held_out[1].mean()), n, LOSS),
+        _metric(gap, 0.0, n, GAP),
+    )
+    return dict(zip(loop_tags.LOSS_SIDES, metrics, strict=True))
 
 
 def alike(data: Data, seed: int) -> tuple[Split, Split]:

@@ -8,8 +8,10 @@ import numpy as np
 
 from evaluators.baselines.common.baseline import Context
 from evaluators.common import label_information
+from evaluators.common.groups import record_groups
 from evaluators.common.protocols import Embed
 from input_pipeline import loader
+from input_pipeline.dataset import Split
 from reporting import run_dir as files
 from reporting.page import data_sections
 from train_lib.run import Run
@@ -17,7 +19,7 @@ from train_lib.writers import Writer
 
 PAIRS = 20_000  # drawn, for what needs columns alone
 SEEN = 1_000  # pairs whose records are embedded
-BATCHES, ANCHORS = 8, 256  # for the entropy of soft targets
+BATCHES = 8  # drawn, for losses
 DRAW = 2**20  # an epoch that no run comes to
 
 
@@ -71,7 +73,7 @@ def _audit(run: Run, network: Embed, kind: str) -> dict:
     audit["common"] = label_information.common_codes_only(
         codes, split.code_names, *pairs
     )
-    lowest = _lowest(config, split, partners, (anchors, drawn), rng)
+    lowest = _lowest(config, split, partners, rng)
     chance = run.objective.chance(config.train.batch_size)
     return audit | {
         "lowest": lowest,
@@ -80,7 +82,9 @@ def _audit(run: Run, network: Embed, kind: str) -> dict:
     }
 
 
-def _nearer(run: Run, network: Embed, anchors, partners) -> dict[str, dict]:
+def _nearer(
+    run: Run, network: Embed, anchors: np.ndarray, partners: np.ndarray
+) -> dict[str, dict]:
     """Return how near positives are without training on labels."""
     if not len(anchors):
         return {}
@@ -90,11 +94,13 @@ def _nearer(run: Run, network: Embed, anchors, partners) -> dict[str, dict]:
     sides = np.stack([anchors, partners, others % len(split)])
     rows, back = np.unique(sides, return_inverse=True)
     back = back.reshape(sides.shape)
+    groups = record_groups(run.data, [(split, anchors)])
     nearness = {}
     for name, embed in _encoders(run, network).items():
         z = embed(split, rows)
         assert z is not None, "records as they are can always be embedded"
-        nearness[name] = label_information.nearness(*(z[side] for side in back))
+        anchor, positive, other = (z[side] for side in back)
+        nearness[name] = label_information.nearness(anchor, positive, other, groups)
     return nearness
 
 
@@ -111,9 +117,12 @@ def _encoders(run: Run, network: Embed) -> dict[str, Embed]:
 
 
 def _lowest(
-    config: Any, split: Any, partners: loader.PositivePairSampler, pairs, rng
+    config: Any,
+    split: Split,
+    partners: loader.PositivePairSampler,
+    rng: np.random.Generator,
 ) -> dict:
-    """Return the lowest loss that the codes allow, in nats."""
+    """Return the losses that the codes allow, in nats."""
     size = config.train.batch_size
     separate = config.train.negatives == "per_chunk"
     candidates = size // config.train.grad_cache_chunks if separate else size
@@ -127,20 +136,19 @@ def _lowest(
     # The loss asks both ways: records among partners, and partners among records.
     ways = ((rows, keys), (keys, rows))
     soft = [
-        label_information.soft_lower_bound(split.table, a[:, :ANCHORS], k)
+        label_information.soft_lower_bound(
+            split.table, a[:, : label_information.ANCHORS], k
+        )
         for a, k in ways
     ]
     chance = math.log(candidates)
-    anchors, positives = pairs
-    hard = label_information.hard_lower_bound(
-        distribution, anchors, positives, candidates
-    )
+    critic = label_information.density_ratio_loss(distribution, rows, keys)
     value = float(np.mean(soft))
     return {
         "candidates": candidates,
         "chance": chance,
         "soft": value,
-        "hard": hard,
-        "information": max(chance - hard, 0.0),
+        "density_ratio": critic,
+        "information": max(chance - critic, 0.0),
         "share": value / chance if chance else 0.0,
     }

@@ -96,7 +96,8 @@ class ScheduleExtras:
         name: Curve of the learning rate.
         epochs: Length of the curve; must equal `train.epochs`.
         warmup_epochs: Epochs in which the rate rises from 0.
-        patience: Evaluations without improvement before "plateau" lowers the rate.
+        patience: Evaluations without improvement that "plateau" waits for; the next
+            one lowers the rate, as in PyTorch's `ReduceLROnPlateau`.
     """
 
     name: Literal["cosine", "step", "plateau", "constant"] = "cosine"

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
+THRESHOLD = 1e-4  # share of the best value that is no improvement on a plateau
+
 
 @dataclasses.dataclass
 class Progress:
@@ -15,6 +17,7 @@ class Progress:
         best_value: Best value of the monitored metric; None before the first.
         best_step: Step it was measured at.
         waited: Evaluations since then.
+        plateau_best: Best value for the plateau schedule; None before the first.
         plateau_waited: Evaluations since then or since the rate was last lowered.
         lr_scale: What the plateau schedule multiplies the rate by.
     """
@@ -26,6 +29,7 @@ class Progress:
     waited: int = 0
     plateau_waited: int = 0
     lr_scale: float = 1.0
+    plateau_best: float | None = None
 
     def observe(self, value: float, step: int, mode: str) -> bool:
         """Record a measurement; return whether it is the best so far."""
@@ -35,15 +39,29 @@ class Progress:
         )
         if better:
             self.best_value, self.best_step = value, step
-            self.waited = self.plateau_waited = 0
+            self.waited = 0
         else:
             self.waited += 1
+        if not math.isnan(value) and self._leaves_plateau(value, sign):
+            self.plateau_best, self.plateau_waited = value, 0
+        else:
             self.plateau_waited += 1
         return better
 
+    def _leaves_plateau(self, value: float, sign: float) -> bool:
+        """Return whether a value is better than the best by a relative threshold."""
+        best = self.plateau_best
+        if best is None:
+            return True
+        return sign * value > sign * best * (1 + sign * THRESHOLD)
+
     def lower_rate(self, patience: int, factor: float) -> bool:
-        """Lower the scale once patience is used up; return whether it did."""
-        if self.plateau_waited < max(patience, 1):
+        """Lower the scale after more bad evaluations than patience; return whether.
+
+        With patience 2 the third evaluation without improvement lowers the rate, and
+        one within 1e-4 of the best is none, as in PyTorch's `ReduceLROnPlateau`.
+        """
+        if self.plateau_waited <= patience:
             return False
         self.lr_scale *= factor
         self.plateau_waited = 0
@@ -55,5 +73,6 @@ class Progress:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Progress":
-        """Return the state that `to_json` described."""
-        return cls(**values)
+        """Return the state that `to_json` described, of an earlier version too."""
+        fields: dict[str, Any] = {"plateau_best": values.get("best_value")} | values
+        return cls(**fields)

@@ -93,6 +93,9 @@ def make_calm(folder: pathlib.Path) -> Calm:
 def judge(calm: Calm, place: Place, done: Done, with_training: bool = True) -> dict:
     """Return `different`, `lost`, `traceback` and `notes` of a run at its end."""
     counts: dict[str, Any] = {"traceback": int(done.traceback)}
+    if done.traceback:
+        told = done.log[done.log.index("Traceback") :]
+        return counts | {"notes": (f"{place.workdir}: {told[:3000]}",)}
     if done.code:
         note = f"{place.workdir}: exit {done.code}: {done.log[-600:]}"
         return counts | {"lost": 1, "notes": (note,)}

@@ -2,62 +2,24 @@
 
 A measure gets the queries block by block: when an evaluator is built, which frames are
 their candidates (`expect`, for chance levels), and in every run how these rank (`rank`,
-which returns values and leaves the measure as it is).
+which returns values and leaves the measure as it is). For intervals, `rank` is called
+again with the clips of a fold left out of the gallery.
 """
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from evaluators.common.metric import (
-    ERROR,
-    HEADLINE,
-    SIMILARITY,
-    Metric,
-    MetricType,
-)
+from evaluators.common.frame_figures import Figure, Ranked
+from evaluators.common.metric import DIAGNOSTIC, ERROR, HEADLINE, SIMILARITY
 from evaluators.common.summary import recall_type
 from evaluators.metrics import chance, column_error, ranking
-from evaluators.metrics.intervals import mean_metric, median_metric
+from evaluators.metrics.intervals import COSINE, POSITIVE_TAIL, SHARE, Bounds
 from evaluators.metrics.structural_similarity import check_sides, mean_ssim
-from evaluators.search.temporal import Frames
+from evaluators.metrics.ties import nearly_tied, tied_by_chance
+from evaluators.search.temporal import Candidates, Frames
 
 Values = dict[str, np.ndarray]  # by name, one value a query
-
-
-class Figure(NamedTuple):
-    """One figure of some queries.
-
-    Attributes:
-        values: [m].
-        chance: [m], the same of candidates in random order; of a median, one level [].
-        queries: int [m].
-        type: Kind and direction.
-        statistic: "mean", "share" (a mean of values between 0 and 1) or "median".
-    """
-
-    values: np.ndarray
-    chance: np.ndarray
-    queries: np.ndarray
-    type: MetricType
-    statistic: Literal["mean", "share", "median"] = "mean"
-
-    def metric(self, groups: np.ndarray, seed: int) -> Metric:
-        """Return the statistic over queries with its interval.
-
-        Args:
-            groups: int, of all queries; those of one group are not independent.
-            seed: Random seed of the bootstrap.
-        """
-        groups = groups[self.queries]
-        if self.statistic == "median":
-            return median_metric(
-                self.values, float(self.chance), groups, seed, self.type
-            )
-        share = self.statistic == "share"
-        return mean_metric(
-            self.values, self.chance, groups, seed, self.type, share=share
-        )
 
 
 class Measure(Protocol):
@@ -71,13 +33,12 @@ class Measure(Protocol):
         """Raise ValueError if no query can be measured, once all are counted."""
         ...
 
-    def rank(self, block: np.ndarray, scores: np.ndarray, near: np.ndarray) -> Values:
-        """Return values of queries [b].
+    def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
+        """Return values of queries [b], nan where there is nothing to measure.
 
         Args:
             block: int [b], queries.
-            scores: [b, n] with all gallery frames; -inf is no candidate.
-            near: int [b, k], gallery rows of the nearest; -1 where there is none.
+            ranked: Their candidates.
         """
         ...
 
@@ -113,11 +74,17 @@ class Likeness:
         self._k, self._chosen = k, chosen
         self._rng = np.random.default_rng(seed)
         self._chance: dict[int, float] = {}
+        self._measured: dict[int, dict[int, float]] = {}  # query -> gallery row -> SSIM
 
     def _ssim(self, query: int, rows: np.ndarray) -> np.ndarray:
         """Return the SSIM of one query with gallery rows, [m]."""
-        frame = self._queries.read(np.array([query]))[0]
-        return np.array([mean_ssim(frame, near) for near in self._gallery.read(rows)])
+        measured = self._measured.setdefault(query, {})
+        new = np.array([row for row in rows.tolist() if row not in measured], int)
+        if len(new):
+            frame = self._queries.read(np.array([query]))[0]
+            for row, near in zip(new.tolist(), self._gallery.read(new), strict=True):
+                measured[row] = mean_ssim(frame, near)
+        return np.array([measured[row] for row in rows.tolist()])
 
     def expect(self, block: np.ndarray, mask: np.ndarray) -> None:
         """Measure candidates drawn at random."""
@@ -130,23 +97,24 @@ class Likeness:
     def check(self) -> None:
         """Every query with a candidate has a similarity."""
 
-    def rank(self, block: np.ndarray, scores: np.ndarray, near: np.ndarray) -> Values:
+    def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
         """Return ssim@k [b]; nan for queries that are not chosen."""
-        del scores
         values = {f"ssim@{k}": np.full(len(block), np.nan) for k in self._k}
+        near = ranked.nearest(self._k[-1])
         for i in np.intersect1d(block, self._chosen):
             row = i - block[0]
-            rows = near[row, : self._k[-1]]
-            ssim = self._ssim(i, rows[rows >= 0])
-            for k in self._k:
-                values[f"ssim@{k}"][row] = ssim[:k].mean()
+            rows = near[row][near[row] >= 0]
+            if len(rows):
+                ssim = self._ssim(int(i), rows)
+                for k in self._k:
+                    values[f"ssim@{k}"][row] = ssim[:k].mean()
         return values
 
     def figures(self, values: Values) -> dict[str, Figure]:
         """Return ssim@k."""
         level = np.array([self._chance[int(i)] for i in self._chosen])
         return {
-            name: Figure(ssim[self._chosen], level, self._chosen, SIMILARITY)
+            name: Figure(ssim[self._chosen], level, self._chosen, SIMILARITY, COSINE)
             for name, ssim in values.items()
         }
 
@@ -167,17 +135,13 @@ class ColumnErrors:
         self._mean = np.full(len(queries), np.nan)
         self._quantiles: list[np.ndarray] = []
 
-    def _errors(self, block: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Return errors [b, n], nan where missing or not a candidate."""
-        errors = column_error.difference(
-            self._queries[block, None], self._gallery[None, :], self._period
-        )
-        return np.where(mask, errors, np.nan)
-
     def expect(self, block: np.ndarray, mask: np.ndarray) -> None:
         """Count the errors of all candidates."""
-        for i, errors in zip(block, self._errors(block, mask), strict=True):
-            errors = errors[np.isfinite(errors)]
+        all_errors = column_error.difference(
+            self._queries[block, None], self._gallery[None, :], self._period
+        )
+        for i, row, errors in zip(block, mask, all_errors, strict=True):
+            errors = errors[row & np.isfinite(errors)]
             if len(errors):
                 self._mean[i] = errors.mean()
                 self._quantiles.append(column_error.quantiles(errors))
@@ -190,12 +154,15 @@ class ColumnErrors:
                 "to another, or column="
             )
 
-    def rank(self, block: np.ndarray, scores: np.ndarray, near: np.ndarray) -> Values:
+    def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
         """Return the error of the best candidate that has a value, [b]."""
-        del near
-        errors = self._errors(block, np.isfinite(scores))
-        best = np.argmax(np.where(np.isfinite(errors), scores, -np.inf), axis=1)
-        return {"error": np.take_along_axis(errors, best[:, None], axis=1)[:, 0]}
+        errors = column_error.difference(
+            self._queries[block, None], self._gallery[ranked.rows], self._period
+        )
+        errors = np.where(ranked.valid, errors, np.nan)
+        best = np.argmax(np.isfinite(errors), axis=1)
+        error = np.take_along_axis(errors, best[:, None], axis=1)[:, 0]
+        return {"error": error, "error_mean": error}
 
     @property
     def chance(self) -> float:
@@ -213,10 +180,12 @@ class ColumnErrors:
         """Return error, a median, and error_mean."""
         queries = np.flatnonzero(np.isfinite(self._mean))
         error = values["error"][queries]
-        level = np.array(self.chance)
+        level, bounds = np.array(self.chance), POSITIVE_TAIL
+        if self._period:
+            bounds = Bounds(0.0, self._period / 2, has_tail=True)
         return {
-            "error": Figure(error, level, queries, ERROR, "median"),
-            "error_mean": Figure(error, self._mean[queries], queries, ERROR),
+            "error": Figure(error, level, queries, ERROR, bounds, "median"),
+            "error_mean": Figure(error, self._mean[queries], queries, ERROR, bounds),
         }
 
 
@@ -234,13 +203,10 @@ class LabelRanks:
         # Candidates of each query, and relevant ones among them.
         self._counts = np.zeros((2, len(queries)), int)
 
-    def _same_label(self, block: np.ndarray) -> np.ndarray:
-        label = self._queries[block, None]
-        return (label == self._gallery[None, :]) & (label >= 0)  # [b, n]
-
     def expect(self, block: np.ndarray, mask: np.ndarray) -> None:
         """Count candidates and relevant ones."""
-        relevant = mask & self._same_label(block)
+        label = self._queries[block, None]
+        relevant = mask & (label == self._gallery[None, :]) & (label >= 0)  # [b, n]
         self._counts[:, block] = mask.sum(axis=1), relevant.sum(axis=1)
 
     def check(self) -> None:
@@ -251,18 +217,14 @@ class LabelRanks:
                 "is apart; set window to fewer seconds, or labels=False"
             )
 
-    def rank(self, block: np.ndarray, scores: np.ndarray, near: np.ndarray) -> Values:
-        """Return recall@k and map, 0 without a relevant candidate.
-
-        Ties go to the smaller id.
-        """
-        del near
-        order = np.argsort(-scores, axis=1, kind="stable")
-        relevant = self._same_label(block) & np.isfinite(scores)
-        query, place = np.nonzero(np.take_along_axis(relevant, order, axis=1))
+    def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
+        """Return recall@k and map, nan without a relevant candidate."""
+        label = self._queries[block, None]
+        relevant = (label == self._gallery[ranked.rows]) & (label >= 0) & ranked.valid
+        query, place = np.nonzero(relevant)
         kept, query = np.unique(query, return_inverse=True)
         names = (*(f"recall@{k}" for k in self._k), "map")
-        values = {name: np.zeros(len(block)) for name in names}
+        values = {name: np.full(len(block), np.nan) for name in names}
         for k in self._k:
             recall = ranking.recall_at(place + 1, query, len(kept), k)
             values[f"recall@{k}"][kept] = recall
@@ -285,7 +247,7 @@ class LabelRanks:
                 chance.recall_at(n, r, k),
                 queries,
                 recall_type(k),
-                "share",
+                SHARE,
             )
             for k in self._k
         }
@@ -294,6 +256,48 @@ class LabelRanks:
             chance.average_precision(n, r),
             queries,
             HEADLINE,
-            "share",
+            SHARE,
         )
         return figures
+
+
+class NearTies:
+    """Whether the best scores of a query are too close to tell records apart.
+
+    Args:
+        candidates: Candidates of the queries.
+        depth: Best scores that are compared.
+        width: Of the embeddings.
+        within: Cosine; closer scores count as tied.
+        seed: Random seed of the scores that chance is measured on.
+    """
+
+    def __init__(
+        self, candidates: Candidates, depth: int, width: int, within: float, seed: int
+    ):
+        self._candidates, self._depth, self._width = candidates, depth, width
+        self._within, self._seed = within, seed
+
+    def expect(self, block: np.ndarray, mask: np.ndarray) -> None:
+        """Do nothing: chance needs no more than the number of candidates."""
+        del block, mask
+
+    def check(self) -> None:
+        """Every query with a candidate has scores."""
+
+    def rank(self, block: np.ndarray, ranked: Ranked) -> Values:
+        """Return near_ties [b], nan without a candidate."""
+        del block
+        best = ranked.scores[:, : self._depth]
+        tied = nearly_tied(best, self._within) * 1.0
+        return {"near_ties": np.where(ranked.valid[:, :1].any(axis=1), tied, np.nan)}
+
+    def figures(self, values: Values) -> dict[str, Figure]:
+        """Return near_ties."""
+        tied, counts = values["near_ties"], self._candidates.counts()
+        level = tied_by_chance(
+            counts, self._depth, self._width, self._seed, self._within
+        )
+        return {
+            "near_ties": Figure(tied, level, np.arange(len(tied)), DIAGNOSTIC, SHARE)
+        }

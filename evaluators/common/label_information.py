@@ -1,7 +1,7 @@
 """Information in labels and codes, measured before training.
 
 Pure functions of columns and drawn pairs: how near positives are in an untrained
-embedding, the lowest loss that codes allow, and how many pairs share common codes only.
+embedding, the losses that codes allow, and how many pairs share common codes only.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from evaluators.common import relevance
-from evaluators.metrics.intervals import wilson
+from evaluators.common.metric import DIAGNOSTIC
+from evaluators.metrics.intervals import SHARE, mean_metric
 
 COMMON = 0.05  # share of the records above which a code is common
 LISTED = 5  # common codes that are listed
+ANCHORS = 256  # of a batch, asked for their partners
 
 
 def nearness(
-    anchor: np.ndarray, positive: np.ndarray, other: np.ndarray
+    anchor: np.ndarray, positive: np.ndarray, other: np.ndarray, groups: np.ndarray
 ) -> dict[str, float]:
     """Return how often an anchor's positive is nearer to it than another record.
 
@@ -25,10 +27,11 @@ def nearness(
         anchor: [m, d], unit-norm embeddings.
         positive: [m, d], of the partner that was drawn for each.
         other: [m, d], of a record that was drawn at random for each.
+        groups: int [m]; anchors of one group are not independent.
 
     Returns:
-        `value` in [0, 1] with ties as one half, `n`, `chance` .5, Wilson's 95 %
-        interval `low` and `high`, and the mean cosines `positive` and `random`.
+        `value` in [0, 1] with ties as one half, `n`, `chance` .5, the 95 % interval
+        `low` and `high`, and the mean cosines `positive` and `random`.
 
     Raises:
         ValueError: If there is no pair.
@@ -37,14 +40,14 @@ def nearness(
         raise ValueError("got no pair; expected one or more")
     near = np.einsum("md,md->m", anchor, positive, dtype=np.float64)
     far = np.einsum("md,md->m", anchor, other, dtype=np.float64)
-    value = float((np.sign(near - far) + 1).mean() / 2)
-    low, high = wilson(value, len(near))
+    nearer = (np.sign(near - far) + 1) / 2
+    metric = mean_metric(nearer, 0.5, groups, DIAGNOSTIC, bounds=SHARE)
     return {
-        "value": value,
-        "n": len(near),
-        "chance": 0.5,
-        "low": low,
-        "high": high,
+        "value": metric.value,
+        "n": metric.n,
+        "chance": metric.chance,
+        "low": metric.low,
+        "high": metric.high,
         "positive": float(near.mean()),
         "random": float(far.mean()),
     }
@@ -94,30 +97,43 @@ class PartnerDistribution:
         """Return P(partner | anchor) / P(partner), [m]; anchors are equally likely."""
         return self.conditional(anchors, partners) / self._marginal[partners]
 
+    def table(self, anchors: np.ndarray, partners: np.ndarray) -> np.ndarray:
+        """Return `ratio` of all pairs of anchors [m] and partners [N], [m, N]."""
+        rows = [self.ratio(np.full(len(partners), a), partners) for a in anchors]
+        return np.stack(rows)
 
-def hard_lower_bound(
-    distribution: PartnerDistribution,
-    anchors: np.ndarray,
-    partners: np.ndarray,
-    candidates: int,
+
+def density_ratio_loss(
+    distribution: PartnerDistribution, anchors: np.ndarray, keys: np.ndarray
 ) -> float:
-    """Return the lowest InfoNCE of one positive that shares codes and nothing else.
+    """Return the InfoNCE of a critic that knows how codes make partners.
 
-    L = E ln(1 + (N - 1) / r(a, k)), r = P(k | a) / P(k): of a critic that knows r,
-    among N - 1 keys of other anchors, whose mean r is 1. C equal classes give
-    ln(1 + (N - 1) / C), and ln N - L is the information in the codes.
+    L = mean_i ln(sum_j r(a_i, k_j) / r(a_i, k_i)), r(a, k) = P(k | a) / P(k), over the
+    keys of a batch, among which one is the partner of each anchor. This ratio is the
+    critic with the lowest expected loss, so that L estimates the loss of whoever knows
+    the codes of the records and nothing else; ln N - L is the information in the codes
+    that a batch of N can show. The loss of a training run can be lower where records of
+    one code differ otherwise.
 
     Args:
         distribution: Distribution of partners of the records.
-        anchors: int [m], rows.
-        partners: int [m], rows that were drawn for them.
-        candidates: N.
+        anchors: int [b, N], rows of b drawn batches.
+        keys: int [b, N], the partners that were drawn for them.
 
     Returns:
-        Nats, from 0 to slightly above ln N.
+        Nats, 0 to ln N, the mean of both directions: partners of `ANCHORS` anchors
+        among all keys, and anchors of as many keys among all anchors.
+
+    Source: van den Oord et al., arXiv 1807.03748, section 2.3.
     """
-    ratio = distribution.ratio(anchors, partners)
-    return float(np.log1p((candidates - 1) / ratio).mean())
+    losses = []
+    for rows, partners in zip(anchors, keys, strict=True):
+        asked = np.arange(min(len(rows), ANCHORS))
+        ratio = distribution.table(rows[asked], partners)  # [m, N]
+        losses.append(np.log(ratio.sum(1) / ratio[asked, asked]))
+        ratio = distribution.table(rows, partners[asked])  # [N, m]
+        losses.append(np.log(ratio.sum(0) / ratio[asked, asked]))
+    return float(np.mean(losses))
 
 
 def soft_lower_bound(

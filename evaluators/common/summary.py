@@ -14,7 +14,7 @@ from evaluators.common.metric import (
     MetricType,
 )
 from evaluators.metrics import chance, ranking
-from evaluators.metrics.intervals import mean_metric
+from evaluators.metrics.intervals import SHARE, Bounds, mean_metric
 from evaluators.search.scores import Ranks
 
 
@@ -25,13 +25,13 @@ class QueryValues(NamedTuple):
         values: [q].
         chance: [q], expected value of a random order of the query's candidates.
         type: Kind and direction of the figure.
-        share: Whether values lie between 0 and 1.
+        bounds: Least and largest value that there can be.
     """
 
     values: np.ndarray
     chance: np.ndarray
     type: MetricType
-    share: bool = True
+    bounds: Bounds = SHARE
 
 
 class SearchResult(NamedTuple):
@@ -105,15 +105,12 @@ def recall_type(k: int) -> MetricType:
     return HEADLINE if k == 1 else SCORE
 
 
-def summarize_searches(
-    searches: list[SearchResult], names: list[str], seed: int
-) -> Metrics:
+def summarize_searches(searches: list[SearchResult], names: list[str]) -> Metrics:
     """Return the metric of each named figure: means over searches of their means.
 
     Args:
         searches: At least one.
         names: Figures that every search has.
-        seed: Random seed of the bootstrap.
     """
     searches = [s for s in searches if len(s.groups)] or searches[:1]
     groups = np.concatenate([s.groups for s in searches])
@@ -127,9 +124,8 @@ def summarize_searches(
             values,
             levels,
             groups,
-            seed,
             figures[0].type,
-            share=figures[0].share,
+            bounds=figures[0].bounds,
             strata=strata,
         )
     return metrics

@@ -49,9 +49,10 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a table as text.
 
-    CSV may be separated by commas, semicolons, tabs or "|" (the one that divides the
-    first line into most columns), in UTF-8 with or without a byte-order mark. Cells are
-    stripped. Lists in JSON lines and parquet become text joined by ";".
+    CSV may be separated by commas, semicolons, tabs or "|" (the one by which the first
+    line has most of the asked columns, and else most columns), in UTF-8 with or without
+    a byte-order mark. Cells are stripped. Lists in JSON lines and parquet become text
+    joined by ";".
 
     Args:
         path: `.jsonl` or `.ndjson`, `.parquet`; any other ending is read as CSV.
@@ -85,7 +86,7 @@ def read_table(
         columns, lines = _json_lines(_decode(content, where), where)
     else:
         text = _decode(content, where)
-        delimiter = _delimiter(text)
+        delimiter = _delimiter(text, (*required, *optional))
         columns, lines = _csv(text, delimiter, where)
     table = pd.DataFrame(columns, dtype=object)
     table = _with_spelling(table, (*required, *optional))
@@ -264,14 +265,24 @@ def _last_cell(names: list[str]):
     return lambda row: len(row) > last and any(cell.strip() for cell in row[last:])
 
 
-def _delimiter(text: str) -> str:
-    """Return the character that divides the first line into most columns."""
+def _delimiter(text: str, names: Sequence[str]) -> str:
+    """Return the character between the columns, by the first line.
+
+    Args:
+        text: Content of the file.
+        names: Columns that are asked for.
+    """
     first = next((line for line in text.splitlines() if line.strip()), "")
-    counts = {
-        delimiter: len(next(csv.reader([first], delimiter=delimiter), []))
-        for delimiter in _DELIMITERS
-    }
-    return max(counts, key=counts.__getitem__)
+    asked = {name.casefold() for name in names}
+
+    def score(delimiter: str) -> tuple[int, int]:
+        try:
+            row = next(csv.reader([first], delimiter=delimiter), [])
+        except csv.Error:
+            return 0, 0
+        return len(asked & {cell.strip().casefold() for cell in row}), len(row)
+
+    return max(_DELIMITERS, key=score)
 
 
 def _json_lines(text: str, where: str) -> tuple[dict[str, list], Sequence[int]]:

@@ -40,8 +40,8 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
-            shift = bias - running_mean.value * factor
-            return _act(_affine(x, factor, shift), self.silu).astype(x.dtype)
+            y = _affine(x, running_mean.value, factor, bias)
+            return _act(y, self.silu).astype(x.dtype)
         axis_name = None if self.is_initializing() else self.axis_name
         y, mean, var = _normalize(x, scale, bias, self.epsilon, axis_name, self.silu)
         if not self.is_initializing():
@@ -51,9 +51,13 @@ class BatchNorm(nn.Module):
         return y
 
 
-def _affine(x: jax.Array, factor: jax.Array, shift: jax.Array) -> jax.Array:
+def _affine(
+    x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """Return (x - mean) factor + bias; the difference first, which loses no digits."""
     one = (1,) * (x.ndim - 1)
-    return x.astype(jnp.float32) * factor.reshape(*one, -1) + shift.reshape(*one, -1)
+    mean, factor, bias = (a.reshape(*one, -1) for a in (mean, factor, bias))
+    return (x.astype(jnp.float32) - mean) * factor + bias
 
 
 def _act(x: jax.Array, silu: bool) -> jax.Array:
@@ -76,9 +80,21 @@ def _means(operands: tuple[jax.Array, ...], axis_name: str | None) -> list[jax.A
 
 
 def _statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+    """Return mean and biased variance, in one pass about the mean of the first record.
+
+    Without that shift the variance would be the difference of two large numbers where
+    the mean is many standard deviations from 0. The record is one of n, so that its
+    mean is at most sqrt(n) standard deviations off.
+    """
     x = x.astype(jnp.float32)
-    mean, square = _means((x, x * x), axis_name)
-    return mean, jnp.maximum(square - mean * mean, 0.0)
+    shift = x[:1].mean(tuple(range(x.ndim - 1)), keepdims=True)
+    centered = x - shift
+    mean, square = _means((centered, centered * centered), None)
+    mean, var = mean + shift.ravel(), jnp.maximum(square - mean * mean, 0.0)
+    if axis_name is None:
+        return mean, var
+    shared = lax.pmean(mean, axis_name)
+    return shared, lax.pmean(var + jnp.square(mean - shared), axis_name)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -89,7 +105,7 @@ def _normalize(x, scale, bias, epsilon, axis_name, silu):
 def _forward(x, scale, bias, epsilon, axis_name, silu):
     mean, var = _statistics(x, axis_name)
     factor = scale * lax.rsqrt(var + epsilon)
-    y = _act(_affine(x, factor, bias - mean * factor), silu).astype(x.dtype)
+    y = _act(_affine(x, mean, factor, bias), silu).astype(x.dtype)
     return (y, mean, var), (x, scale, bias, mean, var)
 
 
@@ -102,9 +118,9 @@ def _backward(epsilon, axis_name, silu, residuals, cotangents):
     x, scale, bias, mean, var = residuals
     inverse = lax.rsqrt(var + epsilon)
     delta = cotangents[0].astype(jnp.float32)
-    normal = _affine(x, inverse, -mean * inverse)
+    normal = _affine(x, mean, inverse, jnp.zeros_like(mean))
     if silu:
-        z = _affine(normal, scale, bias)
+        z = _affine(normal, jnp.zeros_like(mean), scale, bias)
         gate = nn.sigmoid(z)
         delta = delta * gate * (1 + z * (1 - gate))
     local = _means((delta, delta * normal), None)

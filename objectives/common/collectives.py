@@ -13,11 +13,6 @@ def gather(x: Tree, axis_name: str | None) -> Tree:
     return jax.tree.map(lambda a: lax.all_gather(a, axis_name, tiled=True), x)
 
 
-def mean_over_devices(x: Tree, axis_name: str | None) -> Tree:
-    """Return the mean over devices."""
-    return x if axis_name is None else lax.pmean(x, axis_name)
-
-
 def first_row(n: int, axis_name: str | None) -> jax.Array | int:
     """Return the index of this device's first row among the gathered rows.
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from losses import info_nce as info_nce_lib
+from losses.common.device_means import mean_over_devices
 from losses.common.normalize import unit_norm
-from objectives.common.collectives import mean_over_devices
 from objectives.common.objective import MetricFacts, Metrics
 
 ACCURACY: dict[str, MetricFacts] = {

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from losses.common.device_means import mean_over_devices
 from losses.common.normalize import unit_norm
 from models.layers.mlp import MLP
 from objectives.common import collectives
@@ -147,7 +148,7 @@ class PairNetwork:
         stats = extra["batch_stats"]
         q, stats = self.encode(params, stats, batch["view1"], rngs[0])  # [n, d]
         k, stats = self.encode(params, stats, batch["view2"], rngs[1])
-        stats = collectives.mean_over_devices(stats, self.axis_name)
+        stats = mean_over_devices(stats, self.axis_name)
         return q, k, {"batch_stats": lax.stop_gradient(stats)}
 
     def embed(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:

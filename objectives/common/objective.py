@@ -40,7 +40,8 @@ class Context:
         backbone: The network that is trained.
         axis_name: Device axis over which keys are gathered and statistics averaged,
             or None on a single device.
-        total_steps: Length of the run, in steps, for schedules of the objective.
+        total_steps: Step at which schedules of the objective end, which is where the
+            curve of the learning rate ends: with `--extend=continue` the old length.
         chunks: Number of chunks in which the networks process a batch, 1 or more.
         sync_batchnorm: Average batch statistics of the heads over devices.
     """

@@ -129,11 +129,17 @@ def _audited(section: Section, audit: Mapping) -> None:
 
 
 def _lowest(audit: Mapping, lowest: Mapping) -> str:
+    critic = ""
+    if "density_ratio" in lowest:  # not in a run of an earlier version
+        loss = number(lowest["density_ratio"])
+        critic = (
+            ": whoever knows them and nothing else recognizes one positive to "
+            f"{loss} nats"
+        )
     return (
         f"Lowest loss: codes say {number(lowest['information'])} of "
         f"{number(lowest['chance'])} nats about which of {count(lowest['candidates'])} "
-        f"candidates a record's partner is, so that one positive alone could be "
-        f"recognized to {number(lowest['hard'])} nats. The loss weighs all that share "
+        f"candidates a record's partner is{critic}. The loss weighs all that share "
         f"a code and cannot fall below {number(lowest['soft'])} nats, "
         f"{number(audit['loss_lower_bound'])} in its own unit (chance "
         f"{number(audit['loss_chance'])}): {percent(lowest['share'])} of chance."

@@ -25,8 +25,9 @@ RULES = (
     "Chance is what a ranking in random order would score on the same queries. "
     "Baselines come from the same evaluation with raw pixels, and with the network "
     "before training, in place of the embeddings.",
-    "Intervals are 95 % intervals: Wilson's for shares of independent queries, else a "
-    "bootstrap that draws queries of one label together.",
+    "Intervals are 95 % intervals. Queries of one group, as of a label or a clip, are "
+    "not independent: the variance comes from leaving out groups, and few groups give "
+    "wide intervals, one group none.",
     "NAR, the normalized average rank, is 0 for a perfect ranking and .5 for a random "
     "one; ties count against it.",
 )

@@ -1,83 +1,27 @@
 """InfoNCE against a loop in double precision, its chance level and its baseline."""
 
-import functools
+import math
 
 import jax
 import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from losses import info_nce as nce
-
-N, M, D = 6, 11, 8
-TAU = 0.2
-
-
-def pair(n=N, m=M, d=D, seed=0):
-    rng = np.random.default_rng(seed)
-    return np.float32(rng.normal(size=(n, d))), np.float32(rng.normal(size=(m, d)))
-
-
-def tables(n=N, m=M, seed=1):
-    """A mask and soft targets; row 0 has no weight, row 1 only one."""
-    rng = np.random.default_rng(seed)
-    mask = rng.random((n, m)) < 0.6
-    weights = np.where(rng.random((n, m)) < 0.3, rng.random((n, m)), 0)
-    weights[0] = 0
-    weights[1] = np.eye(m)[4] * 0.01
-    return mask, np.float32(weights)
-
-
-def oracle(q, k, positives=None, *, temperature=TAU, weights=None, mask=None):
-    """The loss and its metrics, one row and one column at a time."""
-    q, k = np.float64(q), np.float64(k)
-    losses, right, share, counts, positive, negative = [], [], [], [], [], []
-    for i in range(len(q)):
-        s = [a @ q[i] / np.sqrt((a @ a) * (q[i] @ q[i])) for a in k]
-        target = np.zeros(len(k))
-        if positives is not None and positives[i] >= 0:
-            target[positives[i]] = 1
-        if weights is not None and weights[i].sum() > 0:
-            target = np.float64(weights[i]) / np.float64(weights[i]).sum()
-        kept = [j for j in range(len(k)) if mask is None or mask[i][j] or target[j] > 0]
-        counts.append(len(kept))
-        negative += [s[j] for j in kept if target[j] == 0]
-        if target.sum() == 0:
-            losses.append(0.0)
-            continue
-        total = sum(np.exp(s[j] / temperature) for j in kept)
-        losses.append(np.log(total) - sum(target * s) / temperature)
-        right.append(target[max(kept, key=lambda j: s[j])] > 0)
-        share.append(sum(target[j] > 0 for j in kept) / len(kept))
-        positive.append(sum(target * s))
-    values = (right, share, counts, positive, negative)
-    return np.mean(losses), [np.mean(x) if x else 0.0 for x in values]
-
-
-POSITIVES = np.array([3, 0, 10, 7, 7, 2], np.int32)
-SOME = np.array([3, -1, 10, -1, 7, 2], np.int32)
-MASK, WEIGHTS = tables()
-CASES = {
-    "plain": (POSITIVES, {}),
-    "mask": (POSITIVES, {"mask": MASK}),
-    "weights": (POSITIVES, {"weights": WEIGHTS}),
-    "weights only": (None, {"weights": WEIGHTS}),
-    "both": (POSITIVES, {"weights": WEIGHTS, "mask": MASK}),
-    "rows without positive": (SOME, {"mask": MASK}),
-}
-
-
-@functools.partial(jax.jit, static_argnames="key_block_size")
-def value_and_grad(q, k, positives, tables, key_block_size=0):
-    def loss(q, k):
-        return nce.info_nce(
-            q, k, positives, temperature=TAU, key_block_size=key_block_size, **tables
-        )
-
-    return jax.value_and_grad(loss, (0, 1), has_aux=True)(q, k)
+from tests.losses.info_nce_loops import (
+    CASES,
+    MASK,
+    POSITIVES,
+    TAU,
+    WEIGHTS,
+    D,
+    M,
+    N,
+    oracle,
+    pair,
+    value_and_grad,
+)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -199,7 +143,9 @@ def test_loss_of_orthonormal_embeddings(n, temperature, expected):
     formula = np.log1p((n - 1) * np.exp(-1 / temperature))
     np.testing.assert_allclose(formula, expected, rtol=2e-2)
     np.testing.assert_allclose(loss, formula, atol=1e-5)
-    np.testing.assert_allclose(metrics, (1, 1 / n, n, 1, 0), atol=1e-6)
+    np.testing.assert_allclose(
+        metrics, (1, 1 / n, n, 1, 0, math.log(n)), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_random_unit_vectors_lie_where_the_docstring_says():
@@ -232,63 +178,6 @@ def test_a_positive_that_the_mask_excludes_stays():
     assert metrics.candidates == 1
     assert metrics.accuracy == 1
     np.testing.assert_allclose(grads[0], 0, atol=1e-6)
-
-
-def sharded_loss(q, k, positives, key_block_size):
-    keys = jax.lax.all_gather(k, "data", tiled=True)
-    loss, metrics = nce.info_nce(
-        q, keys, positives, temperature=TAU, key_block_size=key_block_size
-    )
-    return jax.lax.pmean((loss, metrics), "data")
-
-
-@pytest.mark.parametrize("key_block_size", [0, 5])
-def test_eight_devices_equal_one(key_block_size):
-    q, k = pair(16, 16)
-    positives = np.int32(np.roll(np.arange(16), 3))
-    (expected, metrics), grads = value_and_grad(q, k, positives, {})
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-
-    def step(q, k, positives):
-        def loss(q, k):
-            return sharded_loss(q, k, positives, key_block_size)
-
-        (value, seen), grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(q, k)
-        # pmean's transpose hands each device the whole cotangent, hence the mean.
-        return value, seen, jax.tree.map(lambda g: g / 8, grads)
-
-    parts = P("data")
-    run = jax.shard_map(
-        step,
-        mesh=mesh,
-        in_specs=(parts,) * 3,
-        out_specs=(P(), P(), parts),
-        check_vma=False,
-    )
-    value, seen, got = jax.jit(run)(q, k, positives)
-    np.testing.assert_allclose(value, expected, rtol=1e-6)
-    np.testing.assert_allclose(seen, metrics, rtol=1e-5)
-    for a, b in zip(got, grads, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
-
-
-@pytest.mark.parametrize("key_block_size", [0, 5])
-def test_a_named_axis_under_vmap_equals_one_device(key_block_size):
-    q, k = pair(16, 16)
-    positives = np.arange(16, dtype=np.int32)
-    (expected, _), grads = value_and_grad(q, k, positives, {})
-
-    def total(q, k):
-        split = [x.reshape(4, 4, -1) for x in (q, k)]
-        losses, _ = jax.vmap(
-            lambda q, k, p: sharded_loss(q, k, p, key_block_size), axis_name="data"
-        )(*split, positives.reshape(4, 4))
-        return losses.mean()
-
-    value, got = jax.jit(jax.value_and_grad(total, (0, 1)))(q, k)
-    np.testing.assert_allclose(value, expected, rtol=1e-6)
-    for a, b in zip(got, grads, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 @pytest.mark.parametrize("key_block_size", [0, 1])

@@ -101,3 +101,20 @@ def test_masked_labels_are_no_negatives(state):
     _, (_, metrics) = loss(params, extra, tiny.batch(), jax.random.key(1), 0)
     # 16 records of 4 labels: 12 of another label, and the positive.
     assert float(metrics["diag/candidates"]) == 13
+
+
+def test_chance_of_masked_candidates_is_the_loss_of_equal_embeddings():
+    rng = np.random.default_rng(0)
+    batch = tiny.batch(128, size=4)
+    batch["label"] = rng.integers(0, 4, 128).astype(np.int32)
+    batch |= {view: np.ones_like(batch[view]) for view in ("view1", "view2")}
+    masked = objective(false_negatives="mask")
+    params, extra = masked.init(jax.random.key(0), batch)
+    loss, (_, metrics) = masked.loss(params, extra, batch, jax.random.key(1), 0)
+    same = batch["label"][:, None] == batch["label"][None, :]
+    expected = np.log(1 + (~same).sum(1)).mean()  # its positive, and other labels
+    assert float(loss) == pytest.approx(expected, abs=1e-4)
+    assert float(metrics["train/loss_chance"]) == pytest.approx(expected, abs=1e-4)
+    assert expected < masked.chance(128) - 0.2
+    _, (_, plain) = objective().loss(params, extra, batch, jax.random.key(1), 0)
+    assert "train/loss_chance" not in plain  # the trainer logs ln N

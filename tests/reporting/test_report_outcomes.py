@@ -56,6 +56,25 @@ def test_ends_without_an_evaluation(tmp_path, state, code):
     assert (result["outcome"], result["exit_code"]) == ("UNFINISHED", code)
 
 
+def test_a_preempted_run_was_saved_only_if_it_was(tmp_path):
+    folder = fake.make(tmp_path, epochs=2, final=False, state="preempted")
+    for saved, words in ((20, "preempted and saved"), (None, "before its first check")):
+        run_dir.write_heartbeat(folder, "preempted", saved=saved, step=20)
+        result = assemble(folder)
+        assert words in result["verdict"]
+        assert result["exit_code"] == 75
+    assert "saved" not in result["verdict"]
+
+
+def test_a_run_that_a_full_disk_has_ended_is_a_fault_of_input(tmp_path):
+    folder = fake.make(tmp_path, epochs=2, final=False, state="failed")
+    assert assemble(folder)["exit_code"] == 1
+    run_dir.append_refusal(folder, ["got no space left on device for /x"])
+    result = assemble(folder)
+    assert (result["outcome"], result["exit_code"]) == ("UNFINISHED", 2)
+    assert "no space left on device for /x" in result["verdict"]
+
+
 def test_diverged_run(tmp_path):
     folder = fake.make(tmp_path, epochs=3, final=False, state="diverged")
     fake.train_event(folder, 31, math.nan)

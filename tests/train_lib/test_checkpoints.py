@@ -2,6 +2,8 @@
 
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -90,3 +92,36 @@ def test_restores_on_another_number_of_devices(tmp_path):
     placed = parallel.put_state(found.state, parallel.make_mesh())
     assert len(placed["a"].sharding.device_set) == 8
     np.testing.assert_array_equal(placed["a"], np.full((8, 2), 3.0))
+
+
+READ_DAMAGED = """
+import pathlib, sys
+import jax.numpy as jnp
+from train_lib.checkpoints import Checkpoints
+state = {f"a{i}": jnp.full((8, 2), 1.0 * i) for i in range(20)}
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]), keep=2)
+for step in (1, 2):
+    checkpoints.save(step, state, {}, {}, None)
+    checkpoints.wait()
+checkpoints.close()
+manifest = pathlib.Path(sys.argv[1], "2", "state", "manifest.ocdbt")
+manifest.write_bytes(manifest.read_bytes()[:30])
+reader = Checkpoints(pathlib.Path(sys.argv[1]), read_only=True)
+for _ in range(5):
+    print("step", reader.restore(state).step)
+"""
+
+
+def test_a_damaged_checkpoint_prints_no_traceback_and_stays_where_it_is(tmp_path):
+    root = pathlib.Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", READ_DAMAGED, str(tmp_path)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "step 1\n" * 5, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "2").is_dir()
+    assert not (tmp_path.parent / "broken").exists()

@@ -58,6 +58,8 @@ def start(*words):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # The tests themselves may run under `nohup`.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 

@@ -85,6 +85,36 @@ def test_a_stage_whose_folder_is_another_run_s_is_found_before_the_first_begins(
     assert not begun
 
 
+def test_faults_of_a_recipe_that_a_gate_leads_to_are_found_before_training(
+    begun, tmp_path
+):
+    recipe = tmp_path / "first.py"
+    recipe.write_text(
+        "from configs import moco_effnet\n"
+        "def get_config(arg=''):\n"
+        "    config = moco_effnet.get_config('smoke').unlock()\n"
+        "    config.gates = {'end': {'metric': 'train/loss', 'value': 0.0,\n"
+        "        'op': '<=', 'otherwise': 'switch:configs/simsiam_resnet.py:bogus'}}\n"
+        "    return config.lock()\n"
+    )
+
+    def train_run(*given):
+        begun.append(given)
+        return 0
+
+    with pytest.raises(ConfigError, match="gate end leads to .*:bogus: .*bogus"):
+        stages.train_recipe([str(recipe)], {}, tmp_path / "run", train_run)
+    assert not begun
+    text = recipe.read_text().replace(":bogus", ":smoke")
+    recipe.write_text(text)
+    fields = {"evaluate.batch_size": "-3"}
+    with pytest.raises(ConfigError) as refused:
+        stages.train_recipe([str(recipe)], fields, tmp_path / "run", train_run)
+    own, later = refused.value.faults
+    assert own.startswith("config.evaluate.batch_size")
+    assert later.startswith("gate end leads to configs/simsiam_resnet.py:smoke: config")
+
+
 def test_a_stage_that_does_not_pass_ends_it(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(reporting, "write", lambda *given: {"verdict": "FAIL"})
     with caplog.at_level("INFO"):

@@ -83,18 +83,74 @@ def test_partner_distribution_matches_the_sampler():
     assert (counts[expected == 0] == 0).all()
 
 
+def batches_of(split, candidates, count):
+    """Anchors and keys of drawn batches, as the label audit draws them."""
+    rng, sampler = np.random.default_rng(0), loader.PositivePairSampler(split, 0)
+    rows = np.stack([rng.permutation(len(split))[:candidates] for _ in range(count)])
+    return rows, np.stack([sampler.draw(r, i) for i, r in enumerate(rows)])
+
+
+def critic_loss_by_loops(conditional, rows, keys):
+    """Mean loss of the ratio P(k | a) / P(k) in both directions, one pair at a time."""
+    marginal = conditional.mean(0)
+    losses = []
+    for anchors, partners in zip(rows.tolist(), keys.tolist(), strict=True):
+        ratio = {
+            (a, k): conditional[a, k] / marginal[k] for a in anchors for k in partners
+        }
+        for a, k in zip(anchors, partners, strict=True):
+            losses.append(math.log(sum(ratio[a, j] for j in partners) / ratio[a, k]))
+            losses.append(math.log(sum(ratio[i, k] for i in anchors) / ratio[a, k]))
+    return np.mean(losses)
+
+
+def test_density_ratio_loss_matches_loops_with_several_codes():
+    split = random_split(60)
+    rows, keys = batches_of(split, 16, 5)
+    found = label_information.density_ratio_loss(distribution_of(split), rows, keys)
+    expected = critic_loss_by_loops(conditional_by_loops(split), rows, keys)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize(
-    ("classes", "size", "candidates"), [(16, 200, 256), (4, 500, 64)]
+    ("classes", "size", "candidates", "expected"),
+    [(16, 100, 64, 1.493), (100, 20, 256, 1.096)],
 )
-def test_hard_lower_bound_of_equal_classes(classes, size, candidates):
+def test_density_ratio_loss_of_equal_classes(classes, size, candidates, expected):
+    # What a trained critic reaches; with the mean ratio of the others in place of the
+    # sum, ln(1 + (N - 1) / r) is 1.589 and 1.230.
     split = split_of(np.repeat(np.arange(classes), size)[:, None])
-    anchors = np.arange(len(split))
-    partners = loader.PositivePairSampler(split, 0).draw(anchors, 0)
-    found = label_information.hard_lower_bound(
-        distribution_of(split), anchors, partners, candidates
-    )
-    expected = math.log(1 + (candidates - 1) / classes)
-    assert found == pytest.approx(expected, rel=0.005)
+    rows, keys = batches_of(split, candidates, 60)
+    found = label_information.density_ratio_loss(distribution_of(split), rows, keys)
+    assert found == pytest.approx(expected, abs=0.02)
+    # Among equal classes the critic counts the keys of the anchor's class.
+    label = split.table["codes"][:, 0]
+    same = [
+        label[a][:, None] == label[k][None, :] for a, k in zip(rows, keys, strict=True)
+    ]
+    itself = [a[:, None] == k[None, :] for a, k in zip(rows, keys, strict=True)]
+    counts = [(s & ~i).sum(1) for s, i in zip(same, itself, strict=True)]
+    assert found == pytest.approx(np.mean(np.log(counts)), abs=0.02)
+
+
+def test_density_ratio_loss_of_zipf_codes_is_below_that_of_the_mean_ratio():
+    rng = np.random.default_rng(0)
+    share = 1 / np.arange(1, 801)
+    codes = rng.choice(800, 3000, p=share / share.sum())
+    split = split_of(codes[:, None])
+    rows, keys = batches_of(split, 64, 40)
+    distribution = distribution_of(split)
+    found = label_information.density_ratio_loss(distribution, rows, keys)
+    mean_ratio = np.log1p(63 / distribution.ratio(rows.ravel(), keys.ravel())).mean()
+    others = [
+        math.log(sum(codes[j] == codes[a] and j != a for j in k))
+        for a_rows, k in zip(rows.tolist(), keys.tolist(), strict=True)
+        for a, partner in zip(a_rows, k, strict=True)
+        if partner != a
+    ]
+    alone = (rows == keys).mean()
+    assert found == pytest.approx((1 - alone) * np.mean(others), abs=0.02)
+    assert found < mean_ratio - 0.03
 
 
 def test_soft_lower_bound_matches_simulated_batches():
@@ -143,9 +199,8 @@ def test_lower_bounds_of_unique_codes():
     distribution = distribution_of(split)
     assert distribution.is_single.all()
     assert label_information.soft_lower_bound(split.table, rows[None], rows[None]) == 0
-    assert label_information.hard_lower_bound(
-        distribution, rows, rows, 16
-    ) == pytest.approx(math.log(1 + 15 / 30))
+    loss = label_information.density_ratio_loss(distribution, rows[None], rows[None])
+    assert loss == 0
 
 
 def test_lower_bounds_of_a_single_code_are_chance():
@@ -153,9 +208,10 @@ def test_lower_bounds_of_a_single_code_are_chance():
     rows = np.arange(200)
     partners = loader.PositivePairSampler(split, 0).draw(rows, 0)
     distribution = distribution_of(split)
-    assert label_information.hard_lower_bound(
-        distribution, rows, partners, 64
-    ) == pytest.approx(math.log(64), abs=0.01)
+    loss = label_information.density_ratio_loss(
+        distribution, rows[None, :64], partners[None, :64]
+    )
+    assert loss == pytest.approx(math.log(64), abs=0.02)
     soft = label_information.soft_lower_bound(
         split.table, rows[None, :64], partners[None, :64]
     )
@@ -166,17 +222,20 @@ def test_nearness_counts_ties_half_and_random_pairs_at_chance():
     one, two = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     anchor = np.tile(one, (4, 1))
     positive, other = np.stack([one, one, two, two]), np.stack([two, one, one, two])
-    found = label_information.nearness(anchor, positive, other)
+    found = label_information.nearness(anchor, positive, other, np.arange(4))
     assert found["value"] == pytest.approx((1 + 0.5 + 0 + 0.5) / 4)
     assert (found["n"], found["chance"]) == (4, 0.5)
     assert (found["positive"], found["random"]) == (0.5, 0.5)
     z = np.random.default_rng(0).standard_normal((3, 4000, 32))
     z /= np.linalg.norm(z, axis=-1, keepdims=True)
-    found = label_information.nearness(*z)
+    alone = np.arange(4000)
+    found = label_information.nearness(*z, alone)
     assert found["low"] < 0.5 < found["high"]
-    assert label_information.nearness(z[0], z[0], z[1])["value"] == 1.0
+    few = label_information.nearness(*z, alone % 5)
+    assert few["high"] - few["low"] > found["high"] - found["low"]
+    assert label_information.nearness(z[0], z[0], z[1], alone)["value"] == 1.0
     with pytest.raises(ValueError, match="got no pair"):
-        label_information.nearness(z[0][:0], z[1][:0], z[2][:0])
+        label_information.nearness(z[0][:0], z[1][:0], z[2][:0], alone[:0])
 
 
 def test_common_codes_only_counts_pairs_without_rare_codes():

@@ -1,14 +1,16 @@
-"""Intervals against closed forms, loops over draws and their coverage."""
+"""Intervals against closed forms, SciPy and loops that leave groups out."""
 
 import math
 
-import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 from evaluators import geometry
-from evaluators.common.metric import SCORE
+from evaluators.common.metric import DISTANCE, ERROR, SCORE
 from evaluators.metrics import intervals
+from evaluators.metrics import left_out as left_out_lib
+from evaluators.metrics.intervals import SHARE, Bounds
 from tests.evaluators.small_data import unit
 
 
@@ -21,94 +23,152 @@ def test_wilson_interval_solves_its_equation():
             assert z == pytest.approx(intervals.Z95)
 
 
-def test_bootstrap_mean_draws_whole_groups():
-    rng = np.random.default_rng(0)
-    own = rng.standard_normal(50)
-    values, groups = np.repeat(own, 8), np.repeat(np.arange(50), 8)
-    zero = np.zeros(400, int)
-    low, high = intervals.bootstrap_mean(values, groups, zero, seed=1)
-    expected = 2 * intervals.Z95 * own.std() / math.sqrt(50)
-    assert high - low == pytest.approx(expected, rel=0.1)
-    lone = intervals.bootstrap_mean(values, np.arange(400), zero, seed=1)
-    assert lone[1] - lone[0] == pytest.approx(expected / math.sqrt(8), rel=0.1)
-    assert intervals.bootstrap_mean(values, groups, zero, seed=1) == (low, high)
+def test_mean_of_one_value_a_group_has_students_interval():
+    values = np.random.default_rng(0).normal(5, 2, 12)
+    metric = intervals.mean_metric(values, 0.0, np.arange(12), DISTANCE)
+    expected = stats.t.interval(
+        0.95, 11, values.mean(), values.std(ddof=1) / math.sqrt(12)
+    )
+    assert (metric.low, metric.high) == pytest.approx(expected)
 
 
-def test_bootstrap_mean_matches_loop_over_draws(monkeypatch):
-    monkeypatch.setattr(intervals, "MAX_DRAWS", 100)  # eleven at once
+def test_equal_groups_have_the_interval_of_their_means():
+    rng = np.random.default_rng(1)
+    values, groups = rng.normal(0, 1, (6, 4)) + rng.normal(0, 3, (6, 1)), np.arange(6)
+    whole = intervals.mean_metric(values.ravel(), 0.0, groups.repeat(4), DISTANCE)
+    means = intervals.mean_metric(values.mean(1), 0.0, groups, DISTANCE)
+    assert (whole.low, whole.high) == pytest.approx((means.low, means.high))
+    assert whole.n == 24
+
+
+def test_means_without_groups_match_loops_over_strata():
     rng = np.random.default_rng(4)
     values, groups = rng.random(40), rng.integers(0, 9, 40)
-    strata = (groups == 8).astype(int)  # in a third of the draws there is none of it
-    draws, means = np.random.default_rng(5), []
-    for _ in range(intervals.RESAMPLES):
-        drawn = draws.integers(9, size=9)
-        rows = np.concatenate([np.flatnonzero(groups == g) for g in drawn])
-        kinds = np.unique(strata[rows])
-        means.append(np.mean([values[rows][strata[rows] == s].mean() for s in kinds]))
-    expected = np.percentile(means, [2.5, 97.5])
-    found = intervals.bootstrap_mean(values, groups, strata, seed=5)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    strata = np.where(groups == 8, 1, rng.integers(0, 2, 40) * 2)
+    left_out = left_out_lib.leave_groups_out(values, groups, strata)
+    for i, group in enumerate(np.unique(groups)):
+        rest = groups != group
+        kinds = np.unique(strata[rest])
+        means = [values[rest & (strata == kind)].mean() for kind in kinds]
+        assert left_out.without[i] == pytest.approx(np.mean(means))
+        assert left_out.sizes[i] == (groups == group).sum()
+
+
+def test_unequal_groups_have_fewer_degrees_of_freedom():
+    even = left_out_lib.LeftOut(0.0, np.zeros(4), np.array([5, 5, 5, 5]))
+    uneven = left_out_lib.LeftOut(0.0, np.zeros(4), np.array([17, 1, 1, 1]))
+    assert even.quantile == pytest.approx(stats.t.ppf(0.975, 3))
+    assert uneven.quantile == pytest.approx(stats.t.ppf(0.975, 1))
+
+
+def test_variance_ignores_what_a_figure_changes_by_the_number_of_values():
+    sizes = np.array([1, 2, 3, 4])
+    n = sizes.sum()
+    biased = left_out_lib.LeftOut(1 + 3 / n, 1 + 3 / (n - sizes), sizes)
+    assert biased.variance == pytest.approx(0, abs=1e-20)
 
 
 def test_mean_metric_weighs_strata_equally():
     values = np.array([1.0, 0.0, 0.0, 0.0])
     strata, groups = np.array([0, 1, 1, 1]), np.arange(4)
     metric = intervals.mean_metric(
-        values, 0.25, groups, 0, SCORE, share=True, strata=strata
+        values, 0.25, groups, SCORE, bounds=SHARE, strata=strata
     )
     assert metric[:3] == (0.5, 4, 0.25)
     assert 0 <= metric.low < metric.value <= metric.high <= 1
 
 
-def test_intervals_cover_the_true_mean():
-    rng = np.random.default_rng(3)
-    inside = {"wilson": 0, "groups": 0}
-    for seed in range(60):
-        lone = (rng.random(80) < 0.2).astype(float)
-        metric = intervals.mean_metric(
-            lone, 0.0, np.arange(80), seed, SCORE, share=True
-        )
-        inside["wilson"] += metric.low <= 0.2 <= metric.high
-        p = rng.beta(1, 4, 60)  # concepts of unlike difficulty, mean .2
-        values = (rng.random((60, 4)) < p[:, None]).astype(float).ravel()
-        groups = np.repeat(np.arange(60), 4)
-        metric = intervals.mean_metric(values, 0.0, groups, seed, SCORE, share=True)
-        inside["groups"] += metric.low <= 0.2 <= metric.high
-    assert min(inside.values()) >= 52  # 57 expected
+def test_share_has_wilson_interval_of_its_effective_number():
+    rng = np.random.default_rng(2)
+    values = (rng.random((30, 5)) < rng.beta(1, 3, 30)[:, None]).astype(float)
+    metric = intervals.mean_metric(
+        values.ravel(), 0.0, np.arange(30).repeat(5), SCORE, bounds=SHARE
+    )
+    variance = values.mean(1).var(ddof=1) / 30
+    count = metric.value * (1 - metric.value) / variance
+    expected = intervals.wilson(metric.value, count, stats.t.ppf(0.975, 29))
+    assert (metric.low, metric.high) == pytest.approx(expected)
 
 
-def test_effective_count_of_independent_and_repeated_values():
-    values = np.random.default_rng(0).random(30)
-    assert intervals.effective_count(values, np.arange(30)) == pytest.approx(30)
-    alike = intervals.effective_count(np.repeat(values, 4), np.repeat(np.arange(30), 4))
-    assert alike == pytest.approx(30)  # four times the same says it once
-    opposed = np.tile([0.0, 1.0], 15)
-    assert intervals.effective_count(opposed, np.repeat(np.arange(15), 2)) == 30
+def test_independent_shares_have_plain_wilson_interval():
+    values = np.array([1.0, 0, 0, 1, 0, 0, 0])
+    metric = intervals.mean_metric(values, 0.0, np.arange(7), SCORE, bounds=SHARE)
+    assert (metric.low, metric.high) == intervals.wilson(2 / 7, 7)
 
 
 def test_values_without_spread_get_wilson_interval_of_groups():
     ones = np.ones(20)
     groups = np.repeat(np.arange(5), 4)
-    metric = intervals.mean_metric(ones, 1.0, groups, 0, SCORE, share=True)
+    metric = intervals.mean_metric(ones, 1.0, groups, SCORE, bounds=SHARE)
     assert (metric.low, metric.high) == intervals.wilson(1.0, 5)
     assert metric.high == 1
-    empty = intervals.mean_metric(ones[:0], 1.0, groups[:0], 0, SCORE, share=True)
+    empty = intervals.mean_metric(ones[:0], 1.0, groups[:0], SCORE, bounds=SHARE)
     assert math.isnan(empty.value)
     assert empty.n == 0
 
 
-def test_weighted_medians_match_medians_of_repeated_values():
-    rng = np.random.default_rng(0)
-    values = np.sort(rng.integers(0, 9, 7).astype(float))
-    times = rng.integers(0, 4, (50, 7)) + np.eye(7, dtype=int)[rng.integers(0, 7, 50)]
-    expected = [np.median(np.repeat(values, t)) for t in times]
-    np.testing.assert_allclose(intervals.weighted_medians(values, times), expected)
+def test_single_group_has_no_interval():
+    values, groups = np.array([0.0, 1.0, 1.0]), np.zeros(3, int)
+    mean = intervals.mean_metric(values, 0.5, groups, SCORE, bounds=SHARE)
+    median = intervals.median_metric(values, 0.5, groups, ERROR)
+    for metric in (mean, median):
+        assert math.isfinite(metric.value)
+        assert np.isnan((metric.low, metric.high)).all()
+
+
+def test_groups_that_agree_by_accident_keep_an_interval():
+    values = np.tile([0.2, 0.8], 6)
+    metric = intervals.mean_metric(values, 0.0, np.arange(12) // 2, SCORE, bounds=SHARE)
+    assert metric.low < metric.value < metric.high
+
+
+def test_interval_with_a_tail_is_longer_above_and_ends_at_the_bounds():
+    low, high = intervals.bounded_interval(3.0, 0.5, 2.0, Bounds(1, 9, True), 5)
+    k = 2 * 0.5 / 2
+    assert low == pytest.approx(1 + 2 * math.exp(-k))
+    assert high == pytest.approx(1 + 2 * math.exp(k + k * k / 2))
+    wide = intervals.bounded_interval(3.0, 5.0, 2.0, Bounds(1, 9, True), 5)
+    assert wide[1] == 9
+    perfect = intervals.bounded_interval(1.0, 0.0, 2.0, Bounds(1, 9, True), 5)
+    assert perfect == (1, pytest.approx(1 + 8 * intervals.wilson(0, 5)[1]))
+
+
+def test_median_interval_matches_order_statistics():
+    values = np.random.default_rng(0).permutation(101).astype(float)
+    metric = intervals.median_metric(values, 0.0, np.arange(101), ERROR)
+    # The sign test's interval of the 41st to the 61st of 101 values covers 95 %.
+    ranks = stats.binom.interval(0.95, 101, 0.5)
+    assert metric.value == 50
+    assert (metric.low, metric.high) == pytest.approx(ranks, abs=2)
+
+
+def test_jackknife_leaves_whole_groups_out():
+    rng = np.random.default_rng(3)
+    rows = rng.normal(0, 1, (6, 5)) + rng.normal(0, 3, (6, 1))
+    groups = np.arange(6).repeat(5)
+    found = intervals.jackknife(lambda x: float(x.mean()), rows.ravel(), groups, 0)
+    expected = intervals.mean_metric(rows.ravel(), 0.0, groups, DISTANCE)
+    assert found == pytest.approx((expected.low, expected.high), rel=1e-6)
+    lone = intervals.jackknife(lambda x: float(x.mean()), rows.ravel(), groups * 0, 0)
+    assert np.isnan(lone).all()
+
+
+def test_folds_keep_groups_together():
+    groups = np.random.default_rng(0).integers(0, 23, 200)
+    folds = left_out_lib.deal_folds(groups, 1)
+    assert np.unique(folds).tolist() == list(range(left_out_lib.FOLDS))
+    for group in np.unique(groups):
+        assert len(np.unique(folds[groups == group])) == 1
+    few = left_out_lib.deal_folds(groups % 4, 1)
+    assert sorted(np.unique(few)) == [0, 1, 2, 3]
 
 
 def test_jackknife_interval_covers_the_true_value():
-    inside, uniformity = 0, jax.jit(geometry.uniformity)
+    inside = 0
     for seed in range(40):
         z = unit(np.random.default_rng(seed).standard_normal((100, 8)))
-        low, high = intervals.jackknife(lambda rows: float(uniformity(rows)), z, seed)
+        low, high = intervals.jackknife(
+            lambda rows: float(geometry.uniformity(rows)), z, np.arange(100), seed
+        )
         inside += low <= geometry.uniformity_chance(8) <= high
     assert inside >= 34  # 38 expected

@@ -57,6 +57,13 @@ def test_codes_with_semicolons_are_one_column(tmp_path):
     assert table["codes"].tolist() == ["x;x.y;x.y.z"]
 
 
+def test_asked_columns_decide_on_the_mark(tmp_path):
+    (tmp_path / "t.csv").write_text("name,size; width; height\nx,3; 4; 5\n")
+    table = tables.read_table(tmp_path / "t.csv", optional=("name",))
+    assert list(table) == ["name", "size; width; height"]
+    assert table["name"].tolist() == ["x"]
+
+
 def test_what_spreadsheets_leave_behind(tmp_path):
     text = "clip,frame,\n1,2,\n,,\n3,4,\n,,\n,,\n"
     (tmp_path / "t.csv").write_text(text)

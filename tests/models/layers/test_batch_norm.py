@@ -119,3 +119,41 @@ def test_bfloat16_keeps_its_statistics_in_float32(inputs):
     )
     assert y.dtype == jnp.bfloat16
     assert new["batch_stats"]["mean"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("ratio", [1.0, 100.0, 1000.0])
+@pytest.mark.parametrize("axis_name", [None, "d"])
+def test_a_mean_far_from_zero_costs_no_digits(ratio, axis_name):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(16, 6, 5, 3)) + rng.normal(size=(16, 1, 1, 3))
+    x = np.float32(ratio + noise)
+    grad = np.float32(rng.normal(size=x.shape))
+    layer = BatchNorm(axis_name=axis_name)
+    variables = {
+        "params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)},
+        "batch_stats": {"mean": jnp.zeros(3), "var": jnp.ones(3)},
+    }
+
+    def run(x, grad):
+        def loss(x):
+            y, new = layer.apply(variables, x, True, mutable=["batch_stats"])
+            return jnp.sum(y * grad), (y, new["batch_stats"]["var"])
+
+        return jax.grad(loss, has_aux=True)(x)
+
+    if axis_name is None:
+        slope, (y, var) = jax.jit(run)(x, grad)
+    else:
+        parts = (a.reshape(4, 4, *a.shape[1:]) for a in (x, grad))
+        slope, (y, var) = jax.jit(jax.vmap(run, axis_name=axis_name))(*parts)
+        slope, y, var = slope.reshape(x.shape), y.reshape(x.shape), var[0]
+    wide = np.float64(x)
+    axes = (0, 1, 2)
+    std = np.sqrt(wide.var(axes) + 1e-5)
+    normal = (wide - wide.mean(axes)) / std
+    # The input itself has 1e-7 of its mean; that is what is left.
+    tolerance = 1e-5 + 2e-7 * ratio
+    np.testing.assert_allclose(y, normal, atol=tolerance)
+    np.testing.assert_allclose(10 * var - 9, wide.var(axes), rtol=1e-4)
+    pulled = grad - grad.mean(axes) - normal * (grad * normal).mean(axes)
+    np.testing.assert_allclose(slope, pulled / std, atol=10 * tolerance)

@@ -32,7 +32,7 @@ def audit(*, share=0.11, common=0.005, pixels=0.76, untrained=0.77, n=1000):
         "candidates": 128,
         "chance": 4.85,
         "soft": 4.85 * share,
-        "hard": 0.24,
+        "density_ratio": 0.24,
         "information": 4.61,
         "share": share,
     }
