@@ -128,6 +128,19 @@ def join(
             len(frames_read),
         )  # fmt: skip
         return _without_table(frames_read)
+    return _fitted(frames_read, rows, file, columns, known, frame, of_files)
+
+
+def _fitted(
+    frames_read: pd.DataFrame,
+    rows: pd.DataFrame,
+    file: pathlib.Path,
+    columns: dict[str, str],
+    known: set[str],
+    frame: str,
+    of_files: bool,
+) -> Joined:
+    """Return the frames with the rows of a table whose columns are known."""
     choices: list[str] = []
     seconds = _seconds(rows, columns["time"], choices)
     if "frame" in known and not of_files:
