@@ -147,6 +147,24 @@ def test_clips_called_001_are_joined_with_their_labels(tmp_path):
     assert data.train.read([0])["image"].max() > 200  # 12 bits are not black
 
 
+@pytest.mark.parametrize("place", ["{clip}/{k:03d}.png", "{k:03d}.png"])
+def test_rows_that_name_files_label_these_in_any_order(tmp_path, place):
+    clips = (
+        {"a": moving(12)} if "clip" not in place else dict.fromkeys("ab", moving(12))
+    )
+    write_folders(tmp_path, clips)
+    rows = [(place.format(clip=clip, k=k), "odd" if k % 2 else "even")
+            for clip in clips for k in range(12)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["filename", "view"])
+    table.sample(frac=1, random_state=0).to_csv(tmp_path / "t.csv", index=False)
+    data, _ = fitted(SIMSIAM, tmp_path, data__label="view")
+    odd = data.train.table["frame"] % 2 == 1
+    assert np.where(odd, "odd", "even").tolist() == data.train.table["view"]
+    (tmp_path / "t.csv").write_text("filename,view\n7.png,odd\n")
+    with pytest.raises(DataError, match="files that do not exist .* '7.png'"):
+        fitted(SIMSIAM, tmp_path)
+
+
 def test_frames_without_label_have_none(tmp_path):
     write_folders(tmp_path, {f"c{k}": moving(18, seed=k) for k in range(4)})
     rows = [(f"c{c}", k, "left" if k < 2 else "right")

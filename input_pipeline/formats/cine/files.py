@@ -29,8 +29,8 @@ class Prepared(NamedTuple):
 
     Attributes:
         frames: `.npy` file, uint8 [n, h, w].
-        table: Clip, frame, and seconds where the files say them, of all that was found,
-            also of frames at fault.
+        table: Clip, frame, seconds where the files say them, and the file of a single
+            image, of all that was found, also of frames at fault.
         kept: Rows of the table that are in the file.
         facts: JSON values for the report.
     """
@@ -127,20 +127,15 @@ def prepare(
         parts.append(stored)
         notes.append(note)
         faults = dict(note["faults"])
-        for number, (clip, frame) in enumerate(_frames_of(source, note)):
-            seconds = note["seconds"][frame] if note["seconds"] else np.nan
-            rows.append((clip, frame, seconds, number not in faults))
+        for number, row in enumerate(_frames_of(source, note, path)):
+            rows.append((*row, number not in faults))
             if number in faults:
-                single = source.kind == "image"
-                where = f"{clip}, frame {frame}"
-                where = _shown(source.files[number], path) if single else where
-                rejected.append((where, faults[number]))
+                rejected.append((row[3] or f"{row[0]}, frame {row[1]}", faults[number]))
     _check_faults(path, unread, files, rejected, len(rows), max_rejected)
-    table = pd.DataFrame(rows, columns=["clip", "frame", "seconds", "good"])
+    table = pd.DataFrame(rows, columns=["clip", "frame", "seconds", "file", "good"])
     kept = np.flatnonzero(table.pop("good"))
-    frames = parts[0]
-    if len(parts) > 1 or rejected:
-        frames = _joined(parts, kept, cache)
+    several = len(parts) > 1 or rejected
+    frames = _joined(parts, kept, cache) if several else parts[0]
     facts = _facts(notes, recipe, unread + rejected)
     _tell(facts, listing.passed_over)
     return Prepared(frames, table, kept, facts)
@@ -181,12 +176,21 @@ def _gray_range(sources: Sequence[Source], cache: str) -> tuple | None:
     return None if values is None else tuple(values)
 
 
-def _frames_of(source: Source, note: dict) -> Iterator[tuple[str, int]]:
-    """Yield clip and frame of each."""
+def _frames_of(
+    source: Source, note: dict, path: pathlib.Path
+) -> Iterator[tuple[str, int, float, str]]:
+    """Yield clip, frame, seconds and the file of a single image, of each frame."""
     for clip in range(note["clips"]):
         name = source.clip if note["clips"] == 1 else f"{source.clip} {clip}"
         for frame in range(note["frames"]):
-            yield name, frame
+            seconds = note["seconds"][frame] if note["seconds"] else np.nan
+            single = source.kind == "image"
+            yield (
+                name,
+                frame,
+                seconds,
+                _shown(source.files[frame], path) if single else "",
+            )
 
 
 def check(recipe: bmode.Recipe, max_rejected: float) -> None:

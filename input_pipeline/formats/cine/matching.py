@@ -9,7 +9,58 @@ import pandas as pd
 from input_pipeline import dataset
 
 _KEYS = ("clip", "frame")
+_FILES = ("filename", "file", "image", "path")  # columns that name image files
 _LISTED = 20
+
+
+def file_column(rows: pd.DataFrame) -> str:
+    """Return the column that names image files, "" without one."""
+    by_name = {str(column).casefold(): str(column) for column in rows.columns}
+    return next((by_name[name] for name in _FILES if name in by_name), "")
+
+
+def name_frames(
+    frames_read: pd.DataFrame, rows: pd.DataFrame, column: str, file: pathlib.Path
+) -> pd.DataFrame:
+    """Return rows with the clip and frame of the image files that they name.
+
+    A row names a file by its path below the folder, or by its own name where no other
+    file has it.
+
+    Args:
+        frames_read: Columns clip, frame and file of all frames.
+        rows: The table.
+        column: Column that names image files.
+        file: File of the table, for messages.
+
+    Raises:
+        DataError: A row names no file, or one that is not there.
+    """
+    paths = frames_read["file"].str.replace("\\", "/")
+    bases = paths.str.rpartition("/")[2]
+    place = {base: k for k, base in enumerate(bases)}
+    for base in bases[bases.duplicated(keep=False)]:
+        place.pop(base, None)
+    place |= {path: k for k, path in enumerate(paths)}
+    named = rows[column].fillna("").str.replace("\\", "/")
+    found = named.map(lambda name: place.get(name, place.get(_last(name), -1)))
+    if (found < 0).any():
+        first = named[found < 0].iloc[0]
+        raise dataset.DataError(
+            f"data.table: {file} has {int((found < 0).sum())} rows for files that do "
+            f"not exist or have a name twice, the first {first!r}; expected paths "
+            f"below the folder such as {paths.iloc[0]!r}"
+        )
+    frames = frames_read.iloc[found.to_numpy()].reset_index(drop=True)
+    other = {name: f"{name} in table" for name in _KEYS if name in rows}
+    attributes = rows.attrs
+    rows = rows.rename(columns=other).assign(clip=frames["clip"], frame=frames["frame"])
+    rows.attrs = attributes
+    return rows
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def join_rows(
@@ -57,7 +108,7 @@ def join_rows(
         table["frame"] = table.groupby("clip").cumcount()
     if several:
         table["frame"] = frames_read["frame"].to_numpy()
-    for name in (*_KEYS, "seconds"):
+    for name in (*_KEYS, "seconds", "file"):
         if name not in table:
             table[name] = frames_read[name].to_numpy()
     return table

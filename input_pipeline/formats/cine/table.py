@@ -81,12 +81,13 @@ def join(
 ) -> Joined:
     """Return the table of all frames, and facts on it.
 
-    Rows are joined on the columns for clip and frame, on the clip alone where it has
-    one row a clip, and in their order where it has one row a frame. A table of one file
-    may say itself which frames are clips.
+    Rows are joined on the columns for clip and frame, on the names of image files, on
+    the clip alone where it has one row a clip, and in their order where it has one row
+    a frame. A table of one file may say itself which frames are clips.
 
     Args:
-        frames_read: Columns clip, frame and seconds (NaN where unknown) of all frames.
+        frames_read: Columns clip, frame, seconds (NaN where unknown) and file (of a
+            single image, else "") of all frames.
         file: The table, or None.
         clip: Column that names clips.
         frame: Column that counts the frames of a clip, from 0 or 1.
@@ -112,6 +113,11 @@ def join(
                 f"{', '.join(map(str, rows.columns))}"
             )
     known = {name for name, column in columns.items() if column in rows}
+    of_files = "frame" not in known and (frames_read["file"] != "").all()
+    if of_files and (column := matching.file_column(rows)):
+        rows = matching.name_frames(frames_read, rows, column, file)
+        columns |= {"clip": "clip", "frame": "frame"}
+        known |= {"clip", "frame"}
     clips = frames_read["clip"].nunique()
     if not named and not known and len(rows) not in (
         len(frames_read), clips,
@@ -122,9 +128,22 @@ def join(
             len(frames_read),
         )  # fmt: skip
         return _without_table(frames_read)
+    return _fitted(frames_read, rows, file, columns, known, frame, of_files)
+
+
+def _fitted(
+    frames_read: pd.DataFrame,
+    rows: pd.DataFrame,
+    file: pathlib.Path,
+    columns: dict[str, str],
+    known: set[str],
+    frame: str,
+    of_files: bool,
+) -> Joined:
+    """Return the frames with the rows of a table whose columns are known."""
     choices: list[str] = []
     seconds = _seconds(rows, columns["time"], choices)
-    if "frame" in known:
+    if "frame" in known and not of_files:
         rows[frame] = tables.parse_numbers(rows, frame, whole=True)
     rows = _renamed(rows, columns, known)
     if "clip" in rows:
@@ -155,7 +174,7 @@ def _timed(
 ) -> tuple[pd.DataFrame, str]:
     """Return the table with its times, and where these are from."""
     seconds = table["seconds"].to_numpy(np.float64)
-    table = table.drop(columns="seconds")
+    table = table.drop(columns=["seconds", "file"])
     if "time" in table and table["time"].notna().all():
         return table, f"column {column}"
     if "time" in table:
@@ -196,7 +215,7 @@ def _renamed(
     # A column that is called as another is to be gives way.
     old = {
         name: f"{name} in table"
-        for name in (*columns, "seconds")
+        for name in (*columns, "seconds", "file")
         if name in rows and name not in new
     }
     attributes = rows.attrs
