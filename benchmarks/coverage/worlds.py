@@ -133,7 +133,7 @@ def retrieval_by_codes(rng: np.random.Generator, groups: int) -> Metrics:
 
 def instances(rng: np.random.Generator, groups: int) -> Metrics:
     """Search for the record that a view was made from."""
-    split = drawn_split(rng, groups, 4, 4.0)
+    split = drawn_split(rng, groups, 4, 2.2)
     return measured(instance.Evaluator, Data(split, split), k=(1, 3))
 
 
