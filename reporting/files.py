@@ -111,7 +111,7 @@ def read_json(path: Path | str, default: Any = None) -> Any:
     """Read a JSON file; the default where it is missing, empty or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return default
     except (ValueError, OSError) as error:
         logging.warning("%s cannot be read and is taken as absent: %s", path, error)

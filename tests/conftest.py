@@ -22,7 +22,7 @@ from input_pipeline.cache.root import cache_root
 # Files that take minutes come first, so that no worker ends with one of them alone.
 LONG = (
     "test_recipes.py", "test_trainer.py", "test_seed_faults.py", "test_decisions.py",
-    "test_stages.py",
+    "test_stages.py", "test_storm.py", "test_workdirs.py", "test_own_cine.py",
 )  # fmt: skip
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

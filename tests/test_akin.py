@@ -69,7 +69,7 @@ def test_search_ranks_by_cosine(run, files):
     assert all(hit["name"] for hit in hits)
 
 
-def test_a_record_of_the_run_does_not_find_itself(run):
+def test_record_of_run_does_not_find_itself(run):
     first = run.search("id:0", top=3)
     assert 0 not in [hit["id"] for hit in first]
 

@@ -117,7 +117,7 @@ def test_there_is_no_import_cycle():
 
 
 @pytest.mark.parametrize("folder", ALLOWED)
-def test_import_levels_within_a_folder_are_at_most_5(folder):
+def test_import_levels_within_folder_are_at_most_5(folder):
     levels = import_levels(import_graph())
     deep = {
         module: level
@@ -152,7 +152,7 @@ def test_folders_list_only_choices(folder, exported):
 
 
 @pytest.mark.parametrize("folder", ALLOWED)
-def test_imports_follow_the_table(folder):
+def test_imports_follow_table(folder):
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in files(folder)
@@ -162,7 +162,7 @@ def test_imports_follow_the_table(folder):
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_builders_and_validation_know_the_parts_by_folder():
+def test_only_builders_and_validation_know_parts_by_folder():
     for path in (ROOT / "train_lib").glob("*.py"):
         if path.stem in ("builders", "validation"):
             continue
@@ -170,7 +170,7 @@ def test_only_builders_and_validation_know_the_parts_by_folder():
         assert not named, f"{path.name}: {named}"
 
 
-def test_every_folder_is_in_the_table():
+def test_every_folder_is_in_table():
     folders = {p.name for p in ROOT.iterdir() if p.is_dir() and any(p.glob("*.py"))}
     assert folders - {"tests", "benchmarks", "docs"} <= set(ALLOWED)
 

@@ -167,7 +167,7 @@ def test_every_number_is_bounded_below_and_above(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_every_gate_refuses_an_unknown_metric_and_operator(recipe):
+def test_every_gate_refuses_unknown_metric_and_operator(recipe):
     config = config_lib.load_recipe(str(recipe), {}).config
     for gate in config.gates:
         for field, text in (("metric", "eval/none"), ("op", "=="), ("at", "0.0")):
@@ -179,7 +179,7 @@ def test_every_gate_refuses_an_unknown_metric_and_operator(recipe):
 
 
 @pytest.mark.parametrize("section", ["model", "objective", "data", "transform"])
-def test_an_unknown_part_is_answered_with_the_files_of_its_folder(section):
+def test_unknown_part_is_answered_with_files_of_its_folder(section):
     faults = faults_of(RECIPES[0], f"{section}.name", "no_such_part")
     package = parts.KINDS[section].package.replace(".", "/")
     files = sorted(path.stem for path in (ROOT / package).glob("*.py"))
@@ -198,7 +198,7 @@ def test_names_of_optimizer_and_schedule_are_checked_with_all_other_faults():
         assert part in faults
 
 
-def test_every_field_of_a_part_can_be_set_and_is_in_config_json():
+def test_every_field_of_part_can_be_set_and_is_in_config_json():
     for recipe in RECIPES:
         config = config_lib.load_recipe(str(recipe), {}).config
         names = set(config_lib.flatten(config))

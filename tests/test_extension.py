@@ -57,7 +57,7 @@ def workdir(checkout):
     return folder
 
 
-def test_the_recipe_has_at_most_25_lines():
+def test_recipe_has_at_most_25_lines():
     text = (ROOT / "tests" / "extension" / "recipe.py").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 25
 
@@ -71,7 +71,7 @@ def test_new_metric_has_baselines_chance_interval_and_direction(workdir):
     assert set(metric["baselines"]) == {"pixels", "untrained"}
 
 
-def test_new_metric_has_a_table_row_and_a_curve(workdir):
+def test_new_metric_has_table_row_and_curve(workdir):
     text = (workdir / "report.md").read_text(encoding="utf-8")
     (row,) = [
         line
@@ -100,7 +100,7 @@ def test_generated_docs_list_all_new_parts(checkout):
     assert "hinge_logged" in alarms
 
 
-def test_unknown_names_are_answered_with_the_new_choices(checkout, tmp_path):
+def test_unknown_names_are_answered_with_new_choices(checkout, tmp_path):
     done = subprocess.run(
         [
             sys.executable,

@@ -56,7 +56,7 @@ def test_value_out_of_range_is_named(fields, message):
         check_fields(Part(**fields))
 
 
-def test_plain_types_matter_to_a_config_alone():
+def test_plain_types_matter_to_config_alone():
     assert field_types.fault(1, bool) == "got 1; expected a bool"
     check_fields(Part(squared=1))
 

@@ -27,7 +27,7 @@ DESCRIBING = (
 
 
 @pytest.mark.parametrize("run", sorted(p.name for p in RECORDED.iterdir()))
-def test_a_healthy_run_is_accused_of_nothing(run):
+def test_healthy_runs_raise_no_alarm(run):
     """At no moment of it; histories of the five recipes as they ran."""
     folder = RECORDED / run
     events = [e for e in files.read_events(folder) if e["kind"] != "alarm"]
@@ -43,7 +43,7 @@ def test_a_healthy_run_is_accused_of_nothing(run):
 
 
 @pytest.mark.parametrize("run", sorted(p.name for p in RECORDED.iterdir()))
-def test_what_is_learnt_has_the_value_of_what_knows_nothing(run):
+def test_every_tag_of_recorded_runs_has_chance_or_is_listed_without(run):
     measured = files.RunDir(RECORDED / run).history.metrics()
     assert measured["eval/loss/held_out"]["n"] > 0
     for tag, metric in measured.items():
@@ -51,6 +51,6 @@ def test_what_is_learnt_has_the_value_of_what_knows_nothing(run):
         assert (metric["chance"] is None) == plain, tag
 
 
-def test_all_recipes_are_among_the_healthy_runs():
+def test_all_recipes_are_among_healthy_runs():
     recipes = {path.stem for path in (ROOT / "configs").glob("*_*.py")}
     assert {path.name for path in RECORDED.iterdir()} == recipes

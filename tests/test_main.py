@@ -54,7 +54,7 @@ def test_wrong_arguments_exit_with_2_and_say_what_is_right(argv, told, capsys):
     assert told in capsys.readouterr().err
 
 
-def test_a_config_with_five_faults_lists_them_and_exits_with_2(tmp_path):
+def test_config_with_five_faults_lists_them_and_exits_with_2(tmp_path):
     began = time.perf_counter()
     done = subprocess.run(
         [
@@ -87,12 +87,12 @@ def test_a_config_with_five_faults_lists_them_and_exits_with_2(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["status", "report"])
-def test_a_workdir_that_does_not_exist_is_an_input_error(command, tmp_path, capsys):
+def test_workdir_that_does_not_exist_is_input_error(command, tmp_path, capsys):
     assert main.main([command, f"--workdir={tmp_path / 'none'}"]) == 2
     assert "no directory" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_written_is_an_input_error(tmp_path, capsys):
+def test_output_that_cannot_be_written_is_input_error(tmp_path, capsys):
     one, two = (fake.make(tmp_path / name) for name in "ab")
     command = ["compare", f"--workdir={one}", f"--with={two}", "--output=/dev/null/y"]
     assert main.main(command) == 2

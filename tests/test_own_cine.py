@@ -147,7 +147,7 @@ def test_clips_called_001_are_joined_with_their_labels(tmp_path):
     assert data.train.read([0])["image"].max() > 200  # 12 bits are not black
 
 
-def test_frames_without_a_label_have_none(tmp_path):
+def test_frames_without_label_have_none(tmp_path):
     write_folders(tmp_path, {f"c{k}": moving(18, seed=k) for k in range(4)})
     rows = [(f"c{c}", k, "left" if k < 2 else "right")
             for c in range(4) for k in range(0, 18, 4)]  # fmt: skip
@@ -204,7 +204,7 @@ def test_tables_are_joined_by_what_they_say(stacks, change, fields):
         assert split.table["view"] == views.tolist()
 
 
-def test_a_row_a_clip_labels_its_frames(stacks):
+def test_row_clip_labels_its_frames(stacks):
     (stacks / "t.csv").write_text("clip;side\nb;right\na;left\n")
     data, _ = fitted(SIMSIAM, stacks, data__label="side", data__split="time")
     side = dict(zip(data.train.table["clip"], data.train.table["side"], strict=True))
@@ -228,7 +228,7 @@ def test_tables_that_do_not_fit_are_refused(stacks, table, message):
         fitted(SIMSIAM, stacks)
 
 
-def test_a_table_of_something_else_is_passed_over(stacks, caplog):
+def test_table_of_something_else_is_passed_over(stacks, caplog):
     (stacks / "metadata.csv").write_text("name,value\nprobe,L12\ndepth,4\n")
     data, _ = fitted(SIMSIAM, stacks)
     assert data.facts["table"] == ""
@@ -245,7 +245,7 @@ def choices_of(error):
     return re.search(r"one of: (.*)$", str(error.value))[1].split(", ")
 
 
-def test_the_column_of_a_joint_is_found_or_asked_for_by_name(stacks):
+def test_column_of_joint_is_found_or_asked_for_by_name(stacks):
     angle, force = np.tile(np.sin(np.arange(24) / 4), 3), np.tile(np.arange(24) % 5, 3)
     table = frame_table(angle=angle, force=force, index=range(72))
     table.to_csv(stacks / "t.csv", index=False)
@@ -263,7 +263,7 @@ def test_the_column_of_a_joint_is_found_or_asked_for_by_name(stacks):
     assert data.facts["label"] == "angle"
 
 
-def test_the_label_of_the_second_stage_is_found_or_asked_for_by_name(stacks):
+def test_label_of_second_stage_is_found_or_asked_for_by_name(stacks):
     side = np.repeat(["l", "r"], 36)
     table = frame_table(side=side, angle=np.random.default_rng(0).random(72))
     table.to_csv(stacks / "t.csv", index=False)
@@ -280,7 +280,7 @@ def test_the_label_of_the_second_stage_is_found_or_asked_for_by_name(stacks):
     assert data.facts["labels"] > 10
 
 
-def test_without_a_table_the_advice_names_variants_that_work(stacks):
+def test_without_table_advice_names_variants_that_work(stacks):
     with pytest.raises(DataError, match="variant pseudo .* and variant views"):
         fitted(FASTAP, stacks)
     # The tests have eight devices, each of which takes so many records.
@@ -294,7 +294,7 @@ def test_one_label_on_every_frame_is_refused(stacks):
         fitted(FASTAP, stacks, data__label="view")
 
 
-def test_one_clip_runs_from_the_file_to_the_report(tmp_path, quick):
+def test_one_clip_runs_from_file_to_report(tmp_path, quick):
     pixels = np.concatenate([moving(40), moving(40)[::-1]])
     write_cells(tmp_path / "clip.mat", pixels)
     workdir = tmp_path / "run"

@@ -100,7 +100,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("variant", ["marks", "marks,codes", "full"])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
-def test_what_a_folder_has_is_what_is_measured(tmp_path, layout, variant):
+def test_sets_follow_from_contents_of_folder(tmp_path, layout, variant):
     layout(tmp_path / "images")
     overrides = {
         "data.path": str(tmp_path / "images"),
@@ -135,7 +135,7 @@ def test_what_a_folder_has_is_what_is_measured(tmp_path, layout, variant):
     assert paired == (variant == "marks,codes" and sets != ALWAYS)
 
 
-def test_the_command_of_the_readme_runs_on_a_plain_folder(tmp_path, monkeypatch):
+def test_command_of_readme_runs_on_plain_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(main, "_prepare_jax", lambda: None)
     monkeypatch.setattr(run_figures, "write", lambda folder, history: {})

@@ -10,14 +10,14 @@ from input_pipeline.datasets import cine, kspace
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def test_each_command_of_the_readme_has_an_input():
+def test_each_command_of_readme_has_input():
     text = (ROOT / "README.md").read_text("utf-8")
     recipes = own_data.read_commands(text)
     assert len(recipes) == 5
     assert set(recipes) == set(own_data.INPUTS)
 
 
-def test_cine_and_scan_are_what_the_benchmark_says(tmp_path):
+def test_cine_and_scan_are_what_benchmark_says(tmp_path):
     cache = str(tmp_path / "cache")
     inputs = own_data.INPUTS["configs/simsiam_resnet.py:real"]
     frames = {}

@@ -126,11 +126,11 @@ class Slow:
         }
 
 
-def test_2_a_run_at_chance(stuck):
+def test_2_run_at_chance(stuck):
     assert "has not left its chance level" in told(stuck)["near_chance"]["seen"]
 
 
-def test_5_four_times_a_quarter_is_no_batch(stuck):
+def test_5_four_times_quarter_is_no_batch(stuck):
     seen = told(stuck)["few_candidates"]["seen"]
     assert "compared with 32 candidates, though a step holds 128 records" in seen
 
@@ -170,7 +170,7 @@ def refused(tmp_path_factory):
     return found["refusals"][0]["faults"]
 
 
-def test_3_a_cosine_of_100_epochs_in_a_run_of_10(refused, tmp_path):
+def test_3_cosine_of_100_epochs_in_run_of_10(refused, tmp_path):
     assert any("horizon of 100 epochs for a run of 10" in fault for fault in refused)
     # Where a run has come to it all the same, as one that was cut short has.
     fields = {"train": {"batch_size": 128}, "schedule": {"name": "cosine"}}
@@ -183,12 +183,12 @@ def test_3_a_cosine_of_100_epochs_in_a_run_of_10(refused, tmp_path):
     assert "a cosine will have fallen by 2.45 % only" in seen
 
 
-def test_6_a_gate_inside_the_warm_up(refused):
+def test_6_gate_inside_warm_up(refused):
     (fault,) = (fault for fault in refused if "gates.early" in fault)
     assert "epoch 2.00 lies inside the warm-up of 3.20 epochs" in fault
 
 
-def test_15_one_criterion_with_two_thresholds(refused, tmp_path):
+def test_15_gates_on_one_metric_with_two_thresholds(refused, tmp_path):
     (fault,) = (fault for fault in refused if "two thresholds" in fault)
     assert "got <= 0.0100 where lax has 0.0150" in fault  # in order of their names
     # A bound that moved when a run went on is the same fault, later.
@@ -197,7 +197,7 @@ def test_15_one_criterion_with_two_thresholds(refused, tmp_path):
     assert "gate_changed" in replay(tmp_path, train=[{"train/loss": 0.1}])
 
 
-def test_4_more_epochs_ask_what_the_rate_does(tmp_path):
+def test_4_longer_run_needs_extend_option(tmp_path):
     short = {"train__checkpoint_every_epochs": 99, "evaluate__every_epochs": 99}
     assert (
         main.main(
@@ -228,7 +228,7 @@ def articles():
     )  # fmt: skip
 
 
-def test_7_a_prediction_no_better_than_persistence(articles, tmp_path):
+def test_7_prediction_no_better_than_persistence(articles, tmp_path):
     context = Context(data=articles, prefix="eval/next", seed=0)
     evaluator = next_vector.Evaluator(context=context)
     copy = persistence.Baseline().fit(
@@ -247,7 +247,7 @@ def test_7_a_prediction_no_better_than_persistence(articles, tmp_path):
     assert "copy of the last vector" in told["not_above_baseline"]["seen"]
 
 
-def test_8_windows_of_an_article_on_both_sides(articles, tmp_path):
+def test_8_windows_of_article_on_both_sides(articles, tmp_path):
     odd = np.arange(len(articles.train)) % 2
     leaky = articles._replace(
         train=articles.train.take(odd == 0), validation=articles.train.take(odd == 1)
@@ -257,7 +257,7 @@ def test_8_windows_of_an_article_on_both_sides(articles, tmp_path):
     assert replay(tmp_path / "whole", data=data_checks.describe(articles)) == {}
 
 
-def test_9_average_precision_on_the_reversed_bins(tmp_path):
+def test_9_average_precision_on_reversed_bins(tmp_path):
     labels, own = jnp.arange(64) // 2, jnp.arange(64)
 
     @jax.jit
@@ -303,7 +303,7 @@ def average_precisions(z, labels):
     return np.array(values), 1 - fast_ap.chance(m, int(hits.sum()))
 
 
-def test_10_labels_without_a_positive(tmp_path):
+def test_10_labels_without_positive(tmp_path):
     def alone(data):
         label = np.arange(len(data.train), dtype=np.int32)
         table = data.train.table | {"label": label}
@@ -320,7 +320,7 @@ def test_10_labels_without_a_positive(tmp_path):
     assert read(tmp_path / "batches")["exit_code"] == 4
 
 
-def test_11_a_query_that_finds_itself(tmp_path):
+def test_11_query_that_finds_itself(tmp_path):
     near = [{"id": 0, "score": 1.0}, {"id": 23, "score": 0.838}]
     picture = np.zeros((4, 4, 3), np.uint8)
     query = {"query": 0, "name": "frame 0", "neighbors": near}
@@ -342,7 +342,7 @@ def test_13_none_of_ten_is_no_result(tmp_path):
     assert "0 in 10 queries: with 95 % confidence the true value is below 0.278" in seen
 
 
-def test_14_a_perfect_score_that_pixels_have_too(tmp_path):
+def test_14_perfect_score_that_pixels_have_too(tmp_path):
     perfect = {"eval/phantoms/recall@1": score(1.0, 200, 0.005, 0.981, 1.0)}
     found = replay(tmp_path, evaluations=[perfect] * 7, baselines={"pixels": perfect})
     seen = found["saturated"]["seen"]

@@ -51,6 +51,8 @@ def describe_fault(error: BaseException, folders: Sequence[str]) -> str | None:
     path = os.fsdecode(error.filename)
     if _is_code(path):
         return None
+    if error.errno == errno.EEXIST:
+        return f"got {path}, which is a file; expected a folder, or one that is new"
     second = f" or {os.fsdecode(error.filename2)}" if error.filename2 else ""
     return (
         f"got {path}{second}: {error.strerror or error}; expected a path that can be "

@@ -1,5 +1,6 @@
 """Note in a workdir why a start was refused."""
 
+import os
 import pathlib
 import sys
 
@@ -20,6 +21,8 @@ def note(workdir: str, fault: str, error: Exception) -> None:
         error: What was raised; its `faults`, if it has some, are noted one by one.
     """
     if isinstance(error, lock.WorkdirBusy | files.FormatError):
+        return
+    if os.path.exists(workdir) and not os.path.isdir(workdir):
         return
     try:
         with lock.hold(pathlib.Path(workdir)):

@@ -56,6 +56,9 @@ def train_recipe(
     """
     (source,) = sources
     recipe = load_recipe(source, overrides)
+    if later := _find_later_faults(recipe, overrides, build, (source,)):
+        own = validation.find_faults(recipe, jax.device_count(), build)
+        raise ConfigError([*own, *later])
     return _train_recipe(recipe, overrides, workdir, train_run, extend, build).code
 
 
@@ -79,8 +82,7 @@ def _train_recipe(
         if source in ran:
             logging.warning("%s has run already; what follows is up to you", source)
             return _Ran(code, folder)
-        fields = set(flatten(load_recipe(source, {}).config))
-        own_overrides = {k: v for k, v in overrides.items() if k in fields}
+        own_overrides = _own_overrides(source, overrides)
         if decision.passed:
             own_overrides["model.init_from"] = str(folder)
         stem = pathlib.Path(source.partition(":")[0]).stem
@@ -182,6 +184,7 @@ def _check(
                 claim.compare(recipe, _folder(workdir, number, source))
             except ConfigError as error:
                 found = error.faults
+        found = found or _find_later_faults(recipe, overrides, build, (source,))
         faults += [f"stage {number}, {source}: {fault}" for fault in found]
     if faults:
         raise ConfigError(faults)
@@ -190,3 +193,50 @@ def _check(
 def _folder(workdir: pathlib.Path, number: int, source: str) -> pathlib.Path:
     """Return the folder of a stage."""
     return workdir / f"{number}-{pathlib.Path(source.partition(':')[0]).stem}"
+
+
+def _own_overrides(source: str, overrides: dict[str, str]) -> dict[str, str]:
+    """Return those fields of the command line that a recipe has."""
+    fields = set(flatten(load_recipe(source, {}).config))
+    return {name: text for name, text in overrides.items() if name in fields}
+
+
+def _find_later_faults(
+    recipe: Recipe, overrides: dict[str, str], build: Build, before: tuple[str, ...]
+) -> list[str]:
+    """Return the faults of recipes that gates lead to, before anything is trained.
+
+    Args:
+        recipe: Recipe whose gates are asked. What is wrong with it is found elsewhere.
+        overrides: Fields of the command line.
+        build: As in `train`.
+        before: Recipes on the way to this one, which do not follow again.
+    """
+    faults = []
+    for gate, source in _followers(recipe):
+        if source in before:
+            continue
+        try:
+            own_overrides = _own_overrides(source, overrides)
+            later = load_recipe(source, own_overrides)
+            found = validation.find_faults(later, jax.device_count(), build)
+            found = found or _find_later_faults(
+                later, own_overrides, build, (*before, source)
+            )
+        except ConfigError as error:
+            found = error.faults
+        faults += [f"gate {gate} leads to {source}: {fault}" for fault in found]
+    return faults
+
+
+def _followers(recipe: Recipe) -> list[tuple[str, str]]:
+    """Return the recipes that gates may lead to, each with its gate."""
+    followers = []
+    for gate, fields in recipe.config.get("gates", {}).items():
+        for text in (fields.get("otherwise", ""), fields.get("then", "")):
+            try:
+                actions = decisions.parse(text)
+            except (ValueError, AttributeError):  # a fault that validation reports
+                continue
+            followers += [(gate, action.config) for action in actions if action.config]
+    return followers

@@ -48,6 +48,7 @@ class Calm(NamedTuple):
         stopped: The run half way.
         seconds: What it takes from an empty cache.
         figures: What it found.
+        lasting: The same without what single steps logged.
     """
 
     folder: pathlib.Path
@@ -55,6 +56,7 @@ class Calm(NamedTuple):
     stopped: Place
     seconds: float
     figures: dict[str, Any]
+    lasting: dict[str, Any]
 
     def make_place(self, name: str) -> Place:
         """Return empty folders for a run."""
@@ -86,8 +88,8 @@ def make_calm(folder: pathlib.Path) -> Calm:
     done = tiny_runs.finish(stopped, pid)
     if done.code not in (PREEMPTED, 0):
         raise RuntimeError(f"a stopped run ends with {done.code}:\n{done.log}")
-    figures = tiny_runs.read_figures(finished)
-    return Calm(folder, finished, stopped, seconds, figures)
+    both = [tiny_runs.read_figures(finished, steps) for steps in (True, False)]
+    return Calm(folder, finished, stopped, seconds, *both)
 
 
 def judge(calm: Calm, place: Place, done: Done, with_training: bool = True) -> dict:
@@ -100,9 +102,7 @@ def judge(calm: Calm, place: Place, done: Done, with_training: bool = True) -> d
         note = f"{place.workdir}: exit {done.code}: {done.log[-600:]}"
         return counts | {"lost": 1, "notes": (note,)}
     found = tiny_runs.read_figures(place, with_training)
-    expected = calm.figures
-    if not with_training:
-        expected = tiny_runs.read_figures(calm.finished, with_training)
+    expected = calm.figures if with_training else calm.lasting
     differ = [k for k in expected if found.get(k) != expected[k]]
     if differ:
         pairs = "; ".join(f"{k}: {found.get(k)} != {expected[k]}" for k in differ)

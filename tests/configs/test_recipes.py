@@ -81,7 +81,7 @@ def test_recipe_is_valid_and_its_state_can_be_built(path, variant):
     assert sum(x.size for x in jax.tree.leaves(state.params)) > 1e3
 
 
-def test_full_is_efficientnet_b0_with_the_heads_of_moco_v3():
+def test_full_is_efficientnet_b0_with_heads_of_moco_v3():
     config = load_recipe("configs/moco_effnet.py:full", {}).config
     objective = Experiment.from_config(config).objective(100, axis_name=None)
     batch = {"view1": jnp.zeros((2, 64, 64, 3))}
@@ -96,7 +96,7 @@ def test_full_is_efficientnet_b0_with_the_heads_of_moco_v3():
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_recipe_says_what_it_is(path):
+def test_recipe_docstring_has_command(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -147,7 +147,7 @@ def test_smoke_variant_runs_from_data_to_verdict(smoke):
     assert 0.1 * chance < report["metrics"]["train/loss"]["value"] < 3 * chance
 
 
-def test_final_sets_are_measured_for_floors_and_at_the_end_alone(smoke):
+def test_final_sets_are_measured_for_baselines_and_at_end_only(smoke):
     path, run = smoke
     late = load_recipe(f"{path}:smoke", {}).config.evaluate.final_sets
     measured = {
@@ -193,7 +193,7 @@ def test_scans_are_embedded_searched_and_previewed(smoke, tmp_path, capsys):
     assert files == ["preview.png", *(f"sample_00{i}.png" for i in range(3))]
 
 
-def test_a_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
+def test_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
     path, run = smoke
     if path.stem != "infonce_mamba":
         pytest.skip("vectors only")
@@ -227,7 +227,7 @@ def test_a_context_finds_vectors_by_their_titles(smoke, tmp_path, capsys):
     }
 
 
-def test_a_gallery_that_the_data_cannot_fill_ends_with_2(tmp_path, capsys, monkeypatch):
+def test_gallery_that_data_cannot_fill_ends_with_2(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(main, "_prepare_jax", lambda: None)
     command = ["--config=configs/triplet_mri.py:smoke", f"--workdir={tmp_path}"]
     assert main.main([*command, "--config.data.distractors=4"]) == 2
@@ -255,7 +255,7 @@ def count_fields(function):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_main_body_of_a_recipe_has_at_most_40_fields(path):
+def test_main_body_of_recipe_has_at_most_40_fields(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     (body,) = [
         node

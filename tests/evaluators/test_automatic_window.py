@@ -21,7 +21,7 @@ def embed(split, rows, view=None):
     return None if view else z[split.table["id"][rows]]
 
 
-def test_automatic_window_is_the_clip_where_others_are_left(data):
+def test_automatic_window_is_clip_where_others_are_left(data):
     window = build(frames, data, window="auto")
     assert window.choices() == ["Neighbors are frames of other clips (window=-1)."]
     found, wanted = (

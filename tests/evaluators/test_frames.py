@@ -150,7 +150,7 @@ def test_equal_embeddings_are_tied_and_ordered_by_id(data):
         assert example["query"] not in near
 
 
-def test_queries_in_a_view_respect_apart(data, z):
+def test_queries_in_view_respect_apart(data, z):
     fields = {"query_view": "moved", "column": "angle", "apart": "condition"}
     evaluator = build(frames, data, **fields)
     seen = []
@@ -235,7 +235,7 @@ def test_fewer_candidates_than_k_and_sampled_queries(data, z):
     assert found["e/left_out"][:2] == (0, 7)
 
 
-def test_queries_without_a_candidate_are_left_out(z):
+def test_queries_without_candidate_are_left_out(z):
     rng = np.random.default_rng(0)
     queries = clips(rng, (4, 5), condition=["here"] * 4 + ["there"] * 5)
     gallery = clips(rng, (6,), first_id=9, prefix="t", condition=["here"] * 6)

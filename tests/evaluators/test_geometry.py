@@ -87,7 +87,7 @@ def test_functions_trace_and_differentiate():
         assert jnp.isfinite(jax.grad(function)(jnp.asarray(z))).all()
 
 
-def test_metrics_of_a_split_have_types_chance_and_intervals(data):
+def test_metrics_of_split_have_types_chance_and_intervals(data):
     one = dataclasses.replace(data.validation, z=data.validation.z.copy())
     one.z[7] = one.z[3]
     evaluator = build(geometry, Data(one, one, {}), prefix="g", seed=0)

@@ -48,7 +48,7 @@ def test_few_queries_search_all_records(data, gallery):
     assert all(example["query"] in ids for example in found.examples(6))
 
 
-def test_auto_searches_the_split_where_it_is_large(data, monkeypatch):
+def test_auto_searches_split_where_it_is_large(data, monkeypatch):
     monkeypatch.setattr(instance, "FEW", len(data.validation))
     evaluator = build(instance, data, gallery_split="auto")
     assert evaluator.choices() == []

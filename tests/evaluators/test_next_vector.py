@@ -80,7 +80,7 @@ def test_collapsed_embeddings_have_zero_recall(data):
     assert found["recall@50"].value == 0
 
 
-def test_gap_is_the_difference_to_training_windows(data):
+def test_gap_is_difference_to_training_windows(data):
     def embed(split, rows, view=None, **_):
         fields = split.read(rows)
         if view == "view2" or split is data.train:
@@ -93,7 +93,7 @@ def test_gap_is_the_difference_to_training_windows(data):
     assert found["gap"].low < found["gap"].value < found["gap"].high
 
 
-def test_recall_is_higher_in_a_smaller_pool(data):
+def test_recall_is_higher_in_smaller_pool(data):
     embed = fit_baseline("persistence")
     small, whole = figures(data, embed, pool=20), figures(data, embed)
     assert small["recall@5"].chance > whole["recall@5"].chance
@@ -101,7 +101,7 @@ def test_recall_is_higher_in_a_smaller_pool(data):
     assert small["recall@5"].value > whole["recall@5"].value
 
 
-def test_examples_exclude_the_context_of_the_query(data):
+def test_examples_exclude_context_of_query(data):
     one = evaluator(data)
     examples = one.run(fit_baseline("persistence")).examples(12)
     assert len(examples) == 12

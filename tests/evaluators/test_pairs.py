@@ -132,7 +132,7 @@ def test_recall_under_each_condition(data):
     assert curve[1] == found["p/recall@1"].value
 
 
-def test_tags_match_the_metrics_of_a_run(data):
+def test_tags_match_metrics_of_run(data):
     fields = {
         "galleries": (20,), "near_duplicates": True, "conditions": {"snr": (2.5, 4.0)},
         "margin": 0.3,

@@ -221,7 +221,7 @@ def test_shared_codes_do_not_depend_on_block_sizes(data, monkeypatch):
     np.testing.assert_allclose(whole.mean_gain, tiled.mean_gain)
 
 
-def test_embeddings_on_disk_give_the_same_metrics(data, monkeypatch):
+def test_embeddings_on_disk_give_same_metrics(data, monkeypatch):
     evaluator = build(retrieval, data, gallery_split="all")
     expected = evaluator.run(embed).metrics
     monkeypatch.setattr(embeddings, "MAX_IN_MEMORY", 100)
@@ -232,7 +232,7 @@ def test_embeddings_on_disk_give_the_same_metrics(data, monkeypatch):
     assert str(evaluator.run(embed).metrics) == str(expected)
 
 
-def test_queries_outside_the_gallery(data):
+def test_queries_outside_gallery(data):
     evaluator = build(retrieval, data, gallery_split="train", k=(1,))
     expected, _ = metrics_by_loops(data, "validation", ["train"], 1, "label")
     assert evaluator.run(embed).metrics["e/recall@1"].value == pytest.approx(

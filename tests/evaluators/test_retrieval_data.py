@@ -17,7 +17,7 @@ def data():
 
 
 @pytest.mark.parametrize("fields", [{}, {"relevance": "codes"}, {"cross": "source"}])
-def test_data_without_a_relevant_record_is_refused(data, fields):
+def test_data_without_relevant_record_is_refused(data, fields):
     alone = {"label": np.arange(40), "codes": np.arange(160).reshape(40, 4) + 9}
     none = {"label": np.full(40, -1), "codes": np.full((40, 4), -1)}
     for columns in (alone, none):
@@ -44,7 +44,7 @@ def test_one_label_on_all_records_is_refused(data, relevance):
     assert build(retrieval, other).tags()
 
 
-def test_queries_without_a_relevant_record_are_left_out(data):
+def test_queries_without_relevant_record_are_left_out(data):
     label = np.full(40, -1)
     label[:2] = 3
     table = data.validation.table | {"label": label}
@@ -102,7 +102,7 @@ def test_auto_is_one_gallery_otherwise(data, columns):
     assert str(evaluator.run(embed).metrics) == str(single.run(embed).metrics)
 
 
-def test_auto_without_a_column_of_sources(data):
+def test_auto_without_column_of_sources(data):
     splits = []
     for part in data[:2]:
         table = {k: v for k, v in part.table.items() if k != "source"}
@@ -111,14 +111,14 @@ def test_auto_without_a_column_of_sources(data):
     assert set(evaluator.run(embed).metrics) == full_tags(evaluator)
 
 
-def test_records_without_a_source_are_in_no_search(data):
+def test_records_without_source_are_in_no_search(data):
     changed = with_columns(data, source=lambda n: ["a", "b", "", "a"] * (n // 4))
     found = build(retrieval, changed, **AUTO).run(embed).metrics
     assert {tag.split("/")[1] for tag in found if "_to_" in tag} == {"a_to_b", "b_to_a"}
     assert found["e/recall@1"].n + found["e/left_out"].value == 30
 
 
-def test_fewer_queries_where_a_label_has_many_records(data, monkeypatch):
+def test_fewer_queries_where_label_has_many_records(data, monkeypatch):
     monkeypatch.setattr(retrieval, "MOST_PAIRS", 500)
     changed = with_columns(data, label=lambda n: np.arange(n) % 2)
     evaluator = build(retrieval, changed, gallery_split="all")

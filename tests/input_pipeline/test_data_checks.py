@@ -67,7 +67,7 @@ def test_groups_and_ids_on_both_sides():
     assert leaks["content"] == 0
 
 
-def test_the_same_image_on_both_sides_and_twice_in_training():
+def test_same_image_on_both_sides_and_twice_in_training():
     train = images(10)
     again = train.take([0, 1, 2, 3, 3, 3])
     validation = dataset.concatenate(train.take([1]), images(3, seed=5, first_id=50))
@@ -77,7 +77,7 @@ def test_the_same_image_on_both_sides_and_twice_in_training():
     assert found["repeats"] == {"share": pytest.approx(2 / 6), "looked_at": 6}
 
 
-def test_what_was_counted_over_all_files_holds():
+def test_counts_over_all_files_take_precedence():
     data = data_of(images(6), images(4, seed=1, first_id=10))
     data = data._replace(facts={"duplicates": 5, "duplicates_across_splits": 2})
     found = data_checks.describe(data)
@@ -138,7 +138,7 @@ def test_ungrouped_splits_are_not_checked_for_leaks():
     assert in_time.grouped_by == ""
 
 
-def test_content_hash_changes_with_the_data():
+def test_content_hash_changes_with_data():
     data = data_of(images(6, label=[0] * 6), images(4, seed=1, first_id=10))
     known = data_checks.describe(data)["content_hash"]
     assert data_checks.describe(data)["content_hash"] == known

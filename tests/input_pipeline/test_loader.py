@@ -51,7 +51,7 @@ def assert_same(a, b):
             np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_a_batch_holds_the_records_that_it_names():
+def test_batch_holds_records_that_it_names():
     split = make_split()
     (batch,) = batches(split, 1)
     rows = batch["id"] // 2
@@ -62,7 +62,7 @@ def test_a_batch_holds_the_records_that_it_names():
         np.testing.assert_array_equal(batch[name], split.table[name][rows])
 
 
-def test_an_epoch_visits_no_record_twice_and_the_next_has_another_order():
+def test_epoch_visits_no_record_twice_and_next_has_another_order():
     epochs = [
         np.concatenate([batch["id"] for batch in part])
         for part in np.array_split(np.array(batches(make_split(), 12), object), 2)
@@ -74,7 +74,7 @@ def test_an_epoch_visits_no_record_twice_and_the_next_has_another_order():
     assert set(epochs[0]) != set(epochs[1])
 
 
-def test_a_seed_decides_the_order():
+def test_seed_decides_order():
     first, again, other = (batches(make_split(), 4, seed=s) for s in (3, 3, 4))
     assert_same(first, again)
     assert (first[0]["id"] != other[0]["id"]).any()
@@ -82,7 +82,7 @@ def test_a_seed_decides_the_order():
 
 @pytest.mark.parametrize("positives", ["instance", "codes"])
 @pytest.mark.parametrize("step", [0, 1, 5, 6, 13])
-def test_resuming_at_any_step_gives_the_same_batches(positives, step):
+def test_resuming_at_any_step_gives_same_batches(positives, step):
     fields = {"batch_size": 8, "seed": 3, "positives": positives}
     straight = loader.train_batches(make_split(), threads=4, prefetch=3, **fields)
     for _ in range(step):
@@ -96,7 +96,7 @@ def test_resuming_at_any_step_gives_the_same_batches(positives, step):
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_share_the_batch_that_one_would_have(processes):
+def test_processes_share_batch_that_one_would_have(processes):
     whole = batches(make_split(), 9, positives="codes")
     shares = [
         batches(
@@ -116,7 +116,7 @@ def test_processes_share_the_batch_that_one_would_have(processes):
             )
 
 
-def test_records_of_a_label_are_consecutive():
+def test_records_of_label_are_consecutive():
     split = make_split(50)  # ten records of each of five labels
     epochs = [
         np.concatenate([batch["id"] for batch in part])
@@ -152,7 +152,7 @@ def test_m_per_class_order_holds_every_record_once():
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_resuming_with_samples_per_class_gives_the_same_batches(processes):
+def test_resuming_with_samples_per_class_gives_same_batches(processes):
     fields = {
         "batch_size": 8,
         "seed": 3,
@@ -214,7 +214,7 @@ def test_partners_depend_on_seed_epoch_and_record_alone():
     assert (together != samplers.PositivePairSampler(split, seed=6).draw(rows, 2)).any()
 
 
-def test_a_batch_carries_the_partners_that_were_drawn():
+def test_batch_carries_partners_that_were_drawn():
     split = make_split()
     partners = samplers.PositivePairSampler(split, seed=3)
     for step, batch in enumerate(batches(split, 14, positives="codes")):
@@ -232,7 +232,7 @@ def test_records_without_codes_are_their_own_partners():
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 4), (8, 4), (3, 4), (1, 1)])
-def test_reading_in_order_pads_the_last_batch(count, size):
+def test_reading_in_order_pads_last_batch(count, size):
     split = make_split(count)
     read = list(loader.read_batches(split, batch_size=size, threads=2))
     assert len(read) == -(-count // size)
@@ -282,7 +282,7 @@ def test_splits_of_other_names_are_not_joined():
         dataset.concatenate(make_split(4, [[0]] * 4), make_split(4, [[1]] * 4))
 
 
-def test_columns_must_match_the_records():
+def test_columns_must_match_records():
     split = make_split(4)
     with pytest.raises(ValueError, match="one row a record"):
         dataset.Split(Images(5), split.table, [], [])

@@ -30,7 +30,7 @@ def test_held_out_groups_match_loop(groups, val_fraction):
     assert held_out.tolist() == held_out_by_loop(order, val_fraction)
 
 
-def test_random_order_is_a_permutation_of_the_seed():
+def test_random_order_is_permutation_of_seed():
     order = splits.random_order(9, [4, 2])
     expected = np.random.default_rng([4, 2]).permutation(np.arange(9))
     np.testing.assert_array_equal(order, expected)
@@ -48,7 +48,7 @@ def test_hashed_order_matches_sorted_digests_and_keeps_sides():
     assert (held_out != again[:40]).sum() <= 1
 
 
-def test_filtered_holds_out_the_rows_with_a_value():
+def test_filtered_holds_out_rows_with_value():
     table = pd.DataFrame({"subject": [1, 1, 2, 3]})
     assert splits.filtered(table, "subject=1,3", "images").tolist() == [1, 1, 0, 1]
     with pytest.raises(DataError, match="which is 0 of 4 images; values of .* 1, 2, 3"):

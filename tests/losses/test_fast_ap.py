@@ -65,7 +65,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("bins", "pulse", "sigma"), CASES)
-def test_value_is_the_papers_formula(bins, pulse, sigma):
+def test_value_is_papers_formula(bins, pulse, sigma):
     x, labels = batch(n=37)
     labels = labels.copy()
     labels[3] = -1  # no query, no candidate
@@ -77,7 +77,7 @@ def test_value_is_the_papers_formula(bins, pulse, sigma):
 
 
 @pytest.mark.parametrize(("bins", "pulse", "sigma"), CASES[:5])
-def test_gradient_is_that_of_the_formula(bins, pulse, sigma):
+def test_gradient_is_that_of_formula(bins, pulse, sigma):
     x, labels = batch(n=16, d=5, classes=4, seed=3)
     _, grad = value_and_grad(x, labels, bins, pulse, sigma)
     expected, step = np.zeros(x.shape), 1e-6
@@ -109,14 +109,14 @@ def test_limits(bins):
     assert float(reversed_) == pytest.approx(1 - 1 / 31, abs=1e-5)
 
 
-def test_a_step_down_the_gradient_ranks_better():
+def test_step_down_gradient_ranks_better():
     x, labels = batch(n=64, d=16, classes=8, seed=1)
     (before, _), grad = value_and_grad(x, labels, 20)
     (after, _), _ = value_and_grad(x - 20 * np.asarray(grad), labels, 20)
     assert float(after) < float(before) - 0.02
 
 
-def test_a_batch_without_positives_is_0_with_a_finite_gradient():
+def test_batch_without_positives_is_0_with_finite_gradient():
     x, _ = batch(n=9)
     for labels in (np.arange(9), np.full(9, -1)):
         (value, aux), grad = value_and_grad(x, labels.astype(np.int32))
@@ -137,7 +137,7 @@ def test_equal_and_opposite_vectors_and_zeros_have_finite_gradients():
         assert np.isfinite(grad).all()
 
 
-def test_queries_of_several_devices_share_the_ranking_of_all():
+def test_queries_of_several_devices_share_ranking_of_all():
     x, labels = batch(n=32, classes=5)
     labels = labels.copy()
     labels[:9] = 50 + np.arange(9)  # devices with unlike numbers of valid queries
@@ -167,7 +167,7 @@ def test_queries_of_several_devices_share_the_ranking_of_all():
 
 
 @pytest.mark.parametrize(("candidates", "positives"), [(5, 2), (6, 1), (4, 4)])
-def test_chance_is_the_mean_over_all_rankings(candidates, positives):
+def test_chance_is_mean_over_all_rankings(candidates, positives):
     values = []
     for places in itertools.combinations(range(1, candidates + 1), positives):
         values.append(np.mean([(i + 1) / r for i, r in enumerate(places)]))
@@ -176,7 +176,7 @@ def test_chance_is_the_mean_over_all_rankings(candidates, positives):
 
 
 @pytest.mark.parametrize("classes", [1, 40])
-def test_queries_and_keys_apart_equal_the_dense_formula(classes):
+def test_queries_and_keys_apart_equal_dense_formula(classes):
     """Labels of none, of one side only, of few keys, and of more than a step adds."""
     rng = np.random.default_rng(classes)
     x, keys = (rng.standard_normal((n, 6)).astype(np.float32) for n in (11, 45))
@@ -210,7 +210,7 @@ def test_queries_and_keys_apart_equal_the_dense_formula(classes):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_chance_of_the_seeds_batch():
+def test_chance_of_seeds_batch():
     assert lib.chance(127, 1) == pytest.approx(1 - 0.0427, abs=5e-5)
     assert lib.chance(255, 15) == pytest.approx(1 - 0.0778, abs=5e-5)
 

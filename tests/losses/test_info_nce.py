@@ -25,7 +25,7 @@ from tests.losses.info_nce_loops import (
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_value_and_metrics_equal_a_loop_over_rows(case):
+def test_value_and_metrics_equal_loop_over_rows(case):
     q, k = pair()
     positives, extra = CASES[case]
     (loss, metrics), _ = value_and_grad(q, k, positives, extra)
@@ -35,7 +35,7 @@ def test_value_and_metrics_equal_a_loop_over_rows(case):
 
 
 @pytest.mark.parametrize("case", ["plain", "both"])
-def test_gradient_equals_differences_of_the_loop(case):
+def test_gradient_equals_differences_of_loop(case):
     q, k = pair()
     positives, extra = CASES[case]
     _, grads = value_and_grad(q, k, positives, extra)
@@ -148,7 +148,7 @@ def test_loss_of_orthonormal_embeddings(n, temperature, expected):
     )
 
 
-def test_random_unit_vectors_lie_where_the_docstring_says():
+def test_random_unit_vectors_lie_where_docstring_says():
     n, d = 1024, 256
     q, k = pair(n, n, d)
     loss, _ = nce.info_nce(q, k, np.arange(n), temperature=TAU)
@@ -170,7 +170,7 @@ def test_lengths_do_not_matter_and_columns_may_be_permuted():
     np.testing.assert_allclose(seen, metrics, rtol=1e-5)
 
 
-def test_a_positive_that_the_mask_excludes_stays():
+def test_positive_that_mask_excludes_stays():
     q, k = pair()
     nothing = {"mask": np.zeros((N, M), bool)}
     (loss, metrics), grads = value_and_grad(q, k, POSITIVES, nothing)
@@ -200,7 +200,7 @@ def test_degenerate_batches_stay_finite(degenerate, key_block_size):
         assert np.isfinite(x).all()
 
 
-def test_a_batch_without_any_positive_has_loss_and_gradient_zero():
+def test_batch_without_any_positive_has_loss_and_gradient_zero():
     q, k = pair()
     none = np.full(N, -1, np.int32)
     (loss, metrics), grads = value_and_grad(q, k, none, {}, 4)
@@ -246,14 +246,14 @@ def test_short_floats_are_computed_in_float32():
         ({"weights": np.ones(M)}, "got weights"),
     ],
 )
-def test_what_does_not_fit_is_refused(change, message):
+def test_shapes_that_do_not_match_are_refused(change, message):
     q, k = pair()
     given = {"q": q, "k": k, "positives": POSITIVES, "temperature": TAU} | change
     with pytest.raises(ValueError, match=message):
         nce.info_nce(**given)
 
 
-def test_chance_needs_a_candidate():
+def test_chance_needs_candidate():
     with pytest.raises(ValueError, match="candidates"):
         nce.chance(0)
     assert nce.chance(1) == 0

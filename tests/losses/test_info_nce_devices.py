@@ -55,7 +55,7 @@ def test_eight_devices_equal_one(key_block_size):
 
 
 @pytest.mark.parametrize("key_block_size", [0, 5])
-def test_a_named_axis_under_vmap_equals_one_device(key_block_size):
+def test_named_axis_under_vmap_equals_one_device(key_block_size):
     q, k = pair(16, 16)
     positives = np.arange(16, dtype=np.int32)
     (expected, _), grads = value_and_grad(q, k, positives, {})

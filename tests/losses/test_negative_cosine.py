@@ -21,14 +21,14 @@ def by_loop(p, z, weights):
 
 
 @pytest.mark.parametrize("weights", [None, [1, 0, 1, 1, 0.5, 0, 2]])
-def test_value_is_the_formula(weights):
+def test_value_is_formula(weights):
     p, z = draw()
     given = None if weights is None else jnp.asarray(weights)
     found = negative_cosine_lib.negative_cosine(p, z, given)
     assert float(found) == pytest.approx(by_loop(p, z, weights or [1] * 7), rel=1e-5)
 
 
-def test_gradient_is_that_of_the_formula_and_stops_at_the_target():
+def test_gradient_is_that_of_formula_and_stops_at_target():
     p, z = draw(4, 3)
     weights = jnp.array([1.0, 0.0, 2.0, 1.0])
     by_p, by_z = jax.grad(negative_cosine_lib.negative_cosine, (0, 1))(p, z, weights)

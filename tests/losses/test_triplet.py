@@ -63,7 +63,7 @@ def oracle(q, k, margin, squared, mining, mask):
 @pytest.mark.parametrize("squared", [False, True])
 @pytest.mark.parametrize("margin", [0.2, 1.0, None])
 @pytest.mark.parametrize("masked", [False, True])
-def test_equals_a_loop_over_triplets(mining, squared, margin, masked):
+def test_equals_loop_over_triplets(mining, squared, margin, masked):
     q, k = pair()
     mask = tables() if masked else None
     loss, metrics = lib.triplet(
@@ -102,7 +102,7 @@ def test_random_draws_every_allowed_negative_and_no_other():
 
 @pytest.mark.parametrize("margin", [0.2, None])
 @pytest.mark.parametrize("mining", ["all", "semi_hard", "batch_hard"])
-def test_collapsed_embeddings_score_chance_with_a_finite_gradient(margin, mining):
+def test_collapsed_embeddings_score_chance_with_finite_gradient(margin, mining):
     q, k = np.ones((N, D), np.float32), np.ones((M, D), np.float32)
 
     def loss(q, k):
@@ -194,7 +194,7 @@ def test_chance_levels_are_those_of_even_directions(squared):
 
 @pytest.mark.parametrize("mining", ["random", "all", "semi_hard", "batch_hard"])
 @pytest.mark.parametrize("margin", [0.05, None])
-def test_levels_of_a_batch_are_those_of_even_directions(mining, margin):
+def test_levels_of_batch_are_those_of_even_directions(mining, margin):
     d, n = 128, 64
 
     @jax.jit

@@ -17,7 +17,7 @@ def count(module, **options):
     return sum(x.size for x in jax.tree.leaves(shapes(module, **options)["params"]))
 
 
-def test_parameters_are_those_of_the_report():
+def test_parameters_are_those_of_report():
     # 9 (16·32 + 32·64 + 64·128 + 128·256) + 2 (32 + 64 + 128 + 256) + 257 · 256
     assert count(cnn.Model()) == 458_432
     assert count(cnn.Model(features=0)) == 458_432 - 257 * 256
@@ -67,7 +67,7 @@ def test_bfloat16_keeps_parameters_in_float32_and_is_close():
     np.testing.assert_allclose(z.astype(jnp.float32), y, atol=0.05)
 
 
-def test_strides_for_another_number_of_stages_are_an_error():
+def test_strides_for_another_number_of_stages_are_error():
     with pytest.raises(ValueError, match="2 strides for 4 stages"):
         cnn.Model(strides=(2, 2))
     with pytest.raises(ValueError, match="0 strides for 0 stages"):

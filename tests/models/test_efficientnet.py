@@ -46,7 +46,7 @@ def test_b0_has_its_published_number_of_parameters():
     assert count(variables["batch_stats"]) == 42_016
 
 
-def test_the_family_grows_as_published():
+def test_family_grows_as_published():
     # B2 without classifier, 9,109,994 with: width 1.1, depth 1.2.
     assert count(shapes(Model(width=1.1, depth=1.2))["params"]) == 7_700_994
 
@@ -54,7 +54,7 @@ def test_the_family_grows_as_published():
 @pytest.mark.parametrize(
     ("features", "expected"), [(32 * 1.1, 32), (24 * 1.4, 32), (4, 8), (20.8, 24)]
 )
-def test_rounding_loses_no_more_than_a_tenth(features, expected):
+def test_rounding_loses_no_more_than_tenth(features, expected):
     assert efficientnet.round_features(features) == expected
 
 
@@ -72,13 +72,13 @@ def outputs(model):
 
 
 @pytest.mark.parametrize("fields", [{}, {"width": 0.5}, {"head_features": 0}, TINY])
-def test_features_is_the_length_of_the_output(fields):
+def test_features_is_length_of_output(fields):
     model = Model(**fields)
     assert outputs(model)[0].shape == (2, model.features)
 
 
 @pytest.mark.parametrize(("stride", "size"), [(2, 16), (1, 32)])
-def test_stem_stride_is_that_of_the_first_convolution(stride, size):
+def test_stem_stride_is_that_of_first_convolution(stride, size):
     layers = outputs(Model(**TINY, stem_stride=stride))[1]["intermediates"]
     assert layers["stem"]["__call__"][0].shape == (2, size, size, 8)
 
@@ -121,7 +121,7 @@ def test_stochastic_depth_drops_whole_records_at_its_rate():
     assert abs(rows[:, 0].mean() - 1.0) < bound
 
 
-def test_zero_gamma_is_for_blocks_with_a_skip():
+def test_zero_gamma_is_for_blocks_with_skip():
     model = Model(**TINY, zero_gamma=True)
     init = jax.jit(functools.partial(model.init, train=False))
     params = init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
@@ -156,7 +156,7 @@ def test_depthwise_kernels_start_as_in_either_library(name, fan):
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2), (5, 2)])
-def test_identity_starts_by_passing_or_averaging_what_it_sees(kernel, stride):
+def test_identity_initialization_passes_or_averages_input(kernel, stride):
     """Channels agree, so their noise averages out: what is left is the kernel meant."""
     layer = efficientnet._Depthwise(
         kernel, stride, "torch", "lax", "identity", jnp.float32
@@ -175,17 +175,17 @@ def test_identity_starts_by_passing_or_averaging_what_it_sees(kernel, stride):
     np.testing.assert_allclose(y, expected, atol=0.02)
 
 
-def test_unknown_initialization_is_an_error():
+def test_unknown_initialization_is_error():
     with pytest.raises(ValueError, match="got initialization 'keras'; choices: "):
         shapes(Model(initialization="keras"))
 
 
-def test_strides_for_another_number_of_stages_are_an_error():
+def test_strides_for_another_number_of_stages_are_error():
     with pytest.raises(ValueError, match="got 2 strides for 7 stages"):
         Model(strides=(1, 2))
 
 
-def test_b0_is_the_same_function_as_in_pytorch():
+def test_b0_is_same_function_as_in_pytorch():
     torch = pytest.importorskip("torch")
     from benchmarks.torch_side.moco import EfficientNetB0
 
@@ -245,7 +245,7 @@ def _layers(values):
     return kernels, [layer for layer in found if "running_mean" in layer]
 
 
-def test_grid_means_against_a_loop():
+def test_grid_means_against_loop():
     x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
     expected = [
         x[:, 2 * i : 2 * i + 2, 3 * j : 3 * j + 3].mean((1, 2))

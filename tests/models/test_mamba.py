@@ -54,7 +54,7 @@ def block(p, u):
 
 
 @pytest.mark.parametrize("scan", ["unrolled", "chunked", "associative"])
-def test_equals_a_transcription(network, scan):
+def test_equals_transcription(network, scan):
     _, variables, x = network
     module = mamba.Model(**SMALL, scan=scan, chunk=4)
     p = jax.tree.map(np.float64, variables["params"])
@@ -75,7 +75,7 @@ def test_mamba_s_has_its_published_size():
     assert sum(x.size for x in jax.tree.leaves(layer)) == 3_770_880
 
 
-def test_a_vector_at_a_time_equals_the_whole(network):
+def test_step_by_step_matches_whole_sequence(network):
     module, variables, x = network
     whole = module.apply(variables, x)
     states = module.start(2)
@@ -93,7 +93,7 @@ def test_later_vectors_change_nothing_before_them(network):
     assert (np.abs(first[:, 5:] - second[:, 5:]).max((0, 2)) > 1e-3).all()
 
 
-def test_a_new_network_has_the_step_sizes_and_decays_that_were_published(network):
+def test_new_network_has_step_sizes_and_decays_that_were_published(network):
     _, variables, _ = network
     p = variables["params"]["mixers_1"]
     dt = np.log1p(np.exp(np.float64(p["dt_bias"])))
@@ -119,7 +119,7 @@ def test_short_floats_are_close_and_parameters_stay_long(network):
     assert {v.dtype for v in jax.tree.leaves(made_low)} == {jnp.dtype("float32")}
 
 
-def test_vectors_of_another_width_need_a_projection(network):
+def test_vectors_of_another_width_need_projection(network):
     x = network[2]
     with pytest.raises(ValueError, match="vectors of 5 for a width of 6"):
         mamba.Model(**SMALL, project=False).init(jax.random.key(0), x)

@@ -26,7 +26,7 @@ def test_networks_have_their_published_sizes():
     assert bottleneck == 25_557_032 - 2049 * 1000 == 23_508_032
 
 
-def test_a_new_network_is_its_skips():
+def test_new_residual_network_is_identity_on_skips():
     """With zero gammas a block passes relu(x) on; others do not."""
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 4))
     fields = {"width": 0.125, "layers": (2,), "stem": "small"}
@@ -42,7 +42,7 @@ def test_a_new_network_is_its_skips():
     assert np.abs(outputs[False] - expected).max() > 1e-2
 
 
-def test_resnet18_is_the_same_function_as_in_pytorch():
+def test_resnet18_is_same_function_as_in_pytorch():
     torch = pytest.importorskip("torch")
     nn = torch.nn
 
@@ -100,7 +100,7 @@ def test_resnet18_is_the_same_function_as_in_pytorch():
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_a_bottleneck_starts_its_last_norm_at_zero_alone():
+def test_bottleneck_starts_its_last_norm_at_zero_alone():
     module = resnet.Model(width=1 / 16, layers=(1,), stem="small", block="bottleneck")
     init = jax.jit(lambda x: module.init(jax.random.key(0), x, train=False))
     params = init(jnp.zeros((1, 4, 4, 1)))["params"]
@@ -110,7 +110,7 @@ def test_a_bottleneck_starts_its_last_norm_at_zero_alone():
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 @pytest.mark.parametrize(("fields", "width"), [({}, 32), ({"features": 7}, 7)])
-def test_lengths_of_the_output(block, fields, width):
+def test_lengths_of_output(block, fields, width):
     module = resnet.Model(width=0.25, layers=(1, 1), block=block, **fields)
     x = jnp.zeros((3, 9, 8, 2))
     y, _ = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, True))

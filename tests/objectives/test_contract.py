@@ -63,7 +63,7 @@ def test_backbone_of_plain_functions_trains(name):
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"next_vector"}))
-def test_every_metric_of_a_loss_has_facts(name):
+def test_every_metric_of_loss_has_facts(name):
     objective, batch = build(name, tiny.TinyNet()), tiny.batch()
     params, extra = jax.eval_shape(objective.init, jax.random.key(0), batch)
     _, (_, metrics) = jax.eval_shape(
@@ -74,14 +74,14 @@ def test_every_metric_of_a_loss_has_facts(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_number_has_a_range(name):
+def test_every_number_has_range(name):
     module = importlib.import_module(f"objectives.{name}")
     hints = typing.get_type_hints(module.Objective, include_extras=True)
     assert not [field for field, hint in hints.items() if hint in (int, float)]
     assert module.Objective().context is None
 
 
-def test_an_objective_without_a_context_cannot_be_trained():
+def test_objective_without_context_cannot_be_trained():
     module = importlib.import_module("objectives.triplet")
     with pytest.raises(ValueError, match="got no context"):
         module.Objective().init(jax.random.key(0), tiny.batch())

@@ -73,7 +73,7 @@ def by_loops(z, labels, bins):
     return np.mean(found), np.mean(count)
 
 
-def test_loss_is_the_papers_formula_over_both_views(started):
+def test_loss_is_papers_formula_over_both_views(started):
     given, params, extra, value, _, metrics, _ = started
     stats = extra["batch_stats"]
     z = [embedded(params, stats, given[view]) for view in ("view1", "view2")]
@@ -84,7 +84,7 @@ def test_loss_is_the_papers_formula_over_both_views(started):
     assert float(metrics["diag/queries_with_positive"]) == pytest.approx(0.75)
 
 
-def test_chance_is_that_of_random_lists_of_the_labels_at_hand(started):
+def test_chance_is_that_of_random_lists_of_labels_at_hand(started):
     metrics = started[5]
     rng = np.random.default_rng(0)
     relevant = np.arange(23) < 5  # 24 labeled views, 4 labels with 6 each
@@ -111,7 +111,7 @@ def test_views_are_positives_of_each_other_and_of_nothing_else():
     assert 0 < float(value) < 1
 
 
-def test_without_a_positive_loss_and_gradient_are_0_and_chance_is_1():
+def test_without_positive_loss_and_gradient_are_0_and_chance_is_1():
     method = objective()
     given = batch() | {"label": np.full(N, -1, np.int32)}
     params, extra = jax.jit(method.init)(jax.random.key(0), given)
@@ -122,7 +122,7 @@ def test_without_a_positive_loss_and_gradient_are_0_and_chance_is_1():
     assert all(not np.any(g) for g in jax.tree.leaves(grads))
 
 
-def test_what_is_frozen_is_no_parameter_and_keeps_its_statistics():
+def test_frozen_backbone_has_no_parameters_and_keeps_statistics():
     given = batch()
     method = objective(frozen=("backbone", "projector"))
     params, extra = jax.jit(method.init)(jax.random.key(0), given)
@@ -136,7 +136,7 @@ def test_what_is_frozen_is_no_parameter_and_keeps_its_statistics():
 
 
 @pytest.mark.parametrize("labels", [[-1, -1, -1], [0, 1, 2], []])
-def test_labels_without_a_positive_are_refused_before_any_step(labels):
+def test_labels_without_positive_are_refused_before_any_step(labels):
     label = np.array(labels, np.int32)
     with pytest.raises(ValueError, match=f"got {len(labels)} training records of"):
         objective(relevance="label").check_records(label)
@@ -151,12 +151,12 @@ def test_one_label_on_every_record_is_refused_before_any_step():
     objective(relevance="views").check_records(label)
 
 
-def test_a_projector_that_is_not_there_cannot_be_frozen():
+def test_projector_that_is_not_there_cannot_be_frozen():
     with pytest.raises(ValueError, match="got frozen projector; choices: backbone$"):
         objective(proj_dim=0, frozen=("projector",))
 
 
-def test_four_devices_have_the_loss_and_gradient_of_one(started):
+def test_four_devices_have_loss_and_gradient_of_one(started):
     given, params, extra, value, _, metrics, grads = started
     # Frozen statistics, since each device would otherwise have those of its rows.
     still = {"frozen": ("backbone", "projector")}

@@ -32,7 +32,7 @@ def embeddings(params, stats, x):
     return z / np.linalg.norm(z, axis=1, keepdims=True)
 
 
-def test_loss_is_the_mean_of_both_directions(state):
+def test_loss_is_mean_of_both_directions(state):
     params, extra = state
     batch = tiny.batch()
     loss, _ = jax.jit(objective(temperature=0.3).loss)(
@@ -49,7 +49,7 @@ def test_loss_is_the_mean_of_both_directions(state):
     assert float(loss) == pytest.approx(total / (2 * len(q)), rel=1e-5)
 
 
-def test_a_gradient_reaches_anchors_and_keys(state):
+def test_gradient_reaches_anchors_and_keys(state):
     params, extra = state
     batch = tiny.batch()
 
@@ -85,7 +85,7 @@ def test_eight_devices_see_all_keys(state):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
 
 
-def test_collapse_is_at_chance_with_a_finite_gradient(state):
+def test_collapse_is_at_chance_with_finite_gradient(state):
     params, extra = state
     flat = jax.tree.map(jnp.zeros_like, params)
     run = jax.jit(jax.value_and_grad(objective().loss, has_aux=True))
@@ -103,7 +103,7 @@ def test_masked_labels_are_no_negatives(state):
     assert float(metrics["diag/candidates"]) == 13
 
 
-def test_chance_of_masked_candidates_is_the_loss_of_equal_embeddings():
+def test_chance_of_masked_candidates_is_loss_of_equal_embeddings():
     rng = np.random.default_rng(0)
     batch = tiny.batch(128, size=4)
     batch["label"] = rng.integers(0, 4, 128).astype(np.int32)

@@ -88,13 +88,11 @@ def formula(similarities, targets):
     )
 
 
-def test_loss_is_the_papers_formula_with_the_target_updated_first(
-    started, similarities
-):
+def test_loss_is_papers_formula_with_target_updated_first(started, similarities):
     np.testing.assert_allclose(started[4], formula(similarities, np.eye(16)), rtol=1e-4)
 
 
-def test_a_network_that_knows_nothing_is_at_chance(started):
+def test_random_embeddings_have_chance_loss(started):
     objective, batch, params, extra, *_ = started
     zero = jax.tree.map(jnp.zeros_like, params)
     extra = extra | {"target_params": zero["encoder"]}
@@ -134,7 +132,7 @@ def test_momentum_runs_from_its_first_value_to_one():
     assert float(moco.ema_momentum_at(70, M0, STEPS, "constant")) == pytest.approx(M0)
 
 
-def test_code_positives_are_the_targets_of_the_cross_entropy(started, similarities):
+def test_code_positives_are_targets_of_cross_entropy(started, similarities):
     _, batch, params, extra, *_ = started
     objective = build(positives="codes")
     grad_fn = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
@@ -160,7 +158,7 @@ def test_masked_false_negatives_leave_fewer_candidates(started):
     assert metrics["diag/candidates"] == 13
 
 
-def test_chunks_of_a_network_without_batch_statistics_equal_the_full_batch():
+def test_chunks_of_network_without_batch_statistics_equal_full_batch():
     net = tiny.TinyNet(norm=False)
     x = tiny.batch()["view1"]
     params = net.init(jax.random.PRNGKey(0), x, train=True)

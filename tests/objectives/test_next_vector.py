@@ -62,7 +62,7 @@ def prediction(params, x):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_loss_is_the_formula(params, masked):
+def test_loss_is_formula(params, masked):
     given = batch()
     fields = {"temperature": 0.2, "infonce_weight": 0.6, "cosine_weight": 0.3}
     negatives = "mask" if masked else "keep"
@@ -85,7 +85,7 @@ def test_loss_is_the_formula(params, masked):
     assert float(metrics["diag/candidates"]) == (13 if masked else 16)
 
 
-def test_a_residual_starts_as_a_copy_of_the_last_vector_there_is():
+def test_residual_starts_as_copy_of_last_vector_there_is():
     given = batch()
     given["view1"][3, 2:] = 0
     method = objective(residual_from="last")
@@ -96,7 +96,7 @@ def test_a_residual_starts_as_a_copy_of_the_last_vector_there_is():
     np.testing.assert_allclose(z, expected, atol=1e-6)
 
 
-def test_a_mixture_starts_as_a_mean_that_fades_and_leaves_zeroed_vectors_out():
+def test_mixture_starts_as_mean_that_fades_and_leaves_zeroed_vectors_out():
     given = batch()
     given["view1"][3, 2:] = 0
     method = objective(residual_from="mixture")
@@ -110,7 +110,7 @@ def test_a_mixture_starts_as_a_mean_that_fades_and_leaves_zeroed_vectors_out():
     assert np.isfinite(grads).all()
 
 
-def test_with_a_rank_the_network_only_weighs_the_context():
+def test_with_rank_network_only_weighs_context():
     given = batch()
     method = objective(residual_from="mixture", rank=2)
     params, extra = method.init(jax.random.key(0), given)
@@ -131,7 +131,7 @@ def test_with_a_rank_the_network_only_weighs_the_context():
     np.testing.assert_allclose(z, unit(expected), atol=1e-5)
 
 
-def test_a_vector_is_its_own_embedding(params):
+def test_vector_is_its_own_embedding(params):
     x = 3 * batch()["view2"]
     z = objective().embed(params, {}, {"image": x})
     np.testing.assert_allclose(z, x / 3, atol=1e-6)
@@ -167,7 +167,7 @@ def test_four_chunks_of_256_have_1024_candidates(params):
 
 
 @pytest.mark.parametrize("own_context", ["keep", "mask"])
-def test_siblings_are_candidates_but_not_of_their_own_window(params, own_context):
+def test_same_article_negatives_exclude_own_window(params, own_context):
     given = batch()
     rng = np.random.default_rng(5)
     given["same_article_negatives"] = unit(rng.standard_normal((N, 2, D))).astype(
@@ -201,7 +201,7 @@ def test_siblings_are_candidates_but_not_of_their_own_window(params, own_context
     assert method.chance(N) == pytest.approx(math.log(48))
 
 
-def test_a_head_is_another_space_and_stops_the_targets():
+def test_head_is_another_space_and_stops_targets():
     given = batch()
     method = objective(head=(12, 5), cosine_weight=0.0, infonce_weight=1.0)
     params, _ = method.init(jax.random.key(0), given)

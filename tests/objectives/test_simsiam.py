@@ -54,7 +54,7 @@ def cosine(a, b):
     return np.sum(a * b, 1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def test_loss_is_the_papers_formula_with_the_temporal_term(started):
+def test_loss_is_papers_formula_with_temporal_term(started):
     (z1, p1), (z2, p2), (z3, p3) = (
         outputs(started, view) for view in ("view1", "view2", "view3")
     )
@@ -68,7 +68,7 @@ def test_loss_is_the_papers_formula_with_the_temporal_term(started):
     assert float(metrics["diag/has_next"]) == 0.75
 
 
-def test_a_frame_without_a_successor_pulls_at_nothing(started):
+def test_frame_without_successor_pulls_at_nothing(started):
     given, params, extra, value = started[:4]
     method = objective(temporal_weight=0.2)
     # Batch statistics see every frame: only what is compared may not matter.
@@ -79,7 +79,7 @@ def test_a_frame_without_a_successor_pulls_at_nothing(started):
     assert float(found) != pytest.approx(float(value))
 
 
-def test_each_network_moves_its_statistics_once_a_view(started):
+def test_each_network_moves_its_statistics_once_view(started):
     _, _, extra, _, new, _, grads = started
     moved = jax.tree.map(
         lambda a, b: bool(np.any(np.asarray(a) != np.asarray(b))), extra, new
@@ -90,7 +90,7 @@ def test_each_network_moves_its_statistics_once_a_view(started):
     assert np.abs(flat).max() > 0
 
 
-def test_without_a_temporal_term_no_next_frame_is_needed():
+def test_without_temporal_term_no_next_frame_is_needed():
     given = {k: v for k, v in batch().items() if k not in ("view3", "has_next")}
     method = objective()
     params, extra = jax.jit(method.init)(jax.random.key(0), given)

@@ -40,7 +40,7 @@ def by_hand(params, extra, batch):
 
 
 @pytest.mark.parametrize("false_negatives", ["keep", "mask"])
-def test_loss_takes_the_nearest_other_record(false_negatives):
+def test_loss_takes_nearest_other_record(false_negatives):
     objective, batch = build(margin=0.5, false_negatives=false_negatives), tiny.batch()
     params, extra = objective.init(jax.random.PRNGKey(0), batch)
     (loss, (new, metrics)), _ = run(objective, params, extra, batch)
@@ -62,7 +62,7 @@ def test_loss_takes_the_nearest_other_record(false_negatives):
     assert (mean != before).all()
 
 
-def test_a_network_that_knows_nothing_is_at_chance_with_a_finite_gradient():
+def test_random_embeddings_have_chance_loss_and_finite_gradient():
     for fields in ({"margin": 0.3}, {"soft_margin": True}):
         objective, batch = build(**fields), tiny.batch()
         params, extra = objective.init(jax.random.PRNGKey(0), batch)
@@ -72,7 +72,7 @@ def test_a_network_that_knows_nothing_is_at_chance_with_a_finite_gradient():
         assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
-def test_chunks_do_not_change_a_network_without_batch_statistics():
+def test_chunks_do_not_change_network_without_batch_statistics():
     batch = tiny.batch()
     whole, parts = (build(norm=False, chunks=c, margin=1.0) for c in (1, 4))
     params, extra = whole.init(jax.random.PRNGKey(0), batch)

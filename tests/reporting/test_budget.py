@@ -48,7 +48,7 @@ def forecast(events, **more):
     return budget.forecast(History(events), **fields | more)
 
 
-def test_hours_and_cost_are_those_of_a_sum_by_hand():
+def test_hours_and_cost_are_those_of_sum_by_hand():
     events, now = run(40)
     told = forecast(events, price_per_hour=1.8)
     assert told["examples_per_sec"] == SPEED  # without the first point, of compilation
@@ -63,14 +63,14 @@ def test_hours_and_cost_are_those_of_a_sum_by_hand():
     assert told["cost_total"] == pytest.approx((now + left) / 2000)
 
 
-def test_a_forecast_comes_true():
+def test_forecast_comes_true():
     events, _ = run(40)
     _, end = run(TOTAL, final=True)
     assert forecast(events)["hours_total"] == pytest.approx(end / 3600)
 
 
 @pytest.mark.parametrize(("wait", "word"), [(0.2, "compute"), (0.21, "input")])
-def test_what_bounds_a_run_goes_by_its_wait(wait, word):
+def test_bound_is_input_where_run_waits_for_data(wait, word):
     assert forecast(run(30, wait=wait)[0])["bound"] == word
 
 
@@ -105,7 +105,7 @@ def test_each_gate_has_its_hour():
     assert when["last"]["hours"] == told["hours_total"]
 
 
-def test_a_stop_is_not_paid_for_and_a_resume_has_its_own_speed():
+def test_time_between_stop_and_resume_costs_nothing():
     events, now = run(40)
     stamp = {"step": 40, "epoch": 4.0, "metrics": {}}
     events.append(stamp | {"kind": "resume", "time": now + 5000})
@@ -119,14 +119,14 @@ def test_a_stop_is_not_paid_for_and_a_resume_has_its_own_speed():
     assert told["hours_spent"] == pytest.approx((now + 150) / 3600)
 
 
-def test_a_finished_run_has_nothing_left():
+def test_finished_run_has_nothing_left():
     events, end = run(60, final=True)
     told = forecast(events)  # stopped early: 60 of 100 steps
     assert (told["hours_left"], told["evaluations_left"]) == (0.0, 0)
     assert told["hours_total"] == pytest.approx(end / 3600)
 
 
-def test_before_an_evaluation_the_untrained_network_tells_its_length():
+def test_evaluation_time_is_guessed_from_baselines():
     assert forecast(run(10)[0])["evaluation_seconds"] == 3.0
     assert forecast(run(10)[0][1:], began=None)["evaluation_seconds"] is None
 
@@ -144,7 +144,7 @@ def test_sentence():
     assert budget.sentence(forecast([])) == ""
 
 
-def test_fields_come_from_the_config():
+def test_fields_come_from_config():
     events, _ = run(40)
     config = {
         "train": {"batch_size": BATCH, "price_per_hour": 1.8},
@@ -161,7 +161,7 @@ def test_fields_come_from_the_config():
     assert budget.of_run(History(), {}, total_steps=None)["hours_left"] is None
 
 
-def test_a_trend_is_the_straight_line_of_the_last_measurements():
+def test_trend_is_straight_line_of_last_measurements():
     events, _ = run(60)
     guess = timeline.trend(History(events), RECALL, 10.0)
     assert guess == {"value": pytest.approx(0.5), "points": 3, "last": 0.3}

@@ -36,7 +36,7 @@ def test_only_fields_that_differ_are_listed(runs):
     assert compare.compare([runs[0], runs[0]])["config"] == {}
 
 
-def test_a_figure_whose_interval_does_not_touch_is_marked(runs):
+def test_figure_whose_interval_does_not_touch_is_marked(runs):
     found = compare.compare(runs)
     brand = found["metrics"]["eval/brand/recall@1"]
     assert [metric["apart"] for metric in brand] == [False, True]
@@ -48,7 +48,7 @@ def test_a_figure_whose_interval_does_not_touch_is_marked(runs):
     assert text.index("verdict") < text.index("train.epochs") < text.index("| gate")
 
 
-def test_the_floors_of_the_first_run_are_columns(runs):
+def test_baselines_of_first_run_are_columns(runs):
     text = (runs[0] / "metrics.jsonl").read_text("utf-8")
     text = text.replace('"pixels"', '"persistence"').replace("raw pixels", "copy")
     (runs[0] / "metrics.jsonl").write_text(text)
@@ -60,7 +60,7 @@ def test_the_floors_of_the_first_run_are_columns(runs):
     assert [cell.strip() for cell in row.split("|")][-3:-1] == ["0.300", "0.100"]
 
 
-def test_what_one_run_lacks_is_left_blank(runs):
+def test_missing_metric_of_a_run_is_blank(runs):
     lines = (runs[1] / "metrics.jsonl").read_text("utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     for event in events:
@@ -73,7 +73,7 @@ def test_what_one_run_lacks_is_left_blank(runs):
     assert "–" in row or "—" in row
 
 
-def test_the_command_prints_tables_or_json(runs, capsys):
+def test_command_prints_tables_or_json(runs, capsys):
     command = ["compare", f"--workdir={runs[0]}", f"--with={runs[1]}"]
     assert main.main(command) == 0
     assert "train.epochs" in capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_the_command_prints_tables_or_json(runs, capsys):
     assert json.loads(capsys.readouterr().out)["config"]["train.epochs"][1] == 77
 
 
-def test_a_folder_without_a_run_is_named(runs, tmp_path, capsys):
+def test_folder_without_run_is_named(runs, tmp_path, capsys):
     assert main.main(["compare", f"--workdir={runs[0]}", f"--with={tmp_path}"]) == 2
     assert "holds no run" in capsys.readouterr().err
     with pytest.raises(ValueError, match="two or more"):
@@ -96,7 +96,7 @@ def gate_of(folder, **fields):
     run_dir.write_json(folder / run_dir.CONFIG, config)
 
 
-def test_one_criterion_with_two_thresholds_is_pointed_out(runs):
+def test_compare_reports_gates_with_two_thresholds(runs):
     gate_of(runs[0])
     gate_of(runs[1], value=0.015)
     found = compare.compare(runs)
@@ -106,13 +106,13 @@ def test_one_criterion_with_two_thresholds_is_pointed_out(runs):
 
 
 @pytest.mark.parametrize("fields", [{"times": 2.0}, {"op": "<"}, {"value": "chance"}])
-def test_a_threshold_is_all_that_a_gate_asks(runs, fields):
+def test_gate_needs_only_a_threshold(runs, fields):
     gate_of(runs[0])
     gate_of(runs[1], **fields)
     assert list(compare.compare(runs)["thresholds"]) == ["viol"]
 
 
-def test_levels_that_were_measured_apart_are_the_same_criterion(runs):
+def test_levels_that_were_measured_apart_are_same_criterion(runs):
     text = (runs[1] / "metrics.jsonl").read_text("utf-8")
     (runs[1] / "metrics.jsonl").write_text(text.replace("4.436", "5.545"))
     found = compare.compare(runs)
@@ -140,7 +140,7 @@ def test_all_runs_are_drawn_on_one_axis_each_with_its_chance(runs):
     assert (low, high) == (0.98, 1.0)
 
 
-def test_the_page_has_what_the_terminal_has_and_curves(runs, tmp_path, capsys):
+def test_page_has_table_of_terminal_and_curves(runs, tmp_path, capsys):
     gate_of(runs[0])
     gate_of(runs[1], value=0.015)
     command = ["compare", f"--workdir={runs[0]}", f"--with={runs[1]}"]

@@ -36,7 +36,7 @@ def test_number(value, text):
     assert formatting.number(value) == text
 
 
-def test_number_reads_back_within_half_a_unit_of_the_third_digit():
+def test_number_reads_back_within_half_unit_of_third_digit():
     rng = np.random.default_rng(0)
     values = rng.uniform(1, 10, 500) * 10.0 ** rng.integers(-12, 12, 500)
     for value in values * rng.choice([-1, 1], 500):

@@ -15,7 +15,7 @@ def event(kind, step, metrics, **fields):
     return base | fields | {"metrics": metrics}
 
 
-def test_measure_takes_the_latest_value_with_its_chance_and_baselines():
+def test_measure_takes_latest_value_with_its_chance_and_baselines():
     events = [
         event("baseline", 0, {"eval/a/recall@1": fake.metric(0.3)}, baseline="pixels"),
         event("train", 10, {"train/loss": 5.0, "train/loss_chance": 5.5}),
@@ -31,7 +31,7 @@ def test_measure_takes_the_latest_value_with_its_chance_and_baselines():
     assert History(events).until("eval/a/recall@1", 1.0, 1)[0].value == 0.4
 
 
-def test_a_run_is_finished_by_its_final_evaluation_until_it_goes_on():
+def test_run_is_finished_by_final_evaluation_until_resumed():
     final = event("eval", 20, {}, final=True)
     assert not History([]).finished
     assert not History([event("eval", 20, {})]).finished
@@ -41,7 +41,7 @@ def test_a_run_is_finished_by_its_final_evaluation_until_it_goes_on():
     assert not History([final, event("eval", 30, {})]).finished
 
 
-def test_series_takes_chance_from_the_tag_beside():
+def test_series_takes_chance_from_tag_beside():
     events = [
         event("train", 1, {"x": 2.0, "x_chance": 4.0}),
         event("train", 2, {"x": math.nan}),

@@ -57,7 +57,7 @@ def test_benchmark_fails_where_late_log_points_are_dearer(monkeypatch, capsys):
     assert log_point.main(["--rounds=2"]) == 1
 
 
-def test_resume_drops_what_lies_beyond_its_step():
+def test_resume_drops_events_beyond_its_step():
     history = History(log_point.events(1000))
     rising = check.check(history, ignore=("few_queries",))
     history.append(log_point.event("resume", 500, {}))

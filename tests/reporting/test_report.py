@@ -29,7 +29,7 @@ def good(tmp_path_factory):
     return folder, report.write(folder)
 
 
-def test_json_has_the_fields_of_the_contract(good):
+def test_json_has_fields_of_contract(good):
     folder, returned = good
     read = fake.strict_json(folder / "report.json")
     assert read["outcome"] == returned["outcome"] == "PASS"
@@ -59,7 +59,7 @@ def test_json_has_the_fields_of_the_contract(good):
     assert read["throughput"]["examples_per_sec"] == 1551.0
 
 
-def test_page_is_one_balanced_file_with_its_pictures_inside(good):
+def test_page_is_one_balanced_file_with_embedded_images(good):
     folder, _ = good
     page = Page((folder / "report.html").read_text("utf-8"))
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
@@ -82,7 +82,7 @@ def test_page_is_one_balanced_file_with_its_pictures_inside(good):
 
 
 @pytest.mark.parametrize("kind", ["md", "html"])
-def test_both_texts_say_what_matters_and_verdict_first(good, kind):
+def test_markdown_and_html_begin_with_verdict(good, kind):
     folder, _ = good
     text = (folder / f"report.{kind}").read_text("utf-8")
     text = Page(text).text if kind == "html" else text
@@ -116,7 +116,7 @@ def test_links_to_figures_in_markdown_exist(good):
         assert f"](figures/{path.name})" in text
 
 
-def test_gallery_frames_right_and_wrong_in_their_colors(good):
+def test_examples_have_frames_colored_by_relevance(good):
     folder, _ = good
     picture = np.asarray(Image.open(folder / "figures" / "examples.png").convert("RGB"))
     counts = [
@@ -137,7 +137,7 @@ def test_all_neighbors_are_drawn_however_many(tmp_path):
     assert result_sheet.draw([query], {}).size == sheet.size
 
 
-def test_same_files_give_the_same_report(good):
+def test_same_files_give_same_report(good):
     folder, _ = good
     before = {p.name: p.read_bytes() for p in folder.rglob("*.*") if p.is_file()}
     report.write(folder)
@@ -170,7 +170,7 @@ def test_reporting_is_light():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 
-def test_evaluations_are_a_table_of_what_gates_look_at(good):
+def test_evaluations_table_has_metrics_of_gates(good):
     folder, _ = good
     events = run_dir.read_events(folder)
     text = (folder / "report.md").read_text("utf-8")
@@ -206,7 +206,7 @@ def section(folder, title):
     return text.split(f"\n## {title}\n")[1].split("\n## ")[0].strip()
 
 
-def test_true_candidates_are_said_in_a_sentence(good):
+def test_number_of_true_candidates_is_in_report(good):
     said = section(good[0], "Candidates")
     assert "compared with 256 candidates; a step holds 256 records." in said
 
@@ -224,7 +224,7 @@ def test_chunks_that_share_no_candidates_show(tmp_path):
     )
 
 
-def test_a_price_makes_costs(tmp_path):
+def test_price_makes_costs(tmp_path):
     folder = fake.make(tmp_path, epochs=4, final=False, state="training")
     config = run_dir.read_config(folder)
     config["config"]["train"]["price_per_hour"] = 36.0  # a hundredth a second
@@ -241,7 +241,7 @@ def test_a_price_makes_costs(tmp_path):
     assert "| brand | 10.0 | 52.1 s | 0.521 | forecast |" in said
 
 
-def test_the_command_makes_the_run_again(good, tmp_path):
+def test_command_makes_run_again(good, tmp_path):
     folder = fake.make(tmp_path / "my run", epochs=1)
     config = run_dir.read_config(folder)
     # What the command line set goes before what a variant changed as well.
@@ -271,7 +271,7 @@ def test_the_command_makes_the_run_again(good, tmp_path):
     assert "--config.train.epochs=10.0" in section(good[0], "How to reproduce")
 
 
-def test_a_gate_that_was_judged_more_than_once_shows_it(good):
+def test_gate_that_was_judged_more_than_once_shows_it(good):
     judged = {
         "g": {
             "passed": False, "required": True, "metric": "m", "op": ">=", "value": 0.1,
@@ -294,7 +294,7 @@ def test_a_gate_that_was_judged_more_than_once_shows_it(good):
     ]
 
 
-def test_what_to_try_is_in_softer_ink_than_what_was_seen(tmp_path):
+def test_advice_is_styled_apart_from_finding(tmp_path):
     folder = fake.make(tmp_path, epochs=3, final=False, state="collapsed")
     said = {"name": "odd", "severity": "stop", "tag": "x", "message": "Odd. Do so."}
     said |= {"seen": "Odd.", "advice": "Do so."}
@@ -305,7 +305,7 @@ def test_what_to_try_is_in_softer_ink_than_what_was_seen(tmp_path):
     assert "- **Stop.** Odd. Do so." in section(folder, "Alarms")
 
 
-def test_a_resume_is_named_for_what_it_was(tmp_path):
+def test_resume_is_named_by_its_reason(tmp_path):
     horizons = [("start", [0, 60]), ("resumed", [0, 60]), ("extended", [0, 100])]
     horizons += [("extended", [0, 100]), ("extended", [90, 200])]
     told = [{"why": why, "horizon": horizon} for why, horizon in horizons]

@@ -25,7 +25,7 @@ def test_failed_gate(tmp_path):
     assert [a["name"] for a in result["alarms"]] == ["not_above_baseline"]
 
 
-def test_advisory_gate_does_not_fail_the_run(tmp_path):
+def test_advisory_gate_does_not_fail_run(tmp_path):
     folder = fake.make(tmp_path)
     config = run_dir.read_config(folder)
     config["config"]["gates"] = {
@@ -51,9 +51,28 @@ def test_killed_run(tmp_path):
 
 
 @pytest.mark.parametrize(("state", "code"), [("preempted", 75), ("failed", 1)])
-def test_ends_without_an_evaluation(tmp_path, state, code):
+def test_ends_without_evaluation(tmp_path, state, code):
     result = assemble(fake.make(tmp_path, epochs=2, final=False, state=state))
     assert (result["outcome"], result["exit_code"]) == ("UNFINISHED", code)
+
+
+def test_preempted_run_was_saved_only_if_it_was(tmp_path):
+    folder = fake.make(tmp_path, epochs=2, final=False, state="preempted")
+    for saved, words in ((20, "preempted and saved"), (None, "before its first check")):
+        run_dir.write_heartbeat(folder, "preempted", saved=saved, step=20)
+        result = assemble(folder)
+        assert words in result["verdict"]
+        assert result["exit_code"] == 75
+    assert "saved" not in result["verdict"]
+
+
+def test_run_that_full_disk_has_ended_is_fault_of_input(tmp_path):
+    folder = fake.make(tmp_path, epochs=2, final=False, state="failed")
+    assert assemble(folder)["exit_code"] == 1
+    run_dir.append_refusal(folder, ["got no space left on device for /x"])
+    result = assemble(folder)
+    assert (result["outcome"], result["exit_code"]) == ("UNFINISHED", 2)
+    assert "no space left on device for /x" in result["verdict"]
 
 
 def test_diverged_run(tmp_path):
@@ -68,7 +87,7 @@ def test_diverged_run(tmp_path):
     assert assemble(folder)["outcome"] == "UNFINISHED"
 
 
-def test_alarm_that_only_the_loop_knows_stands_if_it_ended_the_run(tmp_path):
+def test_alarm_of_loop_that_ended_run_is_in_report(tmp_path):
     folder = fake.make(tmp_path, epochs=3, final=False, state="collapsed")
     said = {"name": "odd", "severity": "stop", "tag": "x", "message": "Odd."}
     run_dir.append_event(folder, "alarm", step=30, epoch=3.0, **said)
@@ -81,7 +100,7 @@ def test_alarm_that_only_the_loop_knows_stands_if_it_ended_the_run(tmp_path):
     assert [a["name"] for a in result["alarms_cleared"]] == ["odd"]
 
 
-def test_collapse_is_what_the_verdict_says(tmp_path):
+def test_verdict_names_collapse(tmp_path):
     folder = fake.make(tmp_path, epochs=3, final=False, state="collapsed")
     for step in (31, 32, 33):
         fake.train_event(folder, step, 2.0, **{"diag/embedding_std": 1e-4})

@@ -57,7 +57,7 @@ def test_unknown_kinds_and_states_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_line_cut_short_is_left_out_and_does_not_swallow_the_next(tmp_path, cut):
+def test_line_cut_short_is_left_out_and_does_not_swallow_next(tmp_path, cut):
     append(tmp_path, "train", 1, metrics={"train/loss": 1.0}, note="größer")
     append(tmp_path, "train", 2, metrics={"train/loss": 2.0}, note="größer")
     path = tmp_path / run_dir.METRICS
@@ -69,7 +69,7 @@ def test_a_line_cut_short_is_left_out_and_does_not_swallow_the_next(tmp_path, cu
     assert [e["step"] for e in run_dir.read_events(tmp_path)] == expected
 
 
-def test_a_cut_within_a_character_is_survived(tmp_path):
+def test_cut_within_character_is_survived(tmp_path):
     append(tmp_path, "train", 1)
     with open(tmp_path / run_dir.METRICS, "ab") as file:
         file.write('{"kind": "train", "step": 2, "note": "ö'.encode()[:-1])
@@ -88,7 +88,7 @@ def test_resume_makes_later_lines_void_and_keeps_its_own_step(tmp_path):
     assert got == [("train", 10), ("resume", 10), ("train", 20)]
 
 
-def test_a_workdir_without_files_reads_as_empty(tmp_path):
+def test_workdir_without_files_reads_as_empty(tmp_path):
     assert run_dir.read_events(tmp_path) == []
     assert run_dir.read_resumes(tmp_path) == []
     assert run_dir.read_heartbeat(tmp_path) is None
@@ -117,7 +117,7 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_files_are_utf8_whatever_the_locale(tmp_path):
+def test_files_are_utf8_whatever_locale(tmp_path):
     name, path = "größe – 標章", tmp_path / "x.json"
     code = (
         "import sys; from reporting import files;"
@@ -134,7 +134,7 @@ def test_files_are_utf8_whatever_the_locale(tmp_path):
     assert json.loads(path.read_text("utf-8"))["name"] == name
 
 
-def test_gallery_reads_back(tmp_path):
+def test_examples_read_back(tmp_path):
     fake.add_gallery(tmp_path)
     queries, pictures = examples.read(tmp_path)
     assert [q["query"] for q in queries] == [0, 1, 2]
@@ -151,7 +151,7 @@ def test_workdir_of_another_format_is_refused(tmp_path):
             run_dir.read_config(tmp_path)
 
 
-def test_run_dir_reads_a_file_again_only_where_it_has_changed(tmp_path, monkeypatch):
+def test_run_dir_reads_file_again_only_where_it_has_changed(tmp_path, monkeypatch):
     run_dir.write_json(tmp_path / run_dir.DATA, {"name": "a"})
     reads = []
     read = run_dir.read_data
@@ -163,7 +163,7 @@ def test_run_dir_reads_a_file_again_only_where_it_has_changed(tmp_path, monkeypa
     assert run.data["name"] == "b"
 
 
-def test_facts_of_a_metric_come_with_it_or_from_the_list_of_the_run(tmp_path):
+def test_metric_facts_come_from_event_or_list_of_run(tmp_path):
     loss = {"kind": "loss", "better": "lower"}
     run_dir.write_metric_facts(tmp_path, {"train/loss": loss})
     append(tmp_path, "train", 1, metrics={"train/loss": 1.0, "train/x": 2.0})
@@ -175,7 +175,7 @@ def test_facts_of_a_metric_come_with_it_or_from_the_list_of_the_run(tmp_path):
     assert run.facts("eval/a/anything") == ("score", "higher", True)
 
 
-def test_appended_events_are_those_of_the_file(tmp_path):
+def test_appended_events_are_those_of_file(tmp_path):
     append(tmp_path, "train", 1, metrics={"train/loss": 1.0})
     run = run_dir.RunDir(tmp_path)
     run.append_event("train", step=2, epoch=0.2, metrics={"train/loss": float("nan")})
@@ -185,7 +185,7 @@ def test_appended_events_are_those_of_the_file(tmp_path):
     assert run.history.events == again.events
 
 
-def test_refusals_before_a_start_do_not_stand(tmp_path):
+def test_refusals_before_start_do_not_stand(tmp_path):
     run_dir.append_refusal(tmp_path, ["config.train.epochs: got 0"])
     assert len(run_dir.RunDir(tmp_path).standing_refusals) == 1
     line = {"segment": 0, "why": "start", "time": time.time() + 1, "granted": 0.0}
@@ -196,7 +196,7 @@ def test_refusals_before_a_start_do_not_stand(tmp_path):
     assert content.assemble(run)["outcome"] != "REFUSED"
 
 
-def test_a_line_that_is_not_as_it_was_written_is_told_and_left_out_by_a_start(
+def test_line_that_is_not_as_it_was_written_is_told_and_left_out_by_start(
     tmp_path, caplog
 ):
     for step in (1, 2, 3):
@@ -218,7 +218,7 @@ def test_a_line_that_is_not_as_it_was_written_is_told_and_left_out_by_a_start(
     assert [event["step"] for event in run_dir.read_events(tmp_path)] == [1, 3, 4]
 
 
-def test_a_start_from_step_0_voids_all_but_baselines_that_still_hold(tmp_path):
+def test_start_from_step_0_voids_all_but_baselines_that_still_hold(tmp_path):
     for name, where in (("old", "x"), ("same", "y")):
         append(tmp_path, "baseline", 0, metrics={}, baseline=name, measured_on=where)
     append(tmp_path, "alarm", 0, name="leak")
@@ -231,7 +231,7 @@ def test_a_start_from_step_0_voids_all_but_baselines_that_still_hold(tmp_path):
     assert events[0]["baseline"] == "same"
 
 
-def test_an_audit_whose_numbers_changed_is_made_again(tmp_path):
+def test_audit_whose_numbers_changed_is_made_again(tmp_path):
     run_dir.write_audit(tmp_path, {"positives": "codes", "loss_lower_bound": 0.25})
     assert run_dir.read_audit(tmp_path)["loss_lower_bound"] == 0.25
     path = tmp_path / run_dir.AUDIT
@@ -239,7 +239,7 @@ def test_an_audit_whose_numbers_changed_is_made_again(tmp_path):
     assert run_dir.read_audit(tmp_path) == {}
 
 
-def test_a_folder_of_something_else_is_no_run(tmp_path):
+def test_folder_of_something_else_is_no_run(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"x")
     (tmp_path / "1-simsiam").mkdir()
     run_dir.write_config(tmp_path / "1-simsiam", {"config": {"seed": 0}})

@@ -39,7 +39,7 @@ def test_liveness(dead_pid):
     assert status.liveness(beat(host="elsewhere"), 1400.0) == "stale"
 
 
-def test_a_running_run(tmp_path):
+def test_running_run(tmp_path):
     folder = fake.make(tmp_path, epochs=5, final=False, state="training")
     (folder / run_dir.CHECKPOINTS / "40").mkdir(parents=True)
     (folder / run_dir.CHECKPOINTS / "tmp-50").mkdir()
@@ -69,7 +69,7 @@ def test_a_running_run(tmp_path):
     assert run_dir.plain(said)  # fit for --json
 
 
-def test_the_next_gate_comes_with_its_time_its_cost_and_a_guess(tmp_path):
+def test_next_gate_comes_with_its_time_its_cost_and_guess(tmp_path):
     folder = fake.make(tmp_path, epochs=7, final=False, state="training")
     config = run_dir.read_config(folder)
     gate = {"metric": "eval/brand/recall@1", "value": 0.99, "at": 9}
@@ -106,7 +106,7 @@ def test_stale_and_empty(tmp_path, dead_pid):
         status.status(tmp_path / "nowhere")
 
 
-def test_a_start_that_was_refused_since_is_told(tmp_path):
+def test_status_tells_refused_start(tmp_path):
     folder = fake.make(tmp_path)  # begun in 1970
     run_dir.append_refusal(folder, ["config.train.epochs: got 'x'"])
     text = status.status(folder)
@@ -116,7 +116,7 @@ def test_a_start_that_was_refused_since_is_told(tmp_path):
     assert "refused" not in status.status(folder)
 
 
-def test_a_clock_that_is_ahead_is_said_and_not_believed(tmp_path):
+def test_clock_that_is_ahead_is_said_and_not_believed(tmp_path):
     folder = fake.make(tmp_path / "run", epochs=5, final=False, state="training")
     beat = {"host": "elsewhere", "state": "training", "pid": 1}
     for ahead, expected in ((86400, "stale"), (20, "alive")):

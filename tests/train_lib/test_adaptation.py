@@ -117,7 +117,7 @@ def test_fit_bounds_batch_by_training_records(logos, records, chunks):
     assert f"train.batch_size is {expected} instead of 64" in fitted.changes[0]
 
 
-def test_fit_sets_fields_that_the_data_implies(logos):
+def test_fit_sets_fields_that_data_implies(logos):
     experiment, data = logos
     implied = {"transform.size": 24, "transform.view1.blur": 0.25}
     fitted = adaptation.fit(experiment, data._replace(facts={"implies": implied}))
@@ -130,7 +130,7 @@ def test_fit_sets_fields_that_the_data_implies(logos):
     assert experiment.config.transform.size == 16
 
 
-def test_fit_refuses_fewer_records_than_a_pair_needs(logos):
+def test_fit_refuses_fewer_records_than_pair_needs(logos):
     experiment, data = logos
     small = data._replace(train=data.train.take(np.arange(1)))
     with pytest.raises(InputError, match="got 1 training records; expected at least"):
@@ -158,7 +158,7 @@ def test_fit_lengthens_short_runs_and_all_that_is_counted_in_epochs(logos):
     assert not adaptation.fit(enough, data).changes
 
 
-def test_epochs_on_the_command_line_are_meant():
+def test_epochs_on_command_line_are_meant():
     source = "configs/moco_effnet.py:marks"
     plain = load_recipe(source, {"data.path": "x"}).config
     assert plain.train.least_steps == 300

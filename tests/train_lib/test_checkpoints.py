@@ -27,7 +27,7 @@ def saved(folder, steps, keep=2, best=None):
     return checkpoints
 
 
-def test_keeps_the_newest_and_the_best_across_restarts(tmp_path):
+def test_keeps_newest_and_best_across_restarts(tmp_path):
     saved(tmp_path, [1, 2, 3], best=1).close()
     again = saved(tmp_path, [4, 5], best=1)
     assert again.steps() == [1, 4, 5]
@@ -37,7 +37,7 @@ def test_keeps_the_newest_and_the_best_across_restarts(tmp_path):
     assert again.restore(state(0), step=1).state["n"] == 1
 
 
-def test_a_donated_buffer_does_not_change_what_is_being_saved(tmp_path):
+def test_donated_buffer_does_not_change_what_is_being_saved(tmp_path):
     checkpoints = Checkpoints(tmp_path, 1)
     value = {"a": jnp.arange(1 << 20, dtype=jnp.float32)}
     expected = np.array(value["a"])
@@ -50,7 +50,7 @@ def test_a_donated_buffer_does_not_change_what_is_being_saved(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["emptied", "cut"])
-def test_a_broken_newest_checkpoint_falls_back_and_says_so(tmp_path, damage):
+def test_broken_newest_checkpoint_falls_back_and_says_so(tmp_path, damage):
     folder = tmp_path / "checkpoints"
     saved(folder, [1, 2]).close()
     if damage == "emptied":
@@ -69,7 +69,7 @@ def test_a_broken_newest_checkpoint_falls_back_and_says_so(tmp_path, damage):
     assert again.restore(state(0)).step == 2
 
 
-def test_nothing_readable_is_an_error_and_nothing_at_all_is_none(tmp_path):
+def test_nothing_readable_is_error_and_nothing_at_all_is_none(tmp_path):
     assert Checkpoints(tmp_path / "none", 1).restore(state(0)) is None
     saved(tmp_path / "x", [1]).close()
     with pytest.raises(InputError, match="no readable checkpoint"):
@@ -112,7 +112,7 @@ for _ in range(5):
 """
 
 
-def test_a_damaged_checkpoint_prints_no_traceback_and_stays_where_it_is(tmp_path):
+def test_damaged_checkpoint_prints_no_traceback_and_stays_where_it_is(tmp_path):
     root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", READ_DAMAGED, str(tmp_path)],

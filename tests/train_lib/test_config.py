@@ -19,7 +19,7 @@ def _at_root(monkeypatch):
     monkeypatch.chdir(pathlib.Path(__file__).parents[2])
 
 
-def test_overrides_take_the_type_of_the_field():
+def test_overrides_take_type_of_field():
     recipe = load_recipe(
         RECIPE,
         {
@@ -66,7 +66,7 @@ def test_config_is_locked():
         ("codes", Literal["label", "codes"], "codes"),
     ],
 )
-def test_text_is_read_as_the_type_of_the_field(text, annotation, value):
+def test_text_is_read_as_type_of_field(text, annotation, value):
     parsed, fault = parse(text, annotation, None)
     assert fault is None
     assert parsed == value
@@ -96,7 +96,7 @@ def test_text_of_another_type_is_named_with_what_is_expected(
     assert expected in fault
 
 
-def test_unknown_files_and_variants_list_the_choices():
+def test_unknown_files_and_variants_list_choices():
     with pytest.raises(ConfigError, match=r"configs/moco_effnet\.py"):
         load_recipe("configs/moco_efnet.py", {})
     with pytest.raises(ConfigError, match="full, marks"):
@@ -112,7 +112,7 @@ def test_unknown_files_and_variants_list_the_choices():
         ("def other():\n    pass", "has no get_config"),
     ],
 )
-def test_a_recipe_that_fails_is_a_fault_of_the_configuration(tmp_path, code, told):
+def test_recipe_that_fails_is_fault_of_configuration(tmp_path, code, told):
     path = tmp_path / "wrong.py"
     path.write_text(code)
     with pytest.raises(ConfigError, match=told):
@@ -148,7 +148,7 @@ def test_five_faults_are_all_named():
         assert part in told
 
 
-def test_faults_inside_a_recipe_file_are_found_too(tmp_path):
+def test_faults_inside_recipe_file_are_found_too(tmp_path):
     path = tmp_path / "wrong.py"
     path.write_text(
         textwrap.dedent(

@@ -44,7 +44,7 @@ def read(folder):
     return json.loads((folder / "report.json").read_text("utf-8"))
 
 
-def test_a_missed_gate_stops_the_run_for_good(tmp_path):
+def test_missed_gate_stops_run_for_good(tmp_path):
     gate = {"metric": "eval/brand/recall@1", "value": 1.1, "at": 1.0}
     recipe = write_recipe(tmp_path, "early", early=gate | {"otherwise": "stop"})
     folder = tmp_path / "run"
@@ -65,7 +65,7 @@ def test_a_missed_gate_stops_the_run_for_good(tmp_path):
     assert "gate_changed" in [alarm["name"] for alarm in found["alarms"]]
 
 
-def test_more_epochs_while_it_is_near_then_another_recipe(tmp_path):
+def test_run_is_extended_while_near_then_switches_recipe(tmp_path):
     # Training loss falls at every measurement, and is never what is asked for.
     other = write_recipe(tmp_path, "other")
     gate = {"metric": "train/lr", "op": "<=", "value": -1.0, "near": 9.0}
@@ -88,7 +88,7 @@ def test_more_epochs_while_it_is_near_then_another_recipe(tmp_path):
     assert fields["data"]["brands"] == 25
 
 
-def test_a_passed_gate_leads_on_with_the_trained_network(tmp_path):
+def test_passed_gate_leads_on_with_trained_network(tmp_path):
     after = write_recipe(tmp_path, "after")
     gate = {"metric": "eval/brand/recall@1", "value": 0.0, "then": f"switch:{after}"}
     recipe = write_recipe(tmp_path, "before", end=gate)

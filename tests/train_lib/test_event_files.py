@@ -74,7 +74,7 @@ def test_without_tensorflow_every_metric_is_there(without):
     }
 
 
-def test_with_tensorflow_the_same_is_read(without, tmp_path):
+def test_with_tensorflow_same_is_read(without, tmp_path):
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("no TensorFlow on this machine")
     assert written("with", tmp_path) == "SummaryWriter"

@@ -12,7 +12,7 @@ from train_lib.experiment import Experiment
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_choices_are_the_files_that_export_a_part():
+def test_choices_are_files_that_export_part():
     transforms = ["corruption", "image", "ultrasound", "undersampling"]
     assert parts.choices("transform") == transforms
     assert set(parts.choices("data")) == {
@@ -24,13 +24,13 @@ def test_choices_are_the_files_that_export_a_part():
 
 
 @pytest.mark.parametrize("recipe", ["moco_effnet", "triplet_mri", "simsiam_resnet"])
-def test_example_batch_has_the_shape_of_the_transform(recipe):
+def test_example_batch_has_shape_of_transform(recipe):
     config = load_recipe(str(ROOT / f"configs/{recipe}.py:smoke"), {}).config
     shape = Experiment.from_config(config).example_batch()["view1"].shape
     assert shape[1:3] == tuple(np.broadcast_to(config.transform.size, 2))
 
 
-def test_what_only_the_network_can_refuse_is_a_fault_of_the_config():
+def test_fault_found_by_network_is_config_fault():
     recipe = load_recipe(
         str(ROOT / "configs/triplet_mri.py") + ":smoke", {"model.strides": "(2, 2)"}
     )

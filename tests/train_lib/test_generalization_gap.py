@@ -67,7 +67,7 @@ def test_as_many_records_are_compared_in_whole_groups():
 
 
 @pytest.mark.parametrize("grouped_by", ["label", ""])
-def test_records_without_a_group_come_one_by_one(grouped_by):
+def test_records_without_group_come_one_by_one(grouped_by):
     drawn = set()
     for seed in range(150):
         train, _ = generalization_gap.alike(data([-1] * 6, [-1, -1], grouped_by), seed)
@@ -80,7 +80,7 @@ def test_more_held_back_than_trained_on():
     assert (len(train), len(held)) == (3, 9)
 
 
-def test_a_batch_is_as_in_training_or_as_large_as_can_be():
+def test_batch_is_as_in_training_or_as_large_as_can_be():
     assert generalization_gap.batch_size(1000, 128, 8) == 128
     assert generalization_gap.batch_size(100, 128, 8) == 96
     assert generalization_gap.batch_size(7, 128, 8) == 0
@@ -151,7 +151,7 @@ def test_each_side_is_held_against_its_own_chance():
     assert found["eval/loss/gap"].value == 0
 
 
-def test_a_side_without_positives_has_no_loss():
+def test_side_without_positives_has_no_loss():
     share = {
         "diag/queries_with_positive": lambda ids: jax.numpy.where(ids[0] < 1000, 1.0, 0)
     }
@@ -161,7 +161,7 @@ def test_a_side_without_positives_has_no_loss():
     assert np.isnan(found["eval/loss/gap"].value)
 
 
-def test_the_loss_is_that_of_a_step_and_changes_nothing():
+def test_loss_is_that_of_step_and_changes_nothing():
     batch = tiny.batch(32)
     state = train_step.init_state(objective(), TX, 0, batch)
     before = jax.tree.map(np.array, state)
@@ -181,7 +181,7 @@ def test_the_loss_is_that_of_a_step_and_changes_nothing():
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(placed), before)
 
 
-def test_what_was_learnt_by_heart_is_an_alarm():
+def test_memorized_training_records_raise_gap_alarm():
     # Two views of sixteen records, and sixteen records that are all the same.
     known = tiny.batch(16)
     same = known | {v: np.repeat(known[v][:1], 16, 0) for v in ("view1", "view2")}

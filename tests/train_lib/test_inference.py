@@ -60,7 +60,7 @@ def search(network, query, **changes):
 
 
 @pytest.mark.parametrize("top", [2, 10])
-def test_a_record_of_the_run_does_not_find_itself(network, top, tmp_path):
+def test_record_of_run_does_not_find_itself(network, top, tmp_path):
     found = search(network, "id:40", top=top)
     assert [r["id"] for r in found["results"]] == [3, 13, 12, 25][:top]
     np.testing.assert_allclose(
@@ -78,7 +78,7 @@ def drawn(folder, name):
     return path
 
 
-def test_a_file_finds_all(network, tmp_path):
+def test_file_finds_all(network, tmp_path):
     found = search(network, "some/mark.png", top=2)
     assert [r["id"] for r in found["results"]] == [13, 3]
     assert drawn(tmp_path, "mark").is_file()
@@ -86,7 +86,7 @@ def test_a_file_finds_all(network, tmp_path):
     assert (tmp_path / "here" / "mark.png").is_file()
 
 
-def test_a_table_is_printed_where_nothing_can_be_drawn(network, tmp_path):
+def test_table_is_printed_where_nothing_can_be_drawn(network, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     text = inference.search(
@@ -96,7 +96,7 @@ def test_a_table_is_printed_where_nothing_can_be_drawn(network, tmp_path):
     assert "No image of them was written" in text
 
 
-def test_a_gallery_whose_images_have_moved_still_answers(network, tmp_path):
+def test_gallery_whose_images_have_moved_still_answers(network, tmp_path):
     gallery.write(network, [split([40, 12])], tmp_path / "other")
 
     def read_records(path):
@@ -110,7 +110,7 @@ def test_a_gallery_whose_images_have_moved_still_answers(network, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "records.parquet"])
-def test_a_damaged_gallery_is_named(network, tmp_path, name):
+def test_damaged_gallery_is_named(network, tmp_path, name):
     folder = tmp_path / "other"
     gallery.write(network, [split([40, 12])], folder)
     (folder / name).write_bytes((folder / name).read_bytes()[:70])
@@ -145,6 +145,6 @@ def test_in_another_gallery_ids_are_of_other_records(network, tmp_path):
 
 
 @pytest.mark.parametrize("query", ["id:41", "id:", "id:-1", "id:4.0", "id:first"])
-def test_unknown_ids_are_answered_with_the_range(network, query):
+def test_unknown_ids_are_answered_with_range(network, query):
     with pytest.raises(InputError, match=f"{query}; .* 5 records, 3 to 40"):
         search(network, query)

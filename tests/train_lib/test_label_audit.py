@@ -42,7 +42,7 @@ def weak(tiny, tmp_path_factory):  # noqa: F811
     return workdir
 
 
-def test_the_audit_is_written_and_its_floor_logged(weak):
+def test_audit_is_written_and_loss_lower_bound_logged(weak):
     found = files.read_audit(weak)
     lowest = found["lowest"]
     assert (found["positives"], found["alone"]) == ("codes", 0)
@@ -60,7 +60,7 @@ def test_the_audit_is_written_and_its_floor_logged(weak):
         assert event["metrics"]["train/loss"] > expected
 
 
-def test_the_alarms_come_first_and_are_in_the_report(weak):
+def test_alarms_come_first_and_are_in_report(weak):
     events = files.read_events(weak)
     steps = {e["name"]: i for i, e in enumerate(events) if e["kind"] == "alarm"}
     first = next(i for i, e in enumerate(events) if e["kind"] == "train")
@@ -76,7 +76,7 @@ def test_the_alarms_come_first_and_are_in_the_report(weak):
     assert "On both sides of the split: 1 group by label" in page
 
 
-def test_facts_on_the_data_are_kept(weak):
+def test_facts_on_data_are_kept(weak):
     data = files.read_data(weak)
     assert data["fields"]["image"] == {"shape": [16, 16, 3], "dtype": "uint8"}
     assert len(data["content_hash"]) == 16
@@ -92,6 +92,6 @@ def test_facts_on_the_data_are_kept(weak):
         ("configs/fastap_resnet.py", "label"),
     ],
 )
-def test_positives_are_those_of_the_objective(source, positives):
+def test_positives_are_those_of_objective(source, positives):
     config = load_recipe(source, {}).config
     assert Experiment.from_config(config).positives == positives

@@ -57,7 +57,7 @@ def test_lars_is_moco_v3s_order_of_operations():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_what_is_constant_keeps_its_rate(name):
+def test_constant_parameters_keep_peak_rate(name):
     def made(schedule, **fields):
         tx = optimizers.make_optimizer(
             name=name, schedule=schedule, weight_decay=0.1, no_decay=("1d",), **fields
@@ -84,7 +84,7 @@ def test_adamw_is_optaxs():
     jax.tree.map(np.testing.assert_array_equal, run(ours, 4), run(theirs, 4))
 
 
-def test_lars_ignores_the_scale_of_a_matrix_gradient():
+def test_lars_ignores_scale_of_matrix_gradient():
     tx = optimizers.lars(lambda s: 1.0, weight_decay=0.0, momentum=0.9)
     one, thousand = run(tx, 1), run(tx, 1, scale=1e3)
     kernels = one["dense"]["kernel"], thousand["dense"]["kernel"]
@@ -118,7 +118,7 @@ def test_decay_mask_goes_by_name(no_decay, decays):
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
-def test_clipping_bounds_the_gradient(name):
+def test_clipping_bounds_gradient(name):
     fields = {"name": name, "schedule": lambda s: 0.1}
     clipped = optimizers.make_optimizer(**fields, clip_norm=1e-3)
     free = optimizers.make_optimizer(**fields)
@@ -129,7 +129,7 @@ def test_clipping_bounds_the_gradient(name):
     )
 
 
-def test_unknown_optimizer_lists_the_choices():
+def test_unknown_optimizer_lists_choices():
     with pytest.raises(ValueError, match="adamw, lars, sgd"):
         optimizers.make_optimizer(name="adam", schedule=rate)
 
@@ -142,7 +142,7 @@ def test_cosine_starts_at_zero_peaks_after_warmup_and_ends_at_its_final_value():
     np.testing.assert_allclose(at, [0.0, 1.0, 2.0, 1.25, 0.5, 0.5], rtol=1e-6)
 
 
-def test_a_cosine_may_move_once_an_epoch():
+def test_cosine_may_move_once_epoch():
     fields = {"name": "cosine", "peak": 1.0, "warmup_steps": 0, "epoch_steps": 4}
     schedule = schedules.make_schedule(
         **fields, horizon=Horizon(0, 40), decay_per="epoch"
@@ -161,7 +161,7 @@ def test_steps_drop_at_milestones():
     np.testing.assert_allclose(at, [1.0, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)
 
 
-def test_an_extended_run_has_the_horizon_that_was_asked_for():
+def test_extended_run_has_horizon_that_was_asked_for():
     old = Horizon(0, 100)
     assert schedules.extended("rescale", old, 100, 200) == (0, 200)
     assert schedules.extended("continue", old, 100, 200) == (0, 100)

@@ -57,7 +57,7 @@ def tiny(name, **changes):
     return recipe(name, build=tiny_run.build, **changes)
 
 
-def test_every_copy_starts_as_the_runs_network_and_heads_stay(tmp_path):
+def test_every_copy_starts_as_runs_network_and_heads_stay(tmp_path):
     saved = save_run(tiny("triplet_mri", seed=5, transform__coils=1), tmp_path)
     config = tiny("triplet_mri", transform__coils=1, model__init_from=tmp_path)
     moco = tiny("moco_effnet", model__init_from=tmp_path)
@@ -72,7 +72,7 @@ def test_every_copy_starts_as_the_runs_network_and_heads_stay(tmp_path):
     assert_same(extra, saved.extra)
 
 
-def test_a_target_network_starts_as_the_online_one(tmp_path):
+def test_target_network_starts_as_online_one(tmp_path):
     saved = save_run(tiny("moco_effnet", seed=5), tmp_path)
     config = tiny("moco_effnet", model__init_from=tmp_path, objective__hidden_dim=24)
     fresh = first_state(config)
@@ -87,7 +87,7 @@ def test_a_target_network_starts_as_the_online_one(tmp_path):
 
 
 @pytest.mark.parametrize("frozen", [(), ("backbone", "projector")])
-def test_a_projector_comes_along_where_both_have_it(tmp_path, frozen):
+def test_projector_comes_along_where_both_have_it(tmp_path, frozen):
     saved = save_run(tiny("simsiam_resnet", seed=5), tmp_path)
     config = tiny("fastap_resnet", model__init_from=tmp_path, objective__frozen=frozen)
     fresh = first_state(config)
@@ -110,7 +110,7 @@ def test_a_projector_comes_along_where_both_have_it(tmp_path, frozen):
     assert_same(params["backbone"], saved.params["encoder"]["backbone"])
 
 
-def test_a_network_starts_from_a_file_and_its_input_stays():
+def test_network_starts_from_file_and_its_input_stays():
     fields = {"model__width": 16, "model__layers": 2, "model__states": 4}
     config = recipe("infonce_mamba", **fields, model__init_from=FILE)
     fresh = first_state(config)
@@ -123,7 +123,7 @@ def test_a_network_starts_from_a_file_and_its_input_stays():
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_a_folder_of_hugging_face_is_a_file_of_weights(tmp_path, name):
+def test_folder_of_hugging_face_is_file_of_weights(tmp_path, name):
     fields = {"model__width": 16, "model__layers": 2, "model__states": 4}
     (tmp_path / "config.json").write_text('{"architectures": ["MambaModel"]}')
     (tmp_path / name).write_bytes(FILE.read_bytes())  # told apart by its first bytes
@@ -156,7 +156,7 @@ def test_folders_without_weights_in_one_file(tmp_path, name, message):
             ask()
 
 
-def test_what_does_not_fit_is_named(tmp_path):
+def test_weights_that_do_not_match_are_named(tmp_path):
     experiment = recipe("infonce_mamba", model__init_from=tmp_path / "nothing")
     state = first_state(experiment)
     with pytest.raises(InputError, match=r"nothing'; expected the workdir of a run"):

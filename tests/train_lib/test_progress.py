@@ -18,7 +18,7 @@ def test_best_and_patience():
     assert not progress.observe(math.nan, 10, "min")
 
 
-def test_plateau_lowers_the_rate_once_patience_is_used_up():
+def test_plateau_lowers_rate_once_patience_is_used_up():
     progress = Progress(0, 100)
     lowered = []
     for step, value in enumerate([1.0, 2.0, 2.0, 2.0, 2.0, 0.5]):
@@ -55,7 +55,7 @@ class ReduceLROnPlateau:
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("patience", [0, 1, 2, 5])
-def test_plateau_lowers_the_rate_as_pytorch_does(mode, patience):
+def test_plateau_lowers_rate_as_pytorch_does(mode, patience):
     rng = np.random.default_rng(patience)
     values = 2 + np.cumsum(rng.normal(0, 0.1, 200)).clip(-1, 9)
     values[30:34] = values[29] * (1 - 5e-5)  # within the threshold
@@ -71,7 +71,7 @@ def test_plateau_lowers_the_rate_as_pytorch_does(mode, patience):
     assert scales[-1] < 1
 
 
-def test_plateau_matches_a_sequence_worked_out_by_hand():
+def test_plateau_matches_sequence_worked_out_by_hand():
     # By the documentation of ReduceLROnPlateau with factor=.5, patience=2: .89995 is
     # within 1e-4 of .9, so that it is the third bad evaluation.
     losses = [1.0, 0.9, 0.9, 0.95, 0.89995, 0.92, 0.8, 0.81, 0.81, 0.81, 0.81, 0.7]
@@ -84,7 +84,7 @@ def test_plateau_matches_a_sequence_worked_out_by_hand():
     assert found == rates
 
 
-def test_progress_of_an_earlier_version_keeps_its_best_value():
+def test_progress_of_earlier_version_keeps_its_best_value():
     values = Progress(3, 100, 0.25, 7).to_json()
     del values["plateau_best"]
     assert Progress.from_json(values).plateau_best == 0.25
@@ -95,7 +95,7 @@ def test_progress_survives_json():
     assert Progress.from_json(progress.to_json()) == progress
 
 
-def test_due_is_every_so_many_steps_and_at_the_end():
+def test_due_is_every_so_many_steps_and_at_end():
     assert [s for s in range(1, 11) if due(s, 4, 10)] == [4, 8, 10]
     assert [s for s in range(1, 11) if due(s, 4, 10, last=False)] == [4, 8]
     assert [s for s in range(1, 11) if due(s, 0, 10)] == [10]

@@ -12,7 +12,7 @@ from train_lib import run_setup
 from train_lib.config import load_recipe
 
 
-def test_run_of_no_step_is_refused_with_the_least_number_of_epochs(tmp_path, capsys):
+def test_run_of_no_step_is_refused_with_least_number_of_epochs(tmp_path, capsys):
     words = tiny_run.arguments(
         tmp_path / "run", train__epochs=0.001, schedule__warmup_epochs=0
     )
@@ -30,7 +30,7 @@ def test_run_of_no_step_is_refused_with_the_least_number_of_epochs(tmp_path, cap
 @pytest.mark.parametrize(
     ("extend", "end"), [("rescale", 24), ("continue", 12), ("restart", 24)]
 )
-def test_target_momentum_ends_where_the_learning_rate_does(
+def test_target_momentum_ends_where_learning_rate_does(
     tmp_path, monkeypatch, extend, end
 ):
     monkeypatch.setattr(run_setup.claim, "check_data", lambda *_: None)

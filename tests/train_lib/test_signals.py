@@ -12,7 +12,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 
 COMPUTING = """
-import hashlib, sys
+import hashlib, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 from train_lib.signals import Preempted, StopSignal
 with StopSignal() as stop:
     stop.at_exit = lambda: print("at exit", flush=True)
@@ -58,14 +59,12 @@ def start(*words):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # The tests themselves may run under `nohup`.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
-def test_a_signal_is_answered_at_once_and_obeyed_when_it_may_be(number):
+def test_signal_is_answered_at_once_and_obeyed_when_it_may_be(number):
     process = start("-c", COMPUTING, "deferred", "0", "2000000")
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, getattr(signal, number))
@@ -76,7 +75,7 @@ def test_a_signal_is_answered_at_once_and_obeyed_when_it_may_be(number):
     assert process.returncode == 75
 
 
-def test_the_process_ends_by_itself_or_is_ended():
+def test_process_ends_by_itself_or_is_ended():
     process = start("-c", COMPUTING, "free", "60", "1000000")
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGTERM)
@@ -90,7 +89,7 @@ def test_the_process_ends_by_itself_or_is_ended():
     assert process.returncode == 75
 
 
-def test_a_second_signal_ends_at_once():
+def test_second_signal_ends_at_once():
     process = start("-c", COMPUTING, "deferred", "0", "2000000000")
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGTERM)
@@ -102,7 +101,7 @@ def test_a_second_signal_ends_at_once():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_command_is_stopped_in_its_first_second(tmp_path, number):
+def test_command_is_stopped_in_its_first_second(tmp_path, number):
     recipe = "--config=configs/moco_effnet.py:smoke"
     process = start("main.py", recipe, f"--workdir={tmp_path / 'run'}")
     deadline = time.monotonic() + 30
@@ -119,7 +118,7 @@ def test_a_command_is_stopped_in_its_first_second(tmp_path, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_all_processes_that_prepare_ends_them(tmp_path, number):
+def test_signal_to_all_processes_that_prepare_ends_them(tmp_path, number):
     script = tmp_path / "prepare.py"
     script.write_text(PREPARING)
     process = start(str(script), str(tmp_path))

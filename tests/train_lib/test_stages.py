@@ -36,7 +36,7 @@ def train_all(begun, overrides, workdir, *more):
     return stages.train(SOURCES, overrides, workdir, train_run, *more)
 
 
-def test_each_stage_goes_on_from_the_one_before(begun, tmp_path):
+def test_each_stage_goes_on_from_one_before(begun, tmp_path):
     fields = {
         "seed": "7",
         "2.train.epochs": "3",
@@ -55,7 +55,7 @@ def test_each_stage_goes_on_from_the_one_before(begun, tmp_path):
     assert not first.faults + second.faults
 
 
-def test_a_field_of_no_stage_is_a_fault_of_the_first(begun, tmp_path):
+def test_field_of_no_stage_is_fault_of_first(begun, tmp_path):
     with pytest.raises(ConfigError, match="stage 1, .*; did you mean 'epochs'"):
         train_all(begun, {"train.epoch": "5"}, tmp_path)
     assert not begun
@@ -63,13 +63,13 @@ def test_a_field_of_no_stage_is_a_fault_of_the_first(begun, tmp_path):
         train_all(begun, {"3.seed": "5"}, tmp_path)
 
 
-def test_faults_of_all_stages_are_found_before_the_first_begins(begun, tmp_path):
+def test_faults_of_all_stages_are_found_before_first_begins(begun, tmp_path):
     with pytest.raises(ConfigError, match=r"stage 2, .*train\.bogus"):
         train_all(begun, {"2.train.bogus": "1"}, tmp_path)
     assert not begun
 
 
-def test_a_stage_whose_folder_is_another_run_s_is_found_before_the_first_begins(
+def test_stage_whose_folder_is_another_run_s_is_found_before_first_begins(
     begun, tmp_path
 ):
     assert train_all(begun, {"2.seed": "1"}, tmp_path) == 0
@@ -85,7 +85,35 @@ def test_a_stage_whose_folder_is_another_run_s_is_found_before_the_first_begins(
     assert not begun
 
 
-def test_a_stage_that_does_not_pass_ends_it(monkeypatch, tmp_path, caplog):
+def test_faults_of_recipe_that_gate_leads_to_are_found_before_training(begun, tmp_path):
+    recipe = tmp_path / "first.py"
+    recipe.write_text(
+        "from configs import moco_effnet\n"
+        "def get_config(arg=''):\n"
+        "    config = moco_effnet.get_config('smoke').unlock()\n"
+        "    config.gates = {'end': {'metric': 'train/loss', 'value': 0.0,\n"
+        "        'op': '<=', 'otherwise': 'switch:configs/simsiam_resnet.py:bogus'}}\n"
+        "    return config.lock()\n"
+    )
+
+    def train_run(*given):
+        begun.append(given)
+        return 0
+
+    with pytest.raises(ConfigError, match="gate end leads to .*:bogus: .*bogus"):
+        stages.train_recipe([str(recipe)], {}, tmp_path / "run", train_run)
+    assert not begun
+    text = recipe.read_text().replace(":bogus", ":smoke")
+    recipe.write_text(text)
+    fields = {"evaluate.batch_size": "-3"}
+    with pytest.raises(ConfigError) as refused:
+        stages.train_recipe([str(recipe)], fields, tmp_path / "run", train_run)
+    own, later = refused.value.faults
+    assert own.startswith("config.evaluate.batch_size")
+    assert later.startswith("gate end leads to configs/simsiam_resnet.py:smoke: config")
+
+
+def test_stage_that_does_not_pass_ends_it(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(reporting, "write", lambda *given: {"verdict": "FAIL"})
     with caplog.at_level("INFO"):
         assert stages.train(SOURCES, {}, tmp_path, lambda *given: 3) == 3
@@ -132,7 +160,7 @@ def test_two_stages_have_one_report(both):
     assert "data:image/png;base64" in (both / "report.html").read_text("utf-8")
 
 
-def test_each_stage_begins_where_its_loss_knows_nothing(both):
+def test_each_stage_begins_at_chance_loss(both):
     one, two = (
         json.loads((both / name / "report.json").read_text("utf-8"))["metrics"]
         for name in ("1-simsiam_resnet", "2-fastap_resnet")
@@ -146,7 +174,7 @@ def test_each_stage_begins_where_its_loss_knows_nothing(both):
     assert two["diag/candidates"]["value"] == 31
 
 
-def test_the_second_stage_is_held_against_the_first(both):
+def test_second_stage_is_held_against_first(both):
     one, two = (both / name for name in ("1-simsiam_resnet", "2-fastap_resnet"))
     before = json.loads((one / "report.json").read_text("utf-8"))["metrics"]
     after = json.loads((two / "report.json").read_text("utf-8"))["metrics"]

@@ -47,7 +47,7 @@ def agree(a, b):
     )
 
 
-def test_two_steps_move_parameters_by_more_than_the_tolerance(single):
+def test_two_steps_move_parameters_by_more_than_tolerance(single):
     start, _, end, _ = single
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start.params, end.params)
     assert max(jax.tree.leaves(moved)) > 1e-2
@@ -69,7 +69,7 @@ def test_shard_map_equals_one_device(single):
     agree(jax.device_get(found), jax.device_get(metrics))
 
 
-def test_vmap_with_an_axis_name_equals_one_device(single):
+def test_vmap_with_axis_name_equals_one_device(single):
     start, batch, expected, metrics = single
     step = jax.jit(
         jax.vmap(build(parallel.AXIS)[2], in_axes=(None, 0), axis_name=parallel.AXIS)
@@ -97,7 +97,7 @@ def test_pmap_equals_one_device(single):
     agree(state, jax.device_get(expected))
 
 
-def test_the_scale_of_the_state_scales_the_update(single):
+def test_scale_of_state_scales_update(single):
     start, batch, *_ = single
     step = jax.jit(build(None)[2])
     full, _ = step(start, batch)

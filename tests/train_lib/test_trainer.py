@@ -76,7 +76,7 @@ def assert_same_bits(a, b):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
-def test_a_run_leaves_what_the_design_promises(whole):
+def test_finished_run_leaves_documented_files(whole):
     for name in (
         files.CONFIG, files.METRICS, files.RESUMES, files.HEARTBEAT, files.DATA,
         files.ENVIRONMENT, files.HISTORY, files.CURVES, files.EXAMPLES,
@@ -128,7 +128,7 @@ def test_stopped_and_resumed_equals_never_stopped(whole, tmp_path, monkeypatch):
     assert [s["why"] for s in segments] == ["start", "resumed"]
 
 
-def test_longer_runs_have_to_say_how_the_rate_goes_on(whole, tiny, tmp_path, capsys):
+def test_longer_runs_have_to_say_how_rate_goes_on(whole, tiny, tmp_path, capsys):
     import shutil
 
     workdir = tmp_path / "copy"
@@ -147,7 +147,7 @@ def test_longer_runs_have_to_say_how_the_rate_goes_on(whole, tiny, tmp_path, cap
     assert max(files.checkpoint_steps(workdir)) == 18
 
 
-def test_another_config_in_the_same_workdir_is_refused(whole, tiny, capsys):
+def test_another_config_in_same_workdir_is_refused(whole, tiny, capsys):
     assert (
         main.main(
             tiny_run.arguments(whole, objective__temperature=0.5), build=tiny_run.build
@@ -159,7 +159,7 @@ def test_another_config_in_the_same_workdir_is_refused(whole, tiny, capsys):
     assert "started with 0.1" in told
 
 
-def test_a_loss_that_is_not_finite_stops_with_4_and_keeps_the_last_good(
+def test_loss_that_is_not_finite_stops_with_4_and_keeps_last_good(
     tiny, tmp_path, monkeypatch
 ):
     real = trainer.parallel.parallel_step
@@ -184,7 +184,7 @@ def test_a_loss_that_is_not_finite_stops_with_4_and_keeps_the_last_good(
     assert 0 < max(files.checkpoint_steps(tmp_path)) <= 8
 
 
-def test_a_broken_newest_checkpoint_falls_back_to_the_same_end(whole, tmp_path, tiny):
+def test_broken_newest_checkpoint_falls_back_to_same_end(whole, tmp_path, tiny):
     import shutil
 
     workdir = tmp_path / "copy"
@@ -196,7 +196,7 @@ def test_a_broken_newest_checkpoint_falls_back_to_the_same_end(whole, tmp_path, 
     assert f"step {STEPS}" in last["unreadable_checkpoints"][0]
 
 
-def test_early_stopping_ends_with_a_verdict(tiny, tmp_path):
+def test_early_stopping_ends_with_verdict(tiny, tmp_path):
     fields = {"train__epochs": 8, "evaluate__every_epochs": 0.5, "train__patience": 1}
     code = main.main(tiny_run.arguments(tmp_path, **fields), build=tiny_run.build)
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
@@ -205,7 +205,7 @@ def test_early_stopping_ends_with_a_verdict(tiny, tmp_path):
     assert report["step"] < 48
 
 
-def test_serving_finds_the_query_itself(whole, tiny, tmp_path, capsys):
+def test_search_finds_query_itself(whole, tiny, tmp_path, capsys):
     from PIL import Image
 
     pictures = tmp_path / "pictures"
@@ -234,7 +234,7 @@ def test_serving_finds_the_query_itself(whole, tiny, tmp_path, capsys):
     assert main.main(["status", f"--workdir={whole}"]) == 0
 
 
-def test_killed_with_9_at_three_moments_and_restarted_ends_the_same(whole, tmp_path):
+def test_killed_with_9_at_three_moments_and_restarted_ends_same(whole, tmp_path):
     script = [sys.executable, str(ROOT / "tests/train_lib/tiny_run.py")]
     command = script + tiny_run.arguments(tmp_path)
     for moment in ("before a save", "in a step", "in a save"):
@@ -272,7 +272,7 @@ def kill_at(moment, command, workdir):
     assert process.returncode == -signal.SIGKILL
 
 
-def test_a_live_workdir_is_refused_to_a_second_process(whole, tiny, capsys):
+def test_live_workdir_is_refused_to_second_process(whole, tiny, capsys):
     import fcntl
 
     with open(whole / ".lock", "a") as file:
@@ -281,7 +281,7 @@ def test_a_live_workdir_is_refused_to_a_second_process(whole, tiny, capsys):
     assert "is at work" in capsys.readouterr().err
 
 
-def test_restores_the_best_step(whole):
+def test_restores_best_step(whole):
     steps = Checkpoints(whole / files.CHECKPOINTS, 1).steps()
     best = max(
         (e for e in files.read_events(whole) if e["kind"] == "eval"),

@@ -88,7 +88,7 @@ def _build(command):
     return tiny_run.build if command[0] in ("search", "embed") else None
 
 
-def test_a_run_without_its_checkpoints_begins_again_and_ends(copy, whole, capsys):
+def test_run_without_its_checkpoints_begins_again_and_ends(copy, whole, capsys):
     shutil.rmtree(copy / files.CHECKPOINTS)
     lines = len((copy / files.METRICS).read_text("utf-8").splitlines())
     assert train(copy) == 0
@@ -103,7 +103,7 @@ def test_a_run_without_its_checkpoints_begins_again_and_ends(copy, whole, capsys
     assert len(text.splitlines()) > lines
 
 
-def test_a_run_killed_after_its_final_line_gets_what_is_missing(copy, whole):
+def test_run_killed_after_its_final_line_gets_what_is_missing(copy, whole):
     lines = (copy / files.METRICS).read_text("utf-8").splitlines(keepends=True)
     final = next(i for i, line in enumerate(lines) if '"final": true' in line)
     kept = [line for line in lines[: final + 1] if '"kind": "alarm"' not in line]
@@ -118,7 +118,7 @@ def test_a_run_killed_after_its_final_line_gets_what_is_missing(copy, whole):
     assert {event["name"] for event in events} == standing
 
 
-def test_a_damaged_config_is_taken_from_the_checkpoint(copy, whole, capsys):
+def test_damaged_config_is_taken_from_checkpoint(copy, whole, capsys):
     config = copy / files.CONFIG
     config.write_bytes(config.read_bytes()[:400])
     assert train(copy, seed=5) == 2
@@ -133,7 +133,7 @@ def test_a_damaged_config_is_taken_from_the_checkpoint(copy, whole, capsys):
     assert restored["requested"]["seed"] == 0
 
 
-def test_a_workdir_whose_config_is_lost_everywhere_is_refused(copy):
+def test_workdir_whose_config_is_lost_everywhere_is_refused(copy):
     (copy / files.CONFIG).write_text("{")
     for step in files.checkpoint_steps(copy):
         (copy / files.CHECKPOINTS / str(step) / "host" / "metadata").write_text("{")
@@ -149,7 +149,7 @@ def change_an_image(data):
     return data._replace(train=dataclasses.replace(data.train, source=rows))
 
 
-def test_other_data_is_refused_and_the_advice_works(copy, tmp_path, capsys):
+def test_other_data_is_refused_and_advice_works(copy, tmp_path, capsys):
     described = (copy / files.DATA).read_bytes()
     other = tiny_run.build_with_data(change_an_image)
     assert train(copy, build=other) == 2
@@ -163,7 +163,7 @@ def test_other_data_is_refused_and_the_advice_works(copy, tmp_path, capsys):
     assert train(copy) == 0  # and with the data as it was
 
 
-def test_a_refused_start_claims_nothing(tmp_path, capsys):
+def test_refused_start_claims_nothing(tmp_path, capsys):
     workdir = tmp_path / "run"
     assert train(workdir, "--config.model.init_from=runs/typo") == 2
     assert "config.model.init_from: got 'runs/typo'" in capsys.readouterr().err
@@ -174,7 +174,7 @@ def test_a_refused_start_claims_nothing(tmp_path, capsys):
     assert claim.remember(workdir) is None
 
 
-def test_a_run_that_crashed_before_a_checkpoint_claims_nothing(tmp_path):
+def test_run_that_crashed_before_checkpoint_claims_nothing(tmp_path):
     files.write_config(tmp_path, {"config": {"seed": 1}})
     files.append_event(tmp_path, "train", step=3, epoch=0.5, metrics={"train/loss": 1})
     recipe = load_recipe(str(tiny_run.ROOT / "configs/moco_effnet.py"), {"seed": "2"})
@@ -183,7 +183,7 @@ def test_a_run_that_crashed_before_a_checkpoint_claims_nothing(tmp_path):
 
 @pytest.mark.parametrize("content", ["bert", "list"])
 @pytest.mark.parametrize("command", ["report", "status", "search", "compare", "train"])
-def test_a_config_that_is_not_of_a_run_is_named(tmp_path, capsys, content, command):
+def test_config_that_is_not_of_run_is_named(tmp_path, capsys, content, command):
     described = {"bert": {"model_type": "bert", "hidden_size": 4}, "list": [1]}
     (tmp_path / "config.json").write_text(json.dumps(described[content]))
     (tmp_path / "model.safetensors").write_bytes(b"x")
@@ -207,7 +207,7 @@ def beat(workdir, age, state="training", host="elsewhere"):
     files.write_json(workdir / files.HEARTBEAT, value)
 
 
-def test_a_clock_that_is_ahead_does_not_lock_a_workdir(tmp_path, monkeypatch, caplog):
+def test_clock_that_is_ahead_does_not_lock_workdir(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(lock, "WATCH_SECONDS", 0)
     beat(tmp_path, age=-86400)
     with lock.hold(tmp_path):
@@ -223,7 +223,7 @@ def test_a_clock_that_is_ahead_does_not_lock_a_workdir(tmp_path, monkeypatch, ca
         lock.hold(tmp_path).__enter__()
 
 
-def test_only_the_start_tidies_what_kills_have_left(tmp_path):
+def test_only_start_tidies_what_kills_have_left(tmp_path):
     mine = tmp_path / f".report.html.{os.getpid()}.tmp"
     dead = tmp_path / ".report.html.999999999.tmp"
     for path in (mine, dead):
@@ -233,7 +233,7 @@ def test_only_the_start_tidies_what_kills_have_left(tmp_path):
     assert not dead.exists()
 
 
-def test_a_refusal_leaves_a_workdir_alone_in_which_another_process_trains(copy, capsys):
+def test_refusal_leaves_workdir_alone_in_which_another_process_trains(copy, capsys):
     before = content(copy)
     with open(copy / ".lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -242,7 +242,7 @@ def test_a_refusal_leaves_a_workdir_alone_in_which_another_process_trains(copy, 
     assert content(copy) == before
 
 
-def test_a_checkpoint_whose_numbers_changed_is_not_believed(copy):
+def test_checkpoint_whose_numbers_changed_is_not_believed(copy):
     checkpoints = Checkpoints(copy / files.CHECKPOINTS, read_only=True)
     step, host = checkpoints.read_host()
     assert (step, host["requested"]["seed"]) == (STEPS, 0)

@@ -33,7 +33,7 @@ def test_fitted_average_solves_least_squares(data):
     )
 
 
-def test_exponential_average_has_the_best_mean_reciprocal_rank(data):
+def test_exponential_average_has_best_mean_reciprocal_rank(data):
     x, t = windows(data)
     place = data.train.table["vector"]
     scores = {}
@@ -62,7 +62,7 @@ def test_ridge_matches_scikit_learn(data, monkeypatch):
     np.testing.assert_allclose(found[-1], model.intercept_, atol=2e-3)
 
 
-def test_best_possible_prediction_has_the_highest_cosine(data):
+def test_best_possible_prediction_has_highest_cosine(data):
     evaluator = build(next_vector, data)
     scores = {
         name: evaluator.run(fit_baseline(name, data)).metrics["e/cosine"].value

@@ -64,7 +64,7 @@ def conditional_by_loops(split):
     return table
 
 
-def test_partner_distribution_matches_the_sampler():
+def test_partner_distribution_matches_sampler():
     split = random_split()
     expected = conditional_by_loops(split)
     n = len(split)
@@ -133,7 +133,7 @@ def test_density_ratio_loss_of_equal_classes(classes, size, candidates, expected
     assert found == pytest.approx(np.mean(np.log(counts)), abs=0.02)
 
 
-def test_density_ratio_loss_of_zipf_codes_is_below_that_of_the_mean_ratio():
+def test_density_ratio_loss_of_zipf_codes_is_below_that_of_mean_ratio():
     rng = np.random.default_rng(0)
     share = 1 / np.arange(1, 801)
     codes = rng.choice(800, 3000, p=share / share.sum())
@@ -168,7 +168,7 @@ def test_soft_lower_bound_matches_simulated_batches():
     assert soft == pytest.approx(math.log(1 + 255 / 16), abs=0.05)
 
 
-def test_soft_lower_bound_is_the_mean_entropy_of_the_targets():
+def test_soft_lower_bound_is_mean_entropy_of_targets():
     split = random_split(seed=1)
     codes = [set(row[row >= 0].tolist()) for row in split.table["codes"]]
     weight = {}
@@ -203,7 +203,7 @@ def test_lower_bounds_of_unique_codes():
     assert loss == 0
 
 
-def test_lower_bounds_of_a_single_code_are_chance():
+def test_lower_bounds_of_single_code_are_chance():
     split = split_of(np.zeros((200, 1)))
     rows = np.arange(200)
     partners = loader.PositivePairSampler(split, 0).draw(rows, 0)

@@ -3,7 +3,7 @@ import numpy as np
 from evaluators.metrics import column_error
 
 
-def test_difference_wraps_at_the_period():
+def test_difference_wraps_at_period():
     a, b = np.array([0.05, 359.0, 10.0, np.nan]), np.array([0.95, 2.0, -350.0, 1.0])
     np.testing.assert_allclose(
         [

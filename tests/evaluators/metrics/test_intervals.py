@@ -23,7 +23,7 @@ def test_wilson_interval_solves_its_equation():
             assert z == pytest.approx(intervals.Z95)
 
 
-def test_mean_of_one_value_a_group_has_students_interval():
+def test_mean_of_one_value_group_has_students_interval():
     values = np.random.default_rng(0).normal(5, 2, 12)
     metric = intervals.mean_metric(values, 0.0, np.arange(12), DISTANCE)
     expected = stats.t.interval(
@@ -32,7 +32,7 @@ def test_mean_of_one_value_a_group_has_students_interval():
     assert (metric.low, metric.high) == pytest.approx(expected)
 
 
-def test_equal_groups_have_the_interval_of_their_means():
+def test_equal_groups_have_interval_of_their_means():
     rng = np.random.default_rng(1)
     values, groups = rng.normal(0, 1, (6, 4)) + rng.normal(0, 3, (6, 1)), np.arange(6)
     whole = intervals.mean_metric(values.ravel(), 0.0, groups.repeat(4), DISTANCE)
@@ -61,7 +61,7 @@ def test_unequal_groups_have_fewer_degrees_of_freedom():
     assert uneven.quantile == pytest.approx(stats.t.ppf(0.975, 1))
 
 
-def test_variance_ignores_what_a_figure_changes_by_the_number_of_values():
+def test_variance_ignores_what_figure_changes_by_number_of_values():
     sizes = np.array([1, 2, 3, 4])
     n = sizes.sum()
     biased = left_out_lib.LeftOut(1 + 3 / n, 1 + 3 / (n - sizes), sizes)
@@ -116,13 +116,13 @@ def test_single_group_has_no_interval():
         assert np.isnan((metric.low, metric.high)).all()
 
 
-def test_groups_that_agree_by_accident_keep_an_interval():
+def test_groups_that_agree_by_accident_keep_interval():
     values = np.tile([0.2, 0.8], 6)
     metric = intervals.mean_metric(values, 0.0, np.arange(12) // 2, SCORE, bounds=SHARE)
     assert metric.low < metric.value < metric.high
 
 
-def test_interval_with_a_tail_is_longer_above_and_ends_at_the_bounds():
+def test_interval_with_tail_is_longer_above_and_ends_at_bounds():
     low, high = intervals.bounded_interval(3.0, 0.5, 2.0, Bounds(1, 9, True), 5)
     k = 2 * 0.5 / 2
     assert low == pytest.approx(1 + 2 * math.exp(-k))
@@ -163,7 +163,7 @@ def test_folds_keep_groups_together():
     assert sorted(np.unique(few)) == [0, 1, 2, 3]
 
 
-def test_jackknife_interval_covers_the_true_value():
+def test_jackknife_interval_covers_true_value():
     inside = 0
     for seed in range(40):
         z = unit(np.random.default_rng(seed).standard_normal((100, 8)))

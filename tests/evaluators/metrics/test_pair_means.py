@@ -29,7 +29,7 @@ def test_means_without_groups_match_loops(anchors):
     np.testing.assert_allclose(left_out.without, expected)
 
 
-def test_influence_of_a_record_is_that_of_its_row_and_its_column():
+def test_influence_of_record_is_that_of_its_row_and_its_column():
     rng = np.random.default_rng(1)
     n = 400
     effect = rng.standard_normal(n)

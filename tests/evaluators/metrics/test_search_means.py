@@ -25,7 +25,7 @@ def test_nearest_mean_matches_loops_over_groups():
         assert left_out.without[group] == pytest.approx(expected)
 
 
-def test_searched_mean_matches_loops_and_the_nearest_alone():
+def test_searched_mean_matches_loops_and_nearest_alone():
     d, groups = distances(1)
     nearest = groups[d.argmin(1)]
     far = np.where(nearest[:, None] == groups[None, :], np.inf, d).min(1)
@@ -38,7 +38,7 @@ def test_searched_mean_matches_loops_and_the_nearest_alone():
     assert left_out.variance == pytest.approx(one.variance)
 
 
-def test_queries_without_a_candidate_in_a_fold_are_left_out_of_it():
+def test_queries_without_candidate_in_fold_are_left_out_of_it():
     values, groups = np.array([1.0, 2.0, 3.0, 4.0]), np.arange(4)
     without = [values.copy() for _ in range(4)]
     without[0][1] = np.nan

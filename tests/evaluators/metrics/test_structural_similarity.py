@@ -6,7 +6,7 @@ from evaluators.metrics import structural_similarity as similarity
 
 
 @pytest.mark.parametrize(("side", "window"), [(3, 3), (4, 3), (6, 5), (7, 7), (12, 7)])
-def test_mean_ssim_of_small_frames_uses_a_smaller_window(side, window):
+def test_mean_ssim_of_small_frames_uses_smaller_window(side, window):
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 256, (2, side, side + 5), dtype=np.uint8)
     expected = structural_similarity(a, b, win_size=window, data_range=255)

@@ -4,7 +4,7 @@ import pytest
 from evaluators.metrics import ties
 
 
-def test_nearly_tied_counts_scores_within_the_limit():
+def test_nearly_tied_counts_scores_within_limit():
     nan = -np.inf
     scores = np.array(
         [[0.9, 0.89, 0.885], [0.9, 0.89, 0.5], [0.9, 0.88, nan], [1, nan, nan]]

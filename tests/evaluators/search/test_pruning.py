@@ -27,7 +27,7 @@ def test_pruning_gives_up_collapsed_embeddings():
     np.testing.assert_array_equal(left, np.arange(4))
 
 
-def test_approximate_scores_stay_within_the_error_bound():
+def test_approximate_scores_stay_within_error_bound():
     q, g, query_ids, ids = random_search("scaled", 512, 16, 64)
     exact = q.astype(float) @ g.astype(float).T
     search = Search.of(q, g, None, None, 512)

@@ -44,7 +44,7 @@ def test_every_damaged_file_is_named_and_prepared_again(folder, caplog, kind):
         assert "prepared again" in caplog.text
 
 
-def test_a_damaged_block_of_an_interrupted_preparation_is_made_again(
+def test_damaged_block_of_interrupted_preparation_is_made_again(
     folder, monkeypatch, caplog
 ):
     monkeypatch.setattr(image_folder, "_BLOCK_FILES", 4)
@@ -64,9 +64,7 @@ def test_a_damaged_block_of_an_interrupted_preparation_is_made_again(
     np.testing.assert_array_equal(resumed, fresh)
 
 
-def test_a_cache_that_is_damaged_and_cannot_be_written_is_an_answer(
-    folder, monkeypatch
-):
+def test_cache_that_is_damaged_and_cannot_be_written_is_answer(folder, monkeypatch):
     place = pathlib.Path(load(folder).facts["prepared_in"])
     spoil(place / "facts.json", "flip")
 
@@ -78,7 +76,7 @@ def test_a_cache_that_is_damaged_and_cannot_be_written_is_an_answer(
         load(folder)
 
 
-def test_what_a_damaged_record_advises_works(folder, monkeypatch):
+def test_advice_for_damaged_record_works(folder, monkeypatch):
     """A file too large to be compared as a whole: reading finds out."""
     monkeypatch.setattr(manifest, "WHOLE_BYTES", 0)
     monkeypatch.setattr(manifest, "_ENDS", 16)
@@ -100,7 +98,7 @@ def test_what_a_damaged_record_advises_works(folder, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["delete", "truncate", "flip", "garbage"])
 @pytest.mark.parametrize("ending", [".npy", ".json"])
-def test_a_damaged_array_is_made_again(tmp_path, caplog, kind, ending):
+def test_damaged_array_is_made_again(tmp_path, caplog, kind, ending):
     array, calls = np.arange(1000.0), []
 
     def write(draft):
@@ -134,7 +132,7 @@ def test_drafts_of_killed_processes_are_removed(tmp_path):
     assert other.exists()
 
 
-def test_a_manifest_is_sealed(tmp_path):
+def test_manifest_is_sealed(tmp_path):
     path = tmp_path / "x.json"
     path.write_text(manifest.seal({"a": [1, 2.5]}))
     assert manifest.unseal(path) == {"a": [1, 2.5]}

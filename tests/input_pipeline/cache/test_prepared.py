@@ -38,7 +38,7 @@ image_folder.load(path=path, cache=cache, size=16, workers=1, progress=False)
 """
 
 
-def test_killed_preparation_resumes_at_the_first_open_block(folder, monkeypatch):
+def test_killed_preparation_resumes_at_first_open_block(folder, monkeypatch):
     cache = folder.parent / "cache"
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(folder), str(cache)], cwd=ROOT, check=False
@@ -81,7 +81,7 @@ def test_interruption_while_shards_are_written_is_resumed(
     assert len(both(load(folder))) == 12
 
 
-def test_what_a_finished_preparation_left_behind_is_removed(folder):
+def test_leftovers_of_finished_preparation_are_removed(folder):
     place = pathlib.Path(load(folder).facts["prepared_in"])
     left = place.with_suffix(".work") / "blocks" / "000000"
     left.mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_what_a_finished_preparation_left_behind_is_removed(folder):
     assert not place.with_suffix(".work").exists()
 
 
-def test_several_processes_make_the_same(folder, monkeypatch):
+def test_several_processes_make_same(folder, monkeypatch):
     monkeypatch.setattr(image_folder, "_BLOCK_FILES", 4)
     many = both(load(folder, workers=2))
     monkeypatch.undo()
@@ -100,7 +100,7 @@ def test_several_processes_make_the_same(folder, monkeypatch):
     )
 
 
-def test_a_second_process_waits_and_then_opens(folder, monkeypatch, caplog):
+def test_second_process_waits_and_then_opens(folder, monkeypatch, caplog):
     first = load(folder)
     place = pathlib.Path(first.facts["prepared_in"])
     hidden = place.with_name("hidden")

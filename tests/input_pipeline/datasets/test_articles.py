@@ -52,7 +52,7 @@ def everything(data):
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_all_formats_give_the_same_records(tmp_path, loaded, kind):
+def test_all_formats_give_same_records(tmp_path, loaded, kind):
     x, table = given.articles()
     x = x.astype(kind)
     found = [
@@ -176,7 +176,7 @@ def test_each_fault_has_its_message(tmp_path, loaded, how, message):
         loaded(spoiled(tmp_path, how))
 
 
-def test_without_positions_the_order_of_the_file_holds(tmp_path, loaded):
+def test_without_positions_order_of_file_holds(tmp_path, loaded):
     x, table = given.articles()
     order = np.lexsort((table["position"], table["article"]))
     path = write(tmp_path, ".npz", x[order], table.iloc[order].drop(columns="position"))
@@ -186,7 +186,7 @@ def test_without_positions_the_order_of_the_file_holds(tmp_path, loaded):
     )
 
 
-def test_read_records_reads_a_single_context(tmp_path):
+def test_read_records_reads_single_context(tmp_path):
     x, table = given.articles()
     np.save(tmp_path / "context.npy", x[:7])
     transform = corruption.Transform(context=3, width=given.WIDTH)

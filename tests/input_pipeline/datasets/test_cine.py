@@ -44,7 +44,7 @@ def pixels_of(file):
     return np.load(file)["frames"]
 
 
-def test_columns_of_the_table_join_the_frames(file):
+def test_columns_of_table_join_frames(file):
     data = load(file, label="angle", val_fraction=0.5)
     pixels = pixels_of(file)
     assert len(data.train) == len(data.validation) == 10
@@ -67,13 +67,13 @@ def test_columns_of_the_table_join_the_frames(file):
     assert data.facts["clips"] == 4
 
 
-def test_clips_may_be_held_out_by_a_column(file):
+def test_clips_may_be_held_out_by_column(file):
     data = load(file, val_filter="subject=y")
     assert set(data.train.table["clip"]) == {"a", "b"}
     assert set(data.validation.table["clip"]) == {"c", "d"}
 
 
-def test_without_a_table_a_file_is_a_clip_and_frames_count_the_time(file):
+def test_without_table_file_is_clip_and_frames_count_time(file):
     (file.parent / "muscle.csv").unlink()
     data = load(file, split="time", val_fraction=0.25, time="time")
     assert set(data.train.table["clip"]) == {"muscle_40x12"}
@@ -101,7 +101,7 @@ def test_frames_left_out_leave_their_rows_out(file):
     ]
 
 
-def test_few_labels_are_joined_on_the_frame(file):
+def test_few_labels_are_joined_on_frame(file):
     (file.parent / "muscle.csv").unlink()
     labels = pd.DataFrame(
         {"frame": [7, 2, 19], "phase": ["rest", "rest", "pull"], "force": [1, 2, 3]}
@@ -115,7 +115,7 @@ def test_few_labels_are_joined_on_the_frame(file):
     assert [table["good"][k] for k in (2, 7, 8)] == ["False", "True", ""]
 
 
-def test_clips_of_a_folder_are_joined_by_name(tmp_path):
+def test_clips_of_folder_are_joined_by_name(tmp_path):
     root = tmp_path / "in"
     pixels = {n: cine_files.write_images(root / f"c{n}", n) for n in (3, 4)}
     rows = [(f"c{n}", k, 10 * n + k) for n in (4, 3) for k in range(n)]
@@ -153,7 +153,7 @@ def test_tables_that_do_not_fit_are_named(file, change, fields, message):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00clip", b'clip,frame\n"a,1\n'])
-def test_a_table_that_is_no_csv_is_named(file, content):
+def test_table_that_is_no_csv_is_named(file, content):
     (file.parent / "muscle.csv").write_bytes(content)
     with pytest.raises(dataset.DataError, match="data.table: .*muscle.csv"):
         load(file)
@@ -191,7 +191,7 @@ def test_named_frame_column_replaces_column_called_frame(file):
     )
 
 
-def test_reference_must_be_gray_and_of_the_same_size(file, monkeypatch):
+def test_reference_must_be_gray_and_of_same_size(file, monkeypatch):
     cine_files.write_images(file.parent / "other", 1, ["still.png"], (80, 24))
     image = file.parent / "other" / "still.png"
     given = {}
@@ -212,7 +212,7 @@ def test_reference_must_be_gray_and_of_the_same_size(file, monkeypatch):
         load(file, label="pseudo", reference="nowhere.png")
 
 
-def test_pseudo_labels_with_a_reference(file):
+def test_pseudo_labels_with_reference(file):
     still = np.repeat(pixels_of(file)[:4], 5, 0)
     np.savez(file, frames=still)
     cine_files.write_images(file.parent / "other", 1, ["still.png"])
@@ -224,7 +224,7 @@ def test_pseudo_labels_with_a_reference(file):
     assert (data.train.table["label"] >= 0).any()
 
 
-def test_records_of_a_file_are_all_of_its_frames(file):
+def test_records_of_file_are_all_of_its_frames(file):
     fields = {"path": str(file), "time": "time_s", "label": "angle", "seed": 3}
     fields["cache"] = str(file.parent / "cache")
     split, facts = cine.read_records(str(file), data={"size": SIZE, **fields})
@@ -253,7 +253,7 @@ def test_table_of_training_is_not_used_for_other_files(file, tmp_path):
     assert split.table["name"][5] == "new, frame 5"
 
 
-def test_a_frame_at_fault_is_left_out_of_records_and_counted(tmp_path):
+def test_frame_at_fault_is_left_out_of_records_and_counted(tmp_path):
     a = cine_files.amplitudes(6)
     a[1] = np.nan
     np.save(tmp_path / "a.npy", a)
@@ -264,7 +264,7 @@ def test_a_frame_at_fault_is_left_out_of_records_and_counted(tmp_path):
     assert facts["rejected_total"] == 1
 
 
-def test_an_image_is_one_record(tmp_path):
+def test_image_is_one_record(tmp_path):
     pixels = cine_files.write_images(tmp_path, 1, ["query.png"])
     path = str(tmp_path / "query.png")
     split, facts = cine.read_records(

@@ -40,7 +40,7 @@ def test_images_kept_in_memory_equal_those_on_disk(folder):
         )
 
 
-def test_tfds_reads_what_was_prepared(folder):
+def test_tfds_reads_prepared_data(folder):
     import tensorflow_datasets as tfds
 
     data = load(folder)
@@ -52,14 +52,14 @@ def test_tfds_reads_what_was_prepared(folder):
 
 
 @pytest.mark.parametrize("val_fraction", [0.0, 0.25, 0.99])
-def test_the_share_held_out(folder, val_fraction):
+def test_share_held_out(folder, val_fraction):
     data = load(folder, val_fraction=val_fraction)
     assert len(data.validation) == {0.0: 0, 0.25: 3, 0.99: 11}[val_fraction]
     again = load(folder, val_fraction=val_fraction, size=17)
     assert again.validation.table["filename"] == data.validation.table["filename"]
 
 
-def test_a_seed_decides_the_split(folder):
+def test_seed_decides_split(folder):
     splits = {
         tuple(load(folder, seed=s).validation.table["filename"]) for s in range(6)
     }
@@ -160,7 +160,7 @@ def test_files_that_are_no_images_are_ignored_and_counted(folder):
     assert {"deep/er/no extension", "v1.2024"} <= set(names)
 
 
-def test_one_bad_file_of_a_few_is_left_out(folder):
+def test_one_bad_file_of_few_is_left_out(folder):
     (folder / "bad.png").write_bytes(b"")
     assert load(folder, max_rejected=0.01).facts["rejected_total"] == 1
     (folder / "worse.png").write_bytes(b"")
@@ -168,7 +168,7 @@ def test_one_bad_file_of_a_few_is_left_out(folder):
         load(folder, max_rejected=0.01)
 
 
-def test_a_prepared_folder_is_not_decoded_again(folder, monkeypatch):
+def test_prepared_folder_is_not_decoded_again(folder, monkeypatch):
     load(folder)
 
     def refuse(*args):

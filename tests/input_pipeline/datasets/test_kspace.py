@@ -60,7 +60,7 @@ def test_axes_may_come_in_another_order(tmp_path):
             kspace_format.read_scan(tmp_path / "a.npy", axes=axes)
 
 
-def test_a_key_leads_into_a_struct(tmp_path):
+def test_key_leads_into_struct(tmp_path):
     k = scan_files.k_space(2, 16, 12)
     scipy.io.savemat(tmp_path / "s.mat", {"scan": {"raw": k, "te": 3.0}})
     found = kspace_format.read_scan(tmp_path / "s.mat", key="scan/raw").kspace
@@ -75,14 +75,14 @@ def transform(x):
     return np.fft.fftshift(x, axes)
 
 
-def test_scan_of_the_right_shape_is_unchanged():
+def test_scan_of_right_shape_is_unchanged():
     k = scan_files.k_space(4, 16, 16)
     made, kept = coils_lib.to_shape(k, 16, 4)
     np.testing.assert_allclose(made, k, atol=1e-5)
     assert kept == 1
 
 
-def test_fewer_lines_are_a_coarser_image_of_the_same_brightness():
+def test_fewer_lines_are_coarser_image_of_same_brightness():
     """A smooth object keeps its values where the pixels meet, and its phase."""
     at = {n: (np.arange(n) - n // 2) / n for n in (32, 64)}
     bump = {
@@ -94,7 +94,7 @@ def test_fewer_lines_are_a_coarser_image_of_the_same_brightness():
     np.testing.assert_allclose(made[0], transform(bump[32]), atol=1e-4 * 32)
 
 
-def test_an_oblong_image_is_padded_and_keeps_its_proportions():
+def test_oblong_image_is_padded_and_keeps_its_proportions():
     rows, columns = np.mgrid[-8:8, -24:24]
     disc = (rows**2 + columns**2 < 36).astype(complex)
     made, _ = coils_lib.to_shape(transform(disc)[None], 48, 1)
@@ -123,7 +123,7 @@ def test_coils_are_combined_by_energy_or_followed_by_empty_ones():
     assert not made[2:].any()
 
 
-def test_records_and_facts_of_a_folder(folder, good, cache):
+def test_records_and_facts_of_folder(folder, good, cache):
     split, facts = kspace.read_records(
         str(folder), data={"cache": cache}, transform=TRANSFORM
     )
@@ -158,7 +158,7 @@ def test_prepared_scans_are_not_read_again(folder, good, cache, monkeypatch):
     )
 
 
-def test_slices_of_a_file_are_never_on_both_sides(folder, good, cache):
+def test_slices_of_file_are_never_on_both_sides(folder, good, cache):
     data = kspace.load(
         path=str(folder),
         size=16,
@@ -215,7 +215,7 @@ def test_each_kind_of_bad_file_has_its_own_message(tmp_path, cache):
         assert name in str(caught.value)
 
 
-def test_bad_files_may_be_left_out_up_to_a_share(folder, good, tmp_path, cache):
+def test_bad_files_may_be_left_out_up_to_share(folder, good, tmp_path, cache):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "broken.npy").touch()
@@ -228,7 +228,7 @@ def test_bad_files_may_be_left_out_up_to_a_share(folder, good, tmp_path, cache):
 
 
 @pytest.mark.parametrize("name", ["nan.npy", "no_key.h5", "short.cfl", "other.mat"])
-def test_the_command_line_ends_with_2_and_names_the_file(
+def test_command_line_ends_with_2_and_names_file(
     name, tmp_path, cache, capsys, monkeypatch
 ):
     monkeypatch.setattr(main, "_prepare_jax", lambda: None)
@@ -259,7 +259,7 @@ def test_the_command_line_ends_with_2_and_names_the_file(
         (lambda path: str(path), "without a scan"),
     ],
 )
-def test_a_folder_without_scans_is_named(make, message, tmp_path, cache):
+def test_folder_without_scans_is_named(make, message, tmp_path, cache):
     (tmp_path / "notes.txt").write_text("none")
     with pytest.raises(dataset.DataError, match=message):
         kspace.load(path=make(tmp_path), cache=cache, progress=False)

@@ -51,7 +51,7 @@ def data(cache):
     return logos.load(cache=cache, seed=0, **SETTINGS)
 
 
-def test_another_process_draws_the_same_pixels():
+def test_another_process_draws_same_pixels():
     there = subprocess.run(
         [
             sys.executable,
@@ -67,7 +67,7 @@ def test_another_process_draws_the_same_pixels():
     assert there.stdout.strip() == drawing_hash()
 
 
-def test_prepared_pixels_are_the_drawn_ones(data):
+def test_prepared_pixels_are_drawn_ones(data):
     split = data.validation
     for row in (0, 1, len(split) - 1):
         number, rendition = divmod(int(split.table["id"][row]), SETTINGS["renditions"])
@@ -80,7 +80,7 @@ def test_prepared_pixels_are_the_drawn_ones(data):
         np.testing.assert_array_equal(split[row]["image"], drawn)
 
 
-def test_a_seed_decides_the_pixels(data, tmp_path):
+def test_seed_decides_pixels(data, tmp_path):
     fields = SETTINGS | {"brands": 4}
     other = logos.load(cache=tmp_path, seed=1, **fields)
     same = logos.load(cache=tmp_path / "again", seed=1, **fields)
@@ -96,7 +96,7 @@ def test_a_seed_decides_the_pixels(data, tmp_path):
     )
 
 
-def test_the_second_call_only_opens(data, cache, monkeypatch):
+def test_second_call_only_opens(data, cache, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("drawn again")
 
@@ -127,7 +127,7 @@ def test_renditions_share_codes_and_differ_in_pixels(data):
         assert len(np.unique(images, axis=0)) == len(rows)
 
 
-def test_codes_are_sections_of_the_classification(data):
+def test_codes_are_sections_of_classification(data):
     for code in data.train.code_names:
         category, _, _ = re.fullmatch(r"(\d\d)\.(\d\d)\.(\d\d)", code).groups()
         assert 1 <= int(category) <= 29
@@ -136,7 +136,7 @@ def test_codes_are_sections_of_the_classification(data):
     assert (codes >= 0).any(1).all()
 
 
-def test_every_motif_leaves_ink_inside_the_image():
+def test_every_motif_leaves_ink_inside_image():
     white = brands_lib.shapes.Style((255, 255, 255), [(0, 0, 0)] * 3)
     for element in motifs.ELEMENTS:
         for seed in range(3):
@@ -202,7 +202,7 @@ def test_val_fraction_0_leaves_validation_empty(tmp_path):
     assert data.validation.read([])["image"].shape == (0, 16, 16, 3)
 
 
-def test_facts_count_what_is_there(data):
+def test_facts_count_brands_and_renditions(data):
     assert data.facts["records"] == {"train": 120, "validation": 120}
     assert data.facts["groups"] == {"train": 30, "validation": 30}
     assert re.fullmatch("[0-9a-f]{16}", data.facts["fingerprint"])

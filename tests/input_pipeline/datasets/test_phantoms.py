@@ -31,7 +31,7 @@ def test_no_phantom_is_in_two_splits():
     assert len(np.unique(ids)) == len(ids) == 6 + 4 + 5 + 12
 
 
-def test_validation_begins_where_it_is_told_to():
+def test_validation_begins_at_given_index():
     data = phantoms.load(**SMALL | {"offset": 100})
     assert data.validation.table["phantom"].tolist() == [100, 101, 102, 103]
     assert data.facts["validation"] == "phantoms 100 to 103"
@@ -39,7 +39,7 @@ def test_validation_begins_where_it_is_told_to():
         phantoms.load(**SMALL | {"offset": 5})
 
 
-def test_a_phantom_depends_on_seed_and_index_alone():
+def test_phantom_depends_on_seed_and_index_alone():
     one = drawn(phantoms.load(**SMALL).validation, np.arange(4))
     other_sizes = SMALL | {"train": 2, "offset": 6, "near_duplicates": 0}
     again = drawn(phantoms.load(**other_sizes).validation, np.arange(4))
@@ -63,7 +63,7 @@ def test_near_duplicates_differ_by_one_ellipse():
     assert (changed > 0).mean() > 0.9
 
 
-def test_batches_hold_the_three_numbers_and_no_image():
+def test_batches_hold_three_numbers_and_no_image():
     data = phantoms.load(**SMALL)
     batches = loader.train_batches(data.train, batch_size=3, seed=0, threads=0)
     batch = next(batches)

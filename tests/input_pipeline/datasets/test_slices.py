@@ -46,7 +46,7 @@ def test_images_are_gray_and_divided_by_their_largest_value(file):
     assert (image[..., 0] == image[..., 2]).all()
 
 
-def test_a_subject_may_be_held_out(file):
+def test_subject_may_be_held_out(file):
     data = slices.load(path=str(file), val_filter="subject=b", train_on="rest")
     assert len(data.train) == len(data.validation) == 6
     assert all(name.startswith("b") for name in data.validation.table["name"])
@@ -145,7 +145,7 @@ def test_missing_table_is_refused(file):
         slices.load(path=str(file), table=table)
 
 
-def test_columns_in_the_archive_are_read_as_the_table_beside_it(file):
+def test_columns_in_archive_are_read_as_table_beside_it(file):
     frame = pd.read_csv(file.parent / "pairs.csv")
     beside = slices.load(path=str(file)).validation.table
     inside = file.parent / "inside" / "pairs.npz"

@@ -23,14 +23,14 @@ def data():
     return speckle.load(**SMALL)
 
 
-def test_a_seed_decides_every_pixel(data):
+def test_seed_decides_every_pixel(data):
     again, other = speckle.load(**SMALL), speckle.load(**SMALL, seed=1)
     np.testing.assert_array_equal(images(again.train), images(data.train))
     np.testing.assert_array_equal(again.train.table["phase"], data.train.table["phase"])
     assert (images(other.train) != images(data.train)).mean() > 0.5
 
 
-def test_held_out_clips_do_not_depend_on_the_number_of_clips(data):
+def test_held_out_clips_do_not_depend_on_number_of_clips(data):
     more = speckle.load(**SMALL | {"clips": 8, "val_fraction": 0.25})
     assert data.facts["clips_held_out"] == more.facts["clips_held_out"]
     assert data.facts["clips_held_out"] == ["clip 0", "clip 1"]
@@ -48,7 +48,7 @@ def test_clips_differ_in_their_tissue(data):
     assert np.abs(first[0] - first[1]).mean() > 10
 
 
-def test_record_holds_a_frame_and_the_next_frame(data):
+def test_record_holds_frame_and_next_frame(data):
     record = data.train[3]
     assert record["image"].shape == (24, 30, 1)
     assert record["image"].dtype == np.uint8
@@ -56,7 +56,7 @@ def test_record_holds_a_frame_and_the_next_frame(data):
     assert data.train.read([6, 7])["has_next"].tolist() == [True, False]
 
 
-def test_images_are_the_envelope_in_decibels(data):
+def test_images_are_envelope_in_decibels(data):
     probe = scatterers.Probe(24, 30)
     for clip in (0, 1):
         _, drawn = speckle.draw_clip(0, clip, 8, 1.5, probe)
@@ -66,7 +66,7 @@ def test_images_are_the_envelope_in_decibels(data):
         np.testing.assert_allclose(found, 255 * (db + 60) / 60, atol=0.51)
 
 
-def test_the_phase_is_that_of_the_deformation(data):
+def test_phase_is_that_of_deformation(data):
     table = data.validation.table
     assert table["phase"].dtype == np.float64
     for clip in (0, 1):
@@ -87,7 +87,7 @@ def test_other_labels_and_splits_of_speckle():
     assert (data.train.table["label"] == -1).all()
 
 
-def test_pixels_find_the_phase_badly_and_worse_once_the_probe_has_moved():
+def test_pixels_find_phase_badly_and_worse_once_probe_has_moved():
     """Median error in cycles of the nearest image of another clip; by chance, 1/4."""
     split = speckle.load(clips=9, size=(32, 40), val_fraction=0.9).validation
     x = images(split)[..., 0] / 255
@@ -132,7 +132,7 @@ def test_faults_are_named(more, message):
         speckle.load(**SMALL | more)
 
 
-def test_the_file_is_matlab_7_3_and_holds_the_clip(tmp_path):
+def test_file_is_matlab_7_3_and_holds_clip(tmp_path):
     path = tmp_path / "cine.mat"
     table = speckle.write_mat(path, frames=3, depth=70, lines=20, progress=False)
     assert scipy.io.matlab.matfile_version(path) == (2, 0)
@@ -151,7 +151,7 @@ def test_the_file_is_matlab_7_3_and_holds_the_clip(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["cine.mat"]
 
 
-def test_the_file_is_read_as_a_cine(tmp_path):
+def test_file_is_read_as_cine(tmp_path):
     path = tmp_path / "cine.mat"
     table = speckle.write_mat(path, frames=20, depth=64, lines=80, progress=False)
     table.to_csv(path.with_suffix(".csv"), index=False)
@@ -174,7 +174,7 @@ def test_the_file_is_read_as_a_cine(tmp_path):
     np.testing.assert_allclose(found, 255 * (db + 60) / 60, atol=0.51)
 
 
-def test_a_file_that_cannot_be_written_is_named(tmp_path):
+def test_file_that_cannot_be_written_is_named(tmp_path):
     path = tmp_path / "nowhere" / "cine.mat"
     with pytest.raises(dataset.DataError, match=r"cine.mat: got .*; expected a folder"):
         speckle.write_mat(path, frames=2, depth=8, lines=8, progress=False)
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
         speckle.write_mat(tmp_path / "cine.mat", lines=0)
 
 
-def test_command_writes_a_table_of_phases(tmp_path, monkeypatch, capsys):
+def test_command_writes_table_of_phases(tmp_path, monkeypatch, capsys):
     path = tmp_path / "cine.mat"
     fields = ["--frames=2", "--depth=40", "--lines=10", f"--output={path}"]
     monkeypatch.setattr("sys.argv", ["write_cine", *fields])

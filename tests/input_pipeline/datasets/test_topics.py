@@ -18,7 +18,7 @@ def cosine(a, b):
     return np.mean(np.sum(a * b, -1))
 
 
-def test_who_knows_the_topic_comes_as_close_as_said_and_no_closer(drawn):
+def test_topic_mean_reaches_documented_cosine(drawn):
     """Within a topic the next vector is linear in the last: fit it there."""
     vectors, best, topic = drawn
     for k in range(4):
@@ -34,7 +34,7 @@ def test_who_knows_the_topic_comes_as_close_as_said_and_no_closer(drawn):
         assert bound - 0.05 < cosine(x[half:, 1:], fitted) < bound
 
 
-def test_noise_is_orthogonal_to_the_best_prediction(drawn):
+def test_noise_is_orthogonal_to_best_prediction(drawn):
     vectors, best, topic = drawn
     rest = vectors[:, 1:] - best[:, 1:] * np.sum(
         vectors[:, 1:] * best[:, 1:], -1, keepdims=True
@@ -44,7 +44,7 @@ def test_noise_is_orthogonal_to_the_best_prediction(drawn):
         assert np.linalg.norm(mean) < 0.05
 
 
-def test_linear_map_of_the_context_is_worse_than_best(drawn):
+def test_linear_map_of_context_is_worse_than_best(drawn):
     vectors, best, _ = drawn
     x = np.concatenate([vectors[:, i : 8 + i] for i in range(3)], -1)[:, :8]
     x, t = x.reshape(-1, 48), vectors[:, 3:11].reshape(-1, 16)

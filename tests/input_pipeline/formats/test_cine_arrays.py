@@ -35,7 +35,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_each_format_gives_the_frames_that_were_written(folder, good, cache, name):
+def test_each_format_gives_frames_that_were_written(folder, good, cache, name):
     fields, a = good[name]
     found = prepare(folder / name, cache, **fields)
     assert_same(np.load(found.frames), cine_files.expected(a))
@@ -45,7 +45,7 @@ def test_each_format_gives_the_frames_that_were_written(folder, good, cache, nam
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_blocks_of_any_size_give_the_same(folder, good, cache, name, monkeypatch):
+def test_blocks_of_any_size_give_same(folder, good, cache, name, monkeypatch):
     fields, a = good[name]
     whole = frames(folder / name, cache, **fields)
     most, opened = [], stored_lib.Stored
@@ -71,7 +71,7 @@ def test_blocks_of_any_size_give_the_same(folder, good, cache, name, monkeypatch
     assert sorted(left) == [".json", ".npy"]
 
 
-def test_tiles_cover_an_array_once():
+def test_tiles_cover_array_once():
     rng = np.random.default_rng(0)
     for _ in range(40):
         shape = tuple(rng.integers(1, 7, rng.integers(1, 5)).tolist())
@@ -87,7 +87,7 @@ def test_tiles_cover_an_array_once():
         assert (x == 1).all()
 
 
-def test_tiles_end_where_pieces_of_the_file_do():
+def test_tiles_end_where_pieces_of_file_do():
     def parts(chunk, limit):
         stored = stored_lib.Stored("x", (20, 5), np.dtype("u1"), None, (chunk, 5))
         return [part.stop for _, part in stored_lib.tiles(stored, limit)]
@@ -97,7 +97,7 @@ def test_tiles_end_where_pieces_of_the_file_do():
     assert parts(20, 20) == [4, 8, 12, 16, 20]  # too much
 
 
-def test_facts_name_the_guessed_axes(folder, good, cache):
+def test_facts_name_guessed_axes(folder, good, cache):
     def said(name):
         return prepare(folder / name, cache, **good[name][0]).facts["axes"][0]
 
@@ -130,7 +130,7 @@ def test_facts_name_the_guessed_axes(folder, good, cache):
         ((3319, 256), "f4", True, "depth line"),
     ],
 )
-def test_axes_are_guessed_from_the_lengths(shape, dtype, matlab, axes):
+def test_axes_are_guessed_from_lengths(shape, dtype, matlab, axes):
     stored = stored_lib.Stored(
         "x", shape, np.dtype(dtype), None, flipped=matlab, certain=False, matlab=matlab
     )
@@ -149,7 +149,7 @@ def test_named_axes_are_not_reversed_without_need():
     assert "the only order that fits" in named.description
 
 
-def test_the_maximum_is_of_the_clip_or_of_the_frame(cache, tmp_path):
+def test_maximum_is_of_clip_or_of_frame(cache, tmp_path):
     a = cine_files.amplitudes(6) * np.float32([1, 1, 1, 9, 9, 9])[:, None, None]
     np.save(tmp_path / "a.npy", a.reshape(2, 3, *SIZE))
     axes = "clip,frame,depth,line"
@@ -175,7 +175,7 @@ def test_single_frame_is_read_whole_from_small_blocks(cache, tmp_path, monkeypat
     assert_same(np.load(found.frames), cine_files.expected(a))
 
 
-def test_dynamic_range_is_the_field_db(cache, tmp_path):
+def test_dynamic_range_is_field_db(cache, tmp_path):
     a = cine_files.amplitudes(3)
     np.save(tmp_path / "a.npy", a)
     assert_same(
@@ -183,7 +183,7 @@ def test_dynamic_range_is_the_field_db(cache, tmp_path):
     )
 
 
-def test_channels_of_amplitudes_join_before_the_logarithm(cache, tmp_path):
+def test_channels_of_amplitudes_join_before_logarithm(cache, tmp_path):
     a = np.stack([cine_files.amplitudes(4, seed=seed) for seed in range(5)], 1)
     np.save(tmp_path / "a.npy", a)
     found = frames(tmp_path / "a.npy", cache, axes="frame,channel,depth,line")

@@ -45,7 +45,7 @@ def test_each_kind_of_bad_file_has_its_own_message(tmp_path, cache):
         prepare(tmp_path / "a.txt", cache)
 
 
-def test_frames_at_fault_are_named_and_left_out_up_to_a_share(cache, tmp_path):
+def test_frames_at_fault_are_named_and_left_out_up_to_share(cache, tmp_path):
     a = cine_files.amplitudes(10)
     a[3] = 0
     a[7, 5, 5] = np.nan
@@ -77,7 +77,7 @@ def test_frames_are_not_prepared_twice(cache, tmp_path, monkeypatch):
     assert first.facts == second.facts
 
 
-def test_a_file_that_changed_is_prepared_again(cache, tmp_path):
+def test_file_that_changed_is_prepared_again(cache, tmp_path):
     path = tmp_path / "a.npy"
     for frames_, seed, time in ((3, 0, 10**9), (3, 1, 2 * 10**9), (4, 1, 2 * 10**9)):
         a = cine_files.amplitudes(frames_, seed=seed)
@@ -86,7 +86,7 @@ def test_a_file_that_changed_is_prepared_again(cache, tmp_path):
         assert_same(frames(path, cache), cine_files.expected(a))
 
 
-def test_files_of_a_folder_are_clips_and_a_bad_one_may_be_left_out(cache, tmp_path):
+def test_files_of_folder_are_clips_and_bad_one_may_be_left_out(cache, tmp_path):
     clips = {name: cine_files.amplitudes(n) for name, n in (("b", 3), ("a/10", 4))}
     clips["a/9"] = cine_files.amplitudes(2, seed=5)
     (tmp_path / "in" / "a").mkdir(parents=True)
@@ -164,7 +164,7 @@ def test_bad_images_are_named(cache, tmp_path):
     assert len(frames(root, cache, max_rejected=0.5)) == 12
 
 
-def test_a_folder_without_frames_names_what_is_there(cache, tmp_path):
+def test_folder_without_frames_names_what_is_there(cache, tmp_path):
     root = tmp_path / "in"
     root.mkdir()
     for name in ("notes.doc", "other.doc", "README"):
@@ -173,7 +173,7 @@ def test_a_folder_without_frames_names_what_is_there(cache, tmp_path):
         prepare(root, cache)
 
 
-def test_what_is_no_clip_is_passed_over_and_told(cache, tmp_path):
+def test_files_that_are_no_clip_are_ignored_and_counted(cache, tmp_path):
     root = tmp_path / "in"
     np.savez(tmp_path / "a.npz", a=cine_files.amplitudes(3))
     cine_files.write_images(root, 1, ["thumbnail.png"])
@@ -190,14 +190,14 @@ def test_what_is_no_clip_is_passed_over_and_told(cache, tmp_path):
     ]
 
 
-def test_cache_inside_the_folder_is_not_read(tmp_path):
+def test_cache_inside_folder_is_not_read(tmp_path):
     np.save(tmp_path / "a.npy", cine_files.amplitudes(3))
     for _ in range(2):
         found = prepare(tmp_path, tmp_path / "cache")
         assert found.table["clip"].unique().tolist() == ["a"]
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+def test_cache_that_cannot_be_written_is_named(tmp_path):
     np.save(tmp_path / "a.npy", cine_files.amplitudes(3))
     (tmp_path / "full").write_text("a file")
     with pytest.raises(dataset.DataError, match="data.cache: .*folder that can be"):
@@ -212,7 +212,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
         ("a.npy", "depth,frame,line", 2000, "5,760"),  # to be ordered
     ],
 )
-def test_a_full_disk_is_noticed_before_it_is_mapped(
+def test_full_disk_is_noticed_before_it_is_mapped(
     tmp_path, cache, monkeypatch, name, axes, free, wanted
 ):
     a = cine_files.amplitudes(3)
@@ -225,7 +225,7 @@ def test_a_full_disk_is_noticed_before_it_is_mapped(
     assert not list(cache.rglob("*.*"))
 
 
-def test_a_frame_that_is_too_large_names_the_axes(tmp_path, cache, monkeypatch):
+def test_frame_that_is_too_large_names_axes(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(cine_arrays, "MOST_BYTES", 1000)
     np.save(tmp_path / "a.npy", cine_files.amplitudes(3))
     with pytest.raises(dataset.DataError, match="a frame would have 1,920 bytes"):
@@ -257,7 +257,7 @@ def test_gray_image_is_stretched_to_size(tmp_path):
         cine_images.gray_image(tmp_path / "b.png", SIZE)
 
 
-def test_values_that_cannot_be_read_are_an_error_of_the_file(tmp_path, cache):
+def test_values_that_cannot_be_read_are_error_of_file(tmp_path, cache):
     a = cine_files.amplitudes(9)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         stored = file.create_dataset("a", data=a, chunks=(1, *SIZE), fletcher32=True)

@@ -59,7 +59,7 @@ def test_arrays_of_objects_that_nobody_asks_for_are_passed_over(tmp_path, load):
 
 
 @pytest.mark.parametrize("name", ["headline", "article", "position", "embedding"])
-def test_arrays_of_objects_are_named_and_the_advice_works(tmp_path, load, name):
+def test_arrays_of_objects_are_named_and_advice_works(tmp_path, load, name):
     x, table = given.articles()
     columns = {k: table[k].to_numpy() for k in table} | {"embedding": x}
     columns["headline"] = columns.pop("title").astype(str)
@@ -95,7 +95,7 @@ def test_titles_that_nobody_asked_for_are_passed_over(tmp_path, load, caplog):
     assert "title.astype(str)" in caplog.text
 
 
-def test_a_file_of_objects_is_no_damaged_file(tmp_path, load):
+def test_file_of_objects_is_no_damaged_file(tmp_path, load):
     x, table = given.articles()
     vectors = np.empty(len(x), object)
     vectors[:] = list(x)
@@ -223,7 +223,7 @@ def test_positions_that_are_no_numbers_are_named(tmp_path, load, suffix, value):
     assert load(path, position="").facts["articles"] == 6
 
 
-def test_a_missing_column_of_positions_has_a_way_out(tmp_path, load):
+def test_missing_column_of_positions_has_way_out(tmp_path, load):
     x, table = given.articles()
     order = np.lexsort((table["position"], table["article"]))
     path = given.write_npz(
@@ -256,7 +256,7 @@ def test_missing_articles_are_named_and_missing_titles_are_not_there(tmp_path, l
         (b"article,position\n1,2\n1,2,3\n", r"a\.csv, .*fields, in lines 3"),
     ],
 )
-def test_a_faulty_table_is_named_and_not_the_vectors(tmp_path, load, content, message):
+def test_faulty_table_is_named_and_not_vectors(tmp_path, load, content, message):
     np.save(tmp_path / "a.npy", given.articles()[0])
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(dataset.DataError, match=message) as error:

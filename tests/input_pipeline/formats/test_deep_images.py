@@ -26,7 +26,7 @@ def pixels(path, **fields):
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("ending", ["png", "tiff"])
-def test_gray_is_scaled_by_the_bits_in_use(tmp_path, bits, ending):
+def test_gray_is_scaled_by_bits_in_use(tmp_path, bits, ending):
     Image.fromarray(ramp(bits)).save(tmp_path / f"a.{ending}")
     image = pixels(tmp_path / f"a.{ending}")
     expected = np.rint(ramp(bits) * 255.0 / (2**bits - 1))
@@ -62,7 +62,7 @@ def test_colors_of_16_bits_in_tiff(tmp_path):
     np.testing.assert_array_equal(image.pixels, np.rint(values * 255.0 / 4095))
 
 
-def test_opacity_has_a_range_of_its_own(tmp_path):
+def test_opacity_has_range_of_its_own(tmp_path):
     values = np.dstack([ramp(12, 3), np.full((16, 16), 65535, np.uint16)])
     values[:4, :, 3] = 0
     image = pixels(write_png(tmp_path / "a.png", values))
@@ -76,7 +76,7 @@ def test_opacity_has_a_range_of_its_own(tmp_path):
     assert image.pixels.max() > 230  # Pillow hands over 4 of the 12 bits
 
 
-def test_what_the_file_says_holds_where_values_fit(tmp_path):
+def test_bits_of_file_header_hold_where_values_fit(tmp_path):
     dark = ramp(12) // 8
     said = [chunk(b"sBIT", b"\x0c")]
     image = pixels(write_png(tmp_path / "a.png", dark, said))
@@ -87,7 +87,7 @@ def test_what_the_file_says_holds_where_values_fit(tmp_path):
     assert pixels(write_png(tmp_path / "c.png", scaled, said)).bits == 16
 
 
-def test_images_of_a_folder_have_one_scale(tmp_path, monkeypatch):
+def test_images_of_folder_have_one_scale(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
         image_folder.logging,

@@ -45,7 +45,7 @@ def test_file_names_do_not_matter(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_what_is_transparent_shows_white(tmp_path, mode):
+def test_transparent_pixels_become_white(tmp_path, mode):
     image = Image.new("RGBA", (16, 16), (200, 200, 200, 0))
     image.paste((0, 0, 0, 255), (0, 0, 8, 16))
     image.paste((0, 0, 0, 128), (8, 0, 12, 16))
@@ -60,7 +60,7 @@ def test_what_is_transparent_shows_white(tmp_path, mode):
     assert (pixels[:, 12:] == 255).all()
 
 
-def test_a_palette_with_one_transparent_color(tmp_path):
+def test_palette_with_one_transparent_color(tmp_path):
     image = halves("red", "blue").quantize(2)
     blue = image.getpixel((15, 0))
     pixels = decoded(image, tmp_path / "a.gif", transparency=blue).pixels
@@ -123,7 +123,7 @@ def test_exif_orientation(tmp_path):
     assert (result.pixels[:, :4] == 255).all()
 
 
-def test_the_first_frame_of_an_animation(tmp_path):
+def test_first_frame_of_animation(tmp_path):
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "lime", "blue")]
     pixels = decoded(
         frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:]
@@ -168,7 +168,7 @@ def test_postscript_is_refused(tmp_path):
         image_format.decode(tmp_path / "a.eps", 16, LIMIT)
 
 
-def test_decode_of_a_pipe_does_not_hang(tmp_path):
+def test_decode_of_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(image_format.Rejected, match="not a regular file"):
         image_format.decode(tmp_path / "a.png", 16, LIMIT)

@@ -32,7 +32,7 @@ def decoded(path):
         (b"tIME", b"1"),
     ],
 )
-def test_png_with_a_broken_chunk(tmp_path, kind, data, damage):
+def test_png_with_broken_chunk(tmp_path, kind, data, damage):
     path = write_png(tmp_path / "a.png", VALUES, [chunk(kind, data, damage)])
     np.testing.assert_array_equal(decoded(path), VALUES)
 
@@ -75,7 +75,7 @@ def test_damaged_pixels_are_still_named(tmp_path, cut):
         decoded(path)
 
 
-def test_a_broken_checksum_of_pixels_is_named(tmp_path):
+def test_broken_checksum_of_pixels_is_named(tmp_path):
     path = write_png(tmp_path / "a.png", VALUES, [chunk(b"eXIf", b"no EXIF at all")])
     content = bytearray(path.read_bytes())
     content[content.index(b"IDAT") + 60] ^= 255

@@ -29,7 +29,7 @@ def pairs(k, axis):
         ((2, 16, 12), 0, "rshw", "rshw"),
     ],
 )
-def test_real_and_imaginary_may_be_an_axis_of_2(tmp_path, shape, axis, axes, letters):
+def test_real_and_imaginary_may_be_axis_of_2(tmp_path, shape, axis, axes, letters):
     k = scan_files.k_space(*shape)
     np.save(tmp_path / "a.npy", pairs(k, axis))
     found = kspace_format.read_scan(tmp_path / "a.npy", axes=axes)
@@ -52,7 +52,7 @@ def test_real_and_imaginary_may_be_two_arrays(tmp_path):
         np.testing.assert_array_equal(found[0], k)
 
 
-def test_advice_on_an_axis_of_2_works(tmp_path):
+def test_advice_on_axis_of_2_works(tmp_path):
     k = scan_files.k_space(16, 12)
     np.save(tmp_path / "a.npy", pairs(k, 0))
     with pytest.raises(kspace_format.ScanError, match=r"data.axes=(\w+)\)") as caught:

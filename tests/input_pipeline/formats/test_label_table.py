@@ -41,7 +41,7 @@ def test_labels_give_codes_names_and_whole_groups(folder):
     assert data.facts["groups"] == {"train": 2, "validation": 2}
 
 
-def test_labels_csv_above_the_images_and_unlisted_files(tmp_path):
+def test_labels_csv_above_images_and_unlisted_files(tmp_path):
     root = tmp_path / "set"
     for k in range(4):
         write_image(root / "images" / f"{k}.png", k)
@@ -80,7 +80,7 @@ def test_labels_csv_above_the_images_and_unlisted_files(tmp_path):
         ("same.png,a,,", "more than one file"),
     ],
 )
-def test_rows_without_a_file_of_their_own(folder, row, reason):
+def test_rows_without_file_of_their_own(folder, row, reason):
     write_image(folder.parent / "secret.png")
     write_image(folder / "x" / "same.png")
     write_image(folder / "y" / "same.png")
@@ -112,7 +112,7 @@ def test_faults_of_labels_csv(folder, content, message):
         load(folder)
 
 
-def test_spreadsheets_save_a_byte_order_mark_and_quotes(folder):
+def test_spreadsheets_save_byte_order_mark_and_quotes(folder):
     text = '\ufefffilename,codes,name\r\n00.png,a; b ;b,"Smith, ""Sons""\r\n& Co"\r\n'
     (folder / "labels.csv").write_text(text, encoding="utf-8", newline="")
     split = both(load(folder))
@@ -188,7 +188,7 @@ def test_ways_to_name_one_file(folder, name):
     assert sum(label >= 0 for label in labels.values()) == 1
 
 
-def test_a_file_of_another_extension_is_hinted_at(folder):
+def test_file_of_another_extension_is_hinted_at(folder):
     write_image(folder / "00.webp")
     for row, reason in (("01.jpg", "there is deep/er/01.png"), ("00", "more than one")):
         write_labels(folder, [f"{row},a,,"])
@@ -230,7 +230,7 @@ def test_folders_of_sides_are_no_classes(tmp_path):
     assert load(tmp_path / "flat").facts["labels_from"] == "none"
 
 
-def test_images_at_the_root_mean_that_folders_are_no_classes(folder):
+def test_images_at_root_mean_that_folders_are_no_classes(folder):
     assert load(folder).facts["labels_from"] == "none"
     split = both(load(folder, labels="folder"))
     assert split.label_names == ["deep"]

@@ -33,7 +33,7 @@ def frames(path, cache, **fields):
     [{}, {"compression": "zlib"}, {"compression": "lzw"}, {"bigtiff": True}],
     ids=str,
 )
-def test_pages_of_a_stack_are_frames(tmp_path, cache, fields):
+def test_pages_of_stack_are_frames(tmp_path, cache, fields):
     pixels = moving()
     if fields.get("compression") == "lzw":  # which tifffile alone cannot unpack
         images = [Image.fromarray(frame) for frame in pixels]
@@ -59,7 +59,7 @@ def test_three_stacks_of_24_pages_are_three_clips_of_24_frames(tmp_path, cache):
     np.testing.assert_array_equal(np.load(found.frames), wanted)
 
 
-def test_thumbnails_of_a_stack_are_passed_over_and_counted(tmp_path, cache):
+def test_thumbnails_of_stack_are_passed_over_and_counted(tmp_path, cache):
     pixels = moving()
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for k, frame in enumerate(pixels):
@@ -71,7 +71,7 @@ def test_thumbnails_of_a_stack_are_passed_over_and_counted(tmp_path, cache):
     assert found.facts["passed_over"] == ["1 pages of another size than the first"]
 
 
-def test_a_stack_of_imagej_has_its_interval_as_time(tmp_path, cache):
+def test_stack_of_imagej_has_its_interval_as_time(tmp_path, cache):
     movie_files.write_stack(
         tmp_path / "a.tif", moving(5), imagej=True, metadata={"finterval": 0.04}
     )
@@ -114,7 +114,7 @@ def test_images_of_sixteen_bits_in_full_stay_as_they_are(tmp_path, cache):
     assert not found.facts["white"]
 
 
-def test_images_of_a_gif_are_frames_with_times(tmp_path, cache):
+def test_images_of_gif_are_frames_with_times(tmp_path, cache):
     pixels = moving(5)
     movie_files.write_gif(tmp_path / "a.gif", pixels)
     found = prepare(tmp_path / "a.gif", cache)
@@ -123,7 +123,7 @@ def test_images_of_a_gif_are_frames_with_times(tmp_path, cache):
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])
-def test_frames_of_a_video_have_times(tmp_path, cache, suffix):
+def test_frames_of_video_have_times(tmp_path, cache, suffix):
     pixels = moving(10)
     movie_files.write_video(tmp_path / f"a{suffix}", pixels)
     found = prepare(tmp_path / f"a{suffix}", cache)
@@ -131,7 +131,7 @@ def test_frames_of_a_video_have_times(tmp_path, cache, suffix):
     np.testing.assert_allclose(found.table["seconds"], np.arange(10) / 25, atol=1e-3)
 
 
-def test_a_dicom_cine_has_times_and_spacing_and_nothing_private(tmp_path, cache):
+def test_dicom_cine_has_times_and_spacing_and_nothing_private(tmp_path, cache):
     pixels = moving(7)
     movie_files.write_dicom(
         tmp_path / "scan.dcm", pixels, FrameTime=20.0,
@@ -164,7 +164,7 @@ def to_ybr(rgb):
     return np.uint8(np.clip(np.rint(ybr), 0, 255))
 
 
-def test_photometric_interpretations_give_the_same_brightness(tmp_path, cache):
+def test_photometric_interpretations_give_same_brightness(tmp_path, cache):
     pixels = moving(3)
     inverted, deep = 255 - pixels, np.uint16(pixels) * 16
     movie_files.write_dicom(tmp_path / "inverted.dcm", inverted, "MONOCHROME1")
@@ -179,7 +179,7 @@ def test_photometric_interpretations_give_the_same_brightness(tmp_path, cache):
         assert np.abs(found - gray(colors(pixels))).max() <= 2, name
 
 
-def test_ybr_with_half_the_colors_and_palettes_are_read(tmp_path, cache):
+def test_ybr_with_half_colors_and_palettes_are_read(tmp_path, cache):
     pixels = moving(3)
     ybr = to_ybr(colors(pixels)).astype(int)
     ybr[:, :, 1::2, 1:] = ybr[:, :, 0::2, 1:]
@@ -222,7 +222,7 @@ def test_dicom_is_known_without_its_ending_and_single_images_are_frames(
     ("package", "name", "command"),
     [("av", "a.mp4", "pip install av"), ("pydicom", "a.dcm", "pip install pydicom")],
 )
-def test_a_missing_package_gives_the_command(
+def test_missing_package_gives_command(
     tmp_path, cache, monkeypatch, package, name, command
 ):
     (tmp_path / name).write_bytes(bytes(200))
@@ -257,7 +257,7 @@ def test_files_that_are_not_what_they_are_called_are_named(
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".avi", ".dcm", ".gif"])
-def test_a_file_cut_off_is_an_error_of_that_file(tmp_path, cache, suffix):
+def test_file_cut_off_is_error_of_that_file(tmp_path, cache, suffix):
     whole, path = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
     write = {
         ".tif": movie_files.write_stack,

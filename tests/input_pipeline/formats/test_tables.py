@@ -31,7 +31,7 @@ def write(path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_every_format_gives_the_same_text(tmp_path, suffix):
+def test_every_format_gives_same_text(tmp_path, suffix):
     table = tables.read_table(write(tmp_path / f"t{suffix}"))
     assert tuple(table.columns) == NAMES
     assert [tuple(row) for row in table.itertuples(index=False)] == ROWS
@@ -57,14 +57,14 @@ def test_codes_with_semicolons_are_one_column(tmp_path):
     assert table["codes"].tolist() == ["x;x.y;x.y.z"]
 
 
-def test_asked_columns_decide_on_the_mark(tmp_path):
+def test_asked_columns_decide_on_mark(tmp_path):
     (tmp_path / "t.csv").write_text("name,size; width; height\nx,3; 4; 5\n")
     table = tables.read_table(tmp_path / "t.csv", optional=("name",))
     assert list(table) == ["name", "size; width; height"]
     assert table["name"].tolist() == ["x"]
 
 
-def test_what_spreadsheets_leave_behind(tmp_path):
+def test_empty_rows_and_columns_of_spreadsheets_are_dropped(tmp_path):
     text = "clip,frame,\n1,2,\n,,\n3,4,\n,,\n,,\n"
     (tmp_path / "t.csv").write_text(text)
     table = tables.read_table(tmp_path / "t.csv")

@@ -7,7 +7,7 @@ from input_pipeline.physics import bmode
 from tests.input_pipeline import cine_files
 
 
-def test_log_compression_is_the_formula():
+def test_log_compression_is_formula():
     a = cine_files.amplitudes(3)
     a[0, 0, 0] = 0  # its logarithm is not finite, its brightness is 0
     x = bmode.log_compress(a, a.max(), 60.0)
@@ -34,12 +34,12 @@ def test_brightness_stays_in_its_range(db):
     ("decibels", "db", "brightness"),
     [(0, 60, 1), (-30, 60, 0.5), (-60, 60, 0), (-90, 60, 0), (-20, 40, 0.5)],
 )
-def test_decibels_of_the_largest_become_brightness(decibels, db, brightness):
+def test_decibels_of_largest_become_brightness(decibels, db, brightness):
     a = np.float32([7.0 * 10 ** (decibels / 20)])
     assert bmode.log_compress(a, 7.0, db)[0] == pytest.approx(brightness, abs=1e-6)
 
 
-def test_the_envelope_of_an_echo_is_its_pulse():
+def test_envelope_of_echo_is_its_pulse():
     t = np.arange(331)  # a prime: the transform is padded
     pulse = np.exp(-(((t - 150) / 40.0) ** 2))
     echo = pulse * np.cos(2 * np.pi * 0.2 * t)
@@ -63,7 +63,7 @@ def test_pairs_of_samples_and_of_lines():
     np.testing.assert_allclose(bmode.envelope(lines, "iq_lines"), expected, rtol=1e-6)
 
 
-def test_envelope_of_the_least_integer_keeps_its_size():
+def test_envelope_of_least_integer_keeps_its_size():
     x = np.full((8, 8), -32768, np.int16)
     assert (bmode.envelope(x, "abs") == 32768).all()
     z = np.full((8, 8), 3 + 4j, np.complex128)
@@ -87,7 +87,7 @@ def test_kind_of_envelope_tells_echoes_from_amplitudes(x, kind):
     assert bmode.kind_of_envelope(x) == kind
 
 
-def test_an_unknown_envelope_is_named():
+def test_unknown_envelope_is_named():
     with pytest.raises(ValueError, match="choices: .*hilbert"):
         bmode.envelope(np.ones((8, 8)), "square")
 

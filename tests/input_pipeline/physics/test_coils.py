@@ -14,7 +14,7 @@ def image(*shape, seed=0):
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (7, 10), (2, 9, 5)])
-def test_transform_equals_a_sum_over_pixels(shape):
+def test_transform_equals_sum_over_pixels(shape):
     x = image(*shape)
     *_, h, w = shape
 
@@ -38,7 +38,7 @@ def test_squared_sensitivities_sum_to_one(kind, coils):
 
 
 @pytest.mark.parametrize("kind", coils_lib.COILS)
-def test_a_coil_is_strongest_where_it_lies(kind):
+def test_coil_is_strongest_where_it_lies(kind):
     s = np.abs(
         coils_lib.sensitivities(kind, 4, 33, 33)
     )  # at 0, 90, 180 and 270 degrees
@@ -70,14 +70,14 @@ def test_gaussian_coils_all_have_one_phase():
     np.testing.assert_allclose(phase, np.pi / 4, atol=1e-6)
 
 
-def test_the_root_of_the_sum_of_squares_undoes_the_coils():
+def test_root_of_sum_of_squares_undoes_coils():
     x = np.abs(image(16, 12))
     s = coils_lib.sensitivities("birdcage", 8, 16, 12)
     root = np.sqrt((np.abs(s * x[None]) ** 2).sum(0))
     np.testing.assert_allclose(root, x, rtol=1e-5)
 
 
-def test_a_point_has_its_ghosts_at_width_over_rate():
+def test_point_has_its_ghosts_at_width_over_rate():
     x = np.zeros((16, 32), np.complex64)
     x[5, 9] = 1
     comb = np.zeros(32, bool)
@@ -88,7 +88,7 @@ def test_a_point_has_its_ghosts_at_width_over_rate():
     np.testing.assert_allclose(ghosts, expected, atol=1e-6)
 
 
-def test_a_mask_keeps_its_share_of_white_energy():
+def test_mask_keeps_its_share_of_white_energy():
     k = image(4, 64, 128, seed=1)
     mask = kspace_masks.mask_table("equispaced", 128, 4, 0.08)[0]
     share = np.sum(np.abs(k * mask) ** 2) / np.sum(np.abs(k) ** 2)

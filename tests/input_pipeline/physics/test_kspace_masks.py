@@ -10,7 +10,7 @@ def lines(mask):
     return set(np.flatnonzero(mask).tolist())
 
 
-def test_equispaced_is_a_comb_and_the_middle():
+def test_equispaced_is_comb_and_middle():
     table = kspace_masks.mask_table("equispaced", 16, 4, 0.25)
     assert table.shape == (4, 16)
     middle = {6, 7, 8, 9}
@@ -18,7 +18,7 @@ def test_equispaced_is_a_comb_and_the_middle():
         assert lines(table[offset]) == middle | set(range(offset, 16, 4))
 
 
-def test_fraction_stretches_the_comb_by_the_published_rule():
+def test_fraction_stretches_comb_by_published_rule():
     # W 16, n 2, R 4: a = 4 * (2 - 16) / (2 * 4 - 16) = 7, so 0, 7, 14 and 7, 8.
     table = kspace_masks.mask_table("equispaced_fraction", 16, 4, 0.125)
     assert table.shape == (7, 16)
@@ -36,7 +36,7 @@ def test_fraction_stretches_the_comb_by_the_published_rule():
         ("equispaced_fraction", 128, 8, 0.04, 15, 17),
     ],
 )
-def test_achieved_acceleration_is_that_of_the_published_masks(
+def test_achieved_acceleration_is_that_of_published_masks(
     kind, width, rate, center, fewest, most
 ):
     table = kspace_masks.mask_table(kind, width, rate, center)
@@ -47,7 +47,7 @@ def test_achieved_acceleration_is_that_of_the_published_masks(
     )
 
 
-def test_the_report_s_masks_have_39_and_20_lines():
+def test_masks_at_4x_and_8x_have_39_and_20_lines():
     assert kspace_masks.mask_table("equispaced", 128, 4, 0.08)[0].sum() == 39
     assert kspace_masks.mask_table("equispaced", 128, 8, 0.04)[0].sum() == 20
 
@@ -65,7 +65,7 @@ def test_adjusted_spacing(width, rate, center, step):
     assert kspace_masks._adjusted(width, rate, center) == pytest.approx(step, abs=2e-3)
 
 
-def test_an_acceleration_of_one_measures_everything():
+def test_acceleration_of_one_measures_everything():
     for kind in kspace_masks.KINDS:
         assert kspace_masks.mask_table(kind, 9, 1, 0.1)[0, :-1].all()
     assert kspace_masks.mask_table("equispaced", 9, 1, 0.1).all()

@@ -45,14 +45,14 @@ def test_render_matches_loop_over_pixels():
             assert found[i, j] == pytest.approx(value, abs=1e-5)
 
 
-def test_a_phantom_depends_on_its_key_alone_and_keys_differ():
+def test_phantom_depends_on_its_key_alone_and_keys_differ():
     np.testing.assert_array_equal(phantom(3), phantom(3))
     batch = jax.vmap(lambda seed: phantom(seed))(jnp.arange(4))
     np.testing.assert_allclose(batch[3], phantom(3), atol=1e-5)
     assert np.abs(batch[1] - batch[2]).mean() > 0.05
 
 
-def test_phantoms_have_the_documented_proportions():
+def test_phantoms_have_documented_proportions():
     for seed in range(40):
         made = draw(jax.random.key(seed))
         axes, value = np.asarray(made.axes), np.asarray(made.value)
@@ -75,7 +75,7 @@ def test_phantoms_have_the_documented_proportions():
         assert image.max() <= 1
 
 
-def test_structures_vary_in_number_and_stay_inside_the_head():
+def test_structures_vary_in_number_and_stay_inside_head():
     counts = set()
     for seed in range(40):
         made = draw(jax.random.key(seed))
@@ -91,7 +91,7 @@ def test_structures_vary_in_number_and_stay_inside_the_head():
     assert counts == {4, 5, 6, 7, 8}
 
 
-def test_twins_differ_in_one_small_ellipse():
+def test_near_duplicate_phantoms_differ_in_one_small_ellipse():
     for seed in range(10):
         plain, first, second = (np.asarray(phantom(seed, t)) for t in (0, 1, 2))
         for near_duplicate in (first, second):

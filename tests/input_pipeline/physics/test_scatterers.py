@@ -62,7 +62,7 @@ def test_speckle_is_fully_developed():
     assert median == pytest.approx(np.log(2), rel=0.04)
 
 
-def test_speckle_is_as_wide_as_the_beam():
+def test_speckle_is_as_wide_as_beam():
     """The field's correlation at distance d is exp(-d^2 / (4 s^2))."""
     echoes = [PROBE.echo(*homogeneous(k)) for k in range(20)]
     field = np.stack([real + 1j * imaginary for real, imaginary in echoes])
@@ -76,7 +76,7 @@ def test_speckle_is_as_wide_as_the_beam():
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.15, 0.5, 0.9])
-def test_a_scatterer_is_where_the_formula_says(phase):
+def test_scatterer_is_where_formula_says(phase):
     tissue = one(15.0, 20.0, follows=0.5, creep=0.2)
     position = lib.displaced(tissue, phase, time=2.0)
     turn = 2 * np.pi * phase
@@ -88,7 +88,7 @@ def test_a_scatterer_is_where_the_formula_says(phase):
     np.testing.assert_allclose(center, expected, atol=0.03)
 
 
-def test_skin_and_bone_stay_and_the_aponeurosis_goes_round(tissue):
+def test_skin_and_bone_stay_and_aponeurosis_goes_round(tissue):
     n = np.flatnonzero(tissue.creep)[-1] + 1
     skin, above, deep, bone = tissue.follows[n:].reshape(4, -1)
     for still in (skin, above, bone):
@@ -108,7 +108,7 @@ def test_no_scatterer_passes_another(tissue):
         assert np.diff(depth).min() > -0.05
 
 
-def test_a_phase_comes_back_with_other_speckle(tissue):
+def test_phase_comes_back_with_other_speckle(tissue):
     first, soon, later, other = (
         envelope(lib.displaced(tissue, phase, time), tissue.amplitude)[8:48]
         for phase, time in ((0.1, 0.0), (0.1, 0.04), (0.1, 1.28), (0.6, 0.0))
@@ -118,7 +118,7 @@ def test_a_phase_comes_back_with_other_speckle(tissue):
     assert alike[0] > alike[1] > alike[2]
 
 
-def test_a_course_rises_through_its_cycles():
+def test_phase_rises_through_cycles():
     starts = []
     for seed in range(30):
         course = lib.draw_course(np.random.default_rng(seed), 96, 3.0)
@@ -128,7 +128,7 @@ def test_a_course_rises_through_its_cycles():
     assert np.histogram(starts, 4, (0, 1))[0].min() > 2
 
 
-def test_the_receiver_is_heard_where_nothing_echoes():
+def test_noise_remains_where_nothing_reflects():
     nothing = one(15.0, 20.0)._replace(amplitude=np.zeros(1, complex))
     (a,) = lib.amplitudes(nothing, np.zeros(1), PROBE, np.random.default_rng(0))
     assert a.dtype == np.float32

@@ -37,7 +37,7 @@ def numbers(split):
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_the_next_frame_is_of_the_same_clip_and_time_goes_on(shuffled):
+def test_next_frame_is_of_same_clip_and_time_goes_on(shuffled):
     data = frames_lib.split(cine(shuffled=shuffled), delta=2)
     for split in (data.train, data.validation):
         fields = split.read(np.arange(len(split)))
@@ -55,13 +55,13 @@ def test_the_next_frame_is_of_the_same_clip_and_time_goes_on(shuffled):
     assert sorted(ids) == list(range(40))
 
 
-def test_without_delta_a_record_is_its_frame_alone():
+def test_without_delta_record_is_its_frame_alone():
     data = frames_lib.split(cine(), delta=0)
     assert set(data.train.source[0]) == {"image"}
     assert set(data.train.take([3, 1]).read([0])) == {"image"}
 
 
-def test_a_file_is_mapped_in_whichever_process_reads_it(tmp_path):
+def test_file_is_mapped_in_whichever_process_reads_it(tmp_path):
     made = cine()
     np.save(tmp_path / "frames.npy", made.frames)
     data = frames_lib.split(made._replace(frames=tmp_path / "frames.npy"))
@@ -70,7 +70,7 @@ def test_a_file_is_mapped_in_whichever_process_reads_it(tmp_path):
     assert numbers(again) == numbers(data.train)
 
 
-def test_time_holds_back_the_end_of_each_clip_and_leaves_a_gap():
+def test_time_holds_back_end_of_each_clip_and_leaves_gap():
     data = frames_lib.split(cine(clips=2), split="time", val_fraction=0.25, gap=1.0)
     assert [n % 8 for n in numbers(data.validation)] == [6, 7, 6, 7]
     # Held back from 3.0 s on; what is later than 2.0 s is neither.
@@ -80,7 +80,7 @@ def test_time_holds_back_the_end_of_each_clip_and_leaves_a_gap():
     assert fields["has_next"].tolist() == [True] * 4 + [False]
 
 
-def test_clips_are_held_out_by_a_column():
+def test_clips_are_held_out_by_column():
     data = frames_lib.split(cine(), val_filter="side=left")
     assert set(data.validation.table["side"]) == {"left"}
     assert set(data.train.table["side"]) == {"right"}
@@ -95,7 +95,7 @@ def test_seeds_draw_other_clips():
     assert all(len(clips) == 1 for clips in held)
 
 
-def test_a_column_of_numbers_is_cut_into_equal_parts_of_the_training_range():
+def test_column_of_numbers_is_cut_into_equal_parts_of_training_range():
     angle = np.linspace(0, 10, 40)
     angle[7] = np.nan
     data = frames_lib.split(
@@ -127,7 +127,7 @@ def test_values_are_labels_without_bins_and_nothing_is_minus_1():
     assert frames_lib.split(cine()).train.table["label"].tolist() == [-1] * 32
 
 
-def test_all_frames_are_read_without_a_split():
+def test_all_frames_are_read_without_split():
     made = frames_lib.whole(cine(clips=1), "x.mat")
     assert numbers(made) == list(range(8))
     assert made.table["path"] == ["x.mat"] * 8
@@ -151,7 +151,7 @@ def test_all_frames_are_read_without_a_split():
         ({"clips": 1, "frames": 1}, {"split": "auto"}, "expected 8 frames or more"),
     ],
 )
-def test_what_is_at_fault_is_named(given, fields, message):
+def test_faulty_fields_are_named(given, fields, message):
     with pytest.raises(dataset.DataError, match=message):
         frames_lib.split(cine(**given), **fields)
 
@@ -179,7 +179,7 @@ def test_few_clips_are_split_in_time_unless_they_are_single_frames(
     assert bool(data.facts["choices"]) == (split == "time")
 
 
-def test_frames_without_a_pseudo_label_are_not_trained_on():
+def test_frames_without_pseudo_label_are_not_trained_on():
     made = cine(clips=4, frames=12)
     still = made.frames.copy()
     for clip in range(4):  # the first half of each clip does not move

@@ -95,7 +95,7 @@ def test_segments_and_labels_match_loop(percentile, least):
     assert found.positives == 1.0
 
 
-def test_still_phases_are_found_to_the_frame():
+def test_still_phases_are_found_to_frame():
     frames = np.concatenate([phases(6, 10, 5, 9), phases(4, 12, seed=1)])
     clip = np.repeat([0, 1], [30, 16])
     # Unsmoothed, the motion of a still phase is 0 from its second frame on, and from
@@ -134,7 +134,7 @@ def test_runs_end_with_their_clip():
     np.testing.assert_array_equal(found.labels, np.repeat([0, 1], 6))
 
 
-def test_ties_at_the_threshold_are_still_whatever_the_window_holds():
+def test_ties_at_motion_threshold_are_still():
     # The same change everywhere: means of 3, 4 and 5 equal numbers are one number.
     frames = np.full((20, SIDE, SIDE), 100, np.uint8)
     frames[1::2, :3, :3] += 7
@@ -153,7 +153,7 @@ def reference_case():
     return frames, np.zeros(len(frames), int), near
 
 
-def test_frames_like_the_reference_are_label_one():
+def test_frames_like_reference_are_label_one():
     frames, clip, reference = reference_case()
     found = pseudo_labels.label(
         frames, clip, window=1, percentile=42, reference=reference
@@ -180,7 +180,7 @@ def test_frames_like_the_reference_are_label_one():
     assert found.positives == 1.0
 
 
-def test_a_smaller_share_of_the_reference_labels_fewer_frames():
+def test_smaller_share_of_reference_labels_fewer_frames():
     frames, clip, reference = reference_case()
     fields = {"window": 1, "percentile": 42, "reference": reference}
     few, many = (
@@ -214,7 +214,7 @@ def test_thresholds_are_those_of_training_frames():
     )
 
 
-def test_without_a_still_training_frame_a_reference_labels_nothing():
+def test_without_still_training_frame_reference_labels_nothing():
     frames = np.concatenate([phases(8), noise(3)])
     clip = np.repeat([0, 1], [8, 3])
     found = pseudo_labels.label(
@@ -271,7 +271,7 @@ def test_mapped_frames_are_labeled_as_those_in_memory(tmp_path):
         np.testing.assert_array_equal(a.labels, b.labels)
 
 
-def test_facts_are_json_with_the_fields_and_every_segment():
+def test_facts_are_json_with_fields_and_every_segment():
     frames, clip = mixed()
     found = pseudo_labels.label(frames, clip, reference=frames[0])
     facts = json.loads(json.dumps(pseudo_labels.facts(found), allow_nan=False))
@@ -322,7 +322,7 @@ def test_fields_out_of_range_are_refused_by_name(fields, said):
         pseudo_labels.label(noise(6), np.zeros(6, int), **fields)
 
 
-def test_frames_too_small_for_the_window_of_ssim_are_refused():
+def test_frames_too_small_for_window_of_ssim_are_refused():
     frames = noise(6)[:, :5]
     with pytest.raises(dataset.DataError, match="sides of 7 or more"):
         pseudo_labels.label(frames, np.zeros(6, int), reference=frames[0])

@@ -30,7 +30,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_twelve_bits_span_the_range(folder):
+def test_twelve_bits_span_range(folder):
     data = slices.load(path=str(folder))
     image = data.validation.read([0])["image"][0, ..., 0]
     expected = np.round(255.0 * ramp(20, 16) / 4095)
@@ -76,13 +76,13 @@ def test_pages_are_slices_and_smaller_images_are_padded_with_zeros(tmp_path):
         ("filename,subject\na0off.tif,a", "a0on.tif: in no row"),
     ],
 )
-def test_table_that_does_not_cover_the_images_is_refused(folder, table, message):
+def test_table_that_does_not_cover_images_is_refused(folder, table, message):
     (folder / "pairs.csv").write_text(table)
     with pytest.raises(dataset.DataError, match=message):
         slices.load(path=str(folder))
 
 
-def test_missing_column_lists_the_choices(folder):
+def test_missing_column_lists_choices(folder):
     text = (folder / "pairs.csv").read_text().replace("contrast", "echo")
     (folder / "pairs.csv").write_text(text)
     with pytest.raises(dataset.DataError, match=r"data\.contrast.*choices: .*echo"):

@@ -65,7 +65,7 @@ def by_hand(bad=()):
 
 
 @pytest.mark.parametrize("bad", [(), (5, 30)])
-def test_windows_are_those_of_a_loop(bad):
+def test_windows_are_those_of_loop(bad):
     data, expected = load(made(bad)), by_hand(bad)
     found = {}
     for split in (data.train, data.validation):
@@ -87,7 +87,7 @@ def test_no_article_is_on_both_sides(data):
     assert set(data.extra["pool"].table["label"].tolist()) == sides[1]
 
 
-def test_the_pool_holds_every_vector_of_the_articles_held_out(data):
+def test_pool_holds_every_vector_of_articles_held_out(data):
     held = set(data.validation.table["label"].tolist())
     lengths = (9, 4, 12, 7, 10, 8)
     pool = data.extra["pool"]
@@ -100,7 +100,7 @@ def test_the_pool_holds_every_vector_of_the_articles_held_out(data):
     np.testing.assert_array_equal(there[1], window["target"][0])
 
 
-def test_cross_article_negatives_are_of_the_same_side(data):
+def test_cross_article_negatives_are_of_same_side(data):
     x, table = given.articles()
     for split in data[:2]:
         labels = split.table["label"]
@@ -115,7 +115,7 @@ def test_cross_article_negatives_are_of_the_same_side(data):
                 assert article in labels
 
 
-def test_same_article_negatives_are_outside_the_window(data):
+def test_same_article_negatives_are_outside_window(data):
     x, table = given.articles()
     for split in data[:2]:
         labels, fields = split.table["label"], split.read(np.arange(len(split)))
@@ -138,7 +138,7 @@ def test_ids_are_unique_over_splits_and_pool(data):
     assert len(np.unique(ids)) == len(ids)
 
 
-def test_batches_have_the_fields_of_windows(data):
+def test_batches_have_fields_of_windows(data):
     batch = next(loader.train_batches(data.train, batch_size=4, seed=0, threads=0))
     assert batch["context"].shape == (4, CONTEXT, given.WIDTH)
     assert batch["target"].shape == (4, given.WIDTH)
@@ -153,7 +153,7 @@ def test_splits_can_be_sent_to_another_process(data):
     )
 
 
-def test_vectors_in_a_file_are_mapped(tmp_path):
+def test_vectors_in_file_are_mapped(tmp_path):
     x, _ = given.articles()
     np.save(tmp_path / "x.npy", x)
     vectors = StoredArray(tmp_path / "x.npy")

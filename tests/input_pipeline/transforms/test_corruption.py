@@ -33,7 +33,7 @@ def both():
     return given, corrupted(given, dropout=0.3, span=0.2)
 
 
-def test_the_last_vectors_are_zeroed_and_at_least_one_stays(both):
+def test_last_vectors_are_zeroed_and_at_least_one_stays(both):
     given, out = both
     zero = ~np.any(np.asarray(out["view1"]), -1)  # [n, l]
     count = zero.sum(1)
@@ -69,7 +69,7 @@ def test_target_is_not_changed(both):
     np.testing.assert_array_equal(out["view2"], given["target"])
 
 
-def test_a_view_depends_on_key_and_record_alone():
+def test_view_depends_on_key_and_record_alone():
     given = batch(64)
     whole = corrupted(given, dropout=0.5, span=0.5)["view1"]
     rows = np.array([40, 3, 17])
@@ -96,7 +96,7 @@ def test_without_cross_article_negatives_nothing_is_replaced():
     assert float(out["diag"]["replaced"]) == 0
 
 
-def test_view_returns_the_named_view():
+def test_view_returns_named_view():
     given, transform = batch(8), Transform(context=L, width=D, dropout=1.0)
     whole = transform.center(given)["image"]
     np.testing.assert_array_equal(whole, given["context"])

@@ -56,7 +56,7 @@ def eight(augment):
     return views_of(augment, batch_of(8))
 
 
-def test_adds_two_float_views_and_keeps_the_rest(augment):
+def test_adds_two_float_views_and_keeps_rest(augment):
     batch = batch_of(8) | {"label": np.arange(8)}
     out = jax.eval_shape(augment, jax.random.key(0), batch)
     assert set(out) == {"image", "id", "label", "view1", "view2"}
@@ -65,7 +65,7 @@ def test_adds_two_float_views_and_keeps_the_rest(augment):
         assert out[name].dtype == jnp.float32
 
 
-def test_a_view_does_not_depend_on_the_batch_around_it(augment, eight):
+def test_view_does_not_depend_on_batch_around_it(augment, eight):
     batch = batch_of(8)
     rows = np.array([5, 0, 3])
     part = views_of(augment, {k: v[rows] for k, v in batch.items()})
@@ -73,7 +73,7 @@ def test_a_view_does_not_depend_on_the_batch_around_it(augment, eight):
         np.testing.assert_allclose(some, whole[rows], atol=1e-5)
 
 
-def test_a_view_does_not_depend_on_devices(augment, eight):
+def test_view_does_not_depend_on_devices(augment, eight):
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     sharded = jax.shard_map(
         augment,
@@ -96,7 +96,7 @@ def test_views_differ_by_seed_by_record_and_from_each_other(augment, eight):
     assert (np.abs(eight[0] - other_seed).max((1, 2, 3)) > 0.05).all()
 
 
-def test_the_second_view_is_made_from_the_partner(augment, eight):
+def test_second_view_is_made_from_partner(augment, eight):
     batch = batch_of(8)
     partner = batch_of(8, seed=9)["image"]
     first, second = views_of(augment, batch | {"partner_image": partner})
@@ -106,7 +106,7 @@ def test_the_second_view_is_made_from_the_partner(augment, eight):
     assert np.abs(second - eight[1]).max() > 0.1
 
 
-def test_the_next_frame_has_the_second_views_fields_and_draws_of_its_own():
+def test_next_frame_has_second_views_fields_and_draws_of_its_own():
     flip = Transform(view1={}, view2={"flip": 1.0}, **RAW).augment
     batch = batch_of(3)
     later = batch | {"next_image": batch["image"][:, ::-1]}
@@ -138,7 +138,7 @@ def test_fields_left_out_are_off():
     np.testing.assert_allclose(one_view(batch), center, atol=1e-6)
 
 
-def test_center_is_the_whole_image_resized_and_normalized():
+def test_center_is_whole_image_resized_and_normalized():
     batch = batch_of(3)
     got = Transform(size=SIZE, mean=MEAN, std=STD).center(batch)["image"]
     assert got.dtype == jnp.float32
@@ -189,7 +189,7 @@ def test_each_operation_has_its_probability():
 
 
 @pytest.mark.parametrize("name", ["levels", "color_jitter", "blur", "rotate"])
-def test_a_probability_gates_its_operation(name):
+def test_probability_gates_its_operation(name):
     batch = batch_of(400)
     still = one_view(batch)
     changed = np.abs(one_view(batch, **{name: 0.4}) - still).max((1, 2, 3)) > 1e-3
@@ -271,7 +271,7 @@ def test_wrong_images_and_normalizations_are_refused():
         Transform(size=0, mean=MEAN, std=STD)
 
 
-def test_images_of_views_are_what_was_normalized():
+def test_images_undo_normalization_of_views():
     """Subtracting and dividing is undone: what people see lies in 0..1 again."""
     images = np.random.default_rng(3).integers(0, 256, (4, 24, 24, 3), np.uint8)
     records = {"image": images, "id": np.arange(4, dtype=np.int32)}

@@ -38,7 +38,7 @@ def drawn(view, name, ids, index=0, key=0):
     return np.array(found)
 
 
-def test_view_without_operations_is_the_frame():
+def test_view_without_operations_is_frame():
     given = batch()
     out = views(given, mean=0.25, std=0.5, channels=3)
     expected = (np.float64(given["image"]) / 255 - 0.25) / 0.5
@@ -66,7 +66,7 @@ def test_view_without_operations_is_the_frame():
         ),
     ],
 )
-def test_brightness_is_changed_by_the_formula(name, value, formula):
+def test_brightness_is_changed_by_formula(name, value, formula):
     given = batch()
     out = views(given, view1={name: value})["view1"][..., 0]
     x = np.float64(given["image"][..., 0]) / 255
@@ -151,7 +151,7 @@ def test_views_depend_on_key_record_and_view_alone():
         assert np.abs(shown - out[view]).max() > 0.05
 
 
-def test_the_next_frame_has_a_view_of_its_own():
+def test_next_frame_has_view_of_its_own():
     given = batch()
     later = given | {"next_image": 255 - given["image"]}
     out = views(later, mean=0.0, std=1.0)
@@ -159,7 +159,7 @@ def test_the_next_frame_has_a_view_of_its_own():
     assert "view3" not in views(given)
 
 
-def test_images_undo_the_normalization():
+def test_images_undo_normalization():
     given = batch()
     fields = {"mean": 0.3, "std": 0.25, "channels": 3}
     transform = Transform(size=SIZE, **fields)
@@ -173,7 +173,7 @@ def test_images_undo_the_normalization():
     assert transform.input_shape == (*SIZE, 3)
 
 
-def test_facts_name_the_fields_of_the_moved_view_that_are_on():
+def test_facts_name_fields_of_moved_view_that_are_on():
     transform = Transform(size=SIZE, moved={"shift": 0.1, "gamma": 0.0})
     assert transform.facts() == {"moved": {"shift": 0.1}}
 

@@ -80,7 +80,7 @@ def whole(batch, **more):
 
 @pytest.mark.parametrize("kind", BATCHES)
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_view_is_transform_mask_and_transform_back(kind, view):
+def test_view_matches_fft_mask_ifft(kind, view):
     batch = BATCHES[kind]()
     see = jax.jit(view_function(view, offset=1))
     table = kspace_masks.mask_table("equispaced", SIZE, **VIEWS[view])
@@ -90,7 +90,7 @@ def test_a_view_is_transform_mask_and_transform_back(kind, view):
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_coils_see_the_object_and_keep_its_phase():
+def test_coils_see_object_and_keep_its_phase():
     """The whole scan is the image times the sensitivities, over one number."""
     batch = photographs()
     gray = batch["image"].mean(-1) / 255
@@ -108,7 +108,7 @@ def test_measured_scans_keep_their_phase():
     assert (ratio.real > 0).all()
 
 
-def test_a_point_has_ghosts_where_the_comb_puts_them():
+def test_point_has_ghosts_at_comb_spacing():
     """R-fold aliasing without a middle: R copies of equal height, width / R apart."""
     image = np.zeros((1, SIZE, SIZE, 3), np.uint8)
     image[0, 10, 13] = 255
@@ -146,7 +146,7 @@ def noise_of(batch, rng, view, snr):
     return k, full, power, scale, lines
 
 
-def test_noise_has_the_power_that_was_asked_for():
+def test_noise_has_power_that_was_asked_for():
     batch, snr = phantoms(n=16), 2.0
     k, full, *_, lines = noise_of(batch, KEY, "view1", snr)
     measured = SIZE * lines.sum() * COILS
@@ -159,7 +159,7 @@ def test_noise_has_the_power_that_was_asked_for():
         assert variance == pytest.approx(expected, rel=0.12)
 
 
-def test_noise_of_the_two_views_is_independent():
+def test_noise_of_two_views_is_independent():
     """Noise shared by both views would be a fingerprint that solves the task."""
     same = {"acceleration": 4.0, "center_fraction": 0.08}
     own = fields(view1=same, view2=same, offset=0, rotate=0.0, shift=0.0)
@@ -173,7 +173,7 @@ def test_noise_of_the_two_views_is_independent():
     np.testing.assert_array_equal(noisy["view1"], again["view1"])
 
 
-def test_training_moves_the_object_and_not_the_mask():
+def test_training_moves_object_and_not_mask():
     own = fields(offset=2, rotate=20.0, shift=3.0)
     made = jax.jit(Transform(**own).augment)(KEY, phantoms())
     still = jax.jit(view_function("view1", **own))(KEY, phantoms())["image"]
@@ -186,7 +186,7 @@ def test_training_moves_the_object_and_not_the_mask():
 
 
 @pytest.mark.parametrize("kind", BATCHES)
-def test_a_view_depends_on_key_and_record_alone(kind):
+def test_view_depends_on_key_and_record_alone(kind):
     augment = jax.jit(Transform(**fields(snr=5.0)).augment)
     batch = BATCHES[kind]()
     made = augment(KEY, batch)
@@ -197,7 +197,7 @@ def test_a_view_depends_on_key_and_record_alone(kind):
         assert np.abs(other[view] - made[view]).max() > 0.1
 
 
-def test_contrast_is_a_power_of_the_magnitude_and_keeps_phase():
+def test_contrast_is_power_of_magnitude_and_keeps_phase():
     own = fields(rotate=0.0, shift=0.0, offset=0)
     full = {"acceleration": 1.0, "center_fraction": 1.0}  # every line: nothing is lost
     own |= {"view1": full, "view2": full}
@@ -238,7 +238,7 @@ def test_moves_of_images_are_those_of_phantoms():
 
 
 @pytest.mark.parametrize("mask", ["equispaced", "equispaced_fraction"])
-def test_facts_hold_the_achieved_acceleration(mask):
+def test_facts_hold_achieved_acceleration(mask):
     own = fields(size=128, mask=mask)
     told = Transform(**own).facts()
     made = jax.jit(Transform(**own).augment)(KEY, phantoms(n=8))
@@ -256,7 +256,7 @@ def test_facts_hold_the_achieved_acceleration(mask):
         assert told["acceleration_view2"]["largest"] < 6.5
 
 
-def test_root_of_the_sum_of_squares_is_one_channel():
+def test_root_of_sum_of_squares_is_one_channel():
     channels = jax.jit(view_function("view2", offset=0))
     root = jax.jit(view_function("view2", offset=0, combine="rss"))
     x = as_complex(channels(KEY, phantoms())["image"])
@@ -298,7 +298,7 @@ def test_preview_shows_how_each_view_comes_about():
     np.testing.assert_array_equal(dark, ~lines)
 
 
-def test_an_empty_image_has_finite_views():
+def test_empty_image_has_finite_views():
     batch = {"image": np.zeros((1, SIZE, SIZE, 3), np.uint8), "id": np.zeros(1, int)}
     made = jax.jit(Transform(**fields(snr=10.0)).augment)(KEY, batch)
     assert all(np.isfinite(made[view]).all() for view in VIEWS)

@@ -62,7 +62,7 @@ def test_running_statistics_move_by_one_minus_momentum(inputs):
     np.testing.assert_allclose(new["batch_stats"]["var"], var, rtol=1e-5)
 
 
-def test_evaluation_uses_the_running_statistics(inputs):
+def test_evaluation_uses_running_statistics(inputs):
     x, _, variables = inputs
     y = BatchNorm().apply(variables, x, False)
     normal = (np.asarray(x, np.float64) - 0.5) / np.sqrt(3.0 + 1e-5)
@@ -70,7 +70,7 @@ def test_evaluation_uses_the_running_statistics(inputs):
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_statistics_shared_over_an_axis_are_those_of_the_whole_batch(inputs):
+def test_statistics_shared_over_axis_are_those_of_whole_batch(inputs):
     x, grad, variables = inputs
     shared, whole = BatchNorm(axis_name="d", silu=True), BatchNorm(silu=True)
 
@@ -99,7 +99,7 @@ def test_statistics_shared_over_an_axis_are_those_of_the_whole_batch(inputs):
     )
 
 
-def test_a_constant_channel_has_a_finite_gradient():
+def test_constant_channel_has_finite_gradient():
     x = jnp.full((4, 2, 2, 3), 7.0)
     layer = BatchNorm(silu=True)
     variables = layer.init(jax.random.key(0), x, True)
@@ -123,7 +123,7 @@ def test_bfloat16_keeps_its_statistics_in_float32(inputs):
 
 @pytest.mark.parametrize("ratio", [1.0, 100.0, 1000.0])
 @pytest.mark.parametrize("axis_name", [None, "d"])
-def test_a_mean_far_from_zero_costs_no_digits(ratio, axis_name):
+def test_mean_far_from_zero_costs_no_digits(ratio, axis_name):
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(16, 6, 5, 3)) + rng.normal(size=(16, 1, 1, 3))
     x = np.float32(ratio + noise)

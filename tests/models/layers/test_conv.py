@@ -15,7 +15,7 @@ def arrays(shape=(2, 7, 6, 3), features=5, seed=0):
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_patches_equal_a_loop(stride):
+def test_patches_equal_loop(stride):
     x, kernel = arrays()
     padded = np.pad(np.float64(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
     high, wide = -(-7 // stride), -(-6 // stride)
@@ -63,6 +63,6 @@ def test_short_floats_keep_their_dtype():
     assert [g.dtype for g in grads] == [jnp.bfloat16] * 2
 
 
-def test_unknown_implementation_is_an_error():
+def test_unknown_implementation_is_error():
     with pytest.raises(ValueError, match="choices: auto, direct, lax, patches"):
         conv.conv3x3(*arrays(), implementation="fft")

@@ -36,7 +36,7 @@ def run(x, w, **fields):
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding", "shape"), CASES)
-def test_shifts_are_the_grouped_convolution(kernel, stride, padding, shape):
+def test_shifts_are_grouped_convolution(kernel, stride, padding, shape):
     x, w = draw(kernel, shape)
     fields = {"stride": stride, "padding": padding}
     ours = run(x, w, implementation="shifts", **fields)

@@ -34,14 +34,14 @@ def loop(u, delta, a, b, c):
 
 @pytest.mark.parametrize("way", [*WAYS, "auto"])
 @pytest.mark.parametrize("length", [1, 5, 33])
-def test_each_way_equals_a_loop(way, length):
+def test_each_way_equals_loop(way, length):
     x = arrays(length)
     y = scan.selective_scan(*x, implementation=way, chunk=8)
     np.testing.assert_allclose(y, loop(*x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("length", "chunk"), [(1, 64), (5, 1), (5, 7), (17, 8)])
-def test_gradients_of_chunks_are_those_of_the_plain_scan(length, chunk):
+def test_gradients_of_chunks_are_those_of_plain_scan(length, chunk):
     x = arrays(length)
     weights = np.random.default_rng(1).standard_normal(x[0].shape).astype(np.float32)
 
@@ -90,7 +90,7 @@ def test_later_inputs_change_nothing_before_them(way):
     assert np.abs(first[:, 12:] - second[:, 12:]).max() > 0.1
 
 
-def test_a_vector_at_a_time_equals_the_whole():
+def test_step_by_step_matches_whole_sequence():
     u, delta, a, b, c = arrays(11)
     h = jnp.zeros((2, 4, 3))
     run = jax.jit(scan.step)
@@ -100,7 +100,7 @@ def test_a_vector_at_a_time_equals_the_whole():
         np.testing.assert_allclose(y, whole[:, t], rtol=1e-5, atol=1e-6)
 
 
-def test_steps_of_zero_leave_the_state_as_it_is():
+def test_steps_of_zero_leave_state_as_it_is():
     u, delta, a, b, c = arrays(10)
     u[:, 4:7], delta[:, 4:7] = 0, 0
     rest = [np.delete(v, np.s_[4:7], 1) for v in (u, delta, b, c)]
@@ -118,7 +118,7 @@ def test_short_floats_are_summed_in_float32():
     np.testing.assert_allclose(np.float32(y), exact, atol=2e-2 * np.abs(exact).max())
 
 
-def test_the_chunked_scan_keeps_no_more_than_chunk_ends():
+def test_chunked_scan_keeps_no_more_than_chunk_ends():
     """Temporary memory of the gradient grows with chunks, not with steps."""
     x = [jnp.asarray(v) for v in arrays(1024, e=16, s=16)]
 

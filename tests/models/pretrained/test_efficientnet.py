@@ -75,7 +75,7 @@ def test_tensors_that_do_not_fit_are_all_named(tensors, tmp_path):
         assert said in str(error.value)
 
 
-def test_one_channel_gets_the_sum_of_three(tensors, tmp_path):
+def test_one_channel_gets_sum_of_three(tensors, tmp_path):
     rgb, gray = (
         load(tensors, tmp_path, channels)["params"]["stem"]["kernel"]
         for channels in (3, 1)
@@ -93,6 +93,6 @@ def test_one_channel_gets_the_sum_of_three(tensors, tmp_path):
     ],
     ids=["B0", "B2", "B3", "B7"],
 )
-def test_the_number_of_blocks_tells_their_stages(repeats):
+def test_number_of_blocks_tells_their_stages(repeats):
     expected = [(stage, i) for stage, n in enumerate(repeats) for i in range(n)]
     assert efficientnet_weights._places(sum(repeats)) == expected

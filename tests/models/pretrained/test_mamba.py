@@ -41,7 +41,7 @@ def test_outputs_are_hugging_faces(variables, length, scan):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_a_language_model_gives_its_backbone(variables, tmp_path):
+def test_language_model_gives_its_backbone(variables, tmp_path):
     tensors = {f"backbone.{k}": v for k, v in load_file(FILE).items()}
     tensors["lm_head.weight"] = np.zeros((3, 16), np.float32)
     save_file(tensors, tmp_path / "lm.safetensors")
@@ -54,7 +54,7 @@ def test_a_language_model_gives_its_backbone(variables, tmp_path):
     "prefix",
     ["model.", "module.", "_orig_mod.", "module._orig_mod.model.backbone.", "encoder."],
 )
-def test_weights_of_a_wrapped_network(variables, tmp_path, prefix):
+def test_weights_of_wrapped_network(variables, tmp_path, prefix):
     tensors = {prefix + k: v for k, v in load_file(FILE).items()}
     tensors["other.weight"] = np.zeros(3, np.float32)
     save_file(tensors, tmp_path / "wrapped.safetensors")
@@ -68,7 +68,7 @@ def test_weights_of_a_wrapped_network(variables, tmp_path, prefix):
         mamba_weights.load(str(tmp_path / "twice.safetensors"), variables)
 
 
-def test_the_input_projection_stays():
+def test_input_projection_stays():
     x = np.zeros((1, 2, 9), np.float32)
     own = jax.jit(network(project=True).init)(jax.random.key(0), x)
     found = mamba_weights.load(str(FILE), own)["params"]

@@ -99,7 +99,7 @@ def test_tensors_that_do_not_fit_are_all_named(tmp_path):
         assert said in str(error.value)
 
 
-def test_a_deeper_network_misses_what_a_file_does_not_have(tmp_path):
+def test_deeper_network_misses_what_file_does_not_have(tmp_path):
     published.write_pth(tmp_path / "x.pth", small_state())
     variables = shapes(resnet.Model(width=1 / 16, layers=(2, 1)))
     with pytest.raises(ValueError, match=r"missing: layer1\.1\.bn1\.bias, layer1\.1\."):
@@ -119,7 +119,7 @@ def test_gray_images_give_what_three_equal_channels_gave(tmp_path):
         load(small_state(), tmp_path, channels=2)
 
 
-def test_the_projection_stays_and_the_classifier_goes(tmp_path):
+def test_projection_stays_and_classifier_goes(tmp_path):
     own = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes(small(features=5)))
     tensors = small_state() | {"fc.weight": np.ones((5, 8), np.float32)}
     save_file(tensors, tmp_path / "x.safetensors")

@@ -51,7 +51,7 @@ def found():
     }
 
 
-def test_separate_chunks_are_the_mean_of_small_batches(found):
+def test_separate_chunks_are_mean_of_small_batches(found):
     value, grad, metrics = found["separate"]
     assert value == pytest.approx(np.mean([p[0] for p in found["parts"]]), rel=1e-6)
     mean = np.mean([p[1] for p in found["parts"]], 0)
@@ -59,7 +59,7 @@ def test_separate_chunks_are_the_mean_of_small_batches(found):
     assert float(metrics["diag/candidates"]) == 4
 
 
-def test_exact_chunks_are_the_full_batch_and_separate_ones_are_not(found):
+def test_exact_chunks_are_full_batch_and_separate_ones_are_not(found):
     value, grad, metrics = found["whole"]
     assert found["exact"][0] == pytest.approx(value, rel=1e-5)
     np.testing.assert_allclose(found["exact"][1], grad, rtol=1e-5, atol=1e-6)
@@ -70,5 +70,5 @@ def test_exact_chunks_are_the_full_batch_and_separate_ones_are_not(found):
     assert value - found["separate"][0] > 0.5
 
 
-def test_chance_is_that_of_a_chunk():
+def test_chance_is_that_of_chunk():
     assert separately(objective(), CHUNKS).chance(16) == math.log(4)

@@ -105,7 +105,7 @@ def test_labels_that_train_well_are_not_accused():
         ({"pixels": 0.51, "untrained": 0.53}, "51.0 % by raw pixels"),
     ],
 )
-def test_weak_labels_are_named_before_the_first_step(fields, said):
+def test_weak_labels_are_named_before_first_step(fields, said):
     (alarm,) = alarm_check.check([], audit=audit(**fields))
     assert alarm["name"] == "weak_labels"
     assert (alarm["severity"], alarm["step"]) == ("warn", 0)
@@ -113,7 +113,7 @@ def test_weak_labels_are_named_before_the_first_step(fields, said):
     assert "objective.positives=instance" in alarm["advice"]
 
 
-def test_a_loss_at_the_ceiling_of_its_labels():
+def test_loss_at_ceiling_of_its_labels():
     baseline = 0.7 * CHANCE
     near = baseline + 0.4 * (CHANCE - baseline)
     known = {"audit": audit(share=0.7), "ignore": ("weak_labels",)}
@@ -169,14 +169,14 @@ def test_records_that_are_there_twice():
     assert "25.0 % of 2,000 records" in alarm["seen"]
 
 
-def test_every_name_of_a_rule_can_be_chosen():
+def test_every_name_of_rule_can_be_chosen():
     data = leaks(ids=1)
     data["repeats"]["share"] = 1.0
     found = alarm_check.check([], data=data, audit=audit(share=0.9))
     assert {alarm["name"] for alarm in found} <= set(alarm_check.NAMES)
 
 
-def test_alarms_are_judged_from_the_files_of_a_workdir(tmp_path):
+def test_alarms_are_judged_from_files_of_workdir(tmp_path):
     folder = fake.make(tmp_path)
     run_dir.write_json(folder / run_dir.AUDIT, audit(share=0.9))
     data = run_dir.read_data(folder)
@@ -185,7 +185,7 @@ def test_alarms_are_judged_from_the_files_of_a_workdir(tmp_path):
     assert {"weak_labels", "leaking_split"} <= {alarm["name"] for alarm in found}
 
 
-def test_what_the_report_says_of_labels():
+def test_label_audit_sentences():
     sides = {
         side: {
             "records": 10,
@@ -212,7 +212,7 @@ def test_what_the_report_says_of_labels():
     assert data_sections.about_labels({}, {}) == []
 
 
-def test_what_is_said_of_the_split():
+def test_split_sentences():
     said = data_sections.tell_split(leaks(windows=0.0))
     assert "0 groups by label" in said
     assert "equal to one of 2,000" in said
@@ -222,7 +222,7 @@ def test_what_is_said_of_the_split():
     assert data_sections.without_told(leaks() | {"size": 3}) == {"size": 3}
 
 
-def test_a_query_in_its_own_list():
+def test_query_in_its_own_neighbors_is_alarm():
     def gallery(*ids):
         near = [{"id": i, "score": 1.0} for i in ids]
         return [{"query": 7, "name": "frame 7", "neighbors": near}]

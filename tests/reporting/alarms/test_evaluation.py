@@ -9,14 +9,14 @@ from tests.reporting import fake
 from tests.reporting.histories import evaluated, event, events, names
 
 
-def test_to_stay_below_the_best_there_is_is_no_fault():
+def test_to_stay_below_best_there_is_is_no_fault():
     history = evaluated(0.53, pixels=fake.metric(0.1, 500))
     tag = "eval/brand/recall@1"
     best = event("baseline", 0, {tag: fake.metric(0.9, 500)}, baseline="best")
     assert names([best, *history]) == []
 
 
-def test_saturated_metric_tells_what_pixels_score():
+def test_saturated_alarm_has_score_of_pixels():
     (alarm,) = alarm_check.check(evaluated(1.0, pixels=fake.metric(0.93)))
     assert alarm["name"] == "saturated"
     assert "raw pixels 0.930" in alarm["message"]
@@ -42,14 +42,14 @@ def test_metric_within_its_baselines():
     assert names(evaluated(0.51, bare)) == []
 
 
-def test_floors_are_held_against_a_run_in_its_second_half_only():
+def test_baselines_are_compared_in_second_half_of_run_only():
     history = evaluated(0.2, fake.metric(0.5))
     history[-1] = {key: v for key, v in history[-1].items() if key != "final"}
     assert names(history, total_steps=200) == []
     assert names(history, total_steps=100) == ["not_above_baseline"]
 
 
-def test_zero_hits_in_a_few_queries():
+def test_zero_hits_in_few_queries():
     # 0 of 10: the upper end of a Wilson interval is z²/(n + z²) = .278.
     (alarm,) = alarm_check.check(evaluated(0.0, n=10, low=0.0, high=0.278))
     assert alarm["name"] == "zero_recall"
@@ -62,7 +62,7 @@ def test_zero_hits_in_a_few_queries():
     assert names(nothing) == []
 
 
-def test_a_score_of_few_queries_is_an_impression():
+def test_score_of_few_queries_is_impression():
     assert names(evaluated(0.4, n=99)) == ["few_queries"]
     assert names(evaluated(0.4, n=100)) == []
     # A zero has an alarm of its own.
@@ -78,7 +78,9 @@ def test_a_score_of_few_queries_is_an_impression():
         ("ssim@1", "ssim_at_chance", 0.95, 0.99, {"chance": 0.93}),
     ],
 )
-def test_what_an_evaluation_says_of_itself(ending, alarm, bad, good, beside):
+def test_evaluation_alarms_read_diagnostics_of_evaluation(
+    ending, alarm, bad, good, beside
+):
     def told(value):
         metric = fake.metric(value, 500) | {"chance": math.nan} | beside
         return names([event("eval", 50, {f"eval/x/{ending}": metric}, final=True)])
@@ -87,7 +89,7 @@ def test_what_an_evaluation_says_of_itself(ending, alarm, bad, good, beside):
     assert told(good) == []
 
 
-def test_ranking_below_chance_is_taken_for_a_reversed_one():
+def test_ranking_below_chance_is_taken_for_reversed_one():
     def ranked(value, **fields):
         return names(evaluated(value, name="map", chance=0.2, **fields))
 
@@ -108,7 +110,7 @@ def test_crowded_and_unaligned_embeddings():
     assert names(geometry("alignment", 0.5, 2.0)) == []
 
 
-def test_perfect_from_the_first_evaluation_on():
+def test_perfect_from_first_evaluation_on():
     def history(*values):
         tag = "eval/brand/recall@1"
         metrics = [fake.metric(value, chance=0.01) for value in values]
@@ -129,7 +131,7 @@ def both_baselines(values, baselines, name="pixels"):
     ]
 
 
-def test_one_headline_above_a_floor_is_enough():
+def test_one_headline_above_baseline_is_enough():
     baselines = {"recall@1": 0.28, "map": 0.2}
     assert names(both_baselines({"recall@1": 0.3, "map": 0.3}, baselines)) == []
     assert names(both_baselines({"recall@1": 0.3, "map": 0.22}, baselines)) == [
@@ -137,7 +139,7 @@ def test_one_headline_above_a_floor_is_enough():
     ]
 
 
-def test_cosine_is_held_against_a_copy_of_the_last_vector():
+def test_cosine_is_held_against_copy_of_last_vector():
     level, value = {"cosine": 0.4713}, {"cosine": 0.4719}
     (alarm,) = alarm_check.check(both_baselines(value, level, "persistence"))
     assert alarm["name"] == "not_above_baseline"
@@ -155,7 +157,7 @@ def test_looks_do_not_speak_where_labels_do():
     assert names([event("eval", 50, judged, final=True)]) == []
 
 
-def test_an_easy_set_beside_a_harder_one_is_no_fault():
+def test_easy_set_beside_harder_one_is_no_fault():
     easy = evaluated(1.0, pixels=fake.metric(0.99))
     assert "saturated" in names(easy)
     baseline = easy[0]["metrics"]
@@ -165,7 +167,7 @@ def test_an_easy_set_beside_a_harder_one_is_no_fault():
         assert ("saturated" not in names(history)) == excused
 
 
-def test_a_zero_under_a_condition_is_no_fault():
+def test_zero_under_condition_is_no_fault():
     none = fake.metric(0.0, 200) | {"low": 0.0, "high": 0.019}
     for tag, found in (
         ("codes/recall@1", ["zero_recall"]),

@@ -12,7 +12,7 @@ from tests.reporting import fake
 from tests.reporting.histories import CHANCE, event, events, names
 
 
-def test_a_healthy_run_raises_nothing(tmp_path):
+def test_healthy_run_raises_nothing(tmp_path):
     folder = fake.make(tmp_path)
     history = run_dir.read_events(folder)
     assert (
@@ -35,7 +35,7 @@ def test_loss_at_chance_for_long_enough():
     assert names(events([CHANCE * 0.5, *stuck])) == ["near_chance"]
 
 
-def test_reach_of_the_loss_counts_where_its_floor_is_known():
+def test_loss_near_lower_bound_is_judged_by_its_range():
     # At τ 1 the loss cannot fall below 93 % of chance: 2 % down is a quarter of that.
     history = events([CHANCE * 0.98] * 10)
     for e in history:
@@ -54,7 +54,7 @@ def test_chance_of_zero():
     assert names(history) == []
 
 
-def test_loss_that_turns_around():
+def test_loss_that_rises_after_falling_is_alarm():
     # The second phase of a real log: 7.00 at its best, then 7.22.
     falling = [CHANCE * (0.9 - 0.02 * i) for i in range(15)]
     risen = [*falling, *[CHANCE * 0.75] * 12]
@@ -95,7 +95,7 @@ def test_collapse_stops_and_thin_spread_warns():
     assert names(spread([0.04] * 4), total_steps=400) == ["collapse"]
 
 
-def test_spread_as_a_ratio_and_as_a_metric():
+def test_spread_as_ratio_and_as_metric():
     ratio = events(tag="eval/g/embedding_std_ratio", values=[0.01] * 3, kind="eval")
     assert names(ratio) == ["collapse"]
     low = {"value": 0.001, "chance": 1 / 16, "n": 100}
@@ -111,7 +111,7 @@ def test_low_rank():
     assert names(events(tag=tag, values=[2.0, 20.0], kind="eval")) == []
 
 
-def test_schedule_that_does_not_end_with_the_run():
+def test_schedule_that_does_not_end_with_run():
     (alarm,) = alarm_check.check([], total_steps=1000, horizon=10000)
     # ½ (1 - cos(π/10)) = 2.447 %
     assert "fallen by 2.45 %" in alarm["message"]
@@ -127,7 +127,7 @@ def test_waiting_for_data():
     assert names(events(tag=tag, values=[0.9])) == []
 
 
-def test_fewer_candidates_than_the_batch_claims():
+def test_fewer_candidates_than_batch_claims():
     history = events(tag="diag/candidates", values=[256.0])
     assert names(history, batch_size=1024) == ["few_candidates"]
     assert names(history, batch_size=256) == []
@@ -155,7 +155,7 @@ def test_each_alarm_is_new_once():
     assert alarm_check.unseen(alarm_check.check(history), History(history)) == []
 
 
-def test_batches_without_positives_stop_a_run_and_few_are_told():
+def test_batches_without_positives_stop_run_and_few_are_alarm():
     tag = "diag/queries_with_positive"
     none = alarm_check.check(events(tag=tag, values=[0.0] * 3))
     assert [(a["name"], a["severity"]) for a in none] == [("no_positives", "stop")]
@@ -166,7 +166,7 @@ def test_batches_without_positives_stop_a_run_and_few_are_told():
     assert names(events(tag=tag, values=[0.0, 0.0, 0.5])) == []
 
 
-def test_a_loss_that_jumps_is_told_with_what_it_was():
+def test_loss_jump_is_alarm_with_previous_value():
     falling = [CHANCE * 0.98**i for i in range(20)]
     assert names(events(falling)) == []
     [found] = alarm_check.check(events([*falling, 1.1 * CHANCE, *falling[10:]]))
@@ -176,7 +176,7 @@ def test_a_loss_that_jumps_is_told_with_what_it_was():
     assert names(events([*falling, 0.8 * CHANCE])) == []
 
 
-def test_a_learning_rate_that_jumps_at_a_resume_is_told():
+def test_learning_rate_jump_at_resume_is_alarm():
     def resumed(after):
         history = events(tag="train/lr", values=[0.1, 0.05, 0.01])
         history.append(event("resume", 30, {}))
@@ -191,7 +191,7 @@ def test_a_learning_rate_that_jumps_at_a_resume_is_told():
     assert names(events(tag="train/lr", values=[0.1, 0.01])) == []
 
 
-def test_alarms_are_the_functions_of_the_folder():
+def test_alarms_are_functions_of_folder():
     assert set(alarm_check.STOPS) == {"not_finite", "collapse", "no_positives"}
     for name, rule in rule_lib.rules().items():
         assert rule.find.__name__ == name
@@ -200,7 +200,7 @@ def test_alarms_are_the_functions_of_the_folder():
     assert alarm_check.RULES["near_chance"].limits == {"share": 0.05, "points": 10}
 
 
-def test_severity_is_the_configs_choice():
+def test_severity_is_configs_choice():
     stuck = events([CHANCE * 0.99] * 10)
     (alarm,) = alarm_check.check(stuck)
     assert alarm["severity"] == "warn"

@@ -14,7 +14,7 @@ def plain(color, high=20, wide=20):
     return np.full((high, wide, 3), color, np.uint8)
 
 
-def test_pictures_lie_in_their_cells():
+def test_images_lie_in_their_cells():
     sheet = contact_sheet([[plain(RED), plain(BLUE)], [plain(GREEN)]], **LAYOUT)
     assert sheet.mode == "RGB"
     pixels = np.asarray(sheet)
@@ -25,7 +25,7 @@ def test_pictures_lie_in_their_cells():
     assert (pixels[32:, 32:] == 255).all()  # no fourth picture, no frame either
 
 
-def test_a_picture_keeps_its_shape_and_lies_in_the_middle():
+def test_image_keeps_aspect_ratio_and_is_centered():
     pixels = np.asarray(contact_sheet([[plain(RED, 10, 40)]], **LAYOUT))
     inside = pixels[6:26, 6:26]
     red = (inside == RED).all(-1)
@@ -33,13 +33,13 @@ def test_a_picture_keeps_its_shape_and_lies_in_the_middle():
     np.testing.assert_array_equal(np.flatnonzero(red[:, 0]), range(7, 12))
 
 
-def test_small_pictures_are_enlarged_without_smoothing():
+def test_small_images_are_enlarged_without_smoothing():
     picture = np.stack([plain(RED, 4, 2), plain(BLUE, 4, 2)], 1).reshape(4, 4, 3)
     pixels = np.asarray(contact_sheet([[picture]], **LAYOUT))[6:26, 6:26]
     assert set(map(tuple, pixels.reshape(-1, 3))) == {RED, BLUE}
 
 
-def test_frames_have_the_colors_given():
+def test_frames_have_colors_given():
     rows = [[plain(RED), plain(RED), None]]
     pixels = np.asarray(contact_sheet(rows, colors=[[GREEN, None, RED]], **LAYOUT))
     assert (pixels[4:6, 4:28] == GREEN).all()
@@ -64,7 +64,7 @@ def test_captions_and_titles_are_written_and_stay_in_their_cell():
     assert not dark[:14, 32:].any()
 
 
-def test_saving_makes_the_folder_and_reads_back(tmp_path):
+def test_saving_makes_folder_and_reads_back(tmp_path):
     sheet = contact_sheet([[plain(RED)]], **LAYOUT)
     path = save_png(sheet, tmp_path / "new" / "sheet.png")
     with Image.open(path) as again:
@@ -84,6 +84,6 @@ def test_saving_makes_the_folder_and_reads_back(tmp_path):
         ([[np.zeros((4, 4), np.uint8)]], {}, r"\[h, w, 3\]"),
     ],
 )
-def test_what_does_not_fit_is_refused(rows, extra, message):
+def test_shapes_that_do_not_match_are_refused(rows, extra, message):
     with pytest.raises(ValueError, match=message):
         contact_sheet(rows, **LAYOUT, **extra)

@@ -45,7 +45,7 @@ def test_conditions_are_sorted_by_value_and_galleries_are_none():
     assert [value for value, _ in found["hard"]["snr"]] == [2.5, 5, 20]
 
 
-def test_curves_are_the_scores_and_those_of_the_baselines():
+def test_curves_are_scores_and_those_of_baselines():
     figures = run_figures.conditions(
         events(), run_figures.condition_sets(events())["hard"]
     )
@@ -63,7 +63,7 @@ def test_runs_without_conditions_have_no_such_figure():
     assert run_figures.condition_sets(History()) == {}
 
 
-def test_the_cosine_of_an_evaluation_is_drawn_and_that_of_training_is_not():
+def test_cosine_of_evaluation_is_drawn_and_that_of_training_is_not():
     common = {"epoch": 1.0, "time": 0.0, "step": 1}
     tags = {f"eval/next/{name}": fake.metric(0.5) for name in ("cosine", "recall@1")}
     events = [
@@ -131,7 +131,7 @@ def test_motion_is_drawn_with_its_threshold_and_segments():
     assert [segment[0][0] for segment in lines.get_segments()] == [5.5]
 
 
-def test_similarity_has_a_panel_of_its_own():
+def test_similarity_has_panel_of_its_own():
     figure = motion_figures.motion(with_reference())
     _, axis = figure.axes
     other, like, threshold = axis.get_lines()
@@ -140,7 +140,7 @@ def test_similarity_has_a_panel_of_its_own():
     assert threshold.get_label() == "like the reference from 0.750"
 
 
-def test_motion_without_a_segment_or_a_value_is_drawn():
+def test_motion_without_segment_or_value_is_drawn():
     empty = {"row": [], "value": []}
     found = pseudo_labels(
         segments=[], threshold=None, clip_starts=[0], curves={"motion": empty}
@@ -151,7 +151,7 @@ def test_motion_without_a_segment_or_a_value_is_drawn():
     assert len(motion_figures.motion(found).axes) == 2
 
 
-def test_a_report_shows_pseudo_labels_beside_the_data(tmp_path):
+def test_report_shows_pseudo_labels_beside_data(tmp_path):
     folder = fake.make(tmp_path)
     facts = run_dir.read_data(folder) | {"pseudo_labels": with_reference()}
     run_dir.write_json(folder / run_dir.DATA, facts)
@@ -175,7 +175,7 @@ def test_a_report_shows_pseudo_labels_beside_the_data(tmp_path):
     assert "**Stop.**" not in section
 
 
-def test_a_report_says_that_no_label_has_a_positive(tmp_path):
+def test_report_says_that_no_label_has_positive(tmp_path):
     found = pseudo_labels(positives=0.0, labeled=0.0, segments=[], labels=0)
     run = run_dir.RunDir(tmp_path)
     content = content_lib.assemble(run) | {"data": {"pseudo_labels": found}}

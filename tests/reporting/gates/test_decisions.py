@@ -48,7 +48,7 @@ def standing(tree, events, total_steps):
     return decisions.standing(specs, History(events), total_steps)
 
 
-def test_good_at_once_goes_on_to_the_end_and_to_the_next_phase():
+def test_good_at_once_goes_on_to_end_and_to_next_phase():
     made, events = judged([0.3, 0.52, 0.5, 0.5, 0.5, 0.6], [0, 0, 0, 0, 0, 0.25])
     assert made == [("early", True, "", 2.0), ("final", True, "switch", 6.0)]
     decision = decisions.standing(
@@ -58,7 +58,7 @@ def test_good_at_once_goes_on_to_the_end_and_to_the_next_phase():
     assert decision.passed
 
 
-def test_no_retrieval_at_the_end_leads_to_the_other_recipe():
+def test_no_retrieval_at_end_leads_to_other_recipe():
     made, events = judged([0.3, 0.52, 0.5, 0.5, 0.5, 0.6])
     assert made[-1] == ("final", False, "switch", 6.0)
     decision = decisions.standing(
@@ -84,13 +84,13 @@ def test_near_but_no_longer_improving_leads_away():
     assert falling == [("early", False, "switch", 2.0)]
 
 
-def test_improving_for_long_is_put_off_until_the_run_ends():
+def test_improving_for_long_is_put_off_until_run_ends():
     made, _ = judged([0.3, 0.41, 0.42, 0.43, 0.44, 0.45], [0.2] * 6)
     assert [action for _, _, action, _ in made] == ["extend", "extend", "switch", ""]
     assert [epoch for *_, epoch in made] == [2.0, 4.0, 6.0, 6.0]
 
 
-def test_far_off_ends_the_run_there():
+def test_far_off_ends_run_there():
     made, _ = judged([0.1, 0.2, 0.9])
     assert made == [("early", False, "switch", 2.0)]
     plain = {"early": TREE["early"] | {"otherwise": "extend:2"}}
@@ -98,7 +98,7 @@ def test_far_off_ends_the_run_there():
     assert made == [("early", False, "stop", 2.0)]
 
 
-def test_a_missed_gate_without_a_consequence_waits_for_the_end():
+def test_missed_gate_without_consequence_waits_for_end():
     plain = {"early": {"metric": "eval/next/cosine", "value": 0.5, "at": 2.0}}
     made, events = judged([0.1, 0.2, 0.9], epochs=3.0, tree=plain)
     assert made == [("early", False, "", 2.0)]
@@ -108,7 +108,7 @@ def test_a_missed_gate_without_a_consequence_waits_for_the_end():
     assert (gate["passed"], gate["value"], gate["epoch"]) == (False, 0.2, 2.0)
 
 
-def test_the_end_can_be_put_off_while_it_is_near():
+def test_end_gate_extends_run_while_metric_is_near():
     end = {
         "g": {
             "metric": "eval/next/cosine",
@@ -130,7 +130,7 @@ def test_the_end_can_be_put_off_while_it_is_near():
     assert [j["epoch"] for j in judgments] == [2.0, 4.0]
 
 
-def test_a_decision_holds_while_its_gate_asks_for_the_same():
+def test_decision_holds_while_its_gate_asks_for_same():
     _, events = judged([0.1, 0.2, 0.9])
     specs = judgment.of_config({"gates": TREE})
     assert decisions.standing(specs, History(events), 60).gate == "early"
@@ -139,7 +139,7 @@ def test_a_decision_holds_while_its_gate_asks_for_the_same():
     assert decisions.standing({}, History(events), 60) is None
 
 
-def test_what_was_decided_at_the_end_does_not_bind_a_longer_run():
+def test_decision_at_end_does_not_bind_longer_run():
     _, events = judged([0.3, 0.52, 0.5, 0.5, 0.5, 0.6])
     specs = judgment.of_config({"gates": TREE})
     assert decisions.standing(specs, History(events), 60) is not None
@@ -147,7 +147,7 @@ def test_what_was_decided_at_the_end_does_not_bind_a_longer_run():
 
 
 @pytest.mark.parametrize("text", ["go", "stop:now", "extend", "extend:-1", "switch:"])
-def test_unknown_consequences_name_the_forms(text):
+def test_unknown_consequences_name_forms(text):
     with pytest.raises(ValueError, match="expected 'stop', 'extend:EPOCHS'"):
         decisions.parse(text)
     assert decisions.parse("") == []

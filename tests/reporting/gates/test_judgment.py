@@ -41,7 +41,7 @@ def one_fault(spec, **fields):
         {"metric": "eval/brand/recall@1", "value": 0.5, "at": 2, "required": False},
     ],
 )
-def test_good_specs_have_no_fault_as_dicts_and_in_a_config(spec):
+def test_good_specs_have_no_fault_as_dicts_and_in_config(spec):
     assert faults(spec) == []
     assert (
         gate_validation.check(ConfigDict({"g": spec}).lock(), TAGS, baselines=BASELINES)
@@ -50,7 +50,7 @@ def test_good_specs_have_no_fault_as_dicts_and_in_a_config(spec):
     assert len(fake.GATES) == len(judgment.judge_run(ConfigDict(fake.GATES), History()))
 
 
-def test_faults_name_the_field_and_what_there_is():
+def test_faults_name_field_and_what_there_is():
     assert "g: got 3" in one_fault(3)
     assert one_fault({"value": 1}) == "g: needs 'metric'"
     assert one_fault({"metric": "train/loss"}) == "g: needs 'value'"
@@ -72,7 +72,7 @@ def test_faults_name_the_field_and_what_there_is():
     assert "beyond the run's 10.0 epochs" in one_fault(late, epochs=10)
 
 
-def test_levels_must_exist_for_the_metric():
+def test_levels_must_exist_for_metric():
     recall, loss = "eval/brand/recall@1", "train/loss"
     lr = one_fault({"metric": "train/lr", "value": "chance"})
     assert "nothing measures 'train/lr_chance'" in lr
@@ -145,7 +145,7 @@ def test_levels_and_multiples():
 
 @pytest.mark.parametrize("op", ["<", "<=", ">", ">="])
 @pytest.mark.parametrize("value", [-6.52e-9, 0.0, 6.52e-9])
-def test_a_multiple_of_a_level_of_zero_cannot_pass(op, value):
+def test_multiple_of_level_of_zero_cannot_pass(op, value):
     metric = measured(value, chance=0.0, pixels=(0.0, 0.0, 0.0))
     for level in ("chance", "baseline:pixels"):
         spec = {"metric": "m", "op": op, "value": level, "times": 0.7}
@@ -156,7 +156,7 @@ def test_a_multiple_of_a_level_of_zero_cannot_pass(op, value):
     assert passed("chance", "<", metric, times=0.7, plus=0.1)
 
 
-def test_a_level_is_not_passed_by_rounding():
+def test_level_is_not_passed_by_rounding():
     metric = measured(-6.52e-9, chance=0.0, pixels=(1000.0, 1000.0, 1000.0))
     assert not passed("chance", "<", metric)
     assert passed("chance", "<=", metric)
@@ -186,7 +186,7 @@ def test_outside_interval_asks_for_intervals_that_do_not_touch():
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_what_was_not_measured_does_not_pass(value):
+def test_gate_on_unmeasured_metric_does_not_pass(value):
     gate = judge({"metric": "m", "value": 0.1}, measured(value))
     assert gate["passed"] is False
     assert "had to be >= 0.100" in gate["note"]
@@ -195,7 +195,7 @@ def test_what_was_not_measured_does_not_pass(value):
     assert "was not measured" in absent["note"]
 
 
-def test_judgment_holds_what_the_report_shows():
+def test_judgment_holds_what_report_shows():
     spec = {"metric": "m", "op": "<=", "value": "chance", "times": 0.7}
     gate = judge(spec, measured(0.06))
     assert gate == {
@@ -217,7 +217,7 @@ def test_judgment_holds_what_the_report_shows():
     }
 
 
-def test_a_gate_is_judged_at_its_epoch_and_waits_before(tmp_path):
+def test_gate_is_judged_at_its_epoch_and_waits_before(tmp_path):
     folder = fake.make(tmp_path, epochs=4, final=False)
     specs = {
         "now": {"metric": "eval/brand/recall@1", "op": "<", "value": 0.7, "at": 1},
@@ -263,7 +263,7 @@ def run_of(spec, events, **fields):
     return judgment.judge_run(judgment.of_config(config), History(events))["g"]
 
 
-def test_after_the_warm_up_is_the_first_measurement_then():
+def test_after_warm_up_is_first_measurement_then():
     gate = run_of({"value": 0.5, "at": "warmup"}, history(0.9, 0.6, 0.1))
     assert gate["passed"]
     assert (gate["value"], gate["epoch"], gate["step"]) == (0.6, 2.0, 20)
@@ -272,7 +272,7 @@ def test_after_the_warm_up_is_the_first_measurement_then():
     assert "waits until the warm-up ends, epoch 1.50" in waits["note"]
 
 
-def test_stable_asks_for_the_last_measurements_in_a_row():
+def test_stable_asks_for_last_measurements_in_row():
     spec = {"value": 0.5, "stable": 3}
     assert run_of(spec, history(0.1, 0.6, 0.7, 0.6))["passed"]
     shaky = run_of(spec, history(0.9, 0.4, 0.7, 0.6))
@@ -283,7 +283,7 @@ def test_stable_asks_for_the_last_measurements_in_a_row():
     assert "it held in 2 of the last 3" in few["note"]
 
 
-def test_change_against_a_level_and_against_another_run(tmp_path):
+def test_change_against_level_and_against_another_run(tmp_path):
     metric = measured(0.35, pixels=(0.2, 0.1, 0.3))
     spec = {"metric": "m", "value": "baseline:pixels", "plus": 0.1}
     gate = judge(spec, metric)
@@ -301,7 +301,7 @@ def test_change_against_a_level_and_against_another_run(tmp_path):
     assert "holds no run" in fault
 
 
-def test_faults_of_moments_bounds_and_what_follows():
+def test_faults_of_at_value_and_otherwise_are_named():
     base = {"metric": "train/loss", "value": 1.0, "op": "<="}
     (fault,) = faults(base | {"at": 2.0}, epochs=10, warmup=3.2)
     assert fault.startswith("g.at: epoch 2.00 lies inside the warm-up of 3.20 epochs")
@@ -320,7 +320,7 @@ def test_faults_of_moments_bounds_and_what_follows():
     assert "can be followed by a switch" in one_fault(base | {"then": "stop"})
 
 
-def test_one_criterion_with_two_thresholds():
+def test_gates_on_one_metric_with_two_thresholds_are_reported():
     strict = {"metric": "train/loss", "op": "<=", "value": 0.01}
     lax = strict | {"value": 0.015}
     (fault,) = gate_validation.check({"a": strict, "b": lax}, TAGS, baselines=())

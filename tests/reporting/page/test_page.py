@@ -94,7 +94,7 @@ def test_nothing_is_cut_off_and_all_can_be_read(opened, width, scheme):
     assert page.evaluate(drawn)
 
 
-def test_the_scheme_is_the_readers(opened):
+def test_page_follows_color_scheme_of_reader(opened):
     colors = {
         page.evaluate("getComputedStyle(document.body).backgroundColor")
         for page in (opened(1280, scheme) for scheme in SCHEMES)
@@ -102,7 +102,7 @@ def test_the_scheme_is_the_readers(opened):
     assert len(colors) == 2
 
 
-def test_gates_are_cards_on_a_telephone_and_a_table_on_a_desk(opened):
+def test_gates_are_cards_on_telephone_and_table_on_desk(opened):
     shown = """() => {
       const row = document.querySelector("#gates tbody tr");
       const tops = [...row.cells].map(c => Math.round(c.getBoundingClientRect().top));
@@ -116,7 +116,7 @@ def test_gates_are_cards_on_a_telephone_and_a_table_on_a_desk(opened):
     assert "gate" in label
 
 
-def test_panels_lie_below_each_other_on_a_phone_and_side_by_side_on_a_desk(opened):
+def test_panels_lie_below_each_other_on_phone_and_side_by_side_on_desk(opened):
     columns = """() => {
       const panels = [...document.querySelectorAll("#curves .panels")].at(-1);
       const lefts = [...panels.children].map(e => e.getBoundingClientRect().left);
@@ -126,7 +126,7 @@ def test_panels_lie_below_each_other_on_a_phone_and_side_by_side_on_a_desk(opene
     assert opened(1280).evaluate(columns) > 1
 
 
-def test_every_link_leads_to_a_section_with_the_verdict_above(opened):
+def test_every_link_leads_to_section_with_verdict_above(opened):
     page = opened(1280)
     missing = """[...document.querySelectorAll("nav a")].filter(
       a => !document.querySelector(a.hash)).length"""
@@ -137,7 +137,7 @@ def test_every_link_leads_to_a_section_with_the_verdict_above(opened):
     assert page.inner_text(".word") == "FAIL"
 
 
-def test_it_prints_light_and_within_the_paper(opened):
+def test_page_prints_light_and_fits_paper(opened):
     page = opened(794, "dark")  # A4 at 96 dots an inch
     page.emulate_media(media="print")
     assert page.evaluate(CUT_OFF) == []

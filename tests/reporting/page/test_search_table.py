@@ -40,7 +40,7 @@ def test_columns_without_content_are_left_out():
     assert search_table.table([], query="q") == "q: nothing found."
 
 
-def test_rows_of_a_pandas_table_will_do(tmp_path):
+def test_rows_of_pandas_table_will_do(tmp_path):
     frame = pd.DataFrame(results(0.9, 0.1)).assign(name=["", None])
     frame["score"] = frame["score"].astype("float32")
     frame.to_parquet(tmp_path / "records.parquet")

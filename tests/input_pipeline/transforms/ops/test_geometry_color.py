@@ -109,7 +109,7 @@ def test_jitter_follows_pillow_in_every_order(order, factors):
     same_pixels(got, expected, 4)
 
 
-def test_orders_of_the_jitter_differ():
+def test_orders_of_jitter_differ():
     x = columns_first(image())
     factors = [np.float32(f) for f in (1.4, 0.6, 1.2, 0.0)]
     seen = [
@@ -120,7 +120,7 @@ def test_orders_of_the_jitter_differ():
         assert np.abs(np.asarray(a) - np.asarray(b)).max() > 2 * LEVEL
 
 
-def test_jitter_without_change_returns_the_image():
+def test_jitter_without_change_returns_image():
     x = columns_first(image())
     one = np.float32(1)
     got = jitter(x, np.arange(4), one, one, one, np.float32(0))
@@ -141,7 +141,7 @@ def test_hue_matches_hsv(turns):
     np.testing.assert_allclose(pixels_of(got), expected, atol=1e-5)
 
 
-def test_hue_is_one_of_the_jitters_operations():
+def test_hue_is_one_of_jitters_operations():
     x = columns_first(image(9, 7))
     factors = [np.float32(f) for f in (1.3, 0.7, 1.2, 0.2)]
     got = jitter(x, np.array([3, 0, 2, 1]), *factors)
@@ -157,7 +157,7 @@ def test_solarize_matches_pillow():
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
-def test_blur_is_a_gaussian_close_to_pillows(sigma):
+def test_blur_is_gaussian_close_to_pillows(sigma):
     pixels = image(40, 40)
     x = columns_first(pixels)
     got = blur(x, np.float32(sigma))
@@ -172,7 +172,7 @@ def test_blur_is_a_gaussian_close_to_pillows(sigma):
     assert away[6:-6, 6:-6].max() < 3
 
 
-def test_a_blur_that_is_off_changes_no_bit():
+def test_blur_that_is_off_changes_no_bit():
     x = columns_first(image())
     np.testing.assert_array_equal(blur(x, np.float32(0.0)), x)
 
@@ -240,7 +240,7 @@ def test_crops_are_distributed_as_published():
         assert stats.ks_2samp(got, want).pvalue > 1e-3
 
 
-def test_a_crop_that_never_fits_becomes_the_center():
+def test_crop_that_never_fits_becomes_center():
     image = np.zeros((40, 60, 3), np.uint8)
     wide = crops(image, 3, scale=(1.0, 1.0), ratio=(3.0, 3.0))
     np.testing.assert_array_equal(wide, [[10, 0, 20, 60]] * 3)
@@ -248,7 +248,7 @@ def test_a_crop_that_never_fits_becomes_the_center():
     np.testing.assert_array_equal(tall, [[0, 20, 40, 20]] * 3)
 
 
-def test_min_content_keeps_a_share_of_the_logo():
+def test_min_content_keeps_share_of_logo():
     image = np.full((64, 64, 3), 250, np.uint8)
     image[4:14, 48:60] = (200, 30, 30)
 
@@ -267,6 +267,6 @@ def test_min_content_keeps_a_share_of_the_logo():
     assert most.mean() > 3 * shares(crops(image, 500, scale=(0.02, 0.02))).mean()
 
 
-def test_min_content_changes_nothing_on_an_empty_image():
+def test_min_content_changes_nothing_on_empty_image():
     image = np.full((64, 64, 3), 250, np.uint8)
     np.testing.assert_array_equal(crops(image, 20), crops(image, 20, min_content=0.5))

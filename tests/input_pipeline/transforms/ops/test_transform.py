@@ -10,13 +10,13 @@ VIEWS = {
 }
 
 
-def test_a_section_may_be_a_mapping_or_an_instance():
+def test_section_may_be_mapping_or_instance():
     transform = Transform(size=16, coils=2, **VIEWS)
     assert transform.view1 == MaskView(acceleration=4.0, center_fraction=0.08)
     assert transform.view2 is VIEWS["view2"]
 
 
-def test_changed_sets_fields_of_the_view_or_of_all_views():
+def test_changed_sets_fields_of_view_or_of_all_views():
     transform = Transform(size=16, coils=2, **VIEWS)
     changed = transform.changed("view1", acceleration=6.0, snr=5.0)
     assert changed.view1.acceleration == 6.0
@@ -27,7 +27,7 @@ def test_changed_sets_fields_of_the_view_or_of_all_views():
     assert transform.changed(None) == transform
 
 
-def test_changed_names_an_unknown_field():
+def test_changed_names_unknown_field():
     transform = Transform(size=16, coils=2, **VIEWS)
     with pytest.raises(ValueError, match="'noise'; choices: .*acceleration.*snr"):
         transform.changed("view1", noise=1.0)

@@ -47,7 +47,7 @@ def expect(found):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pth", "model.bin"])
-def test_files_are_told_apart_by_what_they_are(tmp_path, name):
+def test_file_formats_are_detected_by_content(tmp_path, name):
     for write in (published.write_safetensors, published.write_pth):
         write(tmp_path / name, TENSORS)
         found = assign_lib.read(str(tmp_path / name))
@@ -57,7 +57,7 @@ def test_files_are_told_apart_by_what_they_are(tmp_path, name):
 
 
 @pytest.mark.parametrize("section", ["state_dict", "model", "model_state_dict"])
-def test_a_section_of_a_checkpoint_is_found(tmp_path, section):
+def test_section_of_checkpoint_is_found(tmp_path, section):
     published.write_pth(tmp_path / "x.pth", TENSORS, within=[section])
     expect(assign(assign_lib.read(str(tmp_path / "x.pth"))))
 
@@ -71,7 +71,7 @@ def test_bfloat16_becomes_float32(tmp_path):
     np.testing.assert_array_equal(found, [0.5, -3])
 
 
-def test_the_old_format_of_torch_is_named(tmp_path):
+def test_old_format_of_torch_is_named(tmp_path):
     path = tmp_path / "old.pth"
     path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
     with pytest.raises(ValueError, match=r"old\.pth .*before 1\.6; save it again"):
@@ -86,7 +86,7 @@ def test_the_old_format_of_torch_is_named(tmp_path):
     "prefix", ["", "module.", "backbone.", "module.encoder.", "model.backbone."]
 )
 @pytest.mark.parametrize("inner", ["", "block."])
-def test_a_network_is_found_in_what_it_was_part_of(prefix, inner):
+def test_backbone_is_extracted_from_larger_checkpoint(prefix, inner):
     tensors = {f"{prefix}{inner}{name}": x for name, x in TENSORS.items()}
     tensors[f"{prefix}{inner}norm.num_batches_tracked"] = np.int64(3)
     tensors[f"{prefix}fc.weight"] = np.zeros((5, 2))
@@ -95,7 +95,7 @@ def test_a_network_is_found_in_what_it_was_part_of(prefix, inner):
     expect(assign(tensors))
 
 
-def test_a_network_that_is_there_twice_is_refused():
+def test_network_that_is_there_twice_is_refused():
     tensors = {f"model.{name}": x for name, x in TENSORS.items()}
     tensors |= {f"encoder.{name}": x for name, x in TENSORS.items()}
     with pytest.raises(ValueError, match=r"once: encoder\.\*, model\.\*; expected one"):
@@ -103,7 +103,7 @@ def test_a_network_that_is_there_twice_is_refused():
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_all_that_does_not_fit_is_named(prefix):
+def test_all_mismatched_tensors_are_named(prefix):
     tensors = {f"{prefix}{name}": x for name, x in TENSORS.items()}
     del tensors[f"{prefix}norm.weight"]
     tensors[f"{prefix}more.weight"] = np.zeros(1)
@@ -118,7 +118,7 @@ def test_all_that_does_not_fit_is_named(prefix):
         assert said in str(error.value)
 
 
-def test_a_file_of_another_network_is_named():
+def test_file_of_another_network_is_named():
     with pytest.raises(ValueError, match=r"missing: norm.*left over: odd"):
         assign({"odd": np.zeros(2)})
     with pytest.raises(ValueError, match="missing: norm"):

@@ -20,7 +20,7 @@ def path(tmp_path):
     return tmp_path / "weights.pth"
 
 
-def test_what_torch_wrote_is_read():
+def test_checkpoint_written_by_torch_is_read():
     found = torch_checkpoint.read(str(published.RECORDED / "checkpoint.pth"))
     numbers = np.arange(24, dtype=np.float32)
     expected = {
@@ -65,7 +65,7 @@ def test_files_that_these_tests_write_are_torchs(path):
         np.testing.assert_array_equal(found[name].numpy(), values)
 
 
-def test_numbers_of_a_big_machine_are_turned_round(path):
+def test_numbers_of_big_machine_are_turned_round(path):
     tensor = published.view(published.storage("0", "Float", 3), 1, (2,), (1,))
     value = published.mapping({"x": tensor})
     numbers = np.float32([1, -2.5, 3]).astype(">f4")
@@ -99,7 +99,7 @@ def attacks(argument):
 
 
 @pytest.mark.parametrize("way", attacks(""))
-def test_nothing_in_a_file_runs(path, tmp_path, way):
+def test_nothing_in_file_runs(path, tmp_path, way):
     ran = tmp_path / "ran"
     value = attacks(f"touch {ran}")[way]
     published.write_archive(path, value)
@@ -137,7 +137,7 @@ def test_nothing_is_imported(path, tmp_path, monkeypatch):
         "argparse\nNamespace",
     ],
 )
-def test_only_the_names_of_a_state_dict_are_known(path, name):
+def test_only_names_of_state_dict_are_known(path, name):
     published.write_archive(path, f"c{name}\n)R".encode())
     with pytest.raises(ValueError) as error:
         torch_checkpoint.read(str(path))
@@ -152,7 +152,7 @@ def test_only_the_names_of_a_state_dict_are_known(path, name):
         "collections.OrderedDict",
     ],
 )
-def test_a_file_cannot_change_what_the_next_one_meets(path, known):
+def test_reading_one_file_leaves_no_state_for_next(path, known):
     """A pickle can set attributes of what a name stands for."""
     module, _, name = known.rpartition(".")
     state = b"(N}" + published.text("mark") + b"Nst"
@@ -176,7 +176,7 @@ def test_a_file_cannot_change_what_the_next_one_meets(path, known):
         (0, (2, 2), (1,), r"shape \(2, 2\)"),
     ],
 )
-def test_a_tensor_stays_in_its_storage(path, offset, shape, strides, said):
+def test_tensor_stays_in_its_storage(path, offset, shape, strides, said):
     storage = published.storage("0", "Float", 4)
     value = published.mapping({"x": published.view(storage, offset, shape, strides)})
     published.write_archive(path, value, [bytes(16)])
@@ -184,7 +184,7 @@ def test_a_tensor_stays_in_its_storage(path, offset, shape, strides, said):
         torch_checkpoint.read(str(path))
 
 
-def test_faults_of_an_archive_are_named(path):
+def test_faults_of_archive_are_named(path):
     tensor = published.view(published.storage("0", "Float", 4), 0, (4,), (1,))
     value = published.mapping({"x": tensor})
 
