@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,9 @@ State = TypeVar("State")
 # A table over anchors and keys, by columns: int32 [t] -> [n, t].
 Columns: TypeAlias = Callable[[jax.Array], jax.Array]
 Table: TypeAlias = jax.Array | Columns
+Blocks: TypeAlias = Any  # a pytree of arrays with one leading axis
+# (state, one block) -> state with that block added.
+Absorb: TypeAlias = Callable[[State, Any], State]
 
 
 class InfoNCEMetrics(NamedTuple):
@@ -199,7 +202,7 @@ def _targets(
     return normalized
 
 
-def _fold(function: Callable[..., State], start: State, blocks) -> State:
+def _fold(function: Absorb[State], start: State, blocks: Blocks) -> State:
     """Fold `function` over the leading axis; recompute in the backward pass."""
     if len(jax.tree.leaves(blocks)[0]) == 1:
         return function(start, jax.tree.map(lambda x: x[0], blocks))

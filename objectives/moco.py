@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import jax
@@ -186,7 +185,7 @@ class Objective(ObjectiveBase):
             **pairs,
         )
 
-    def _pair_functions(self, batch: Batch) -> dict[str, Callable]:
+    def _pair_functions(self, batch: Batch) -> dict[str, info_nce_lib.Columns]:
         """Return soft positives or a mask for `info_nce`, by key columns."""
         axis_name = self.bound.axis_name
         if self.positives == "codes":

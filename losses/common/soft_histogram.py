@@ -5,12 +5,14 @@ queries. A place is a position in bins, 0 to b.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+# A few queries [n, ...] of several arrays -> arrays of those queries.
+ByQueries: TypeAlias = Callable[..., Any]
 Histograms: TypeAlias = tuple[jax.Array, jax.Array]  # positives', all candidates'
 
 
@@ -115,7 +117,7 @@ class Gaussian(NamedTuple):
         offset = (centers - place[:, None, :]) / self.width  # [queries, b + 1, m]
         return jax.nn.softmax(-(offset**2) / 2, 1), offset / self.width
 
-    def _over_queries(self, function: Callable, *arrays: jax.Array):
+    def _over_queries(self, function: ByQueries, *arrays: jax.Array) -> Any:
         """Return `function` of arrays [n, ...], a few rows at a time."""
         n = arrays[0].shape[0]
         rows = min(self.queries, n)

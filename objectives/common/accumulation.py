@@ -1,7 +1,7 @@
 """Batches that are processed in chunks, so that memory is that of one chunk."""
 
 import dataclasses
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -19,8 +19,16 @@ from objectives.common.objective import (
 )
 
 
+class Encode(Protocol):
+    """A network in training mode, on some rows."""
+
+    def __call__(self, x: jax.Array, rng: jax.Array, /) -> tuple[Tree, Tree]:
+        """Return outputs with the rows of `x` as leading axis, and statistics."""
+        ...
+
+
 def in_chunks(
-    encode: Callable[[jax.Array, jax.Array], tuple[Tree, Tree]],
+    encode: Encode,
     x: jax.Array,
     rng: jax.Array,
     chunks: int,

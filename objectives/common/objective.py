@@ -1,7 +1,7 @@
 """The contract between a training method and the trainer."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import flax.linen as nn
@@ -138,6 +138,30 @@ class ObjectiveBase:
         del labels
 
 
+class InitFunction(Protocol):
+    """Initial weights of a network."""
+
+    def __call__(self, rng: jax.Array, x: jax.Array, /) -> tuple[Tree, Tree]:
+        """Return parameters and state for inputs such as `x`."""
+        ...
+
+
+class ApplyFunction(Protocol):
+    """A network as a function."""
+
+    def __call__(
+        self,
+        params: Tree,
+        state: Tree,
+        x: jax.Array,
+        train: bool,
+        rng: jax.Array | None,
+        /,
+    ) -> tuple[jax.Array, Tree]:
+        """Return features of `x`, and the new state."""
+        ...
+
+
 class FunctionalBackbone(nn.Module):
     """A backbone of two plain functions, such as a network in NNX or Equinox has.
 
@@ -147,8 +171,8 @@ class FunctionalBackbone(nn.Module):
             where nothing is drawn.
     """
 
-    init_fn: Callable[[jax.Array, jax.Array], tuple[Tree, Tree]]
-    apply_fn: Callable[..., tuple[jax.Array, Tree]]
+    init_fn: InitFunction
+    apply_fn: ApplyFunction
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:

@@ -1,5 +1,7 @@
 """MoCo v3 against its formulas in numpy."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -209,3 +211,18 @@ def test_embedding_std_tells_collapse_from_health():
     np.testing.assert_allclose(healthy, 1.0, atol=0.02)
     collapsed = embedding_std(jnp.ones((512, 64)), None)
     np.testing.assert_allclose(collapsed, 0.0, atol=1e-3)
+
+
+def test_chance_of_masked_candidates_counts_what_the_mask_leaves():
+    batch = tiny.batch(32)  # four labels, eight records each
+    masked = moco.Objective(
+        context=Context(tiny.TinyNet()),
+        false_negatives="mask",
+        hidden_dim=8,
+        proj_dim=8,
+    )
+    params, extra = jax.jit(masked.init)(jax.random.key(0), batch)
+    _, (_, metrics) = jax.jit(masked.loss)(params, extra, batch, jax.random.key(1), 0)
+    expected = 4 * masked.temperature * math.log(1 + 24)
+    assert float(metrics["train/loss_chance"]) == pytest.approx(expected, rel=1e-5)
+    assert expected < masked.chance(32)
