@@ -220,7 +220,7 @@ def jackknife(
     """
     fold = deal_folds(groups, seed)
     sizes = np.bincount(fold)
-    if len(rows) < 2 * len(sizes):
+    if len(sizes) < 2 or len(rows) < 2 * len(sizes):
         return math.nan, math.nan
     without = [statistic(rows[fold != i]) for i in range(len(sizes))]
     return interval(LeftOut(statistic(rows), np.array(without), sizes))
