@@ -178,7 +178,7 @@ def frames_of_clips(rng: np.random.Generator, groups: int) -> Metrics:
     views = {"": unit(curve + noise * rng.standard_normal((n, WIDTH)))}
     stored = np.clip(image, 0, 255).astype(np.uint8)[..., None]
     split = Split(views, table, {"image": stored})
-    fields = {"window": -1.0, "column": "angle", "labels": True, "k": (1, 3)}
+    fields = {"window": -1.0, "column": "angle", "labels": True, "k": (1, 2)}
     return measured(
         frames.Evaluator,
         Data(split, split),
