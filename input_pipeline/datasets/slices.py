@@ -141,7 +141,10 @@ def _split(
     columns = {
         **dataset.columns_without_codes(np.arange(len(images)), labels),
         "source": frame[contrast].tolist(),
-        "name": [f"{p}, {c}" for p, c in zip(places, frame[contrast], strict=True)],
+        "name": [
+            ", ".join(filter(None, (place.strip(), name)))
+            for place, name in zip(places, frame[contrast], strict=True)
+        ],
     }
     records = [{"image": image} for image in images]
     return dataset.Split(records, columns, label_names.tolist(), [])

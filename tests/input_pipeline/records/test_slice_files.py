@@ -54,6 +54,7 @@ def test_without_table_each_image_is_its_own_place(folder):
     data = slices.load(path=str(folder))
     assert len(data.validation.label_names) == len(data.validation) == 8
     assert data.facts["table"] == "none: each image is a place of its own"
+    assert data.validation.table["name"][0] == "a0off.tif"
 
 
 def test_pages_are_slices_and_smaller_images_are_padded_with_zeros(tmp_path):
