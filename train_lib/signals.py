@@ -58,17 +58,19 @@ class StopSignal:
         if self._depth > 1:
             return self
         self._before = {}
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        StopSignal._active = self
+        threading.Thread(target=self._answer, daemon=True).start()
+        # Last, for a signal that came before the pipe would be lost.
         for number in NUMBERS:
             before = signal.getsignal(number)
             if number == signal.SIGHUP and before == signal.SIG_IGN:
                 continue  # `nohup`
             # The handler does nothing; the number comes through the pipe.
-            self._before[number] = signal.signal(number, lambda *_: None)
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        threading.Thread(target=self._answer, daemon=True).start()
-        StopSignal._active = self
+            self._before[number] = before
+            signal.signal(number, lambda *_: None)
         return self
 
     def __exit__(self, *_):
