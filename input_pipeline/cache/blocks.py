@@ -66,9 +66,11 @@ def make(
         try:
             waiting: set[futures.Future] = set()
             for k in todo:
+                # The first submission starts all processes.
                 with (
-                    worker_processes.blocked_signals()
-                ):  # the first starts the processes
+                    worker_processes.blocked_signals(),
+                    worker_processes.without_script(function),
+                ):
                     waiting.add(pool.submit(_run, function, items[k], paths[k]))
                 if len(waiting) > 2 * workers:  # so that arguments do not pile up
                     done, waiting = futures.wait(waiting, None, "FIRST_COMPLETED")
