@@ -163,9 +163,9 @@ def mined_levels(
     Args:
         d: Width of the embeddings.
         others: Number of negatives of an anchor, 1 or more.
-        margin: As in `triplet`.
-        squared: As in `triplet`.
-        mining: As in `triplet`.
+        margin: Least difference of the two distances.
+        squared: Whether distances are squared.
+        mining: How negatives are chosen, see `triplet`.
 
     Returns:
         `d_pos`, `d_neg`, `violations` and `accuracy`.

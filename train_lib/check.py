@@ -70,7 +70,7 @@ def tell_ranges(ranges: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the values of each field, and what is suspicious about them.
 
     Args:
-        ranges: As `data_checks.describe` returns them.
+        ranges: Ranges by field, from `data_checks.describe`.
     """
     lines = []
     for name, values in ranges.items():

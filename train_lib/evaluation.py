@@ -105,7 +105,8 @@ def make_images(experiment: Experiment, network_input: NetworkInput) -> Images:
 
     Args:
         experiment: Parts of the run.
-        network_input: As in `make_embed`, so that what is shown is what is embedded.
+        network_input: The function that `make_embed` got, so that what is shown is
+            what is embedded.
 
     Returns:
         `images(split, rows, view=None, **changes)`, [m, s, s, c] uint8 or in 0..1.
@@ -169,9 +170,9 @@ def write_examples(
 
     Args:
         workdir: Workdir of the run.
-        examples: As `Evaluation.examples` returns them.
+        examples: Examples from `Evaluation.examples`.
         data: All its splits are searched for the records.
-        images: As `make_images` builds it.
+        images: Function from `make_images`.
     """
     wanted = {e["query"] for e in examples}
     wanted |= {n["id"] for e in examples for n in e["neighbors"]}

@@ -147,7 +147,7 @@ def find_neighbors(
         network: Network that embeds the query.
         query: A split of one record.
         top: Number of records, 1 or more.
-        gallery: As in `search`.
+        gallery: Folder written by `embed`; "" for the run's records.
         exclude_itself: Leave out the record of the run that has the query's id.
 
     Raises:

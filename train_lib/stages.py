@@ -45,8 +45,8 @@ def train_recipe(
         overrides: Fields to set.
         workdir: Directory of the run.
         train_run: `trainer.train`.
-        extend: As in `trainer.train`.
-        build: As in `trainer.train`.
+        extend: How the learning rate goes on in a longer run, see `trainer.train`.
+        build: Builds the parts from a config.
 
     Returns:
         The exit code of the last run.
@@ -111,8 +111,8 @@ def train(
             the second alone.
         workdir: Directory of all stages, and of the report on all.
         train_run: `trainer.train`.
-        extend: As in `trainer.train`.
-        build: As in `trainer.train`.
+        extend: How the learning rate goes on in a longer run, see `trainer.train`.
+        build: Builds the parts from a config.
 
     Returns:
         The exit code of the last stage that ran.
@@ -209,7 +209,7 @@ def _find_later_faults(
     Args:
         recipe: Recipe whose gates are asked. What is wrong with it is found elsewhere.
         overrides: Fields of the command line.
-        build: As in `train`.
+        build: Builds the parts from a config.
         before: Recipes on the way to this one, which do not follow again.
     """
     faults = []

@@ -119,7 +119,7 @@ def make_measure(
 
     Args:
         objective: The method.
-        augment: As in `make_train_step`; views are the same whenever it is asked.
+        augment: Makes the views; they are the same at every call.
         axis_name: Device axis over which metrics are averaged, or None.
     """
 

@@ -84,8 +84,8 @@ def drawn_split(
         rng: Random numbers.
         groups: G.
         size: Records of a group, on average; at least 2, and 3 of many groups.
-        noise: Of a record and its views, relative to a center.
-        first_id: Of the ids.
+        noise: Standard deviation of a record and its views around a center.
+        first_id: Id of the first record.
     """
     size = size if groups < MANY else 3
     sizes = 2 + rng.binomial(2 * (size - 2), 0.5, groups)

@@ -39,6 +39,7 @@ class Baseline(BaselineBase):
         def embed(
             split: Split, rows: np.ndarray, view: str | None = None, **changes: Any
         ) -> np.ndarray:
+            """Return embeddings of records, chunk by chunk."""
             chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
             return np.concatenate(
                 [

@@ -267,7 +267,7 @@ class NearTies:
     Args:
         candidates: Candidates of the queries.
         depth: Best scores that are compared.
-        width: Of the embeddings.
+        width: Dimension of the embeddings.
         within: Cosine; closer scores count as tied.
         seed: Random seed of the scores that chance is measured on.
     """

@@ -40,9 +40,9 @@ class Metric(NamedTuple):
         chance: Expected value of a random ranking; nan where that has no meaning.
         low: Lower end of the 95 % interval.
         high: Upper end of the 95 % interval.
-        kind: As in `MetricType`.
-        better: As in `MetricType`.
-        headline: As in `MetricType`.
+        kind: Kind of figure, see `MetricType`.
+        better: Direction, "higher", "lower" or "".
+        headline: Whether it is shown first and compared with baselines.
     """
 
     value: float

@@ -116,10 +116,10 @@ def has_relevant(
     """Return whether a query has a relevant record that is not the query itself.
 
     Args:
-        queries: As in `shared_codes`, with the column "label".
+        queries: Columns of the queries, "label" among them.
         gallery: The same of the gallery.
         relevance: "label" or "codes".
-        threshold: As in `shared_codes`.
+        threshold: Least similarity of relevant codes.
     """
     if relevance == "label":
         labels, counts = np.unique(gallery["label"], return_counts=True)

@@ -139,7 +139,7 @@ def interval(left_out: LeftOut, bounds: Bounds | None = None) -> tuple[float, fl
 
     Args:
         left_out: The figure with and without groups.
-        bounds: As in `mean_metric`.
+        bounds: Range of the figure, see `mean_metric`.
     """
     if len(left_out.without) < 2:
         return math.nan, math.nan
@@ -191,7 +191,8 @@ def wilson(share: float, n: float, quantile: float = Z95) -> tuple[float, float]
     Args:
         share: Proportion in 0..1.
         n: Number of independent values behind it, > 0.
-        quantile: Of the standardized proportion; that of a normal one gives 95 %.
+        quantile: Quantile of the standardized proportion; 1.96, that of the normal
+            distribution, gives 95 %.
     """
     square = quantile**2
     middle = share + square / (2 * n)

@@ -21,8 +21,8 @@ def nearly_tied(scores: np.ndarray, within: float = WITHIN) -> np.ndarray:
     """Return whether a query has several scores, all that close, bool [q].
 
     Args:
-        scores: As in `leading`, at least one of a query finite.
-        within: As in `leading`.
+        scores: Scores of `leading`; each query has at least one that is finite.
+        within: Largest difference of scores that counts as a tie.
     """
     count = np.isfinite(scores).sum(axis=1)
     return (count > 1) & (leading(scores, within) == count)
@@ -41,7 +41,7 @@ def tied_by_chance(
         k: Scores that are compared.
         d: Width of the embeddings.
         seed: Random seed of the draws.
-        within: As in `leading`.
+        within: Largest difference of scores that counts as a tie.
 
     Source: Devroye, Non-Uniform Random Variate Generation, 1986, section V.3.1.
     """

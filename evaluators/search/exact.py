@@ -87,7 +87,8 @@ def ranks_of(
         gallery_block: Gallery rows in memory at once.
 
     Raises:
-        ValueError: As top_k, and if a pair is out of range or has one id twice.
+        ValueError: Shapes do not match, see `top_k`, or a pair is out of range or has
+            one id twice.
     """
     search = Search.of(queries, gallery, query_ids, gallery_ids, gallery_block)
     pair_query, pair_row = np.asarray(pair_query), np.asarray(pair_row)
@@ -164,7 +165,7 @@ def _dense_top_k(
     """Score everything in double precision: for small galleries and for mass ties.
 
     Args:
-        search: Of all queries.
+        search: Search over all queries.
         queries: int [m], those that are searched.
         k: At most the size of the gallery.
 

@@ -200,7 +200,7 @@ class CandidatePool:
     """Candidates of a block of queries: all that may still be among the k best.
 
     Args:
-        search: Of all queries.
+        search: Search over all queries.
         block: int [b], queries.
         k: Neighbors a query.
         dtype: Precision of the approximate scores.

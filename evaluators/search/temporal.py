@@ -167,8 +167,8 @@ def with_candidates(
     Args:
         queries: Frames that are searched from.
         gallery: Frames that are searched.
-        window: As in `Candidates`.
-        apart: As in `Candidates`.
+        window: Window of `Candidates`, in seconds.
+        apart: Column in which query and candidate must differ, "" for none.
 
     Raises:
         ValueError: If no query has one; names the field that excludes them.
@@ -195,7 +195,7 @@ def automatic_window(queries: Frames, gallery: Frames, apart: str) -> tuple[floa
     Args:
         queries: Frames that are searched from.
         gallery: Frames that are searched.
-        apart: As in `Candidates`.
+        apart: Column in which query and candidate must differ, "" for none.
     """
 
     def counts(window: float) -> np.ndarray:

@@ -222,8 +222,8 @@ def read_records(
     """Return the windows of a file with articles, or the one context of another.
 
     Args:
-        path: As in `load`; or `.npy` without a table: a context [l, d], whose last
-            `transform.context` vectors are used.
+        path: File that `load` reads; or `.npy` without a table: a context [l, d], of
+            which the last `transform.context` vectors are used.
         data: Fields of the dataset in training; those of `load` count.
         transform: Transform of sequences, whose `context` and `width` count.
 

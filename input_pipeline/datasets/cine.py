@@ -161,7 +161,7 @@ def read_records(
     Frames at fault are left out and counted.
 
     Args:
-        path: As in `load`, or an image file.
+        path: File or folder that `load` reads, or an image file.
         data: Fields of the dataset in training, of which `size` and those of reading
             count; `table` if its `path` is the same.
         transform: Not used.
@@ -246,12 +246,12 @@ def prepare(
 
     Args:
         place: File or folder.
-        key: As in `load`, also for the fields that follow `recipe`.
-        axes: As in `load`.
+        key: Name of the array of frames, "" for the only one.
+        axes: Order of the axes, "" to guess it.
         recipe: How amplitudes become images.
-        max_rejected: As in `load`.
-        cache: As in `load`.
-        progress: As in `load`.
+        max_rejected: Share of the files that may be left out.
+        cache: Folder for prepared data.
+        progress: Whether to show a progress bar.
 
     Raises:
         DataError: If there are no frames, or too many cannot be read.

@@ -147,7 +147,7 @@ def draw_clip(
         seed: Random seed of the dataset.
         clip: Number of the clip; its content depends on seed and number only.
         frames: N.
-        cycles: As in `load`.
+        cycles: Cycles of the motion in a clip.
         probe: Probe that records the clip.
 
     Returns:

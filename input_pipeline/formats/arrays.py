@@ -17,7 +17,7 @@ import numpy as np
 import scipy.io
 
 from input_pipeline import dataset
-from input_pipeline.formats import matlab
+from input_pipeline.formats import matlab, npy_headers
 from input_pipeline.formats import stored as stored_lib
 from input_pipeline.formats.stored import ArrayError, Stored
 
@@ -69,7 +69,7 @@ def _npz(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Stored:
             for info in zipped.infolist():
                 if info.filename.endswith(".npy"):
                     with zipped.open(info) as member:
-                        contents[info.filename[:-4]] = _npy_header(member)
+                        contents[info.filename[:-4]] = npy_headers.read_header(member)
             name = stored_lib.choose(contents, key)
             # No more than this is unpacked, whatever is packed.
             size = zipped.getinfo(f"{name}.npy").file_size
@@ -85,17 +85,6 @@ def _npz(path: pathlib.Path, key: str, scratch: pathlib.Path) -> Stored:
             f"the npz file is cut off, damaged or none ({error}); copy it again"
         ) from None
     return stored_lib.open_npy(scratch, name)
-
-
-def _npy_header(member: Any) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(member)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, _, dtype = read(member)
-    return shape, dtype
 
 
 def _matlab5(path: pathlib.Path, key: str) -> Stored:

@@ -103,7 +103,7 @@ class TableColumns(Columns):
     """Columns of a table beside the records.
 
     Args:
-        table: As `tables.read_table` returns it.
+        table: Table from `tables.read_table`.
     """
 
     def __init__(self, table: pd.DataFrame):

@@ -67,7 +67,7 @@ class UprightImage(NamedTuple):
         image: The image.
         width: Width in the file, upright, in pixels; `image` may be smaller.
         height: Height of it.
-        bits: As in `DecodedImage`.
+        bits: Bits in use of a file with 16 bits a channel, 0 for any other.
     """
 
     image: Image.Image
@@ -107,7 +107,7 @@ def decode(
         path: The file.
         size: Side of the result in pixels; nothing is cropped.
         max_pixels: Larger images are refused before they are unpacked.
-        bits: As in `read_upright`.
+        bits: Bits that are scaled to 8, see `read_upright`.
 
     Returns:
         The image.

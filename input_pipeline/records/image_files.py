@@ -171,7 +171,7 @@ def describe(
     """Return facts on a folder.
 
     Args:
-        reports: Of the blocks that were decoded.
+        reports: Reports of the blocks that were decoded.
         train: Ids of training.
         validation: Ids held out.
         index: The files.

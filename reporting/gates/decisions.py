@@ -58,7 +58,7 @@ def judge_due(
     """Judge the gates that are due and have not been judged, and what follows.
 
     Args:
-        gates: As `gates.of_config` gives them.
+        gates: Gates by name, from `judgment.of_config`.
         history: The run's events.
         epochs: The run's length without extensions; they add no more than that again.
 
@@ -109,7 +109,7 @@ def standing(
     gate leads to.
 
     Args:
-        gates: As `gates.of_config` gives them.
+        gates: Gates by name, from `judgment.of_config`.
         history: The run's events.
         total_steps: Its length as it is now.
     """

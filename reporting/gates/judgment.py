@@ -85,7 +85,7 @@ def judge_run(gates: Mapping[str, Any], history: History) -> dict[str, dict]:
     """Judge gates on a run's history, each with what was known when it was due.
 
     Args:
-        gates: As `of_config` gives them.
+        gates: Gates by name, from `of_config`.
         history: The run's events; what was decided of a gate before is in it.
 
     Returns:
